@@ -1,0 +1,58 @@
+"""One class for users' mistakes, and the words it is made of."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: what was given, what was expected, what to do.
+
+    The command line prints it as one line and exits with code 2; in Python it is an ordinary exception.
+
+    Example:
+        >>> str(UserError("size 30 was given", "a multiple of 8 was expected", "try --size 32"))
+        'size 30 was given; a multiple of 8 was expected; try --size 32'
+    """
+
+    def __init__(self, given: str, expected: str = "", remedy: str = "") -> None:
+        super().__init__("; ".join(part for part in (given, expected, remedy) if part))
+        self.given, self.expected, self.remedy = given, expected, remedy
+
+
+class UnknownName(UserError):
+    """A name that is in no table: says which are, the close ones first.
+
+    Example:
+        >>> str(UnknownName("mixer", "mamba3", ["attention", "mamba", "mamba2"]))
+        "mixer 'mamba3' was given; did you mean mamba2, mamba? Known: attention, mamba, mamba2"
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        known = list(known)
+        close = difflib.get_close_matches(str(name), known, n=3)
+        hint = f"did you mean {', '.join(close)}? " if close else ""
+        shown = ", ".join(known[:40]) + (f", ... ({len(known)} in all)" if len(known) > 40 else "")
+        super().__init__(f"{kind} {name!r} was given", f"{hint}Known: {shown}")
+
+
+class MissingExtra(UserError):
+    """Something needs a library that is not installed: says which, and the command that installs it."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {library}, which is not installed", remedy=f"pip install 'caselli[{extra}]'"
+        )
+
+
+def lookup(table: dict[str, type], kind: str, name: str) -> type:
+    """The entry of a room's table, or `UnknownName`.
+
+    Example:
+        >>> lookup({"a": int}, "thing", "a")
+        <class 'int'>
+    """
+    if name not in table:
+        raise UnknownName(kind, name, table)
+    return table[name]

@@ -1,0 +1,38 @@
+"""Rotary positions: a query's and a key's angle differ by their distance."""
+
+from __future__ import annotations
+
+import torch
+
+from caselli.shapes import Float, Tensor
+
+
+def rotary_angles(
+    positions: Float[Tensor, "*T"], width: int, base: float = 10_000.0
+) -> Float[Tensor, "*T half"]:
+    """The angle t · base^(−2i/d) of each position t and pair i, in the positions' dtype."""
+    exponents = torch.arange(0, width, 2, dtype=positions.dtype, device=positions.device) / width
+    return positions[..., None] * base**-exponents
+
+
+def rotary(x: Float[Tensor, "*A T d"], angles: Float[Tensor, "*R half"]) -> Float[Tensor, "*A T d"]:
+    r"""Rotates pairs of channels by their position's angle.
+
+    .. math:: (x_i, x_{i+d/2}) \mapsto (x_i\cos a_i - x_{i+d/2}\sin a_i,\; x_{i+d/2}\cos a_i + x_i\sin a_i)
+
+    so that the product of a rotated query and key depends on their distance alone.
+
+    Arguments:
+        x: queries or keys, d even.
+        angles: `T d/2` (or broadcastable), from `rotary_angles`; radians.
+
+    Source: Su et al. 2021, RoFormer: Enhanced Transformer with Rotary Position Embedding.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0]])
+        >>> rotary(x, rotary_angles(torch.tensor([torch.pi / 2]), 2)).round()
+        tensor([[-0., 1.]])
+    """
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
