@@ -123,10 +123,12 @@ class Mixer(nn.Module, ABC):
         return self._pieces(self.step, 1, x, state, starts)
 
     def _pieces(self, compute, size, x, state, starts):
+        # split, not slices: the gradient of n slices of one tensor takes n times its size
+        xs = x.split(size, 1)
+        beginnings = [None] * len(xs) if starts is None else starts.split(size, 1)
         outputs = []
-        for start in range(0, x.shape[1], size):
-            piece = slice(start, start + size)
-            y, state = compute(x[:, piece], state, None if starts is None else starts[:, piece])
+        for piece, begins in zip(xs, beginnings, strict=True):
+            y, state = compute(piece, state, begins)
             outputs.append(y)
         return torch.cat(outputs, 1), state
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from caselli.shapes import Float, Int, Tensor
 
-CHUNK_ELEMENTS = 1 << 20
-"""Scores held at a time: four megabytes of float32, what a core's cache keeps close."""
+CHUNKS = {"cpu": (1024, 1024)}
+"""Latents and codes compared at a time: four megabytes of scores, what a core's cache keeps close."""
+LARGE_CHUNKS = (4096, 16384)
+"""The same where it is the number of kernels that costs: 256 megabytes."""
 
 
-def nearest_code_definition(latents: Float[Tensor, "n D"], codebook: Float[Tensor, "K D"]) -> Int[Tensor, "n"]:
+def nearest_code_definition(
+    latents: Float[Tensor, "n D"], codebook: Float[Tensor, "K D"]
+) -> Int[Tensor, "n"]:
     """argmin_k ‖z_i − e_k‖², as it is written."""
     distances = [((codebook.double() - z.double()) ** 2).sum(1) for z in latents]
-    return torch.stack([d.argmin() for d in distances]) if distances else latents.new_zeros(0, dtype=torch.int64)
+    return (
+        torch.stack([d.argmin() for d in distances]) if distances else latents.new_zeros(0, dtype=torch.int64)
+    )
 
 
 @torch.no_grad()
@@ -24,8 +33,8 @@ def nearest_code(latents: Float[Tensor, "n D"], codebook: Float[Tensor, "K D"]) 
 
     which is the nearest in Euclidean distance: ‖z‖² is the same for every code, and leaving it out keeps
     float32 exact where it would drown the differences. Always computed in float32 (float64 stays float64),
-    also under autocast; chunked over both axes, so that memory does not grow with n × K. Of equal codes the
-    first wins.
+    also under autocast and where faster, coarser products are allowed; chunked over both axes, so that memory
+    does not grow with n × K. Of equal codes the first wins.
 
     Arguments:
         latents: n vectors of width D, any floating dtype.
@@ -38,22 +47,61 @@ def nearest_code(latents: Float[Tensor, "n D"], codebook: Float[Tensor, "K D"]) 
         >>> nearest_code(torch.tensor([[0.9, 0.1]]), torch.eye(2))
         tensor([0])
     """
-    dtype = torch.float64 if latents.dtype == torch.float64 else torch.float32
-    with torch.autocast(latents.device.type, enabled=False):
-        latents, codebook = latents.to(dtype), codebook.to(dtype)
-        half_norms = codebook.square().sum(1).mul_(0.5)
-        columns = min(len(codebook), 4096)
-        rows = max(1, CHUNK_ELEMENTS // columns)
-        chunks = [_nearest_in_rows(z, codebook, half_norms, columns) for z in latents.split(rows)]
+    codebook = codebook.to(_at_least_float32(latents))
+    return _highest(latents, codebook, codebook.square().sum(1).mul_(-0.5))
+
+
+@torch.no_grad()
+def largest_product(latents: Float[Tensor, "n D"], codebook: Float[Tensor, "K D"]) -> Int[Tensor, "n"]:
+    r"""The index of the code with the largest product z · e, computed as `nearest_code` is.
+
+    Example:
+        >>> largest_product(torch.tensor([[0.9, 0.1]]), torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
+        tensor([1])
+    """
+    codebook = codebook.to(_at_least_float32(latents))
+    return _highest(latents, codebook, codebook.new_zeros(len(codebook)))
+
+
+def _highest(latents: Tensor, codebook: Tensor, bias: Tensor) -> Tensor:
+    """argmax_k of z · e_k + bias_k, in the codebook's precision."""
+    rows, columns = CHUNKS.get(latents.device.type, LARGE_CHUNKS)
+    with full_precision(latents):
+        chunks = [
+            _highest_in_rows(z, codebook, bias, columns) for z in latents.to(codebook.dtype).split(rows)
+        ]
     return torch.cat(chunks) if chunks else latents.new_zeros(0, dtype=torch.int64)
 
 
-def _nearest_in_rows(latents: Tensor, codebook: Tensor, half_norms: Tensor, columns: int) -> Tensor:
+def _at_least_float32(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+@contextlib.contextmanager
+def full_precision(tensor: Tensor) -> Iterator[None]:
+    """Float32 products are float32 in here: neither autocast nor a coarser product mode decides a code.
+
+    Example:
+        >>> with torch.autocast("cpu", torch.bfloat16), full_precision(torch.zeros(1)):
+        ...     (torch.eye(2) @ torch.eye(2)).dtype
+        torch.float32
+    """
+    mode = torch.get_float32_matmul_precision()
+    with torch.autocast(tensor.device.type, enabled=False):
+        if mode == "highest":
+            yield
+            return
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(mode)
+
+
+def _highest_in_rows(latents: Tensor, codebook: Tensor, bias: Tensor, columns: int) -> Tensor:
     best = index = None
     for start in range(0, len(codebook), columns):
-        scores = torch.addmm(
-            half_norms[start : start + columns], latents, codebook[start : start + columns].T, beta=-1
-        )
+        scores = torch.addmm(bias[start : start + columns], latents, codebook[start : start + columns].T)
         top, where = scores.max(1)
         if best is None:
             best, index = top, where

@@ -8,7 +8,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
-from caselli.shapes import Float, Int, Tensor
+from caselli.engine import ranks
+from caselli.errors import UserError
+from caselli.shapes import Float, Int, Num, Shaped, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +18,9 @@ class Quantized:
     """What a quantizer returns, always."""
 
     latents: Float[Tensor, "B D *S"]
-    """What the decoder gets; gradients reach the encoder through it."""
-    codes: Int[Tensor, "B *S"]
-    """int64; `B Q *S` with several codebooks."""
+    """What the decoder gets, in the dtype that was given; gradients reach the encoder through it."""
+    codes: Num[Tensor, "B ..."]
+    """int64, `B *S`, or `B Q *S` with several codebooks."""
     loss: Float[Tensor, ""]
     """The quantizer's own terms, weighted; zero where there are none."""
     metrics: dict[str, Tensor]
@@ -44,15 +46,62 @@ class Quantizer(nn.Module, ABC):
         """Quantizes; in training mode with gradients, losses and updates of the codebook."""
 
     @abstractmethod
-    def encode(self, latents: Float[Tensor, "B D *S"]) -> Int[Tensor, "B *S"]:
-        """The codes alone."""
+    def encode(self, latents: Float[Tensor, "B D *S"]) -> Num[Tensor, "B ..."]:
+        """The codes alone: those that `forward` finds in evaluation mode."""
 
     @abstractmethod
-    def decode(self, codes: Int[Tensor, "B *S"]) -> Float[Tensor, "B D *S"]:
+    def decode(self, codes: Num[Tensor, "B ..."]) -> Float[Tensor, "B D ..."]:
         """The latents that the codes stand for."""
 
+    def check_latents(self, latents: Tensor) -> None:
+        """Raises `UserError` unless the latents are `B D *S`."""
+        if latents.dim() < 2 or latents.shape[1] != self.width:
+            raise UserError(
+                f"latents of shape {tuple(latents.shape)} were given to a {type(self).__name__}",
+                f"B D *S with D = {self.width} on axis 1 was expected",
+            )
 
-def rows(latents: Float[Tensor, "B D *S"]) -> Float[Tensor, "n D"]:
+    def check_codes(self, codes: Tensor) -> None:
+        """Raises `UserError` unless the codes are int64, `B *S` or `B Q *S`, and in range."""
+        several = len(self.sizes) > 1
+        if (
+            codes.dtype != torch.int64
+            or codes.dim() < 1
+            or (several and codes.shape[1:2] != (len(self.sizes),))
+        ):
+            shape = f"B {len(self.sizes)} *S" if several else "B *S"
+            raise UserError(
+                f"codes of shape {tuple(codes.shape)} and type {codes.dtype} were given",
+                f"{shape} of torch.int64 was expected",
+            )
+        if torch.compiler.is_compiling() or not codes.numel():
+            return
+        limits = torch.tensor(self.sizes, device=codes.device)
+        books = codes.movedim(1, -1) if several else codes[..., None]
+        if ((books < 0) | (books >= limits)).any():
+            raise UserError(
+                f"codes from {int(codes.min())} to {int(codes.max())} were given",
+                f"0 … {max(self.sizes) - 1} was expected",
+                "take the codes from the same quantizer",
+            )
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """At least float32: half precision is widened, float64 stays.
+
+    Example:
+        >>> widened(torch.zeros(1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def linear(layer: nn.Linear, x: Float[Tensor, "n I"]) -> Float[Tensor, "n O"]:
+    """A layer in the precision of its input, whatever its own."""
+    return nn.functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def rows(latents: Shaped[Tensor, "B D *S"]) -> Shaped[Tensor, "n D"]:
     """Channel axis last, all others joined.
 
     Example:
@@ -62,7 +111,7 @@ def rows(latents: Float[Tensor, "B D *S"]) -> Float[Tensor, "n D"]:
     return latents.movedim(1, -1).reshape(-1, latents.shape[1])
 
 
-def unrows(flat: Float[Tensor, "n D"], batch: int, space: tuple[int, ...]) -> Float[Tensor, "B D *S"]:
+def unrows(flat: Shaped[Tensor, "n D"], batch: int, space: tuple[int, ...]) -> Shaped[Tensor, "B D *S"]:
     """The inverse of `rows`."""
     return flat.view(batch, *space, flat.shape[1]).movedim(-1, 1)
 
@@ -76,3 +125,26 @@ def perplexity(counts: Float[Tensor, "K"]) -> Float[Tensor, ""]:
     """
     p = counts / counts.sum().clamp_min(1)
     return torch.exp(-torch.xlogy(p, p).sum())
+
+
+def usage(codes: Int[Tensor, "..."], size: int, together: bool) -> dict[str, Tensor]:
+    """How well one codebook was used: `perplexity`, and `used`, the share of its codes that occur.
+
+    Arguments:
+        codes: any shape.
+        size: K.
+        together: whether the ranks' codes are counted together (then every rank must call).
+    """
+    if size > 1 << 20:  # too many to keep a count of each
+        counts = torch.unique(codes, return_counts=True)[1].float()
+    else:
+        counts = count(codes.flatten(), size)
+        counts = ranks.total(counts) if together else counts
+    return {"perplexity": perplexity(counts), "used": (counts > 0).sum() / size}
+
+
+def count(codes: Int[Tensor, "n"], size: int) -> Float[Tensor, "K"]:
+    """How often each code occurs, without a transfer from the device."""
+    return torch.zeros(size, device=codes.device).index_add_(
+        0, codes, torch.ones((), device=codes.device).expand(len(codes))
+    )

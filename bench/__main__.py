@@ -1,0 +1,27 @@
+"""`python -m bench [NAME...]`: each benchmark is a module of this folder with a function `run()`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = {
+    "quantizers": "nearest code and quantizer step against vector-quantize-pytorch",
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in BENCHMARKS]
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are:", file=sys.stderr)
+        for name, what in BENCHMARKS.items():
+            print(f"  {name:<14}{what}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        print(f"\n{name}: {BENCHMARKS[name]}")
+        importlib.import_module(f"bench.{name}").run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,7 @@
+"""`python -m caselli` is the command `caselli`."""
+
+import sys
+
+from caselli.cli import main
+
+sys.exit(main())

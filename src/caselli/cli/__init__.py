@@ -1,0 +1,64 @@
+"""The command `caselli`: one file a command, imported when it is called; torch only by those that need it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+from caselli.errors import UnknownName, UserError
+from caselli.version import __version__
+
+COMMANDS = {
+    "train": "train a tokenizer and a prior on pictures, and write a report",
+    "sample": "make new pictures with a trained run",
+    "reconstruct": "show pictures beside what the tokenizer makes of them",
+    "encode": "turn pictures into codes",
+    "decode": "turn codes into pictures",
+    "evaluate": "measure a run on held-out pictures",
+    "list": "show what a room offers: mixers, quantizers, recipes and so on",
+}
+"""Every command, with its line of help; the module of the same name has `run(arguments)`."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"caselli {__version__}")
+        return 0
+    try:
+        if arguments[0] not in COMMANDS:
+            raise UnknownName("command", arguments[0], COMMANDS)
+        importlib.import_module(f"caselli.cli.{arguments[0]}").run(arguments[1:])
+    except UserError as error:
+        return _say(f"{error}", 2)
+    except KeyboardInterrupt as error:
+        return _say(str(error) or "interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: caselli COMMAND ...",
+            "",
+            "A folder of pictures becomes a generative model.",
+            "",
+            *lines,
+            "",
+            "`caselli COMMAND --help` says more of each. A start: caselli train glyphs -o run --recipe tiny",
+        ]
+    )
+
+
+def _say(words: str, code: int) -> int:
+    print("caselli: " + " ".join(words.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,41 @@
+"""Pictures named on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from caselli import data
+from caselli.data.decode import BadPicture, decode
+from caselli.errors import UserError
+from caselli.model import Model
+from caselli.shapes import Float, Tensor
+
+
+def source_for(model: Model, source: str, split: str) -> data.Pictures:
+    """A set at the model's size and channels."""
+    channels = model.tokenizer.config.channels
+    return data.open(source, size=model.size, channels=channels, split=split, progress=True)
+
+
+def read_pictures(model: Model, names: list[str], most: int) -> Float[Tensor, "B C H W"]:
+    """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]."""
+    if len(names) == 1 and not (Path(names[0]).is_file() and _is_picture(Path(names[0]))):
+        pictures = source_for(model, names[0], "held_out")
+        return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
+    decoded = [_file(Path(name), model.size, model.tokenizer.config.channels) for name in names]
+    return data.to_float(torch.stack(decoded))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in data.decode.EXTENSIONS
+
+
+def _file(path: Path, size: int, channels: int) -> Tensor:
+    try:
+        return torch.from_numpy(decode(path.read_bytes(), size, channels))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})", "a picture was expected") from None
+    except BadPicture as error:
+        raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None

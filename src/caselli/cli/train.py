@@ -1,0 +1,83 @@
+"""`caselli train SOURCE -o RUN`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonargparse
+
+from caselli.errors import UserError
+
+DESCRIPTION = """Trains a tokenizer on pictures, then a prior over its codes, and writes RUN/report.html.
+SOURCE is glyphs, digits, a folder of pictures, an .npz, idx .gz files or tar shards. Every field below can be
+set by its dotted name, or in a YAML file given with --config; what is not set comes from the recipe."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parses, trains."""
+    given = _parser().parse_args(arguments, defaults=False)
+    own = {name: given.pop(name, default) for name, default in _OWN.items()}
+    for name in ("source", "out"):
+        if own[name] is None:
+            raise UserError(f"no {name} was given", "`caselli train SOURCE -o RUN` was expected")
+    given.pop("config", None)
+
+    from caselli.engine import Interrupted
+    from caselli.recipe import train
+
+    try:
+        train(own.pop("source"), own.pop("out"), changes=_dotted(given.as_dict()), **own)
+    except Interrupted as error:
+        raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
+
+
+_OWN: dict[str, Any] = {
+    "source": None,
+    "out": None,
+    "recipe": "small",
+    "stage": "both",
+    "size": None,
+    "minutes": None,
+    "steps": None,
+    "resume": False,
+}
+
+
+class _Parser(jsonargparse.ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        raise UserError(message, remedy="see `caselli train --help`")
+
+
+def _parser() -> jsonargparse.ArgumentParser:
+    from caselli.prior import PriorConfig
+    from caselli.recipe import RECIPES, STAGES, DataConfig, StagesConfig
+    from caselli.tokenizer import TokenizerConfig
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = _Parser(prog="caselli train", description=DESCRIPTION)
+    parser.add_argument("source", help="pictures", nargs="?")
+    parser.add_argument("-o", "--out", type=str, metavar="RUN", help="the run folder")
+    parser.add_argument("--recipe", type=str, help=f"what the run starts from: {', '.join(RECIPES)} (small)")
+    parser.add_argument("--stage", type=str, help=f"{', '.join(STAGES)} (both)")
+    parser.add_argument("--size", type=int, help="height and width in pixels")
+    parser.add_argument("--minutes", type=float, help="wall-clock budget of the training")
+    parser.add_argument("--steps", type=int, help="steps of each stage, instead of the recipe's")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, or begin it")
+    parser.add_argument("--config", action="config", help="a YAML file of fields")
+    parser.add_argument("--seed", type=int, help="of everything random")
+    parser.add_argument("--precision", type=str, help="auto, float32 or bfloat16")
+    parser.add_class_arguments(DataConfig, "data", skip={"source", "size"})
+    parser.add_class_arguments(TokenizerConfig, "tokenizer")
+    parser.add_class_arguments(PriorConfig, "prior")
+    parser.add_class_arguments(StagesConfig, "training")
+    return parser
+
+
+def _dotted(given: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, dict):
+            flat |= _dotted(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,236 @@
+"""The codes of a whole set, stamped with the tokenizer that made them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from caselli.data.order import Shares, picked
+from caselli.errors import UserError
+from caselli.files import atomic_write
+from caselli.shapes import Int, Tensor
+
+KIND = "caselli codes"
+VERSION = 1
+STAMP = ("sizes", "classes", "tokenizer", "data")
+"""What stands in the file's metadata, beside kind and version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeBatch:
+    """Codes of one step, with what is known of their pictures."""
+
+    codes: Int[Tensor, "B *S"]
+    """int64; `B Q *S` with several codebooks."""
+    labels: Int[Tensor, "B"] | None
+    captions: tuple[str, ...] | None
+    indices: Int[Tensor, "B"]
+    """Which pictures of the store these are."""
+
+
+class CodeStore:
+    """Codes of every picture of a set, with what is known of the pictures. Immutable.
+
+    Arguments:
+        codes: `n *S` from one codebook, `n Q *S` from Q > 1; any integer type. They are kept and stored in
+            the smallest type that holds them, and are int64 when read.
+        sizes: the number of codes of each codebook, Q of them.
+        tokenizer: fingerprint of the tokenizer that made the codes.
+        data: fingerprint of the set of pictures.
+        labels: n indices of `classes`, or None.
+        classes: names of the classes; empty without labels.
+        captions: n captions, or None.
+        names: n names of pictures; may be left empty.
+
+    Raises:
+        UserError: a code lies beyond its codebook, or the numbers of things do not agree.
+
+    Example:
+        >>> store = CodeStore(torch.tensor([[0, 3], [1, 2]]), sizes=(4,), tokenizer="t", data="d")
+        >>> len(store), store.read(torch.tensor([1]))
+        (2, tensor([[1, 2]]))
+    """
+
+    def __init__(
+        self,
+        codes: Int[Tensor, "n *S"],
+        *,
+        sizes: Sequence[int],
+        tokenizer: str,
+        data: str,
+        labels: Int[Tensor, "n"] | None = None,
+        classes: Sequence[str] = (),
+        captions: Sequence[str] | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.sizes, self.classes, self.names = tuple(sizes), tuple(classes), tuple(names)
+        self.tokenizer, self.data = tokenizer, data
+        self.captions = None if captions is None else tuple(captions)
+        self.labels = None if labels is None else labels.cpu().long()
+        _check(self, codes)
+        self.packed = codes.cpu().to(smallest_type(max(self.sizes)))
+        """The codes in the smallest type; `codes` and `read` give int64."""
+
+    @property
+    def codes(self) -> Int[Tensor, "n *S"]:
+        """All codes as int64: a copy, eight bytes a code."""
+        return self.packed.long()
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n *S"]:
+        """The codes of those pictures, int64."""
+        return self.packed[indices].long()
+
+    def batch(self, indices: Int[Tensor, "n"]) -> CodeBatch:
+        """The codes of those pictures, with what is known of them."""
+        known = picked(self.labels, indices), picked(self.captions, indices)
+        return CodeBatch(self.read(indices), *known, indices)
+
+    def subset(self, indices: Int[Tensor, "n"]) -> CodeStore:
+        """A store of those pictures alone, in that order."""
+        return CodeStore(
+            self.packed[indices],
+            sizes=self.sizes,
+            tokenizer=self.tokenizer,
+            data=self.data,
+            labels=picked(self.labels, indices),
+            classes=self.classes,
+            captions=picked(self.captions, indices),
+            names=picked(self.names, indices) if self.names else (),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes a safetensors file, whole or not at all.
+
+        Raises:
+            UserError: the place cannot be written.
+        """
+        tensors = {"codes": self.packed.contiguous(), "names": _as_tensor(self.names)}
+        if self.labels is not None:
+            tensors["labels"] = self.labels
+        if self.captions is not None:
+            tensors["captions"] = _as_tensor(self.captions)
+        stamp = {name: getattr(self, name) for name in STAMP}
+        metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(save(tensors, metadata))
+
+    @staticmethod
+    def load(path: str | Path, tokenizer: str | None) -> CodeStore:
+        """Reads what `save` wrote.
+
+        Arguments:
+            path: the file.
+            tokenizer: the fingerprint that the codes must bear; None takes any.
+
+        Raises:
+            UserError: there is no such file, it is cut short or something else, or its codes were made by
+                another tokenizer.
+        """
+        stamp, tensors = _read(Path(path))
+        if tokenizer is not None and stamp["tokenizer"] != tokenizer:
+            raise UserError(
+                f"{path} holds codes of another tokenizer ({stamp['tokenizer']})",
+                f"codes of the tokenizer {tokenizer} were expected",
+                "encode the pictures again with this tokenizer",
+            )
+        captions = _as_texts(tensors["captions"]) if "captions" in tensors else None
+        texts = {"names": _as_texts(tensors["names"]), "captions": captions}
+        return CodeStore(tensors["codes"], labels=tensors.get("labels"), **texts, **stamp)
+
+
+def smallest_type(size: int) -> torch.dtype:
+    """The smallest integer type that holds 0 … size − 1.
+
+    Example:
+        >>> smallest_type(256), smallest_type(1024), smallest_type(1 << 18)
+        (torch.uint8, torch.uint16, torch.int32)
+    """
+    limits = {torch.uint8: 1 << 8, torch.uint16: 1 << 16, torch.int32: 1 << 31}
+    return next((dtype for dtype, limit in limits.items() if size <= limit), torch.int64)
+
+
+def _check(store: CodeStore, codes: Tensor) -> None:
+    books = codes.unbind(1) if len(store.sizes) > 1 else (codes,)
+    if len(books) != len(store.sizes):
+        raise UserError(f"codes of {len(books)} codebooks were given", f"{len(store.sizes)} were expected")
+    for book, size in zip(books, store.sizes, strict=True):
+        wide = book.long() if book.numel() else torch.zeros(1)
+        if wide.min() < 0 or wide.max() >= size:
+            raise UserError(f"the codes lie in {wide.min()} … {wide.max()}", f"0 … {size - 1} was expected")
+    counts = {"labels": store.labels, "captions": store.captions, "names": store.names or None}
+    for what, values in counts.items():
+        if values is not None and len(values) != len(codes):
+            raise UserError(f"{len(values)} {what} were given", f"one for each of {len(codes)} pictures")
+    labels = store.labels
+    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(store.classes):
+        raise UserError(
+            f"the labels lie in {labels.min()} … {labels.max()}",
+            f"indices of the {len(store.classes)} classes were expected",
+        )
+
+
+def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
+                raise UserError(
+                    f"{path} is no store of codes of version {VERSION}", remedy="make one by `caselli encode`"
+                )
+            stamp = json.loads(metadata["stamp"])
+            return stamp, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}", "a store of codes was expected") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is cut short or damaged ({error})", remedy="make it again by `caselli encode`"
+        ) from error
+
+
+def _as_tensor(texts: Sequence[str]) -> Int[Tensor, "bytes"]:
+    """Texts as bytes of JSON: the header of a safetensors file has no room for a million names."""
+    return torch.from_numpy(np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8).copy())
+
+
+def _as_texts(tensor: Int[Tensor, "bytes"]) -> list[str]:
+    return json.loads(tensor.numpy().tobytes())
+
+
+class CodeBatches:
+    """Batches of a store of codes, each a function of seed and step alone.
+
+    Arguments:
+        store: the codes.
+        batch: pictures of a step, all ranks together.
+        seed: of the order.
+        rank: this process, 0 … ranks − 1; it gets its part of every batch.
+        ranks: how many processes share a batch.
+
+    Example:
+        >>> store = CodeStore(torch.arange(6)[:, None], sizes=(6,), tokenizer="t", data="d")
+        >>> CodeBatches(store, 4).at(0).codes.shape
+        torch.Size([4, 1])
+    """
+
+    def __init__(self, store: CodeStore, batch: int, *, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
+        self.shares = Shares(len(store), batch, seed, rank, ranks)
+        self.store = store
+
+    def at(self, step: int) -> CodeBatch:
+        """The batch of a step, from 0."""
+        return self.store.batch(self.shares.at(step))
+
+    def stream(self, start: int = 0) -> Iterator[CodeBatch]:
+        """`at(start)`, `at(start + 1)`, … without end."""
+        return map(self.at, itertools.count(start))

@@ -1,0 +1,114 @@
+"""Pictures in a numpy archive."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from caselli.data.pictures import Pictures, label_table
+from caselli.data.source import Request, Source, fitted
+from caselli.errors import UserError
+from caselli.shapes import Int, Tensor
+
+PICTURES = ("pictures", "images", "x", "arr_0")
+LABELS = ("labels", "y")
+"""The names under which arrays are looked for, in this order."""
+
+
+class Npz(Source):
+    """A `.npz` file with an array of pictures and, if wanted, one of labels. Pickled objects are never read.
+
+    Pictures are `n H W`, `n H W C` or `n C H W` with 1 or 3 channels: whole numbers 0 … 255, floating-point
+    numbers 0 … 1, or booleans. Labels are whole numbers or words, one a picture.
+    """
+
+    expected = "a .npz file"
+
+    @staticmethod
+    def accepts(source: str) -> bool:
+        return source.lower().endswith(".npz") and os.path.isfile(source)
+
+    @staticmethod
+    def open(source: str, request: Request) -> Pictures:
+        arrays = _arrays(source)
+        pixels = fitted(pictures_of(arrays[0], source), request)
+        known = {}
+        if arrays[1] is not None:
+            known["classes"], known["labels"] = _labels(arrays[1], len(pixels), source)
+        return Pictures.of(Path(source).stem, pixels, **known)
+
+
+def pictures_of(array: np.ndarray, source: str) -> Int[Tensor, "n C H W"]:
+    """An array of pictures in any of the accepted layouts and types, as uint8.
+
+    Example:
+        >>> pictures_of(np.ones((2, 8, 8, 3), dtype=bool), "here").shape
+        torch.Size([2, 3, 8, 8])
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(_bytes(array, source)))
+    if 0 in pixels.shape:
+        raise UserError(f"{source} holds no pictures: its array is {_shape(array)}")
+    if pixels.ndim == 3:
+        return pixels[:, None]
+    first, last = (pixels.ndim == 4 and pixels.shape[axis] in (1, 3) for axis in (1, 3))
+    if first == last:
+        raise UserError(
+            f"the pictures of {source} are {_shape(array)}",
+            "n × H × W, n × H × W × C or n × C × H × W was expected, with 1 or 3 channels and no doubt which",
+        )
+    return pixels if first else pixels.movedim(3, 1)
+
+
+def _bytes(array: np.ndarray, source: str) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind not in "buif":
+        raise UserError(f"the pictures of {source} are {array.dtype}", "numbers were expected")
+    top = 255 if array.dtype.kind in "ui" else 1
+    if array.size and not (array.min() >= 0 and array.max() <= top):  # also false for not-a-number
+        raise UserError(
+            f"the pictures of {source} lie in {array.min()} … {array.max()} ({array.dtype})",
+            f"0 … {top} was expected",
+        )
+    return np.rint(array.astype(np.float64) * (255 / top)).astype(np.uint8)
+
+
+def _shape(array: np.ndarray) -> str:
+    return " × ".join(map(str, array.shape)) or "a single number"
+
+
+def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        with np.load(source, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise UserError(f"{source} is no .npz file", "a zip of numpy arrays was expected")
+            found = [_first(PICTURES, archive.files), _first(LABELS, archive.files)]
+            if found[0] is None:
+                raise UserError(
+                    f"{source} holds the arrays {', '.join(archive.files) or 'none'}",
+                    f"one of {', '.join(PICTURES)} was expected",
+                )
+            return tuple(None if name is None else archive[name] for name in found)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise UserError(
+            f"{source} cannot be read ({error})", "a whole .npz file without pickled objects was expected"
+        ) from error
+
+
+def _first(wanted: Sequence[str], present: Sequence[str]) -> str | None:
+    return next((name for name in wanted if name in present), None)
+
+
+def _labels(array: np.ndarray, count: int, source: str) -> tuple[tuple[str, ...], Tensor]:
+    if array.shape != (count,) or array.dtype.kind not in "uiU":
+        raise UserError(
+            f"the labels of {source} are {_shape(array)} ({array.dtype})",
+            f"whole numbers or words, one for each of {count} pictures, were expected",
+        )
+    return label_table(array.tolist())

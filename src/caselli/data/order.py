@@ -1,0 +1,109 @@
+"""The order of samples: a pure function of seed and step."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Sequence
+
+import torch
+
+from caselli.errors import UserError
+from caselli.shapes import Int, Tensor
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """A random generator of its own for every key, on the CPU.
+
+    Example:
+        >>> torch.equal(*(torch.rand(2, generator=generator("a", 1)) for _ in range(2)))
+        True
+    """
+    seed = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1)
+
+
+def indices_at(count: int, batch: int, seed: int, step: int) -> Int[Tensor, "B"]:
+    r"""Which samples make up the batch of a step.
+
+    .. math:: i_b = \pi_{\lfloor p / n \rfloor}(p \bmod n), \qquad p = \mathrm{step} \cdot B + b
+
+    with a permutation π of all n samples for every epoch, drawn from the seed and the epoch. Every epoch sees
+    every sample once; a batch may straddle epochs; any step can be computed without those before it.
+
+    Arguments:
+        count: n, how many samples there are.
+        batch: B, how many make a batch.
+        seed: of the order.
+        step: from 0.
+
+    Example:
+        >>> joined = torch.cat([indices_at(6, 4, 0, step) for step in range(3)])
+        >>> joined[:6].sort().values, joined[6:].sort().values
+        (tensor([0, 1, 2, 3, 4, 5]), tensor([0, 1, 2, 3, 4, 5]))
+    """
+    if count < 1 or batch < 1:
+        raise UserError(f"batches of {batch} from {count} samples were asked for", "at least 1 was expected")
+    positions = torch.arange(step * batch, (step + 1) * batch)
+    epochs = positions // count
+    parts = [
+        _permutation(count, seed, epoch)[positions[epochs == epoch] % count]
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
+    ]
+    return torch.cat(parts)
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(count: int, seed: int, epoch: int) -> Int[Tensor, "n"]:
+    return torch.randperm(count, generator=generator("order", seed, epoch))
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Which samples a rank gets at each step: its consecutive part of the global batch.
+
+    Example:
+        >>> parts = [Shares(6, 4, rank=rank, ranks=2).at(0) for rank in range(2)]
+        >>> torch.equal(torch.cat(parts), indices_at(6, 4, 0, 0))
+        True
+    """
+
+    count: int
+    """How many samples there are."""
+    batch: int
+    """How many make a step, all ranks together."""
+    seed: int = 0
+    """Of the order."""
+    rank: int = 0
+    """This process, 0 … ranks − 1."""
+    ranks: int = 1
+    """How many processes share a batch."""
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.rank < self.ranks, (self.rank, self.ranks)
+        if self.count < 1:
+            raise UserError("the set is empty", "at least one sample was expected")
+        if self.batch < 1 or self.batch % self.ranks:
+            expected = f"a multiple of the {self.ranks} processes" if self.ranks > 1 else "at least 1"
+            raise UserError(f"a batch of {self.batch} was given", f"{expected} was expected")
+
+    def at(self, step: int) -> Int[Tensor, "b"]:
+        """The samples of this rank at a step, from 0."""
+        return self.own(indices_at(self.count, self.batch, self.seed, step))
+
+    def own(self, rows: Tensor) -> Tensor:
+        """This rank's part of what belongs to the global batch."""
+        return rows.chunk(self.ranks)[self.rank]
+
+
+def picked(values: Tensor | Sequence | None, indices: Int[Tensor, "n"]) -> Tensor | tuple | None:
+    """The values at those indices: of a tensor a tensor, of a sequence a tuple, of nothing nothing.
+
+    Example:
+        >>> picked(["a", "b", "c"], torch.tensor([2, 0]))
+        ('c', 'a')
+    """
+    if values is None or isinstance(values, Tensor):
+        return None if values is None else values[indices]
+    return tuple(values[i] for i in indices.tolist())

@@ -1,0 +1,209 @@
+"""A set of pictures: what every source is opened as."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from caselli.data import decode
+from caselli.data.order import picked
+from caselli.data.pixels import to_float
+from caselli.data.store import MemoryStore, Store
+from caselli.errors import UnknownName, UserError
+from caselli.shapes import Bool, Float, Int, Tensor
+
+SPLITS = ("train", "held_out", "all")
+HELD_OUT_SHARE = 0.1
+MOST_HELD_OUT = 5000
+
+
+@dataclasses.dataclass(frozen=True)
+class Bad:
+    """A picture that was skipped, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Pictures of one step, with what is known of them."""
+
+    pictures: Float[Tensor, "B C H W"]
+    """In [-1, 1]."""
+    labels: Int[Tensor, "B"] | None
+    captions: tuple[str, ...] | None
+    indices: Int[Tensor, "B"]
+    """Which pictures of the set these are."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pictures:
+    """A set of square pictures with what is known of them.
+
+    Example:
+        >>> from caselli import data
+        >>> pictures = data.Pictures.of("two greys", torch.tensor([[[[0]]], [[[255]]]], dtype=torch.uint8))
+        >>> len(pictures), pictures.size, pictures.channels, pictures.names[1]
+        (2, 1, 1, '000001')
+        >>> pictures.read(torch.tensor([1])).flatten()
+        tensor([255], dtype=torch.uint8)
+    """
+
+    name: str
+    """What the set is called."""
+    store: Store
+    """Where its pixels are."""
+    names: tuple[str, ...]
+    """One per picture, all different: a relative file name, or a split and a number."""
+    held_out: Bool[Tensor, "n"]
+    """Which pictures are kept from training."""
+    digests: Int[Tensor, "n"]
+    """64 bits that stand for each picture's pixels."""
+    classes: tuple[str, ...] = ()
+    """The names of the classes; empty when the pictures are not labelled."""
+    labels: Int[Tensor, "n"] | None = None
+    """int64, indices of `classes`."""
+    captions: tuple[str, ...] | None = None
+    """One per picture; empty where one has none."""
+    bad: tuple[Bad, ...] = ()
+    """The pictures of the source that could not be read and were skipped."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        pixels: Int[Tensor, "n C H W"],
+        names: Sequence[str] | None = None,
+        held_out: Bool[Tensor, "n"] | None = None,
+        **known: object,
+    ) -> Pictures:
+        """A set in memory, from its pixels (uint8, square) and whatever else is known of it."""
+        if names is None:
+            names = [f"{i:06}" for i in range(len(pixels))]
+        held_out = chosen_by_name(names) if held_out is None else held_out
+        digests = [decode.digest(picture.tobytes()) for picture in pixels.contiguous().numpy()]
+        return cls(name, MemoryStore(pixels), tuple(names), held_out, as_integers(digests), **known)
+
+    @property
+    def size(self) -> int:
+        """The side of each picture, in pixels."""
+        return self.store.size
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (colour)."""
+        return self.store.channels
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+        """Those pictures, uint8."""
+        return self.store.read(indices)
+
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+        """`read` of each request in turn, decoded ahead of need by workers where the set is not in memory.
+
+        Close the generator (or drop it) to end its workers.
+        """
+        return self.store.stream(requests)
+
+    def batch(self, indices: Int[Tensor, "n"]) -> Batch:
+        """Those pictures in [-1, 1], with what is known of them."""
+        return self.described(indices, self.read(indices))
+
+    def described(self, indices: Int[Tensor, "n"], pixels: Int[Tensor, "n C H W"]) -> Batch:
+        """The batch of those pictures whose bytes have been read, and perhaps varied, already."""
+        known = picked(self.labels, indices), picked(self.captions, indices)
+        return Batch(to_float(pixels), *known, indices)
+
+    def subset(self, indices: Int[Tensor, "n"]) -> Pictures:
+        """A set of those pictures alone, in that order."""
+        return dataclasses.replace(
+            self,
+            store=self.store.subset(indices),
+            names=picked(self.names, indices),
+            held_out=self.held_out[indices],
+            digests=self.digests[indices],
+            labels=picked(self.labels, indices),
+            captions=picked(self.captions, indices),
+        )
+
+    def split(self, name: str) -> Pictures:
+        """The part for training (`train`), the part kept from it (`held_out`), or `all`.
+
+        Raises:
+            UnknownName: there is no such split.
+            UserError: the part is empty, for want of pictures.
+        """
+        if check_split(name) == "all":
+            return self
+        indices = torch.nonzero(self.held_out == (name == "held_out")).flatten()
+        if len(indices) == 0:
+            raise UserError(
+                f"no picture of {self.name} is left for the split {name!r}", "at least two were expected"
+            )
+        return self.subset(indices)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when any picture, label or caption does, or the order or the size."""
+        known = [self.size, self.channels, len(self), self.classes, self.captions]
+        labels = b"" if self.labels is None else self.labels.numpy().tobytes()
+        parts = (json.dumps(known).encode(), labels, self.digests.numpy().tobytes())
+        return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()
+
+
+def check_split(name: str) -> str:
+    """The name, or `UnknownName`."""
+    if name not in SPLITS:
+        raise UnknownName("split", name, SPLITS)
+    return name
+
+
+def as_integers(digests: Sequence[bytes]) -> Int[Tensor, "n"]:
+    """Digests of eight bytes as one int64 each."""
+    return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests], dtype=torch.int64)
+
+
+def chosen_by_name(names: Sequence[str]) -> Bool[Tensor, "n"]:
+    """Which pictures are held out: about a tenth, at most `MOST_HELD_OUT`, by a hash of each name.
+
+    A picture's lot does not depend on the others, so that adding pictures does not move those that are there
+    (unless the limit is reached, or it would leave a part empty: of two or more pictures at least one is held
+    out and one is not).
+
+    Example:
+        >>> chosen_by_name([f"{i}.png" for i in range(1000)]).sum()
+        tensor(95)
+    """
+    lots = torch.tensor([int.from_bytes(decode.digest(n.encode(errors="replace"))[:6], "big") for n in names])
+    if len(names) < 2:
+        return torch.zeros(len(names), dtype=torch.bool)
+    order = lots.argsort(stable=True)
+    below = int((lots < HELD_OUT_SHARE * 2**48).sum())
+    count = max(1, min(below, MOST_HELD_OUT, len(names) - 1))
+    held_out = torch.zeros(len(names), dtype=torch.bool)
+    held_out[order[:count]] = True
+    return held_out
+
+
+def label_table(values: Sequence[int | str]) -> tuple[tuple[str, ...], Int[Tensor, "n"]]:
+    """Classes and labels from one value a picture: the different values in order, whole numbers by size.
+
+    Example:
+        >>> label_table(["10", "9", "10"])
+        (('9', '10'), tensor([1, 0, 1]))
+    """
+    words = [str(value).strip() for value in values]
+    distinct = set(words)
+    numeric = all(word.removeprefix("-").isdecimal() for word in distinct)
+    classes = tuple(sorted(distinct, key=lambda word: (int(word), word) if numeric else word))
+    index = {word: i for i, word in enumerate(classes)}
+    return classes, torch.tensor([index[word] for word in words], dtype=torch.int64)

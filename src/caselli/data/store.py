@@ -1,0 +1,111 @@
+"""Where the pixels of a set are: in memory, or in files that are decoded when read."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Self
+
+import torch
+
+from caselli.data.decode import BadPicture, Location
+from caselli.data.order import picked
+from caselli.data.workers import Decoders, ahead
+from caselli.errors import UserError
+from caselli.shapes import Int, Tensor
+
+PREFETCH = 4
+"""Batches that are decoded before they are needed."""
+
+
+class Store(ABC):
+    """Where the pixels of a set are."""
+
+    size: int
+    channels: int
+    in_memory: bool
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+        """Those pictures, uint8, in that order."""
+
+    @abstractmethod
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+        """`read` of each request in turn, worked on ahead of need; close it to end its workers."""
+
+    @abstractmethod
+    def subset(self, indices: Int[Tensor, "n"]) -> Self:
+        """A store of those pictures alone."""
+
+
+class MemoryStore(Store):
+    """All pictures decoded, as one uint8 tensor."""
+
+    in_memory = True
+
+    def __init__(self, pixels: Int[Tensor, "n C H W"]) -> None:
+        self.pixels = pixels
+        self.channels, self.size = pixels.shape[1], pixels.shape[-1]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+        return self.pixels[indices]
+
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+        yield from map(self.read, requests)
+
+    def subset(self, indices: Int[Tensor, "n"]) -> MemoryStore:
+        return MemoryStore(self.pixels[indices])
+
+
+class FileStore(Store):
+    """Pictures that stay in their files and are decoded when read, in place or by workers."""
+
+    in_memory = False
+
+    def __init__(self, locations: Sequence[Location], size: int, channels: int, workers: int) -> None:
+        self.locations, self.size, self.channels, self.workers = locations, size, channels, workers
+
+    def __len__(self) -> int:
+        return len(self.locations)
+
+    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+        return next(self._stream([indices], workers=0))
+
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+        return self._stream(requests, self.workers)
+
+    def _stream(self, requests: Iterable[Tensor], workers: int) -> Iterator[Tensor]:
+        with Decoders(workers) as decoders:
+            yield from ahead(
+                lambda indices: self._begun(decoders, indices), requests, PREFETCH if workers else 1
+            )
+
+    def _begun(self, decoders: Decoders, indices: Tensor) -> Callable[[], Tensor]:
+        """Shares the pictures out between the workers; calling what it returns waits for them."""
+        places = picked(self.locations, indices)
+        share = -(-len(places) // max(1, decoders.count)) or 1
+        parts = [
+            decoders.ask("pixels", places[i : i + share], self.size, self.channels)
+            for i in range(0, len(places), share)
+        ]
+        return lambda: self._joined(places, [answer for part in parts for answer in part()])
+
+    def _joined(self, places: Sequence[Location], answers: Sequence[bytes | BadPicture]) -> Tensor:
+        for place, answer in zip(places, answers, strict=True):
+            if isinstance(answer, BadPicture):
+                raise UserError(
+                    f"{place.path}: {answer}",
+                    "a picture that could be read when the set was opened was expected",
+                    "leave the files as they are while they are used",
+                )
+        shape = (len(answers), self.channels, self.size, self.size)
+        return torch.frombuffer(bytearray(b"".join(answers)), dtype=torch.uint8).view(shape)
+
+    def subset(self, indices: Int[Tensor, "n"]) -> FileStore:
+        return FileStore(picked(self.locations, indices), self.size, self.channels, self.workers)

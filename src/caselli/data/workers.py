@@ -1,0 +1,154 @@
+"""Worker processes that decode pictures, and the order that they never change."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, Self, TypeVar
+
+from caselli.data import decode
+from caselli.data.decode import FRAME, BadPicture, Location
+
+MOST_WORKERS = 8
+CHUNK = 32
+"""Pictures that a worker is asked for at a time."""
+
+T, U = TypeVar("T"), TypeVar("U")
+
+
+def default_workers(pictures: int) -> int:
+    """One worker a core, at most `MOST_WORKERS`, the cores shared between the ranks of a machine; none for
+    sets so small that starting them costs more than it gains."""
+    if pictures <= 2 * CHUNK:
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+class _Worker:
+    """One process, started when first asked and again after a crash."""
+
+    def __init__(self, closed: threading.Event) -> None:
+        self.process: subprocess.Popen | None = None
+        self._closed = closed
+
+    def ask(self, operation: str, locations: Sequence[Location], size: int, channels: int) -> list:
+        """The answers in order; a picture that kills two processes is a bad picture."""
+        answers: list[bytes | BadPicture] = []
+        crashed = None
+        request = {"operation": operation, "size": size, "channels": channels}
+        while len(answers) < len(locations):
+            try:
+                process = self._start()
+                _send(process.stdin, request | {"locations": locations[len(answers) :]})
+                while len(answers) < len(locations):
+                    answers.append(self._answer(process))
+            except (OSError, EOFError):
+                self.stop()
+                before, crashed = crashed, len(answers)
+                if before == crashed:  # the first time something else may have killed it
+                    answers.append(BadPicture("the decoder crashed"))
+        return answers
+
+    def stop(self) -> None:
+        process, self.process = self.process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _start(self) -> subprocess.Popen:
+        if self._closed.is_set():
+            raise concurrent.futures.CancelledError
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", decode.__file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        return self.process
+
+    @staticmethod
+    def _answer(process: subprocess.Popen) -> bytes | BadPicture:
+        good, length = FRAME.unpack(_exactly(process.stdout, FRAME.size))
+        body = _exactly(process.stdout, length)
+        return body if good else BadPicture(body.decode())
+
+
+def _send(pipe: BinaryIO, request: dict) -> None:
+    pipe.write(json.dumps(request).encode() + b"\n")
+    pipe.flush()
+
+
+def _exactly(pipe: BinaryIO, length: int) -> bytes:
+    data = pipe.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data
+
+
+class Decoders:
+    """A pool of decoding processes; none of them outlives it, whatever happens to this process.
+
+    Each process is driven by one thread through a pair of pipes, and ends when its pipe closes: at the end of
+    the `with` block, and also when this process is killed. With 0 workers the work is done in place.
+
+    Arguments:
+        count: how many processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._closed = threading.Event()
+        self._workers = tuple(_Worker(self._closed) for _ in range(count))
+        self._idle = collections.deque(self._workers)
+        self._threads = concurrent.futures.ThreadPoolExecutor(count) if count else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        for worker in self._workers:
+            if worker.process is not None:
+                worker.process.kill()  # wakes the thread that waits for it
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.stop()
+
+    def ask(
+        self, operation: str, locations: Sequence[Location], size: int = 0, channels: int = 0
+    ) -> Callable[[], list[bytes | BadPicture]]:
+        """Begins an operation on some pictures; calling what it returns waits for the answers."""
+        if self._threads is None:
+            return lambda: [decode.perform(operation, place, size, channels) for place in locations]
+        return self._threads.submit(self._ask, operation, locations, size, channels).result
+
+    def _ask(self, *request) -> list[bytes | BadPicture]:
+        worker = self._idle.popleft()  # as many threads as workers: there is always one
+        try:
+            return worker.ask(*request)
+        finally:
+            self._idle.append(worker)
+
+
+def ahead(begin: Callable[[T], Callable[[], U]], requests: Iterable[T], window: int) -> Iterator[U]:
+    """The answer to each request in turn, with up to `window` requests begun before they are needed."""
+    waiting: collections.deque[Callable[[], U]] = collections.deque()
+    for request in requests:
+        waiting.append(begin(request))
+        if len(waiting) >= window:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()

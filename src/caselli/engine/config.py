@@ -1,0 +1,60 @@
+"""How a task is trained; plain data, validated when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from caselli.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """The budget and the optimiser of one stage."""
+
+    steps: int = 1000
+    """Optimiser steps; with `minutes` an upper bound that is ignored."""
+    minutes: float | None = None
+    """Wall-clock budget; the schedule then follows the clock instead of the steps."""
+    batch: int = 64
+    """Samples a step, over all ranks and accumulated pieces."""
+    accumulate: int = 1
+    """Pieces that a batch is split into to save memory."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    final_learning_rate: float = 0.0
+    """Share of the peak that the cosine ends at, 0 to 1."""
+    warmup: int = 50
+    """Steps of linear warm-up."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's averages."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay, on matrices only."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 for no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights that are validated and kept; 0 for none."""
+    validations: int = 8
+    """How often held-out data are looked at in a run."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints."""
+    checkpoint_steps: int = 0
+    """Steps between checkpoints, beside the seconds; 0 for none."""
+
+    def __post_init__(self) -> None:
+        _expect(self.steps >= 1, "steps", self.steps, "at least 1")
+        _expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
+        _expect(self.batch >= 1, "batch", self.batch, "at least 1")
+        _expect(
+            self.accumulate >= 1 and self.batch % self.accumulate == 0,
+            "accumulate",
+            self.accumulate,
+            f"a divisor of the batch ({self.batch})",
+        )
+        _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        _expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
+        _expect(self.validations >= 1, "validations", self.validations, "at least 1")
+
+
+def _expect(true: bool, name: str, given: object, expected: str) -> None:
+    if not true:
+        raise UserError(f"{name} {given} was given", f"{expected} was expected")

@@ -1,0 +1,303 @@
+"""The one training loop: any task, any budget, stopped at any moment and resumed bit-equal."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from caselli.engine import ranks
+from caselli.engine.batch import pieces, to_device
+from caselli.engine.checkpoint import Checkpoints
+from caselli.engine.config import TrainingConfig
+from caselli.engine.ema import Ema
+from caselli.engine.log import Log
+from caselli.engine.machine import Machine
+from caselli.engine.optimiser import build_optimiser, learning_rate_factor
+from caselli.engine.task import Task
+from caselli.errors import UserError
+
+
+class Batches(Protocol):
+    """Batches whose order is a function of seed and step: `stream(start)` gives those from `start` on."""
+
+    def stream(self, start: int = 0) -> Iterator[Any]: ...
+
+
+class Interrupted(Exception):
+    """The user stopped the run; a checkpoint is written."""
+
+
+class Training:
+    """One stage of a run: `Training(...).run()` trains `task` to the end of its budget, from wherever its
+    checkpoints in `folder` say it stands, and returns the averaged twin with the best validation loss.
+
+    The random numbers of a step are a function of seed, step and rank, and so is its batch: a run that was
+    killed ends in the same bits as one that was not (with a budget in steps, on a CPU).
+
+    Arguments:
+        task: what is trained; moved to the machine's device.
+        batches: training batches; each rank gives its own share.
+        validation: held-out batches, gone through `config.validations` times.
+        config: budget and optimiser.
+        folder: run folder; checkpoints go to `folder/checkpoints/stage`.
+        stage: the stage's name in log and folder.
+        machine: device and precision.
+        seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batches: Batches,
+        validation: Iterable[Any],
+        config: TrainingConfig,
+        folder: Path,
+        stage: str,
+        machine: Machine,
+        seed: int = 0,
+    ) -> None:
+        self.task = task.to(machine.device)
+        self.batches, self.validation, self.config = batches, validation, config
+        self.machine, self.seed, self.stage = machine, seed, stage
+        self.log = Log(folder, stage)
+        self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
+        self.optimiser = build_optimiser(self.task, config)
+        self.ema = Ema(self.task, config.ema)
+        self.step, self.seconds, self.best, self.validated = 0, 0.0, math.inf, 0
+        self.loss = torch.zeros(())
+        self.stopping = False
+
+    def run(self) -> Task:
+        """Trains to the end of the budget; returns the best averaged task."""
+        self._resume()
+        with torch.random.fork_rng(), _signals(self._stop):
+            if self._progress() < 1:
+                self._train()
+        return self._best_task()
+
+    # one step -----------------------------------------------------------------------------------------------
+
+    def _train(self) -> None:
+        model = self._parallel_model()
+        self.clock = time.perf_counter() - self.seconds
+        self.saved_at, self.saved_step = time.perf_counter(), self.step
+        bar = _Bar(self)
+        recent = _Recent()
+        for batch in self.batches.stream(self.step):
+            metrics = self._update(model, to_device(batch, self.machine.device))
+            recent.add(metrics, len(batch.indices) * ranks.count())
+            self._tick()
+            done = self._progress() >= 1
+            if self.step % 10 == 0 or done:
+                self._check()
+                self._report(recent, bar)
+            if done or self._progress() * self.config.validations >= self.validated + 1:
+                self._validate()
+            if done or self.stopping or self._is_time_to_save():
+                self._save()
+            if done or self.stopping:
+                break
+        bar.close()
+        if self.stopping and not done:
+            raise Interrupted(f"stopped at step {self.step} of the {self.stage}; a checkpoint is written")
+
+    def _update(self, model: torch.nn.Module, batch: Any) -> dict[str, torch.Tensor]:
+        config = self.config
+        self.task.train()
+        torch.manual_seed(_seed(self.seed, self.step, ranks.rank()))
+        factor = learning_rate_factor(config, self.step, self._progress())
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.learning_rate * factor
+        self.optimiser.zero_grad(set_to_none=True)
+        for number, piece in enumerate(pieces(batch, config.accumulate)):
+            last = number == config.accumulate - 1
+            with nullcontext() if last or ranks.count() == 1 else model.no_sync():
+                with self.machine.autocast():
+                    losses = model(piece, self.step)
+                (losses.total / config.accumulate).backward()
+        if config.clip:
+            norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), config.clip)
+        self.optimiser.step()
+        self.step += 1
+        self.ema.update(self.task, self.step)
+        self.loss = losses.total.detach()
+        metrics = {"loss": self.loss, **losses.metrics}
+        return {**metrics, "gradient_norm": norm} if config.clip else metrics
+
+    def _parallel_model(self) -> torch.nn.Module:
+        if ranks.count() == 1:
+            return self.task
+        return DistributedDataParallel(self.task, broadcast_buffers=False)
+
+    # time ---------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        now = torch.tensor([time.perf_counter() - self.clock, float(self.stopping)], dtype=torch.float64)
+        if self.config.minutes or ranks.count() > 1:
+            now = ranks.from_first(now)
+        self.seconds, self.stopping = now[0].item(), bool(now[1].item())
+
+    def _progress(self) -> float:
+        if self.config.minutes:
+            return self.seconds / (60 * self.config.minutes)
+        return self.step / self.config.steps
+
+    def _is_time_to_save(self) -> bool:
+        every = self.config.checkpoint_steps
+        due = time.perf_counter() - self.saved_at > self.config.checkpoint_seconds
+        return (every and self.step - self.saved_step >= every) or due
+
+    def _stop(self) -> None:
+        self.stopping = True
+
+    # words --------------------------------------------------------------------------------------------------
+
+    def _report(self, recent: _Recent, bar: _Bar) -> None:
+        values = recent.take()
+        values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        self.log.figures("train", self.step, self.seconds, values)
+        bar.show(values)
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        self.validated = max(self.validated + 1, int(self._progress() * self.config.validations))
+        task = self.ema.module
+        figures = _Recent()
+        for batch in self.validation:
+            with self.machine.autocast():
+                figures.add(task.validate(to_device(batch, self.machine.device)), len(batch.indices))
+        values = figures.take(rate=False) | task.finish()
+        self.log.figures("validation", self.step, self.seconds, values)
+        if values and values["loss"] < self.best:
+            self.best = values["loss"]
+            if ranks.is_first():
+                self.checkpoints.save_best({"task": task.state_dict(), "step": self.step})
+
+    # checkpoints --------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if not math.isfinite(self.loss.item()):
+            raise UserError(
+                f"the {self.stage}'s loss is {self.loss.item()} at step {self.step}",
+                "a finite number was expected",
+                "the last checkpoint is from before; resume with a lower learning rate or in float32",
+            )
+
+    def _save(self) -> None:
+        self._check()
+        if ranks.is_first():
+            state = {
+                "task": self.task.state_dict(),
+                "ema": self.ema.module.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": self.best,
+                "validated": self.validated,
+            }
+            self.checkpoints.save(state)
+        self.saved_at, self.saved_step = time.perf_counter(), self.step
+
+    def _resume(self) -> None:
+        state, words = self.checkpoints.load()
+        for word in words:
+            self.log.say(word)
+        if state is None:
+            return
+        self.task.load_state_dict(state["task"])
+        self.ema.module.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for name in ("step", "seconds", "best", "validated"):
+            setattr(self, name, state[name])
+        self.log.rewind(self.step)
+        if self._progress() < 1:
+            self.log.say(f"resuming at step {self.step}", self.step)
+
+    def _best_task(self) -> Task:
+        ranks.wait()
+        best = self.checkpoints.load_best()
+        if best is not None:
+            self.ema.module.load_state_dict(best["task"])
+        return self.ema.module
+
+
+class _Recent:
+    """Averages of scalars since the last look, weighted by samples, and the rate of samples."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.count, self.start = 0, time.perf_counter()
+
+    def add(self, values: dict[str, torch.Tensor], samples: int) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float() * samples
+        self.count += samples
+
+    def take(self, rate: bool = True) -> dict[str, float]:
+        values = {name: float(ranks.mean(total)) / max(1, self.count) for name, total in self.sums.items()}
+        if rate:
+            values["samples_per_second"] = self.count / max(1e-9, time.perf_counter() - self.start)
+        self.reset()
+        return values
+
+
+class _Bar:
+    """The progress bar: how far, how fast, how long still, how good."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.bar = tqdm(
+            total=1.0,
+            initial=training._progress(),
+            desc=training.stage,
+            disable=not ranks.is_first() or not sys.stderr.isatty(),
+            bar_format="{desc} {percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}",
+        )
+
+    def show(self, values: dict[str, float]) -> None:
+        rate = values["samples_per_second"]
+        words = f"step {self.training.step} loss {values['loss']:.4f} {rate:.0f}/s"
+        self.bar.set_postfix_str(words, refresh=False)
+        self.bar.update(min(1.0, self.training._progress()) - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """A seed of its own for every step and rank."""
+    return ((seed * 1_000_003 + step) * 65_537 + rank) % (1 << 63)
+
+
+@contextmanager
+def _signals(stop):
+    """Ctrl-C and SIGTERM ask for a checkpoint; a second Ctrl-C is the ordinary one."""
+
+    def handle(number, frame):
+        stop()
+        signal.signal(number, previous[number])
+
+    previous = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handle)
+    except ValueError:  # not the main thread: signals are somebody else's matter
+        previous = {}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

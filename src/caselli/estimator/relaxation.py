@@ -1,0 +1,193 @@
+"""Bernoulli and categorical latents as a threshold of continuous ones: noise, hard value, soft value."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import distributions as D
+
+from caselli.errors import UserError
+from caselli.estimator.parameters import append_axes, sum_last, unwrap
+from caselli.shapes import Float, Tensor
+
+
+def bounded(logits: Tensor) -> Tensor:
+    """Logits in at least float32, infinite ones replaced by finite ones that mean the same.
+
+    The probabilities and their (vanishing) gradients are those of the limit, and no later sum is inf - inf.
+
+    Example:
+        >>> torch.softmax(bounded(torch.tensor([float("inf"), 0.0])), -1)
+        tensor([1., 0.])
+    """
+    wide = logits.float() if torch.finfo(logits.dtype).bits < 32 else logits
+    limit = torch.finfo(wide.dtype).max ** 0.5
+    return wide.clamp(-limit, limit)
+
+
+def uniform(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Uniform noise in the open interval (0, 1)."""
+    noise = torch.rand(shape, dtype=like.dtype, device=like.device)
+    return noise.clamp_min(torch.finfo(like.dtype).tiny)
+
+
+def log_exponential(like: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The logarithm of exponential noise, which is minus Gumbel noise; finite always."""
+    noise = torch.empty(shape, dtype=like.dtype, device=like.device).exponential_()
+    return noise.clamp_min(torch.finfo(like.dtype).tiny).log()
+
+
+def positive_temperature(temperature: float) -> float:
+    """The temperature, or a `UserError` where it is not a positive number."""
+    if not 0 < temperature < float("inf"):
+        raise UserError(
+            f"temperature {temperature} was given",
+            "a positive number was expected",
+            "its limit 0 is the hard sample: sample_gumbel_max, or a straight-through estimator",
+        )
+    return temperature
+
+
+class Relaxation(ABC):
+    """Logits, and the maps between noise, continuous z, hard and soft values, all `samples *logits`."""
+
+    def __init__(self, logits: Tensor, axes: int) -> None:
+        self.logits = bounded(logits)
+        """On the graph of the given logits, finite, at least float32."""
+        self.axes = axes
+        """How many trailing axes belong to one event."""
+
+    def leaf(self) -> Relaxation:
+        """The same with detached logits that are a leaf of a new graph."""
+        return type(self)(self.logits.detach().requires_grad_(), self.axes)
+
+    def score(self, hard: Tensor) -> Tensor:
+        """The gradient of `log_prob` with respect to the logits."""
+        return hard - self.probabilities(1.0)
+
+    def weigh(self, values: Tensor, tensor: Tensor) -> Tensor:
+        """`samples *batch` times `samples *logits`."""
+        return append_axes(values, self.axes) * tensor
+
+    def sample(self, samples: int) -> Tensor:
+        """Hard values, detached."""
+        with torch.no_grad():
+            return self.harden(self.perturb(samples))
+
+    @abstractmethod
+    def perturb(self, samples: int) -> Float[Tensor, "..."]:
+        """Continuous z with noise, on the graph of the logits."""
+
+    @abstractmethod
+    def harden(self, z: Tensor) -> Tensor:
+        """The hard value that z stands for, detached."""
+
+    @abstractmethod
+    def soften(self, z: Tensor, temperature: float | Tensor) -> Tensor:
+        """The value between the atoms."""
+
+    @abstractmethod
+    def condition(self, hard: Tensor) -> Tensor:
+        """Continuous z given its hard value, with fresh noise, on the graph of the logits."""
+
+    @abstractmethod
+    def probabilities(self, temperature: float) -> Tensor:
+        """The probabilities of logits / temperature."""
+
+    @abstractmethod
+    def jacobian(self, q: Tensor, v: Tensor) -> Tensor:
+        """The Jacobian of the probabilities with respect to logits, at probabilities q, times v."""
+
+    @abstractmethod
+    def log_prob(self, hard: Tensor) -> Tensor:
+        """`samples *batch`, joined over an event."""
+
+
+class BernoulliRelaxation(Relaxation):
+    r"""b = 1[z > 0] with z = φ + logistic noise."""
+
+    def perturb(self, samples: int) -> Tensor:
+        u = uniform(self.logits, (samples, *self.logits.shape))
+        return self.logits + u.log() - torch.log1p(-u)
+
+    def harden(self, z: Tensor) -> Tensor:
+        return (z > 0).to(z.dtype)
+
+    def soften(self, z: Tensor, temperature: float | Tensor) -> Tensor:
+        return torch.sigmoid(z / temperature)
+
+    def condition(self, hard: Tensor) -> Tensor:
+        v = uniform(self.logits, hard.shape)
+        above = F.softplus(self.logits + v.log()) - torch.log1p(-v)
+        below = v.log() - F.softplus(torch.log1p(-v) - self.logits)
+        return torch.where(hard > 0, above, below)
+
+    def probabilities(self, temperature: float) -> Tensor:
+        return torch.sigmoid(self.logits / temperature)
+
+    def jacobian(self, q: Tensor, v: Tensor) -> Tensor:
+        return q * (1 - q) * v
+
+    def log_prob(self, hard: Tensor) -> Tensor:
+        chosen = torch.where(hard > 0, F.logsigmoid(self.logits), F.logsigmoid(-self.logits))
+        return sum_last(chosen, self.axes)
+
+
+class CategoricalRelaxation(Relaxation):
+    """One-hot of the argmax of z = log probabilities + Gumbel noise; the last axis is the category."""
+
+    def perturb(self, samples: int) -> Tensor:
+        return self._normalised() - log_exponential(self.logits, (samples, *self.logits.shape))
+
+    def harden(self, z: Tensor) -> Tensor:
+        return F.one_hot(z.argmax(-1), z.shape[-1]).to(z.dtype)
+
+    def soften(self, z: Tensor, temperature: float | Tensor) -> Tensor:
+        return torch.softmax(z / temperature, -1)
+
+    def condition(self, hard: Tensor) -> Tensor:
+        noise = log_exponential(self.logits, hard.shape)
+        top = log_exponential(self.logits, (*hard.shape[:-1], 1))
+        return torch.where(hard > 0, -top, -torch.logaddexp(noise - self._normalised(), top))
+
+    def probabilities(self, temperature: float) -> Tensor:
+        return torch.softmax(self.logits / temperature, -1)
+
+    def jacobian(self, q: Tensor, v: Tensor) -> Tensor:
+        return q * (v - (q * v).sum(-1, keepdim=True))
+
+    def log_prob(self, hard: Tensor) -> Tensor:
+        return sum_last(torch.where(hard > 0, self._normalised(), 0.0), self.axes)
+
+    def _normalised(self) -> Tensor:
+        return torch.log_softmax(self.logits, -1)
+
+
+DISCRETE = (D.Bernoulli, D.Categorical, D.OneHotCategorical)
+"""The families that have a relaxation."""
+
+
+def relaxation(p: D.Distribution) -> Relaxation:
+    """The relaxation of a Bernoulli, categorical or one-hot categorical distribution."""
+    base = unwrap(p)
+    if isinstance(base, D.Bernoulli):
+        return BernoulliRelaxation(base.logits, len(p.event_shape))
+    indices = isinstance(base, D.Categorical)
+    return CategoricalRelaxation(base.logits, len(p.event_shape) + indices)
+
+
+def as_values(p: D.Distribution, hard: Tensor) -> Tensor:
+    """Hard values in the form and type that p's own samples have."""
+    base = unwrap(p)
+    return hard.argmax(-1) if isinstance(base, D.Categorical) else hard.to(base.logits.dtype)
+
+
+def log_prob(p: D.Distribution, z: Tensor) -> Tensor:
+    """log p(z), with the limit's value and gradient at infinite logits."""
+    base = unwrap(p)
+    if not isinstance(base, DISCRETE):
+        return p.log_prob(z)
+    one_hot = F.one_hot(z, base.logits.shape[-1]) if isinstance(base, D.Categorical) else z
+    return relaxation(p).log_prob(one_hot)

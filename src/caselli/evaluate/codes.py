@@ -1,0 +1,114 @@
+"""How a codebook is used: which codes occur, and how evenly."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from caselli.engine import ranks
+from caselli.errors import UserError
+from caselli.shapes import Int, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """How one codebook was used."""
+
+    size: int
+    """K, the number of codes there are."""
+    seen: int
+    """How many codes were counted."""
+    use: float
+    """The share of the K codes that occurred at least once, 0 to 1."""
+    perplexity: float
+    """exp of the entropy: K when all codes occur alike, 1 when there is only one."""
+    entropy_bits: float
+    """The entropy in bits: what a code costs on average when nothing but its frequency is known."""
+
+
+def usage(counts: Int[Tensor, "K"]) -> Usage:
+    r"""The use of a codebook, from how often each code occurred.
+
+    .. math:: H = -\sum_k p_k \log_2 p_k, \qquad \mathrm{perplexity} = 2^H
+
+    Example:
+        >>> usage(torch.tensor([2, 2, 0, 0]))
+        Usage(size=4, seen=4, use=0.5, perplexity=2.0, entropy_bits=1.0)
+    """
+    seen = int(counts.sum())
+    p = counts.double() / max(seen, 1)
+    bits = float(-torch.xlogy(p, p).sum()) / math.log(2)
+    bits = max(bits, 0.0)
+    used = float((counts > 0).double().mean())
+    return Usage(len(counts), seen, used, 2**bits, bits)
+
+
+class CodebookUse:
+    """Counts codes over batches, and over ranks, one row of counts per codebook.
+
+    Arguments:
+        sizes: the number of codes of each codebook, as a quantizer's `sizes`.
+
+    Example:
+        >>> counter = CodebookUse((4,))
+        >>> counter.add(torch.tensor([[0, 1], [1, 3]]))
+        >>> counter.usages()[0].use
+        0.75
+    """
+
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self.sizes = tuple(sizes)
+        self._counts = [torch.zeros(size, dtype=torch.int64) for size in self.sizes]
+
+    def add(self, codes: Int[Tensor, "B *S"]) -> None:
+        """Counts a batch: `B *S` with one codebook, `B Q *S` with several."""
+        many = len(self.sizes) > 1
+        if many and (codes.ndim < 2 or codes.shape[1] != len(self.sizes)):
+            raise UserError(
+                f"codes of shape {tuple(codes.shape)} were given",
+                f"B Q *S with Q = {len(self.sizes)} codebooks was expected",
+            )
+        for q, size in enumerate(self.sizes):
+            row = (codes[:, q] if many else codes).reshape(-1)
+            new = torch.bincount(row, minlength=size)
+            if len(new) > size:
+                raise UserError(
+                    f"code {len(new) - 1} was given", f"0 to {size - 1} was expected in codebook {q}"
+                )
+            self._counts[q] = self._counts[q].to(new.device) + new
+
+    def counts(self) -> tuple[Int[Tensor, "K"], ...]:
+        """How often each code of each codebook occurred, on all ranks together."""
+        return tuple(ranks.total(row) for row in self._counts)
+
+    def usages(self) -> tuple[Usage, ...]:
+        """The use of each codebook."""
+        return tuple(usage(row) for row in self.counts())
+
+    def together(self) -> Usage:
+        """One record for all codebooks: the share of all their codes that occurred, the entropy as bits per
+        position (all its codes together), and the perplexity as the geometric mean over codebooks.
+
+        Example:
+            >>> counter = CodebookUse((2, 2))
+            >>> counter.add(torch.tensor([[[0, 1], [1, 1]]]))
+            >>> counter.together().use
+            0.75
+        """
+        parts = self.usages()
+        size = sum(part.size for part in parts)
+        used = sum(part.use * part.size for part in parts) / size
+        bits = sum(part.entropy_bits for part in parts)
+        return Usage(size, sum(part.seen for part in parts), used, 2 ** (bits / len(parts)), bits)
+
+
+def bits_per_picture(positions: int, sizes: tuple[int, ...]) -> float:
+    """What the codes of one picture cost when nothing is known of them: positions × Σ log₂ K.
+
+    Example:
+        >>> bits_per_picture(16, (1024,))
+        160.0
+    """
+    return positions * sum(math.log2(size) for size in sizes)

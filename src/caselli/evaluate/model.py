@@ -1,0 +1,109 @@
+"""What a trained model is worth on pictures that it has not seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from caselli.data import Pictures, to_float
+from caselli.evaluate.codes import CodebookUse
+from caselli.evaluate.pictures import psnr, ssim
+from caselli.model import Model
+from caselli.shapes import Float, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Means over held-out pictures; None where a run has no prior (or the pictures no size for SSIM)."""
+
+    pictures: int
+    """How many were looked at."""
+    psnr: float
+    """Peak signal-to-noise ratio of the reconstructions, mean of the pictures' decibels."""
+    ssim: float | None
+    """Structural similarity of the reconstructions."""
+    codebook_use: float
+    """Share of the codes that occur, mean over codebooks."""
+    perplexity: float
+    """exp of the entropy of the codes' use, mean over codebooks."""
+    codes_per_picture: int
+    """Codes of a picture."""
+    bits_per_picture: float
+    """Bits of a picture's codes without a prior: Σ log₂ K."""
+    prior_bits_per_picture: float | None
+    """−log₂ p(codes | label) under the prior."""
+    prior_bits_per_dimension: float | None
+    """The same, divided by the picture's numbers."""
+    residual_bits_per_dimension: float
+    """−log₂ p(picture | codes): the residual under a discretised logistic around the reconstruction."""
+    bits_per_dimension: float | None
+    """Prior and residual together: an upper bound on what the two stages need for the exact picture."""
+
+
+@torch.no_grad()
+def evaluate_model(model: Model, pictures: Pictures, batch: int = 128) -> Evaluation:
+    """Reconstruction, codebook use and likelihood of `pictures`, labels given where there are any."""
+    use = CodebookUse(model.tokenizer.quantizer.sizes)
+    reconstruction, similarity, bits, residuals = [], [], [], []
+    for start in range(0, len(pictures), batch):
+        indices = torch.arange(start, min(start + batch, len(pictures)))
+        x = to_float(pictures.read(indices)).to(model.device)
+        codes = model.encode(x)
+        y = model.decode(codes)
+        use.add(codes)
+        reconstruction.append(psnr(y, x))
+        if x.shape[-1] >= 11:
+            similarity.append(ssim(y, x))
+        residuals.append((y - x).cpu())
+        if model.prior is not None:
+            labels = _labels(model, pictures, indices)
+            sequence = model.order.flatten(codes, model.grid)
+            bits.append(-model.prior.log_prob(sequence, labels).sum(1) / math.log(2))
+    usages = use.usages()
+    dimensions = residuals[0][0].numel()
+    residual = residual_bits(torch.cat(residuals))
+    prior = torch.cat(bits).mean().item() if bits else None
+    positions = model.grid.length
+    return Evaluation(
+        pictures=len(pictures),
+        psnr=torch.cat(reconstruction).mean().item(),
+        ssim=torch.cat(similarity).mean().item() if similarity else None,
+        codebook_use=sum(u.use for u in usages) / len(usages),
+        perplexity=sum(u.perplexity for u in usages) / len(usages),
+        codes_per_picture=positions,
+        bits_per_picture=model.tokenizer.report((model.size, model.size)).bits,
+        prior_bits_per_picture=prior,
+        prior_bits_per_dimension=None if prior is None else prior / dimensions,
+        residual_bits_per_dimension=residual,
+        bits_per_dimension=None if prior is None else prior / dimensions + residual,
+    )
+
+
+def residual_bits(residual: Float[Tensor, "n C H W"]) -> float:
+    r"""Bits a number that an 8-bit residual takes under one discretised logistic, its scale the best.
+
+    .. math:: -\log_2\big(\sigma((r + h)/s) - \sigma((r - h)/s)\big), \qquad h = 1/255
+
+    with r the difference on [−1, 1], whose grey levels are 2h apart.
+
+    Example:
+        >>> residual_bits(torch.zeros(1, 1, 4, 4)) < 0.01
+        True
+    """
+    h = 1 / 255
+    levels = (residual.flatten() * 255 / 2).round().abs().clamp_max(255).long()
+    counts = torch.bincount(levels, minlength=256).double()
+    r = torch.arange(256, dtype=torch.float64) * 2 * h
+    scales = torch.logspace(-4, 0.5, 200, dtype=torch.float64)[:, None]
+    mass = torch.sigmoid((r + h) / scales) - torch.sigmoid((r - h) / scales)
+    bits = -(mass.clamp_min(1e-30).log2() * counts).sum(1) / counts.sum()
+    return bits.min().item()
+
+
+def _labels(model: Model, pictures: Pictures, indices: Tensor) -> Tensor | None:
+    """The model's class numbers for pictures of a set with the same classes; None where they differ."""
+    if pictures.labels is None or pictures.classes != model.classes:
+        return None
+    return pictures.labels[indices].to(model.device)

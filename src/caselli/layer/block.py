@@ -1,0 +1,85 @@
+"""The convolutional parts of encoders, decoders and discriminators."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.shapes import Float, Tensor
+
+
+def group_norm(width: int) -> nn.GroupNorm:
+    """Group normalisation over at most 32 groups of at least 4 channels.
+
+    Example:
+        >>> group_norm(64), group_norm(6)
+        (GroupNorm(16, 64, eps=1e-06, affine=True), GroupNorm(1, 6, eps=1e-06, affine=True))
+    """
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if width % g == 0 and width // g >= 4 or g == 1)
+    return nn.GroupNorm(groups, width, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    r"""Two convolutions around which the input is carried.
+
+    .. math:: y = S x + C_2\,\mathrm{SiLU}(N_2\, C_1\,\mathrm{SiLU}(N_1 x))
+
+    with S the identity, or a 1×1 convolution where the width changes. C₂ starts at a small scale, so that a
+    deep stack begins near the identity.
+
+    Arguments:
+        width: channels in.
+        out_width: channels out.
+
+    Source: He et al. 2016, Identity Mappings in Deep Residual Networks, with group normalisation.
+
+    Example:
+        >>> import torch
+        >>> ResidualBlock(8, 16)(torch.zeros(1, 8, 4, 4)).shape
+        torch.Size([1, 16, 4, 4])
+    """
+
+    def __init__(self, width: int, out_width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = group_norm(width), group_norm(out_width)
+        self.conv1 = nn.Conv2d(width, out_width, 3, padding=1)
+        self.conv2 = nn.Conv2d(out_width, out_width, 3, padding=1)
+        nn.init.normal_(self.conv2.weight, std=0.1 / (9 * out_width) ** 0.5)
+        self.skip = nn.Identity() if width == out_width else nn.Conv2d(width, out_width, 1)
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B F H W"]:
+        y = self.conv1(F.silu(self.norm1(x)))
+        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+
+
+class SpatialAttention(nn.Module):
+    r"""Softmax attention of every position to all others, around which the input is carried.
+
+    .. math:: y = x + W_o\,\mathrm{softmax}(QK^\top/\sqrt d)\,V, \qquad Q, K, V = W N x
+
+    Arguments:
+        width: channels, a multiple of `heads`.
+        heads: attention heads.
+
+    Source: Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis (there with one head).
+
+    Example:
+        >>> import torch
+        >>> SpatialAttention(8)(torch.zeros(1, 8, 4, 4)).shape
+        torch.Size([1, 8, 4, 4])
+    """
+
+    def __init__(self, width: int, heads: int = 1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = group_norm(width)
+        self.query_key_value = nn.Conv2d(width, 3 * width, 1)
+        self.output = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.output.weight)
+
+    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B D H W"]:
+        batch, _, height, width = x.shape
+        qkv = self.query_key_value(self.norm(x))
+        q, k, v = qkv.view(batch, 3, self.heads, -1, height * width).transpose(3, 4).unbind(1)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.output(y.transpose(2, 3).reshape(batch, -1, height, width))

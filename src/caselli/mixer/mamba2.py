@@ -1,0 +1,106 @@
+"""Mamba-2: a selective state-space model with one decay a head, which is linear attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.mixer.parts import (
+    ConvolvedState,
+    RecurrentMixer,
+    ShortConvolution,
+    inverse_softplus,
+    log_uniform,
+    rms_normalise,
+    split_heads,
+)
+from caselli.ops.chunks import exact
+from caselli.ops.linear_attention import linear_attention
+
+
+class Mamba2(RecurrentMixer):
+    r"""State-space duality (Mamba-2).
+
+    .. math::
+        S_t = e^{\Delta_t A} S_{t-1} + \Delta_t B_t x_t^\top, \quad y_t = S_t^\top C_t + D x_t, \qquad
+        o_t = W_o\, \mathrm{RMSNorm}\big(y_t \odot \mathrm{silu}(z_t)\big)
+
+    with x, B and C through a short convolution, one Δ and A for each head, and B and C for each group of heads.
+
+    Arguments:
+        width: E.
+        expand: channels inside over E.
+        head_width: channels of a head.
+        state_size: rows of S, the width of B and C.
+        groups: how many B and C there are; a divisor of the heads.
+        convolution: tokens that the convolution sees.
+        epsilon: of the norm, one for each group.
+        chunk_size: tokens that are compared directly.
+
+    Source: Dao and Gu 2024, Transformers are SSMs: Generalized Models and Efficient Algorithms Through
+    Structured State Space Duality.
+
+    Example:
+        >>> y, state = Mamba2(width=64)(torch.zeros(2, 5, 64))
+        >>> state.memory.shape
+        torch.Size([2, 2, 64, 64])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        expand: int = 2,
+        head_width: int = 64,
+        state_size: int = 64,
+        groups: int = 1,
+        convolution: int = 4,
+        epsilon: float = 1e-5,
+        chunk_size: int = 64,
+    ) -> None:
+        super().__init__(width, chunk_size=chunk_size)
+        inner = expand * width
+        head_width = min(head_width, inner)
+        if inner % head_width or (inner // head_width) % groups:
+            raise UserError(
+                f"{inner} channels inside, head_width {head_width} and {groups} groups were given",
+                "channels = heads × head_width, and heads a multiple of groups, were expected",
+            )
+        self.inner, self.heads, self.head_width = inner, inner // head_width, head_width
+        self.state_size, self.groups, self.epsilon = state_size, groups, epsilon
+        self.convolved = inner + 2 * groups * state_size
+        self.input = nn.Linear(width, inner + self.convolved + self.heads, bias=False)
+        self.convolution = ShortConvolution(self.convolved, convolution, bias=True)
+        self.delta_bias = nn.Parameter(inverse_softplus(log_uniform(1e-3, 1e-1, self.heads).clamp(min=1e-4)))
+        self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
+        self.skip = nn.Parameter(torch.ones(self.heads))
+        self.norm = nn.Parameter(torch.ones(inner))
+        self.output = nn.Linear(inner, width, bias=False)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
+        return ConvolvedState(
+            self.zeros(batch, *self.convolution.state_shape),
+            self.zeros(batch, self.heads, self.state_size, self.head_width),
+        )
+
+    def mix(self, x, state, starts, size):
+        z, projected, delta = self.input(x).split((self.inner, self.convolved, self.heads), -1)
+        projected, inputs = self.convolution(projected, state.inputs, starts)
+        groups = self.groups * self.state_size
+        x, b, c = projected.split((self.inner, groups, groups), -1)
+        x = exact(split_heads(x, self.heads))
+        delta = F.softplus(exact(delta + self.delta_bias))
+        y, memory = linear_attention(
+            split_heads(c, self.groups),
+            split_heads(b, self.groups),
+            x * delta[..., None],
+            state.memory,
+            log_decay=-delta * exact(self.log_a).exp(),
+            starts=starts,
+            chunk_size=size,
+        )
+        y = torch.addcmul(y, x, self.skip[:, None]).flatten(2) * F.silu(z)
+        y = rms_normalise(split_heads(y, self.groups), self.epsilon).flatten(2) * self.norm
+        return self.output(y.to(z.dtype)), ConvolvedState(inputs, memory)

@@ -1,0 +1,101 @@
+"""What the chunked forms share: exact precision, time folded into chunks, packed sequences within a chunk."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import AbstractContextManager
+
+import torch
+import torch.nn.functional as F
+
+from caselli.shapes import Bool, Float, Shaped, Tensor
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager:
+    """Autocast off: a recurrence in half precision forgets."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """At least float32; float64 and complex dtypes stay.
+
+    Example:
+        >>> exact(torch.zeros(1, dtype=torch.bfloat16)).dtype
+        torch.float32
+    """
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def bounded_log_decay(log_decay: Tensor) -> Tensor:
+    """Log decays no lower than what their precision can tell from zero, so that −∞ makes no NaN.
+
+    e^−30 in float32, e^−100 in float64.
+
+    Example:
+        >>> bounded_log_decay(torch.tensor([-1.0, -torch.inf]))
+        tensor([ -1., -30.])
+    """
+    log_decay = exact(log_decay)
+    return log_decay.clamp(min=-100.0 if log_decay.dtype == torch.float64 else -30.0)
+
+
+def power_of_two(number: int) -> int:
+    """The smallest power of two that is no less.
+
+    Example:
+        >>> power_of_two(5)
+        8
+    """
+    return 1 << (number - 1).bit_length()
+
+
+def fold(x: Shaped[Tensor, "B T *S"], size: int) -> Shaped[Tensor, "B n size *S"]:
+    """Time in chunks of `size`, the last one filled up with zeros.
+
+    Example:
+        >>> fold(torch.tensor([[1, 2, 3]]), 2)
+        tensor([[[1, 2],
+                 [3, 0]]])
+    """
+    batch, length = x.shape[:2]
+    missing = -length % size
+    if missing:
+        x = F.pad(x, (0, 0) * (x.ndim - 2) + (0, missing))
+    return x.reshape(batch, (length + missing) // size, size, *x.shape[2:])
+
+
+def unfold(x: Shaped[Tensor, "B n size *S"], length: int) -> Shaped[Tensor, "B T *S"]:
+    """The inverse of `fold`."""
+    return x.flatten(1, 2)[:, :length]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """Which tokens of a chunk know of each other when several sequences are packed in one row."""
+
+    together: Bool[Tensor, "B n C C"]
+    """No sequence begins after token s and up to token t."""
+    reads: Bool[Tensor, "B n C"]
+    """No sequence begins in the chunk up to token t: it sees what came before the chunk."""
+    writes: Bool[Tensor, "B n C"]
+    """No sequence begins in the chunk after token s: what follows the chunk sees it."""
+    passes: Bool[Tensor, "B n"]
+    """No sequence begins in the chunk: what came before it reaches what follows."""
+
+    @staticmethod
+    def of(starts: Bool[Tensor, "B T"], size: int) -> Segments:
+        begun = fold(starts, size).cumsum(2)
+        last = begun[:, :, -1:]
+        return Segments(begun[..., :, None] == begun[..., None, :], begun == 0, begun == last, last[..., 0] == 0)
+
+
+def forget(state: Float[Tensor, "B *S"], starts: Bool[Tensor, "B"] | None) -> Float[Tensor, "B *S"]:
+    """The state, zero in the rows where a sequence begins."""
+    if starts is None:
+        return state
+    return state.masked_fill(starts.view(-1, *(1,) * (state.ndim - 1)), 0)
+
+
+def before(state: Float[Tensor, "B *S"], states: Float[Tensor, "B n *S"]) -> Float[Tensor, "B n *S"]:
+    """The state before each chunk, of the one at the beginning and those after each chunk."""
+    return torch.cat((state[:, None], states[:, :-1]), 1)

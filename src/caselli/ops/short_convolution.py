@@ -1,0 +1,77 @@
+"""The short causal convolution that goes before many recurrences."""
+
+from __future__ import annotations
+
+import torch
+
+from caselli.shapes import Bool, Float, Tensor
+
+
+def short_convolution_definition(
+    x: Float[Tensor, "B T D"],
+    weight: Float[Tensor, "D W"],
+    state: Float[Tensor, "B past D"],
+) -> Float[Tensor, "B T D"]:
+    """y_t = Σ_j w_j x_{t−W+1+j}, token by token."""
+    width = weight.shape[1]
+    padded = torch.cat((state, x), 1)
+    return torch.stack([(padded[:, t : t + width] * weight.T).sum(1) for t in range(x.shape[1])], 1)
+
+
+def short_convolution(
+    x: Float[Tensor, "B T D"],
+    weight: Float[Tensor, "D W"],
+    state: Float[Tensor, "B past D"],
+    *,
+    bias: Float[Tensor, "D"] | None = None,
+    starts: Bool[Tensor, "B T"] | None = None,
+) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B past D"]]:
+    r"""A causal convolution of each channel with its own few weights.
+
+    .. math:: y_t = b + \sum_{j=1}^{W} w_j \odot x_{t-W+j}
+
+    Arguments:
+        x: inputs.
+        weight: W weights a channel, the last one for the current token.
+        state: the last W − 1 inputs; zeros before the first.
+        bias: b.
+        starts: where a packed sequence begins; earlier inputs are zero to it.
+
+    Returns:
+        y, and the last W − 1 inputs.
+
+    Example:
+        >>> x = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1)
+        >>> y, state = short_convolution(x, torch.tensor([[10.0, 1.0]]), torch.zeros(1, 1, 1))
+        >>> y.flatten(), state.flatten()
+        (tensor([ 1., 12., 23.]), tensor([3.]))
+    """
+    length, width = x.shape[1], weight.shape[1]
+    padded = torch.cat((state.to(x.dtype), x), 1)
+    taps = [padded[:, lag : lag + length] for lag in range(width)]
+    if starts is not None:
+        begun = torch.nn.functional.pad(starts.cumsum(1), (width - 1, 0))
+        taps = [
+            tap * (begun[:, lag : lag + length] == begun[:, width - 1 :])[..., None]
+            for lag, tap in enumerate(taps)
+        ]
+        padded = padded * (begun == begun[:, -1:])[..., None]
+    y = taps[-1] * weight[:, -1] if bias is None else torch.addcmul(bias, taps[-1], weight[:, -1])
+    for tap, w in zip(taps[:-1], weight.unbind(1), strict=False):
+        y = torch.addcmul(y, tap, w)
+    return y, padded[:, length:]
+
+
+def token_shift(
+    x: Float[Tensor, "B T D"], state: Float[Tensor, "B D"], starts: Bool[Tensor, "B T"] | None = None
+) -> Float[Tensor, "B T D"]:
+    """The token before each; `state` before the first, zero where a sequence begins.
+
+    Source: Peng et al. 2023, RWKV: Reinventing RNNs for the Transformer Era.
+
+    Example:
+        >>> token_shift(torch.tensor([[[1.0], [2.0]]]), torch.zeros(1, 1)).flatten()
+        tensor([0., 1.])
+    """
+    shifted = torch.cat((state[:, None].to(x.dtype), x[:, :-1]), 1)
+    return shifted if starts is None else shifted.masked_fill(starts[..., None], 0)

@@ -1,0 +1,239 @@
+"""Codes ⟷ sequence, exactly invertible: the order in which a grid of codes is read. Variants: `ORDERS`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+
+from caselli.errors import UserError
+from caselli.shapes import Int, Num, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The shape of one picture's codes: `H W` with one codebook, `Q H W` with several.
+
+    Arguments:
+        height: H, rows; 1 where the codes lie on one axis.
+        width: W, columns.
+        codebooks: Q, codes at each position.
+
+    Example:
+        >>> Grid(4, 6).shape, Grid(4, 6, codebooks=2).shape, Grid(4, 6, codebooks=2).length
+        ((4, 6), (2, 4, 6), 48)
+    """
+
+    height: int
+    width: int
+    codebooks: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.codebooks) < 1:
+            raise UserError(f"{self} was given", "at least 1 of each was expected")
+
+    @property
+    def positions(self) -> int:
+        """H · W."""
+        return self.height * self.width
+
+    @property
+    def length(self) -> int:
+        """T = Q · H · W, slots of the sequence."""
+        return self.codebooks * self.positions
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The codes' shape without the batch."""
+        space = (self.height, self.width)
+        return space if self.codebooks == 1 else (self.codebooks, *space)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order(ABC):
+    """A one-to-one map between the codes of a grid and the slots of a sequence.
+
+    An order extends this class, is final, is built from keyword options alone, and gives `slots`.
+
+    Example:
+        >>> order, grid = Serpentine(), Grid(2, 3)
+        >>> sequence = order.flatten(torch.tensor([[[0, 1, 2], [3, 4, 5]]]), grid)
+        >>> sequence, order.restore(sequence, grid)
+        (tensor([[0, 1, 2, 5, 4, 3]]), tensor([[[0, 1, 2],
+                 [3, 4, 5]]]))
+    """
+
+    @abstractmethod
+    def slots(self, grid: Grid) -> Int[Tensor, "T"]:
+        """The code that each slot holds, as an index q·H·W + row·W + column."""
+
+    def flatten(self, codes: Num[Tensor, "B *grid"], grid: Grid) -> Num[Tensor, "B T"]:
+        """The codes `B H W` (`B Q H W` with several codebooks) as a sequence.
+
+        Errors: `UserError` where the codes' shape is not the grid's.
+        """
+        _expect(codes, grid.shape, "codes")
+        return codes.flatten(1)[:, _slots(self, grid, codes.device)]
+
+    def restore(self, sequence: Num[Tensor, "B T"], grid: Grid) -> Num[Tensor, "B *grid"]:
+        """The exact inverse of `flatten`; of any dtype, so that log-probabilities are laid out as a map too.
+
+        Errors: `UserError` where the sequence has not one slot for each code.
+        """
+        _expect(sequence, (grid.length,), "a sequence")
+        return sequence[:, _places(self, grid, sequence.device)].unflatten(1, grid.shape)
+
+    def length(self, grid: Grid) -> int:
+        """T."""
+        return grid.length
+
+    def codebook(self, grid: Grid) -> Int[Tensor, "T"]:
+        """Which codebook each slot belongs to, 0 … Q−1."""
+        return self.slots(grid) // grid.positions
+
+    def position(self, grid: Grid) -> Int[Tensor, "T 2"]:
+        """The row and the column of each slot."""
+        place = self.slots(grid) % grid.positions
+        return torch.stack((place // grid.width, place % grid.width), 1)
+
+
+def _expect(given: Tensor, shape: tuple[int, ...], what: str) -> None:
+    if tuple(given.shape[1:]) != shape:
+        raise UserError(
+            f"{what} of shape {tuple(given.shape)} was given", f"a batch of shape {shape} was expected"
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _slots(order: Order, grid: Grid, device: torch.device) -> Tensor:
+    return order.slots(grid).to(device)
+
+
+@functools.lru_cache(maxsize=64)
+def _places(order: Order, grid: Grid, device: torch.device) -> Tensor:
+    return order.slots(grid).argsort().to(device)
+
+
+def _interleaved(path: Tensor, grid: Grid) -> Tensor:
+    """All codebooks of a position, then the next position of the path."""
+    return (path[:, None] + grid.positions * torch.arange(grid.codebooks)).flatten()
+
+
+class Raster(Order):
+    """Row by row, left to right; all codebooks of a position before the next.
+
+    Example:
+        >>> Raster().slots(Grid(2, 2)).tolist()
+        [0, 1, 2, 3]
+    """
+
+    def slots(self, grid):
+        return _interleaved(torch.arange(grid.positions), grid)
+
+
+class Serpentine(Order):
+    """Row by row, every second row from right to left, so that neighbours in the sequence touch in the grid.
+
+    Example:
+        >>> Serpentine().slots(Grid(2, 3)).tolist()
+        [0, 1, 2, 5, 4, 3]
+    """
+
+    def slots(self, grid):
+        rows = torch.arange(grid.positions).view(grid.height, grid.width)
+        rows[1::2] = rows[1::2].flip(1)
+        return _interleaved(rows.flatten(), grid)
+
+
+class Hilbert(Order):
+    """Along a Hilbert curve, for a grid of any size: what is near in the sequence is near in the grid.
+
+    The rectangle is cut in two along a long side, or into three as the Hilbert curve cuts a square, and each
+    part walked likewise. Neighbours touch; where the longer side is odd and the shorter even, one step of the
+    whole path goes over a corner.
+
+    Sources: Hilbert 1891, Ueber die stetige Abbildung einer Linie auf ein Flächenstück; generalised to
+    rectangles after Červený 2018, Generalized Hilbert space-filling curve.
+
+    Example:
+        >>> Hilbert().slots(Grid(2, 2)).tolist()
+        [0, 2, 3, 1]
+    """
+
+    def slots(self, grid):
+        wide = grid.width >= grid.height
+        long, short = (1, grid.width), (1j, grid.height)
+        points = _walk(0, *long, *short) if wide else _walk(0, *short, *long)
+        path = [round(point.imag) * grid.width + round(point.real) for point in points]
+        return _interleaved(torch.tensor(path), grid)
+
+
+def _walk(corner: complex, along: complex, length: int, across: complex, breadth: int) -> Iterator[complex]:
+    """The cells (column + i · row) of a rectangle, from its corner to the far end of its side `along`."""
+    if breadth == 1:
+        yield from (corner + along * i for i in range(length))
+    elif length == 1:
+        yield from (corner + across * i for i in range(breadth))
+    elif 2 * length > 3 * breadth:
+        half = _even_half(length)
+        yield from _walk(corner, along, half, across, breadth)
+        yield from _walk(corner + along * half, along, length - half, across, breadth)
+    else:
+        half, rise = length // 2, _even_half(breadth)
+        end = corner + along * (length - 1) + across * (rise - 1)
+        yield from _walk(corner, across, rise, along, half)
+        yield from _walk(corner + across * rise, along, length, across, breadth - rise)
+        yield from _walk(end, -across, rise, -along, length - half)
+
+
+def _even_half(length: int) -> int:
+    """Half of the length, made even where it can be: a path through an even part ends beside the next."""
+    half = length // 2
+    return half + half % 2 if length > 2 else half
+
+
+@dataclasses.dataclass(frozen=True)
+class Delayed(Order):
+    r"""Codebook q runs `delay` · q positions behind codebook 0, positions in raster order.
+
+    Slot by slot the codes (p, q) are sorted by the time
+
+    .. math:: \text{time}(p, q) = p + \text{delay} \cdot q
+
+    and at equal times by q. The staggered grid that parallel heads would fill with padding is read without
+    its empty corners: the sequence keeps T = Q·H·W slots and the inverse is exact. With `delay` 0 this is
+    `Raster`; with at least H·W it reads one codebook after the other.
+
+    Arguments:
+        delay: positions between a codebook and the next, at least 0.
+
+    Source: Copet et al. 2023, Simple and Controllable Music Generation.
+
+    Example:
+        >>> Delayed().codebook(Grid(1, 3, codebooks=2)).tolist()
+        [0, 0, 1, 0, 1, 1]
+    """
+
+    delay: int = 1
+
+    def __post_init__(self) -> None:
+        if self.delay < 0:
+            raise UserError(f"delay {self.delay} was given", "at least 0 was expected")
+
+    def slots(self, grid):
+        place, codebook = torch.arange(grid.positions), torch.arange(grid.codebooks)
+        time = place + self.delay * codebook[:, None]
+        return (time * grid.codebooks + codebook[:, None]).flatten().argsort()
+
+
+ORDERS: dict[str, type[Order]] = {
+    "raster": Raster,
+    "serpentine": Serpentine,
+    "hilbert": Hilbert,
+    "delayed": Delayed,
+}
+
+__all__ = ["ORDERS", "Delayed", "Grid", "Hilbert", "Order", "Raster", "Serpentine"]

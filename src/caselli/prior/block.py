@@ -1,0 +1,65 @@
+"""The only copy of norm, mixer and MLP."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.errors import UnknownName, UserError, lookup
+from caselli.mixer import MIXERS, Mixer, State
+from caselli.shapes import Bool, Float, Tensor
+
+
+class Block(nn.Module):
+    r"""A layer of a prior, around any mixer.
+
+    .. math:: x \leftarrow x + \mathrm{mixer}(N x), \qquad x \leftarrow x + W_2\,\mathrm{GELU}(W_1 N x)
+
+    with N a root-mean-square normalisation.
+
+    Sources: Vaswani et al. 2017, Attention Is All You Need; Zhang and Sennrich 2019, Root Mean Square Layer
+    Normalization.
+    """
+
+    def __init__(self, mixer: Mixer, expansion: float, dropout: float) -> None:
+        super().__init__()
+        width = mixer.width
+        inner = round(expansion * width)
+        self.mixer = mixer
+        self.norm1, self.norm2 = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
+        self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Float[Tensor, "B T E"], state: State | None, starts: Bool[Tensor, "B T"] | None = None
+    ) -> tuple[Float[Tensor, "B T E"], State]:
+        y, state = self.mixer(self.norm1(x), state, starts=starts)
+        x = x + self.dropout(y)
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))), state
+
+
+def build_mixers(names: list[str], depth: int, width: int, options: dict[str, Any]) -> list[Mixer]:
+    """`depth` causal mixers, the names in turn; each gets those of the options that it knows.
+
+    Errors: `UserError` for a name or option that no mixer knows, and for one that is not causal.
+    """
+    kinds = [lookup(MIXERS, "mixer", name) for name in names]
+    known = {kind: set(inspect.signature(kind).parameters) for kind in kinds}
+    for option in options:
+        if not any(option in parameters for parameters in known.values()):
+            raise UnknownName("mixer option", option, sorted(set().union(*known.values()) - {"width"}))
+    mixers = []
+    for layer in range(depth):
+        kind = kinds[layer % len(kinds)]
+        mixer = kind(width, **{k: v for k, v in options.items() if k in known[kind]})
+        if not mixer.causal:
+            raise UserError(
+                f"mixer {names[layer % len(names)]!r} was given",
+                "an autoregressive prior needs a causal one",
+                "see `caselli list mixer`",
+            )
+        mixers.append(mixer)
+    return mixers

@@ -1,0 +1,41 @@
+"""Latents ⟷ codes. `QUANTIZERS` names every method; each is built as `QUANTIZERS[name](width=64)`."""
+
+from caselli.quantizer.base import Quantized, Quantizer
+from caselli.quantizer.bsq import BSQ
+from caselli.quantizer.build import build
+from caselli.quantizer.fsq import FSQ
+from caselli.quantizer.gaussian import Gaussian
+from caselli.quantizer.gumbel import Gumbel
+from caselli.quantizer.ibq import IBQ
+from caselli.quantizer.identity import Identity
+from caselli.quantizer.lfq import LFQ
+from caselli.quantizer.simvq import SimVQ
+from caselli.quantizer.vq import VQ
+
+QUANTIZERS: dict[str, type[Quantizer]] = {
+    "vq": VQ,
+    "gumbel": Gumbel,
+    "fsq": FSQ,
+    "lfq": LFQ,
+    "bsq": BSQ,
+    "ibq": IBQ,
+    "simvq": SimVQ,
+    "identity": Identity,
+    "gaussian": Gaussian,
+}
+
+__all__ = [
+    "BSQ",
+    "FSQ",
+    "IBQ",
+    "LFQ",
+    "QUANTIZERS",
+    "VQ",
+    "Gaussian",
+    "Gumbel",
+    "Identity",
+    "Quantized",
+    "Quantizer",
+    "SimVQ",
+    "build",
+]

@@ -1,0 +1,49 @@
+"""A quantizer from its name, its width and a dictionary of options: for wrappers and configurations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from caselli.errors import UserError, lookup
+from caselli.quantizer.base import Quantizer
+
+
+def build(name: str, width: int, options: Mapping[str, object] | None = None) -> Quantizer:
+    """Builds an entry of `QUANTIZERS`.
+
+    Arguments:
+        name: in the table.
+        width: D, the latents' width.
+        options: the method's own arguments.
+
+    Raises:
+        UserError: for an unknown name or option, and says which there are.
+
+    Example:
+        >>> build("vq", 64, {"codebook_size": 512}).sizes
+        (512,)
+    """
+    from caselli.quantizer import QUANTIZERS  # here, because entries of the table build others
+
+    method, options = lookup(QUANTIZERS, "quantizer", name), dict(options or {})
+    known = options_of(method)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise UserError(
+            f"option {', '.join(unknown)} was given to quantizer {name!r}",
+            f"one of {', '.join(known)} was expected",
+        )
+    return method(width, **options)
+
+
+def options_of(method: type[Quantizer]) -> list[str]:
+    """The names of a method's own arguments.
+
+    Example:
+        >>> from caselli.quantizer import FSQ
+        >>> options_of(FSQ)
+        ['levels', 'symmetric']
+    """
+    parameters = inspect.signature(method).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

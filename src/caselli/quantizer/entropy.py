@@ -1,0 +1,68 @@
+"""Entropy terms: each latent sure of its code, all codes in use."""
+
+from __future__ import annotations
+
+import torch
+
+from caselli.engine import ranks
+from caselli.shapes import Float, Tensor
+
+
+def entropy(probabilities: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
+    """−Σ p log p in nats; zero probabilities count nothing and have finite gradients.
+
+    Example:
+        >>> entropy(torch.tensor([0.5, 0.5, 0.0])).exp()
+        tensor(2.)
+    """
+    return -(probabilities * probabilities.clamp_min(1e-20).log()).sum(-1)
+
+
+def over_ranks(mean: Tensor, together: bool) -> Tensor:
+    """A mean over this rank's latents, as the mean over all ranks'; gradients reach this rank's share.
+
+    Averaging the ranks' gradients, as distributed training does, then gives the joined batch's gradient.
+    """
+    return mean + (ranks.mean(mean.detach()) - mean.detach()) if together and ranks.count() > 1 else mean
+
+
+def bit_entropies(
+    probabilities: Float[Tensor, "n d"], group: int, together: bool
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    r"""The two entropies of codes of d independent bits: of each latent on average, and of the average.
+
+    .. math:: \mathbb E_i\, H(p_i) = \mathbb E_i \sum_j H(p_{ij}), \qquad H(\mathbb E_i\, p_i)
+
+    The average over all 2^d codes is one product of two halves: with A and B the probabilities of the first and
+    the last bits' combinations, 𝔼 p = AᵀB / n. So nothing of size n × 2^d exists. More bits than `group` are
+    taken in groups as if these were independent.
+
+    Arguments:
+        probabilities: of each bit being one.
+        group: the most bits that are joined.
+        together: whether the average is over all ranks.
+
+    Example:
+        >>> sure, used = bit_entropies(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), 18, False)
+        >>> sure.item(), used.exp().item()
+        (0.0, 2.0)
+    """
+    both = torch.stack((1 - probabilities, probabilities), -1)
+    of_latents = entropy(both).sum(1).mean()
+    of_mean = sum(
+        entropy(over_ranks(_mean_over_codes(bits), together).flatten()) for bits in both.split(group, 1)
+    )
+    return of_latents, of_mean
+
+
+def _mean_over_codes(bits: Float[Tensor, "n d 2"]) -> Float[Tensor, "a b"]:
+    half = bits.shape[1] // 2
+    return _combinations(bits[:, :half]).T @ _combinations(bits[:, half:]) / len(bits)
+
+
+def _combinations(bits: Float[Tensor, "n d 2"]) -> Float[Tensor, "n c"]:
+    """Probabilities of all 2^d values of d independent bits, the first bit the most significant."""
+    joined = bits.new_ones(len(bits), 1)
+    for bit in bits.unbind(1):
+        joined = (joined[:, :, None] * bit[:, None, :]).flatten(1)
+    return joined

@@ -1,0 +1,94 @@
+"""Finite scalar quantization: each channel rounded to a few levels."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from caselli.errors import UserError
+from caselli.quantizer.base import widened
+from caselli.quantizer.gradient import straight_through
+from caselli.quantizer.pointwise import Points, Pointwise
+from caselli.shapes import Float, Int, Tensor
+
+
+class FSQ(Pointwise):
+    r"""A few channels, each bounded and rounded to its own number of levels; the product is the codebook.
+
+    .. math::
+        b = \tanh(z + s)\,h - o, \qquad q = \mathrm{round}(b) / \lfloor L / 2 \rfloor, \qquad
+        h = \tfrac{(L - 1)(1 + 10^{-3})}{2}, \quad o = \tfrac12 [L \text{ even}], \quad
+        s = \mathrm{artanh}(o / h)
+
+    The code is Σ level × basis with the first channel the fastest digit. Nothing is learned here but the
+    projections between the latents' width and the channels; no loss, no collapse.
+
+    Arguments:
+        width: D; learned projections lead in and out when it is not the number of levels.
+        levels: L of each channel, at least 2; K is their product. By default 8, 5, 5, 5, K = 1000.
+        symmetric: levels spread evenly over [−1, 1], both ends included, as in
+            q = 2 round((L − 1)(tanh z + 1)/2)/(L − 1) − 1; otherwise even L lean to −1.
+
+    Raises:
+        UserError: for no levels, fewer than two, or more codes than 2⁶².
+
+    Source: Mentzer et al. 2023, Finite Scalar Quantization: VQ-VAE Made Simple.
+
+    Example:
+        >>> import torch
+        >>> quantizer = FSQ(width=3, levels=(8, 6, 5))
+        >>> quantizer.encode(torch.zeros(1, 3, 2))
+        tensor([[124, 124]])
+        >>> quantizer.decode(torch.tensor([[0]])).flatten()
+        tensor([-1., -1., -1.])
+    """
+
+    def __init__(
+        self, width: int, *, levels: tuple[int, ...] = (8, 5, 5, 5), symmetric: bool = False
+    ) -> None:
+        levels = tuple(levels)
+        if not levels or min(levels) < 2 or math.prod(levels) > 1 << 62:
+            raise UserError(f"levels {levels} were given", "one or more numbers from 2 on were expected")
+        super().__init__(width, math.prod(levels), len(levels))
+        self.levels, self.symmetric = levels, symmetric
+        basis = [math.prod(levels[:channel]) for channel in range(len(levels))]
+        numbers = torch.tensor(levels, dtype=torch.get_default_dtype())
+        self.register_buffer("_levels", numbers, persistent=False)
+        self.register_buffer("_basis", torch.tensor(basis), persistent=False)
+
+    def quantize_points(self, points: Float[Tensor, "n d"]) -> Points:
+        bounded = self._bounded(points)
+        digits = bounded.detach().round()
+        values = straight_through(bounded, digits) if self.training else digits
+        return Points(self._scaled(values), self._joined(digits), points.new_zeros(()), {})
+
+    def encode_points(self, points: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
+        return self._joined(self._bounded(points).round())
+
+    def decode_points(self, codes: Int[Tensor, "n"]) -> Float[Tensor, "n d"]:
+        levels = widened(self._levels)
+        digits = codes[:, None] // self._basis % levels.long()
+        return self._scaled(digits - self._lowest(levels))
+
+    def _bounded(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Channels squeezed so that rounding gives each its levels."""
+        levels = self._levels.to(z.dtype)
+        if self.symmetric:
+            return (levels - 1) * (z.tanh() + 1) / 2
+        half = (levels - 1) * (1 + 1e-3) / 2
+        offset = (1 - levels % 2) / 2
+        return (z + (offset / half).atanh()).tanh() * half - offset
+
+    def _scaled(self, digits: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Rounded channels to values in [−1, 1]."""
+        levels = self._levels.to(digits.dtype)
+        return 2 * digits / (levels - 1) - 1 if self.symmetric else digits / (levels // 2)
+
+    def _lowest(self, levels: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
+        """What is taken from a level's number to give its rounded channel."""
+        return torch.zeros_like(levels) if self.symmetric else levels // 2
+
+    def _joined(self, digits: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
+        numbers = digits + self._lowest(self._levels.to(digits.dtype))
+        return (numbers.to(torch.int64) * self._basis).sum(1)

@@ -1,0 +1,96 @@
+"""What most quantizers share: each latent vector is quantized by itself, wherever it lies."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.ops.nearest_code import full_precision
+from caselli.quantizer.base import (
+    Quantized,
+    Quantizer,
+    linear,
+    rows,
+    unrows,
+    usage,
+    widened,
+)
+from caselli.shapes import Float, Int, Num, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    """n quantized vectors."""
+
+    latents: Float[Tensor, "n d"]
+    codes: Int[Tensor, "n"]
+    loss: Float[Tensor, ""]
+    metrics: dict[str, Tensor]
+    """What a method adds to `perplexity` and `used`."""
+
+
+class Pointwise(Quantizer):
+    """A quantizer of single vectors, with one codebook of `size` vectors of `code_width` channels.
+
+    A method extends this class with what it does to n vectors of that width in full precision. Here are rows,
+    dtypes, checks, the use of the codebook, and learned projections where the two widths differ.
+    """
+
+    def __init__(self, width: int, size: int, code_width: int) -> None:
+        if min(width, size, code_width) < 1:
+            raise UserError(
+                f"width {width}, codebook size {size}, code width {code_width} were given",
+                "at least 1 was expected",
+            )
+        super().__init__(width, (size,))
+        self.code_width = code_width
+        projected = code_width != width
+        self.project_in = nn.Linear(width, code_width) if projected else None
+        self.project_out = nn.Linear(code_width, width) if projected else None
+
+    @abstractmethod
+    def quantize_points(self, points: Float[Tensor, "n d"]) -> Points:
+        """`forward` for n vectors."""
+
+    @abstractmethod
+    def encode_points(self, points: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
+        """`encode` for n vectors."""
+
+    @abstractmethod
+    def decode_points(self, codes: Int[Tensor, "n"]) -> Float[Tensor, "n d"]:
+        """`decode` for n codes."""
+
+    def forward(self, latents: Float[Tensor, "B D *S"]) -> Quantized:
+        self.check_latents(latents)
+        batch, space = latents.shape[0], tuple(latents.shape[2:])
+        with full_precision(latents):
+            points = self.quantize_points(self._into(latents))
+            metrics = usage(points.codes, self.sizes[0], together=self.training)
+        return Quantized(
+            latents=unrows(self._out(points.latents), batch, space).to(latents.dtype),
+            codes=points.codes.view(batch, *space),
+            loss=points.loss,
+            metrics=metrics | {name: value.detach() for name, value in points.metrics.items()},
+        )
+
+    def encode(self, latents: Float[Tensor, "B D *S"]) -> Num[Tensor, "B ..."]:
+        self.check_latents(latents)
+        with full_precision(latents):
+            codes = self.encode_points(self._into(latents))
+        return codes.view(latents.shape[0], *latents.shape[2:])
+
+    def decode(self, codes: Num[Tensor, "B ..."]) -> Float[Tensor, "B D ..."]:
+        self.check_codes(codes)
+        with full_precision(codes):
+            points = self._out(self.decode_points(codes.flatten()))
+        return unrows(points, codes.shape[0], tuple(codes.shape[1:]))
+
+    def _into(self, latents: Tensor) -> Tensor:
+        points = widened(rows(latents))
+        return points if self.project_in is None else linear(self.project_in, points)
+
+    def _out(self, points: Tensor) -> Tensor:
+        return points if self.project_out is None else linear(self.project_out, points)

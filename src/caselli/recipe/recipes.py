@@ -1,0 +1,107 @@
+"""Whole runs. Each recipe is a function of the pictures it meets, to be read from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from caselli.data import Pictures
+from caselli.engine import TrainingConfig
+from caselli.prior import PriorConfig
+from caselli.recipe.config import DataConfig, RunConfig, StagesConfig
+from caselli.tokenizer import TokenizerConfig
+
+
+def tiny(pictures: Pictures) -> RunConfig:
+    """The demo and the tests: about 16 codes a picture of 32 pixels, 1.5 M and 3 M parameters.
+
+    On glyphs, four and a half minutes on two cores; see the README for what came out.
+    """
+    factor = _factor(pictures.size, grid=4, largest=8)
+    return RunConfig(
+        recipe="tiny",
+        data=DataConfig(shift=1),
+        tokenizer=TokenizerConfig(
+            factor=factor,
+            patch=min(2, factor),
+            channels=pictures.channels,
+            width=64,
+            multipliers=(1, 2, 2),
+            blocks=1,
+            latent_width=32,
+            quantizer_options={"codebook_size": 1024},
+        ),
+        prior=PriorConfig(width=256, depth=4, mixer_options={"heads": 4}, dropout=0.1),
+        training=StagesConfig(
+            tokenizer=TrainingConfig(steps=1500, batch=64, learning_rate=2e-3, ema=0.99),
+            prior=TrainingConfig(steps=2000, batch=256, learning_rate=2e-3, weight_decay=0.05, ema=0.99),
+        ),
+    )
+
+
+def small(pictures: Pictures) -> RunConfig:
+    """A real run on a laptop: a grid of about 8×8 codes, 3 M and 8 M parameters.
+
+    Ten minutes on two cores for pictures of 32 to 64 pixels; better with an hour.
+    """
+    factor = _factor(pictures.size, grid=8, largest=16)
+    return RunConfig(
+        recipe="small",
+        data=DataConfig(shift=max(1, pictures.size // 32), views=4),
+        tokenizer=TokenizerConfig(
+            factor=factor,
+            patch=min(2, factor),
+            channels=pictures.channels,
+            width=64,
+            multipliers=(1, 2, 2),
+            blocks=1,
+            attention=(factor,),
+            latent_width=64,
+            quantizer_options={"codebook_size": 1024},
+        ),
+        prior=PriorConfig(width=320, depth=6, mixer_options={"heads": 5}, dropout=0.2),
+        training=StagesConfig(
+            tokenizer=TrainingConfig(steps=5000, batch=32, learning_rate=1e-3, ema=0.995),
+            prior=TrainingConfig(steps=5000, batch=64, learning_rate=1e-3, weight_decay=0.1, ema=0.995),
+        ),
+    )
+
+
+def base(pictures: Pictures) -> RunConfig:
+    """A run for one GPU and a large set: a grid of about 16×16 codes, 45 M and 110 M parameters.
+
+    A day on one data-centre GPU for pictures of 256 pixels; nothing here has measured it yet.
+    """
+    factor = _factor(pictures.size, grid=16, largest=16)
+    return RunConfig(
+        recipe="base",
+        data=DataConfig(flip=True, shift=max(1, pictures.size // 32)),
+        tokenizer=TokenizerConfig(
+            factor=factor,
+            patch=1,
+            channels=pictures.channels,
+            width=128,
+            multipliers=(1, 1, 2, 2, 4),
+            blocks=2,
+            attention=(factor,),
+            latent_width=256,
+            quantizer_options={"codebook_size": 16384, "code_width": 16, "distance": "cosine"},
+        ),
+        prior=PriorConfig(width=768, depth=16, dropout=0.1),
+        training=StagesConfig(
+            tokenizer=TrainingConfig(
+                steps=300_000, batch=64, learning_rate=2e-4, warmup=2000, validations=60, ema=0.9995
+            ),
+            prior=TrainingConfig(
+                steps=300_000, batch=256, learning_rate=3e-4, warmup=4000, validations=60, ema=0.9995
+            ),
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[Pictures], RunConfig]] = {"tiny": tiny, "small": small, "base": base}
+
+
+def _factor(size: int, grid: int, largest: int) -> int:
+    """The largest factor that divides the size and leaves at least `grid` codes a side."""
+    fitting = [f for f in (1, 2, 4, 8, 16, 32) if size % f == 0 and f <= largest and size // f >= grid]
+    return max(fitting, default=1)

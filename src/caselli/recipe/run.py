@@ -1,0 +1,311 @@
+"""A whole run, from pictures to report, taken up wherever it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caselli import data
+from caselli.data import Batches, CodeBatches, CodeStore, Pictures
+from caselli.engine import Log, Machine, Training, machine, ranks
+from caselli.errors import UserError, lookup
+from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior, save_tokenizer
+from caselli.prior import PriorTask
+from caselli.recipe.config import DataConfig, RunConfig, override
+from caselli.recipe.folder import RunFolder, resumed_config
+from caselli.recipe.recipes import RECIPES
+from caselli.recipe.summary import look_at_samples, look_at_tokenizer, summarise
+from caselli.tokenizer import Tokenizer, TokenizerTask
+
+STAGES = ("both", "tokenizer", "prior")
+TOKENIZER_SHARE = 0.4
+"""Of the minutes of a run, what the first stage gets."""
+VALIDATION_PICTURES = 2048
+"""Held-out pictures looked at in each validation, at most."""
+
+
+def train(
+    source: str | Path,
+    out: str | Path,
+    *,
+    recipe: str = "small",
+    stage: str = "both",
+    size: int | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+    changes: dict[str, Any] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Trains a tokenizer, then a prior over its codes, and writes the report; returns the run folder.
+
+    Arguments:
+        source: pictures; see `caselli.data.open`.
+        out: the run folder; new or empty, unless `resume`.
+        recipe: name in `RECIPES`.
+        stage: both, tokenizer or prior.
+        size: height and width in pixels; None for the set's own.
+        minutes: wall-clock budget of the training asked for; the schedules follow the clock.
+        steps: optimiser steps of each stage, instead of the recipe's.
+        resume: go on with the run in `out`; it keeps its configuration. Begins one if there is none.
+        changes: fields by dotted name, such as `{"prior.width": 128}`.
+        progress: whether long work shows a bar.
+
+    Errors: `UserError` for whatever is wrong with the arguments, the pictures or the folder.
+
+    Example:
+        >>> train("pictures", "run", minutes=10)  # doctest: +SKIP
+        PosixPath('run')
+    """
+    if stage not in STAGES:
+        raise UserError(f"stage {stage!r} was given", f"one of {', '.join(STAGES)} was expected")
+    ranks.start()
+    folder = RunFolder(out)
+    folder.refuse_foreign()
+    changes = _budget(stage, minutes, steps) | (changes or {})
+    if size is not None:
+        changes["data.size"] = size
+    if folder.holds_run():
+        if not resume:
+            raise UserError(
+                f"{out} holds a run already",
+                "a new folder was expected",
+                "go on with --resume, or choose another -o",
+            )
+        run = _Run.resumed(folder, str(source), changes, progress)
+    else:
+        run = _Run.begun(folder, str(source), recipe, changes, progress)
+    if stage in ("both", "tokenizer"):
+        run.train_tokenizer()
+    if stage in ("both", "prior"):
+        run.train_prior()
+    if ranks.is_first():
+        summarise(folder)
+    ranks.wait()
+    return folder.path
+
+
+def _budget(stage: str, minutes: float | None, steps: int | None) -> dict[str, Any]:
+    shares = {"tokenizer": TOKENIZER_SHARE, "prior": 1 - TOKENIZER_SHARE} if stage == "both" else {stage: 1.0}
+    changes: dict[str, Any] = {}
+    for name, share in shares.items():
+        if minutes is not None:
+            changes[f"training.{name}.minutes"] = minutes * share
+        if steps is not None:
+            changes |= {f"training.{name}.steps": steps, f"training.{name}.minutes": None}
+    return changes
+
+
+@dataclasses.dataclass
+class _Run:
+    folder: RunFolder
+    config: RunConfig
+    pictures: Pictures
+    held_out: Pictures
+    machine: Machine
+
+    @classmethod
+    def begun(cls, folder, source, recipe, changes, progress) -> _Run:
+        changes = {"data.source": source, **changes}
+        chosen = lookup(RECIPES, "recipe", recipe)
+        asked = override(RunConfig(), {k: v for k, v in changes.items() if k.startswith("data.")}).data
+        everything = _open(asked, progress)
+        pictures = everything.split("train")
+        settled = {"data.size": pictures.size, "data.channels": pictures.channels}
+        config = override(chosen(pictures), changes | settled | {"tokenizer.channels": pictures.channels})
+        where = machine(config.precision)
+        if ranks.is_first():
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.write(config, pictures.fingerprint, where)
+        ranks.wait()
+        return cls(folder, config, pictures, everything.split("held_out"), _recorded(folder)).ready()
+
+    @classmethod
+    def resumed(cls, folder, source, changes, progress) -> _Run:
+        described = folder.describe()
+        config = resumed_config(folder.config(), {"data.source": source, **changes})
+        everything = _open(config.data, progress)
+        pictures = everything.split("train")
+        if pictures.fingerprint != described["data_fingerprint"]:
+            raise UserError(
+                f"the pictures of {source} have changed since the run in {folder.path} was begun",
+                f"fingerprint {described['data_fingerprint']} was expected, {pictures.fingerprint} found",
+                "restore them, or begin a new run with another -o",
+            )
+        where = _recorded(folder)
+        if ranks.is_first():
+            folder.write(config, pictures.fingerprint, where)
+        return cls(folder, config, pictures, everything.split("held_out"), where).ready()
+
+    def ready(self) -> _Run:
+        log = Log(self.folder.path, "data")
+        log.say(
+            f"{len(self.pictures)} pictures to train on, {len(self.held_out)} held out; {self.machine.reason}"
+        )
+        for bad in self.pictures.bad:
+            log.say(f"skipped {bad.name}: {bad.reason}")
+        if ranks.is_first():
+            self.folder.add_results(data=_data_figures(self.pictures, self.held_out))
+        return self
+
+    # first stage --------------------------------------------------------------------------------------------
+
+    def train_tokenizer(self) -> None:
+        path = self.folder.path
+        if (path / "tokenizer.json").exists():
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            task = TokenizerTask(Tokenizer(self.config.tokenizer))
+        size = self.pictures.size
+        Log(path, "tokenizer").say(str(task.tokenizer.report((size, size))))
+        config = self.config.training.tokenizer
+        batches = Batches(
+            self.pictures,
+            config.batch,
+            seed=self.config.seed,
+            augment=self._augment(),
+            rank=ranks.rank(),
+            ranks=ranks.count(),
+        )
+        held_out = _validation(self.held_out, config.batch)
+        task = self._training(task, batches, held_out, config, "tokenizer").run()
+        if ranks.is_first():
+            save_tokenizer(task.tokenizer, path, size)
+            look_at_tokenizer(self.folder, task.tokenizer, self.held_out)
+        ranks.wait()
+
+    def _augment(self) -> data.Augment:
+        return data.Augment(flip=self.config.data.flip, shift=self.config.data.shift)
+
+    def _training(self, task, batches, held_out, config, stage) -> Training:
+        return Training(
+            task, batches, held_out, config, self.folder.path, stage, self.machine, self.config.seed
+        )
+
+    # second stage -------------------------------------------------------------------------------------------
+
+    def train_prior(self) -> None:
+        path = self.folder.path
+        if (path / "prior.json").exists():
+            return
+        if not (path / "tokenizer.json").exists():
+            raise UserError(
+                f"{path} has no tokenizer yet",
+                "the first stage was expected to be done",
+                "train with --stage both",
+            )
+        tokenizer, size = load_tokenizer(path)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            prior, order = build_prior(self.config.prior, tokenizer, size, len(self.pictures.classes))
+        store, held_out = self._codes(tokenizer, "train"), self._codes(tokenizer, "held_out")
+        config = self.config.training.prior
+        batches = CodeBatches(
+            store, config.batch, seed=self.config.seed, rank=ranks.rank(), ranks=ranks.count()
+        )
+        task = PriorTask(prior, order, grid_of(tokenizer, size))
+        parameters = sum(p.numel() for p in prior.parameters())
+        Log(path, "prior").say(
+            f"{len(store)} code maps of {prior.alphabet.length} codes, {parameters / 1e6:.2f} M parameters"
+        )
+        held = _validation_codes(held_out, config.batch)
+        task = self._training(task, batches, held, config, "prior").run()
+        if ranks.is_first():
+            save_prior(task.prior, path, tokenizer.fingerprint(), self.pictures.classes)
+            look_at_samples(self.folder, load(path).to(self.machine.device), self.pictures, self.held_out)
+        ranks.wait()
+
+    def _codes(self, tokenizer: Tokenizer, split: str) -> CodeStore:
+        """The store of a split's codes, made by the first rank unless it is there already."""
+        path = self.folder.path / "codes" / f"{split}.safetensors"
+        if ranks.is_first() and not _is_of(path, tokenizer):
+            pictures = self.pictures if split == "train" else self.held_out
+            views = self.config.data.views if split == "train" else 1
+            tokenizer = tokenizer.to(self.machine.device)
+            encode(tokenizer, pictures, views, self._augment(), self.config.seed).save(path)
+        ranks.wait()
+        return CodeStore.load(path, tokenizer.fingerprint())
+
+
+def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
+    """Whether the store of codes is whole and this tokenizer's."""
+    try:
+        CodeStore.load(path, tokenizer.fingerprint())
+    except UserError:
+        return False
+    return True
+
+
+def encode(
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    views: int = 1,
+    augment: data.Augment = data.Augment(),  # noqa: B008  (frozen)
+    seed: int = 0,
+    batch: int = 256,
+) -> CodeStore:
+    """The codes of a whole set, in order; with more than one view, of varied versions after it."""
+    device = next(tokenizer.parameters()).device
+    parts = []
+    for view in range(views):
+        for start in range(0, len(pictures), batch):
+            pixels = pictures.read(torch.arange(start, min(start + batch, len(pictures))))
+            if view:
+                moves = augment.draw(len(pixels), data.generator("views", seed, view, start))
+                pixels = augment.apply(pixels, moves)
+            parts.append(tokenizer.encode(data.to_float(pixels).to(device)).cpu())
+    return CodeStore(
+        codes=torch.cat(parts),
+        labels=None if pictures.labels is None else pictures.labels.repeat(views),
+        sizes=tokenizer.quantizer.sizes,
+        classes=pictures.classes,
+        captions=None if pictures.captions is None else pictures.captions * views,
+        names=pictures.names * views,
+        tokenizer=tokenizer.fingerprint(),
+        data=pictures.fingerprint,
+    )
+
+
+def _open(config: DataConfig, progress: bool) -> Pictures:
+    return data.open(
+        config.source,
+        size=config.size,
+        channels=config.channels,
+        split="all",
+        workers=config.workers,
+        progress=progress and ranks.is_first(),
+    )
+
+
+def _recorded(folder: RunFolder) -> Machine:
+    """The machine as `run.yaml` has it: the precision of a run is decided once, on one rank."""
+    recorded = folder.describe()["machine"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Machine(device, recorded["precision"], recorded["reason"])
+
+
+def _data_figures(pictures: Pictures, held_out: Pictures) -> dict[str, Any]:
+    return {
+        "name": pictures.name,
+        "count": len(pictures),
+        "held_out": len(held_out),
+        "size": pictures.size,
+        "channels": pictures.channels,
+        "classes": len(pictures.classes),
+        "bad": [{"name": bad.name, "reason": bad.reason} for bad in (*pictures.bad, *held_out.bad)],
+    }
+
+
+def _validation(pictures: Pictures, batch: int) -> list[data.Batch]:
+    parts = torch.arange(min(len(pictures), VALIDATION_PICTURES)).split(batch)
+    return [data.Batch(data.to_float(pictures.read(i)), None, None, i) for i in parts]
+
+
+def _validation_codes(store: CodeStore, batch: int) -> list[data.CodeBatch]:
+    parts = torch.arange(min(len(store), VALIDATION_PICTURES)).split(batch)
+    labels = store.labels
+    return [data.CodeBatch(store.read(i), None if labels is None else labels[i], None, i) for i in parts]

@@ -1,0 +1,98 @@
+"""What a run looks at when a stage is done: pictures, figures, and the page."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import torch
+
+from caselli.data import Pictures, to_float
+from caselli.engine import Log
+from caselli.evaluate.model import evaluate_model
+from caselli.model import Model
+from caselli.order import ORDERS
+from caselli.recipe.folder import RunFolder
+from caselli.report import grid, pairs, save_png, write_report
+from caselli.tokenizer import Tokenizer
+
+SHOWN = 24
+"""Pictures in a row of originals and reconstructions, at most."""
+EVALUATED = 4096
+"""Held-out pictures evaluated, at most."""
+READ_SAMPLES = 992
+"""Samples given to the reader, about."""
+
+
+def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Pictures) -> None:
+    """Reconstructions beside held-out originals."""
+    indices = _spread(len(held_out), SHOWN)
+    x = to_float(held_out.read(indices))
+    model = Model(tokenizer, None, ORDERS["raster"](), held_out.size)
+    y = model.decode(model.encode(x.to(model.device))).cpu()
+    save_png(pairs(x, y), folder.path / "pictures" / "reconstructions.png")
+
+
+def look_at_samples(folder: RunFolder, model: Model, pictures: Pictures, held_out: Pictures) -> None:
+    """A page of samples, the figures of both stages, and how well samples are read as their label."""
+    log = Log(folder.path, "samples")
+    labels = _labels_to_show(model, 48)
+    names = None if labels is None else [model.classes[label] for label in labels]
+    start = time.perf_counter()
+    samples = model.sample(48 if labels is None else len(labels), label=labels)
+    rate = len(samples) * model.grid.length / (time.perf_counter() - start)
+    save_png(grid(samples, labels=names), folder.path / "pictures" / "samples.png", {"seed": "0"})
+    shown = held_out.subset(_spread(len(held_out), min(EVALUATED, len(held_out))))
+    evaluation = {k: v for k, v in dataclasses.asdict(evaluate_model(model, shown)).items() if v is not None}
+    log.say(
+        f"held out: {evaluation['psnr']:.2f} dB, {evaluation['codebook_use']:.1%} of the codes in use, "
+        f"{evaluation['prior_bits_per_picture']:.1f} bits a picture"
+    )
+    figures: dict[str, Any] = {"tokens_per_second": rate}
+    if model.classes:
+        figures |= _readability(model, pictures, shown, log)
+    folder.add_results(evaluation=evaluation, samples=figures)
+
+
+def _readability(model: Model, pictures: Pictures, held_out: Pictures, log: Log) -> dict[str, Any]:
+    """How often an independent classifier, trained on real pictures, reads samples as the label asked for."""
+    from caselli.evaluate.reader import accuracy, train_reader
+
+    reader = train_reader(pictures, seed=1)
+    each = max(1, READ_SAMPLES // len(model.classes))
+    asked = torch.arange(len(model.classes)).repeat_interleave(each)
+    samples = model.sample(len(asked), label=asked.tolist(), seed=10_000)
+    real = accuracy(reader, to_float(held_out.read(torch.arange(len(held_out)))), held_out.labels)
+    read = accuracy(reader, samples, asked)
+    log.say(
+        f"a classifier of real pictures reads {read:.1%} of {len(asked)} samples as the label asked for, "
+        f"and {real:.1%} of real held-out pictures: {read / max(real, 1e-9):.1%} of the real rate"
+    )
+    return {
+        "read_as_asked": read,
+        "real_read_as_labelled": real,
+        "read_share_of_real": read / max(real, 1e-9),
+        "samples_read": len(asked),
+    }
+
+
+def summarise(folder: RunFolder) -> None:
+    """Writes the report from what lies in the folder."""
+    page = write_report(folder.path)
+    Log(folder.path, "report").say(f"look at {page}")
+
+
+def _labels_to_show(model: Model, count: int) -> list[int] | None:
+    """Labels spread over all classes, or several of each where classes are few."""
+    if not model.classes:
+        return None
+    classes = len(model.classes)
+    if classes > count:
+        return list(range(min(classes, 64)))
+    return [label for label in range(classes) for _ in range(count // classes)]
+
+
+def _spread(count: int, wanted: int) -> torch.Tensor:
+    """Up to `wanted` indices spread evenly over `count`."""
+    return torch.linspace(0, count - 1, min(count, wanted)).round().long().unique()

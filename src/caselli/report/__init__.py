@@ -1,0 +1,21 @@
+"""Pictures, plots, and the page of a run; matplotlib is imported when something is drawn."""
+
+from __future__ import annotations
+
+from caselli.report.grid import grid, pairs, save_png, to_uint8
+from caselli.report.page import Page
+from caselli.report.plots import bars, curves, scatter, sorted_counts
+from caselli.report.run import write_report
+
+__all__ = [
+    "Page",
+    "bars",
+    "curves",
+    "grid",
+    "pairs",
+    "save_png",
+    "scatter",
+    "sorted_counts",
+    "to_uint8",
+    "write_report",
+]

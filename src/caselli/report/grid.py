@@ -1,0 +1,189 @@
+"""Batches of pictures as one picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from caselli.errors import UserError
+from caselli.files import atomic_write
+from caselli.shapes import Float, Num, Tensor
+
+WHITE, INK = (255, 255, 255), (84, 84, 84)
+TILE = 96
+"""Small pictures are enlarged by a whole factor to about this many pixels."""
+PAGE_WIDTH = 1160
+"""Pixels across a page: a grid no wider is shown there pixel by pixel."""
+
+
+def to_uint8(pictures: Float[Tensor, "B C H W"]) -> Num[Tensor, "B C H W"]:
+    """Pictures in [-1, 1] as 0 to 255, rounded; what lies outside is clipped, NaN is black.
+
+    Example:
+        >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0, 3.0]).view(1, 1, 1, 4)).flatten().tolist()
+        [0, 128, 255, 255]
+    """
+    x = pictures.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
+    return x.add(1).mul(127.5).add(0.5).clamp(max=255).to(torch.uint8)
+
+
+def grid(
+    pictures: Float[Tensor, "B C H W"],
+    columns: int | None = None,
+    labels: list[str] | None = None,
+    scale: int | None = None,
+    gap: int = 6,
+) -> Image.Image:
+    """The pictures side by side on white, row by row.
+
+    Arguments:
+        pictures: grey (C = 1) or colour (C = 3), in [-1, 1].
+        columns: pictures in a row; by default the grid is about twice as wide as high, and
+            fits a page.
+        labels: a caption under each picture.
+        scale: whole factor of enlargement, by repeating pixels; by default small pictures reach 96 pixels.
+        gap: pixels between pictures and around them.
+
+    Example:
+        >>> grid(torch.zeros(6, 1, 32, 32), columns=3).size
+        (312, 210)
+    """
+    tiles = _tiles(pictures, scale)
+    if labels is not None and len(labels) != len(tiles):
+        raise UserError(
+            f"{len(labels)} labels for {len(tiles)} pictures were given", "one for each was expected"
+        )
+    columns = columns or min(round(math.sqrt(2 * len(tiles))), _fitting(tiles[0].width, gap, 0))
+    columns = min(columns, len(tiles))
+    return _sheet(tiles, columns, labels, gap, margin="")
+
+
+def pairs(
+    originals: Float[Tensor, "B C H W"],
+    reconstructions: Float[Tensor, "B C H W"],
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int = 6,
+) -> Image.Image:
+    """Each original with its reconstruction right below it; the rows are named in the margin.
+
+    Arguments:
+        originals, reconstructions: pictures in [-1, 1], in the same order.
+        columns: pairs in a row; by default as many as fit a page.
+        scale, gap: as in `grid`.
+
+    Example:
+        >>> x = torch.zeros(4, 1, 32, 32)
+        >>> pairs(x, x, columns=4).height
+        210
+    """
+    if originals.shape != reconstructions.shape:
+        raise UserError(
+            f"pictures of shapes {tuple(originals.shape)} and {tuple(reconstructions.shape)} were given",
+            "originals and reconstructions of one shape were expected",
+        )
+    above, below = _tiles(originals, scale), _tiles(reconstructions, scale)
+    tile = above[0].width
+    columns = min(columns or _fitting(tile, gap, _margin_width(_font(tile))), len(above))
+    rows = []
+    for start in range(0, len(above), columns):
+        for side, name in ((above, "original"), (below, "decoded")):
+            rows.append(_sheet(side[start : start + columns], columns, None, gap, margin=name))
+    return _stack(rows, gap)
+
+
+def save_png(image: Image.Image, path: str | Path, text: dict[str, str] | None = None) -> None:
+    """Writes a PNG atomically, with `text` (how the picture was made) in its text chunks.
+
+    Arguments:
+        image: the picture.
+        path: where to.
+        text: keyword → value; read it back as `PIL.Image.open(path).text`.
+    """
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in (text or {}).items():
+        chunks.add_itxt(key[:79] or "Comment", str(value))
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG", pnginfo=chunks, optimize=True)
+
+
+def _tiles(pictures: Tensor, scale: int | None) -> list[Image.Image]:
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3) or 0 in pictures.shape:
+        raise UserError(
+            f"pictures of shape {tuple(pictures.shape)} were given", "B C H W with C = 1 or 3 was expected"
+        )
+    if scale is not None and scale < 1:
+        raise UserError(f"scale {scale} was given", "a whole number from 1 was expected")
+    height, width = pictures.shape[-2:]
+    scale = scale or max(1, round(TILE / max(height, width)))
+    arrays = to_uint8(pictures).movedim(1, -1).numpy()
+    if pictures.shape[1] == 1:
+        arrays = arrays[..., 0]
+    size = (width * scale, height * scale)
+    return [Image.fromarray(array).resize(size, Image.Resampling.NEAREST) for array in arrays]
+
+
+def _sheet(
+    tiles: list[Image.Image], columns: int, labels: list[str] | None, gap: int, margin: str
+) -> Image.Image:
+    """Tiles in rows, captions below them, a name to the left; as wide for any number of tiles."""
+    width, height = tiles[0].size
+    font = _font(width)
+    caption = 0 if labels is None else sum(font.getmetrics()) + gap + 4
+    left = gap if not margin else gap + _margin_width(font)
+    rows = math.ceil(len(tiles) / columns)
+    size = (left + columns * (width + gap), gap + rows * (height + caption + gap))
+    mode = tiles[0].mode
+    sheet = Image.new(mode, size, _ink(mode, WHITE))
+    draw = ImageDraw.Draw(sheet)
+    if margin:
+        draw.text((gap, gap + height / 2), margin, _ink(mode, INK), font, anchor="lm")
+    for i, tile in enumerate(tiles):
+        x, y = left + i % columns * (width + gap), gap + i // columns * (height + caption + gap)
+        sheet.paste(tile, (x, y))
+        if labels is not None:
+            text = _fitted(labels[i], width, font)
+            draw.text((x + width / 2, y + height + 3), text, _ink(mode, INK), font, anchor="ma")
+    return sheet
+
+
+def _stack(sheets: list[Image.Image], gap: int) -> Image.Image:
+    """Sheets of one width below each other: pairs close together, a wider space between pairs."""
+    spaces = [0 if i % 2 == 0 else gap for i in range(len(sheets) - 1)]
+    height = sum(sheet.height - gap for sheet in sheets) + sum(spaces) + gap
+    joined = Image.new(sheets[0].mode, (sheets[0].width, height), _ink(sheets[0].mode, WHITE))
+    y = 0
+    for sheet, space in zip(sheets, [*spaces, 0], strict=True):
+        joined.paste(sheet, (0, y))
+        y += sheet.height - gap + space
+    return joined
+
+
+def _ink(mode: str, colour: tuple[int, int, int]) -> int | tuple[int, int, int]:
+    return colour[0] if mode == "L" else colour
+
+
+def _font(width: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=max(10, min(15, width // 6)))
+
+
+def _fitting(width: int, gap: int, margin: int) -> int:
+    """How many pictures of this width stand side by side on a page."""
+    return max(1, (PAGE_WIDTH - gap - margin) // (width + gap))
+
+
+def _margin_width(font: ImageFont.FreeTypeFont) -> int:
+    return math.ceil(max(font.getlength(name) for name in ("original", "decoded"))) + 6
+
+
+def _fitted(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """The text, cut with an ellipsis where it is wider than the picture."""
+    text = " ".join(str(text).split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"

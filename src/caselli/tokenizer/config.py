@@ -1,0 +1,69 @@
+"""What a tokenizer is made of; plain data, stored beside its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from caselli.errors import UserError
+
+FACTORS = (1, 2, 4, 8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """Architecture and losses of a convolutional tokenizer."""
+
+    factor: int = 8
+    """Pixels per code along each side: 1, 2, 4, 8, 16 or 32; picture sizes are multiples of it."""
+    channels: int = 3
+    """Picture channels: 1 grey, 3 colour."""
+    width: int = 64
+    """Channels at the highest resolution."""
+    multipliers: tuple[int, ...] = (1, 2, 2)
+    """Channels of each resolution in units of `width`, finest first; the last repeats if need be."""
+    patch: int = 2
+    """Pixels per side that the first convolution takes at once; divides `factor`, saves time at full size."""
+    blocks: int = 1
+    """Residual blocks at each resolution."""
+    attention: tuple[int, ...] = ()
+    """Downsampling factors at which attention follows the blocks, such as (8, 16)."""
+    upsampler: str = "nearest"
+    """Name in `caselli.layer.resample.UPSAMPLERS`."""
+    downsampler: str = "strided"
+    """Name in `caselli.layer.resample.DOWNSAMPLERS`."""
+    latent_width: int = 64
+    """D, the latents' width."""
+    quantizer: str = "vq"
+    """Name in `caselli.quantizer.QUANTIZERS`."""
+    quantizer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The quantizer's own arguments, such as codebook_size."""
+    l1: float = 0.0
+    """Weight of the mean absolute error."""
+    l2: float = 1.0
+    """Weight of the mean squared error."""
+    multi_scale: float = 0.2
+    """Weight of the weight-free multi-scale term."""
+
+    def __post_init__(self) -> None:
+        if self.factor not in FACTORS:
+            raise UserError(f"factor {self.factor} was given", f"one of {FACTORS} was expected")
+        if self.channels not in (1, 3):
+            raise UserError(f"channels {self.channels} was given", "1 (grey) or 3 (colour) was expected")
+        if self.patch < 1 or self.factor % self.patch:
+            raise UserError(
+                f"patch {self.patch} was given", f"a divisor of factor {self.factor} was expected"
+            )
+        if not self.multipliers:
+            raise UserError("no multipliers were given", "one for each resolution was expected")
+
+    def widths(self) -> list[int]:
+        """Channels of each level, finest first.
+
+        Example:
+            >>> TokenizerConfig(factor=16, patch=2, width=32, multipliers=(1, 2)).widths()
+            [32, 64, 64, 64]
+        """
+        levels = (self.factor // self.patch).bit_length()
+        padded = [*self.multipliers, *[self.multipliers[-1]] * levels]
+        return [self.width * m for m in padded[:levels]]

@@ -1,0 +1,113 @@
+"""Pictures ⟷ codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+
+import torch
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.quantizer.base import Quantized
+from caselli.quantizer.build import build as build_quantizer
+from caselli.shapes import Float, Int, Tensor
+from caselli.tokenizer.config import TokenizerConfig
+from caselli.tokenizer.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerReport:
+    """What a tokenizer makes of a picture of a given size."""
+
+    grid: tuple[int, int]
+    """Rows and columns of codes."""
+    codes: int
+    """Codes per picture, over all codebooks."""
+    bits: float
+    """Bits per picture: Σ log₂ of the codebooks' sizes."""
+    compression: float
+    """Bits of the 8-bit picture per bit of code."""
+    parameters: int
+    """Trainable numbers in encoder, quantizer and decoder."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.grid[0]}×{self.grid[1]} grid, {self.codes} codes, {self.bits:.0f} bits a picture, "
+            f"{self.compression:.0f} times smaller, {self.parameters / 1e6:.2f} M parameters"
+        )
+
+
+class Tokenizer(nn.Module):
+    """Encoder, quantizer and decoder: `encode(pictures) -> codes`, `decode(codes) -> pictures`.
+
+    Pictures are `B C H W` in [−1, 1], H and W multiples of `config.factor`; codes are `B h w` (`B Q h w` with
+    several codebooks), int64.
+
+    Example:
+        >>> tokenizer = Tokenizer(TokenizerConfig(factor=4, channels=1, width=8, latent_width=4)).eval()
+        >>> codes = tokenizer.encode(torch.zeros(2, 1, 8, 8))
+        >>> codes.shape, tokenizer.decode(codes).shape
+        (torch.Size([2, 2, 2]), torch.Size([2, 1, 8, 8]))
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = ConvolutionalEncoder(config)
+        self.quantizer = build_quantizer(config.quantizer, config.latent_width, config.quantizer_options)
+        self.decoder = ConvolutionalDecoder(config)
+
+    def forward(self, pictures: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B C H W"], Quantized]:
+        """The reconstruction (unclamped) and what the quantizer gave."""
+        self.check(pictures)
+        quantized = self.quantizer(self.encoder(pictures))
+        return self.decoder(quantized.latents), quantized
+
+    @torch.no_grad()
+    def encode(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:
+        """The pictures' codes."""
+        self.check(pictures)
+        return self.quantizer.encode(self.encoder(pictures))
+
+    @torch.no_grad()
+    def decode(self, codes: Int[Tensor, "B *S"]) -> Float[Tensor, "B C H W"]:
+        """The codes' pictures, clamped to [−1, 1]."""
+        return self.decoder(self.quantizer.decode(codes)).float().clamp(-1, 1)
+
+    def check(self, pictures: Tensor) -> None:
+        """Raises `UserError` for pictures that this tokenizer cannot take."""
+        _, channels, height, width = pictures.shape
+        factor = self.config.factor
+        if channels != self.config.channels:
+            raise UserError(
+                f"pictures of {channels} channels were given", f"{self.config.channels} were expected"
+            )
+        if height % factor or width % factor:
+            raise UserError(
+                f"pictures of {height}×{width} were given",
+                f"a size that {factor} divides was expected",
+                f"try --size {max(factor, round(min(height, width) / factor) * factor)}",
+            )
+
+    def report(self, size: tuple[int, int]) -> TokenizerReport:
+        """Codes, bits, compression and parameters for pictures of `size` (height, width) pixels."""
+        grid = (size[0] // self.config.factor, size[1] // self.config.factor)
+        positions, sizes = grid[0] * grid[1], self.quantizer.sizes
+        bits = positions * sum(math.log2(k) for k in sizes)
+        return TokenizerReport(
+            grid=grid,
+            codes=positions * len(sizes),
+            bits=bits,
+            compression=8 * size[0] * size[1] * self.config.channels / bits if bits else math.nan,
+            parameters=sum(p.numel() for p in self.parameters() if p.requires_grad),
+        )
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any weight; codes are stamped with them."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,52 @@
+"""The mixers under test: name → options, small enough that a few tokens cross every boundary."""
+
+from __future__ import annotations
+
+from caselli.mixer import MIXERS, Mixer
+from tests.conformance import cases_mixer_attention as attention
+
+WIDTH = 8
+
+CASES: list[tuple[str, dict]] = [
+    *attention.CASES,
+    ("linear", {"heads": 2}),
+    ("linear", {"feature_map": "squared_relu"}),
+    ("linear", {"feature_map": "relu", "normalise": False}),
+    ("linear", {"feature_map": "softmax", "heads": 4}),
+    ("linear", {"feature_map": "identity", "normalise": False}),
+    ("linear", {"feature_map": "taylor", "key_width": 3}),
+    ("retention", {"heads": 2}),
+    ("gla", {"heads": 2}),
+    ("mamba", {"state_size": 3}),
+    ("mamba", {"state_size": 2, "expand": 1, "convolution": 1}),
+    ("mamba2", {"head_width": 4, "state_size": 3}),
+    ("mamba2", {"head_width": 4, "state_size": 3, "groups": 2, "convolution": 2}),
+    ("delta_net", {"heads": 2}),
+    ("gated_delta_net", {"heads": 2}),
+]
+"""Causal mixers: every law holds for each row."""
+
+BIDIRECTIONAL: list[tuple[str, dict]] = [
+    *attention.BIDIRECTIONAL,
+    ("linear", {"heads": 2, "causal": False}),
+    ("linear", {"feature_map": "identity", "normalise": False, "causal": False}),
+]
+"""Those that see the whole sequence: packing, padding and gradients."""
+
+DEFAULT_TOLERANCE = (1e-5, 3e-2)
+
+TOLERANCES: dict[str, tuple[float, float]] = {
+    **attention.TOLERANCES,
+}
+"""The largest error of float32 and of bfloat16 against float64, relative to the largest output, where the
+default does not hold."""
+
+
+def build(case: tuple[str, dict]) -> Mixer:
+    name, options = case
+    return MIXERS[name](WIDTH, **options)
+
+
+def label(case: tuple[str, dict]) -> str:
+    name, options = case
+    return " ".join([name, *(f"{key}={value}" for key, value in options.items())])

@@ -1,0 +1,218 @@
+"""Decoding against a pixel-by-pixel definition, for every mode, size and orientation; and broken files."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from caselli.data import decode
+from caselli.data.decode import BadPicture
+from tests.data.making import encoded, noise
+
+# where the stored pixel (r, c) of an h × w picture is seen: the EXIF standard's "0th row, 0th column"
+SEEN_AT = {
+    1: lambda r, c, h, w: (r, c),
+    2: lambda r, c, h, w: (r, w - 1 - c),
+    3: lambda r, c, h, w: (h - 1 - r, w - 1 - c),
+    4: lambda r, c, h, w: (h - 1 - r, c),
+    5: lambda r, c, h, w: (c, r),
+    6: lambda r, c, h, w: (c, h - 1 - r),
+    7: lambda r, c, h, w: (w - 1 - c, h - 1 - r),
+    8: lambda r, c, h, w: (w - 1 - c, r),
+}
+
+
+def upright_definition(rgb: np.ndarray, orientation: int) -> np.ndarray:
+    h, w = rgb.shape[:2]
+    seen = np.zeros((w, h, 3) if orientation >= 5 else (h, w, 3))
+    for r in range(h):
+        for c in range(w):
+            seen[SEEN_AT[orientation](r, c, h, w)] = rgb[r, c]
+    return seen
+
+
+def middle(rgb: np.ndarray) -> np.ndarray:
+    side = min(rgb.shape[:2])
+    top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+    return rgb[top : top + side, left : left + side]
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.repeat(values[:, :, None].astype(float), 3, 2)
+
+
+def on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[:, :, None] / 255
+    return rgb * share + 255 * (1 - share)
+
+
+def picture_of(mode: str, h: int, w: int, seed: int) -> tuple[Image.Image, str, dict, np.ndarray]:
+    """A picture of that mode, the format and options to save it with, and the colours it stands for."""
+    rgba, flat = noise(h, w, 4, seed), noise(h, w, 1, seed)
+    wide = np.random.default_rng(seed).integers(0, 65536, (h, w)).astype(np.uint16)
+    if mode == "1":
+        return Image.fromarray(flat > 99), "PNG", {}, grey((flat > 99) * 255)
+    if mode == "L":
+        return Image.fromarray(flat), "PNG", {}, grey(flat)
+    if mode == "LA":
+        return Image.fromarray(rgba[..., :2]), "PNG", {}, on_white(grey(rgba[..., 0]), rgba[..., 1])
+    if mode == "RGB":
+        return Image.fromarray(rgba[..., :3]), "PNG", {}, rgba[..., :3].astype(float)
+    if mode == "RGB with a transparent colour":
+        key = tuple(int(value) for value in rgba[0, 0, :3])
+        alpha = np.where((rgba[..., :3] == key).all(-1), 0, 255)
+        return Image.fromarray(rgba[..., :3]), "PNG", {"transparency": key}, on_white(rgba[..., :3], alpha)
+    if mode == "RGBA":
+        return (
+            Image.fromarray(rgba),
+            "WEBP",
+            {"lossless": True, "exact": True},
+            on_white(rgba[..., :3], rgba[..., 3]),
+        )
+    if mode in ("P", "P with a transparent entry"):
+        palette = noise(16, 1, 3, seed + 1)[:, 0]
+        image = Image.fromarray(flat % 16).convert("P")
+        image.putpalette(palette.tobytes())
+        options = {} if mode == "P" else {"transparency": 3}
+        alpha = np.where((flat % 16 == 3) & (mode != "P"), 0, 255)
+        return image, "PNG", options, on_white(palette[flat % 16], alpha)
+    if mode == "I;16":
+        return Image.fromarray(wide), "PNG", {}, grey(wide * (255 / 65535))
+    if mode == "I":
+        return Image.fromarray(wide.astype(np.int32)), "TIFF", {}, grey(wide * (255 / 65535))
+    if mode == "F":
+        return Image.fromarray((wide / 65535).astype(np.float32)), "TIFF", {}, grey(wide * (255 / 65535))
+    assert mode == "CMYK"
+    ink = rgba.astype(float)
+    colours = (255 - ink[..., :3]) * (255 - ink[..., 3:]) / 255
+    return Image.frombytes("CMYK", (w, h), rgba.tobytes()), "TIFF", {}, colours
+
+
+MODES = (
+    *("1", "L", "LA", "RGB", "RGB with a transparent colour", "RGBA", "P", "P with a transparent entry"),
+    *("I;16", "I", "F", "CMYK"),
+)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@settings(max_examples=12, deadline=None, derandomize=True)
+@given(
+    h=st.integers(1, 9),
+    w=st.integers(1, 9),
+    orientation=st.sampled_from([None, *SEEN_AT]),
+    seed=st.integers(0, 99),
+)
+@example(h=4, w=6, orientation=6, seed=1)
+def test_pixels_are_those_of_the_definition(mode, h, w, orientation, seed):
+    image, kind, options, colours = picture_of(mode, h, w, seed)
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options = options | {"exif": exif}
+    expected = middle(upright_definition(colours, orientation or 1))
+    data = encoded(image, kind, **options)
+    found = decode.decode(data, min(h, w), 3)
+    assert found.dtype == np.uint8 and found.shape == (3, min(h, w), min(h, w))
+    assert np.abs(found.transpose(1, 2, 0) - expected).max() <= 1.5
+    luma = expected @ [0.299, 0.587, 0.114]
+    assert np.abs(decode.decode(data, min(h, w), 1)[0] - luma).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA"]
+)
+def test_every_format_opens(kind):
+    image = Image.new("RGB", (24, 16), (200, 30, 90))
+    found = decode.decode(encoded(image, kind), 8, 3)
+    assert np.abs(found.astype(int) - np.array([200, 30, 90])[:, None, None]).max() < 12
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(h=st.integers(1, 60), w=st.integers(1, 60), size=st.integers(1, 40), level=st.integers(0, 255))
+def test_a_plain_picture_stays_plain_at_any_size(h, w, size, level):
+    found = decode.decode(encoded(np.full((h, w), level, np.uint8)), size, 1)
+    assert found.shape == (1, size, size) and (found == level).all()
+
+
+def test_resizing_is_antialiased():
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
+    found = decode.decode(encoded(stripes), 16, 1)
+    assert np.abs(found.astype(int) - 127).max() < 30  # nearest pixels would be 0 or 255
+
+
+def test_large_jpeg_is_read_as_small():
+    ramp = np.tile(np.linspace(0, 255, 640).astype(np.uint8), (640, 1))
+    found = decode.decode(encoded(ramp, "JPEG", quality=95), 16, 1)[0]
+    assert np.abs(found.mean(0) - ramp.reshape(640, 16, 40).mean((0, 2))).max() < 4
+
+
+def test_first_frame_of_several():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert decode.decode(data, 8, 3)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_unreadable_exif_says_nothing():
+    data = encoded(noise(4, 4), exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert decode.decode(data, 4, 3).shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_picture_that_is_cut_short_is_bad(kind):
+    data = encoded(noise(32, 32), kind)
+    for length in (0, 1, 10, len(data) // 2, len(data) - 40):
+        with pytest.raises(BadPicture):
+            decode.decode(data[:length], 8, 3)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_damage_gives_a_picture_or_a_bad_picture(data):
+    kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "QOI", "PCX"]))
+    content = bytearray(encoded(noise(12, 12), kind))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        found = decode.decode(bytes(content), 8, 3)
+    except BadPicture as bad:
+        assert str(bad)
+    else:
+        assert found.shape == (3, 8, 8)
+
+
+@given(data=st.binary(max_size=64))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_anything_else_is_no_picture(data):
+    with pytest.raises(BadPicture):
+        decode.decode(data, 8, 3)
+
+
+def test_a_bomb_is_not_opened():
+    header = b"P6 60000 60000 255\n"
+    with pytest.raises(BadPicture, match=r"pixels|bomb"):
+        decode.decode(header + bytes(100), 8, 3)
+
+
+def test_postscript_is_not_opened():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "EPS")
+    with pytest.raises(BadPicture, match="not a picture"):
+        decode.decode(file.getvalue(), 8, 3)
+
+
+@pytest.mark.parametrize("value", [-1, 70000])
+def test_integers_beyond_16_bits_are_bad(value):
+    data = encoded(Image.fromarray(np.full((4, 4), value, np.int32)), "TIFF")
+    with pytest.raises(BadPicture, match="beyond"):
+        decode.decode(data, 4, 1)
+
+
+def test_not_a_number_is_bad():
+    data = encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
+    with pytest.raises(BadPicture, match="beyond"):
+        decode.decode(data, 4, 1)

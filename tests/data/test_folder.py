@@ -1,0 +1,250 @@
+"""Folders of pictures: order, classes, captions, splits, bad pictures, fingerprints, and sets beyond memory."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from caselli import data
+from caselli.data import Batches, encoded
+from caselli.data.pictures import chosen_by_name
+from caselli.errors import UnknownName, UserError
+from tests.data.making import decoders_alive, fill, noise
+from tests.data.making import encoded as png
+
+
+def everything(source, **options):
+    return data.open(source, split="all", workers=0, **options)
+
+
+def test_any_nesting_in_order(tmp_path):
+    fill(
+        tmp_path, ["b/2.png", "a/deep/er/1.PNG", "a/0.jpg.png", ".hidden.png", ".git/x.png", "__MACOSX/y.png"]
+    )
+    (tmp_path / "notes.txt").write_text("not a picture")
+    pictures = everything(tmp_path)
+    assert pictures.names == ("a/0.jpg.png", "a/deep/er/1.PNG", "b/2.png")
+    assert pictures.classes == ("a", "b") and pictures.labels.tolist() == [0, 0, 1]
+    assert pictures.name == tmp_path.name and pictures.captions is None and pictures.bad == ()
+    assert (pictures.size, pictures.channels) == (16, 3)
+    assert torch.equal(pictures.read(torch.tensor([2]))[0], torch.from_numpy(noise(16, 16)).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "names", [["a.png", "b.png"], ["a/1.png", "a/2.png"], ["a/1.png", "b/1.png", "c.png"]]
+)
+def test_without_two_folders_of_pictures_there_are_no_classes(tmp_path, names):
+    pictures = everything(fill(tmp_path, names))
+    assert pictures.classes == () and pictures.labels is None
+
+
+def test_captions(tmp_path):
+    fill(tmp_path, ["a.png", "sub/b.png", "c.png"])
+    (tmp_path / "captions.csv").write_text(
+        '\ufefffile,caption\na.png,"one, two"\nsub\\b.png,three\n', "utf-8"
+    )
+    assert everything(tmp_path).captions == ("one, two", "", "three")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"name,text\na.png,x\n", "file,caption"),
+        (b"", "file,caption"),
+        (b"file,caption\nz.png,x\n", "names a picture"),
+        (b"file,caption\na.png,\xff\xfe\n", "UTF-8"),
+        (b'file,caption\na.png,"x" y\n', "CSV"),
+    ],
+)
+def test_bad_captions(tmp_path, content, words):
+    fill(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "captions.csv").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        everything(tmp_path)
+
+
+def test_links_are_followed_once(tmp_path):
+    fill(tmp_path / "elsewhere", ["x.png"])
+    root = fill(tmp_path / "root", ["a/1.png"])
+    (root / "b").symlink_to(tmp_path / "elsewhere")
+    (root / "b" / "round").symlink_to(root)
+    assert everything(root).names == ("a/1.png", "b/x.png")
+
+
+def test_size_is_the_commonest_short_side_rounded(tmp_path):
+    for i, (height, width) in enumerate([(50, 70), (70, 50), (64, 64), (20, 99)]):
+        (tmp_path / f"{i}.png").write_bytes(png(noise(height, width)))
+    pictures = everything(tmp_path)
+    assert pictures.size == 48 and pictures.read(torch.arange(4)).shape == (4, 3, 48, 48)
+    assert everything(tmp_path, size=40).size == 40
+
+
+def test_grey_where_all_are_grey(tmp_path):
+    fill(tmp_path, ["a.png", "b.png"], channels=1)
+    grey = np.repeat(noise(16, 16, 1)[..., None], 3, 2)
+    (tmp_path / "c.png").write_bytes(png(grey))  # colour by its mode, grey to the eye
+    assert everything(tmp_path).channels == 1
+    assert everything(tmp_path, channels=3).read(torch.arange(3)).shape[1] == 3
+    fill(tmp_path, ["d.png"])
+    assert everything(tmp_path).channels == 3
+    assert everything(tmp_path, channels=1).channels == 1
+
+
+def test_bad_pictures_are_skipped_and_named(tmp_path):
+    fill(tmp_path, [f"{i % 2}/{i:03}.png" for i in range(40)])
+    (tmp_path / "0" / "000.png").write_bytes(b"fake")
+    cut = tmp_path / "1" / "001.png"
+    cut.write_bytes(cut.read_bytes()[:200])
+    pictures = everything(tmp_path)
+    assert len(pictures) == 38 and len(pictures.labels) == 38 and len(pictures.names) == 38
+    assert [bad.name for bad in pictures.bad] == ["0/000.png", "1/001.png"]
+    assert pictures.bad[0].reason == "not a picture" and "cannot be decoded" in pictures.bad[1].reason
+    i = pictures.names.index("1/039.png")
+    assert torch.equal(
+        pictures.read(torch.tensor([i]))[0].permute(1, 2, 0), torch.from_numpy(noise(16, 16, 3, 39))
+    )
+    (tmp_path / "0" / "002.png").write_bytes(b"fake")
+    with pytest.raises(UserError, match=r"3 of the 40 pictures .* cannot be used .*at most 5%"):
+        everything(tmp_path)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_all_bad(tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(encoded, "MEMORY_LIMIT", (1 << 30) * in_memory)
+    (tmp_path / "a.png").write_bytes(b"fake")
+    with pytest.raises(UserError, match=r"1 of the 1 pictures"):
+        everything(tmp_path)
+
+
+def test_bad_sources(tmp_path):
+    with pytest.raises(UserError, match=r"no such file.*a folder of pictures.*\.npz.*\.tar"):
+        data.open(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no pictures .it is empty"):
+        data.open(tmp_path)
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UserError, match=r"no pictures .it holds 1 × \.txt"):
+        data.open(tmp_path)
+    with pytest.raises(UserError, match="was given; one of these"):
+        data.open(tmp_path / "a.txt")
+    fill(tmp_path, ["a.png", "b.png"])
+    with pytest.raises(UnknownName, match="split 'test'"):
+        data.open(tmp_path, split="test")
+    for options in ({"size": 0}, {"size": 99999}, {"channels": 2}, {"workers": -1}):
+        with pytest.raises(UserError, match=next(iter(options))):
+            data.open(tmp_path, **options)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path):
+    fill(tmp_path, ["a/x.png", "b/y.png"])
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(UserError, match="cannot be read"):
+        everything(tmp_path)
+
+
+def test_splits_part_the_set(tmp_path):
+    fill(tmp_path, [f"{i}.png" for i in range(60)], side=2)
+    whole = everything(tmp_path, size=2)
+    parts = [data.open(tmp_path, size=2, split=split, workers=0) for split in ("train", "held_out")]
+    assert sorted(parts[0].names + parts[1].names) == sorted(whole.names)
+    assert not set(parts[0].names) & set(parts[1].names)
+    assert parts[1].fingerprint == whole.split("held_out").fingerprint
+    fill(tmp_path, [f"more{i}.png" for i in range(60)], side=2)
+    later = data.open(tmp_path, size=2, split="held_out", workers=0)
+    assert set(parts[1].names) == {name for name in later.names if not name.startswith("more")}
+
+
+def test_split_of_few():
+    for count in range(2, 30):
+        held_out = chosen_by_name([f"{i}.png" for i in range(count)])
+        assert 1 <= held_out.sum() < count
+    assert not chosen_by_name(["only.png"]).any()
+    assert chosen_by_name([str(i) for i in range(60_000)]).sum() == 5000
+    assert 1800 < chosen_by_name([str(i) for i in range(20_000)]).sum() < 2200
+
+
+def test_one_picture_cannot_be_parted(tmp_path):
+    fill(tmp_path, ["a.png"])
+    assert len(data.open(tmp_path, workers=0)) == 1
+    with pytest.raises(UserError, match="no picture .* is left for the split 'held_out'"):
+        data.open(tmp_path, split="held_out", workers=0)
+
+
+def test_the_fingerprint_changes_with_anything(tmp_path):
+    def fingerprint(**options):
+        return everything(tmp_path, **options).fingerprint
+
+    fill(tmp_path, ["a/1.png", "b/2.png", "b/3.png"])
+    seen = [fingerprint(), fingerprint(size=8), fingerprint(channels=1)]
+    assert fingerprint() == seen[0] and len(seen[0]) == 16 and int(seen[0], 16) >= 0
+    seen += [data.open(tmp_path, split=split, workers=0).fingerprint for split in ("train", "held_out")]
+    (tmp_path / "captions.csv").write_text("file,caption\na/1.png,x\n")
+    seen.append(fingerprint())
+    fill(tmp_path, ["b/2.png"], first=9)
+    seen.append(fingerprint())
+    (tmp_path / "b" / "3.png").rename(tmp_path / "a" / "3.png")
+    seen.append(fingerprint())
+    assert len(set(seen)) == len(seen)
+
+
+def test_files_and_memory_are_the_same_set(tmp_path, monkeypatch):
+    fill(tmp_path, [f"{i % 3}/{i:02}.png" for i in range(40)], side=8)
+    (tmp_path / "0" / "00.png").write_bytes(b"fake")
+    memory = everything(tmp_path, size=8)
+    monkeypatch.setattr(encoded, "MEMORY_LIMIT", 0)
+    sets = [data.open(tmp_path, size=8, split="all", workers=workers) for workers in (0, 1, 3)]
+    for files in sets:
+        assert memory.store.in_memory and not files.store.in_memory
+        assert files.fingerprint == memory.fingerprint and files.bad == memory.bad
+        indices = torch.tensor([5, 0, 38, 5])
+        assert torch.equal(files.read(indices), memory.read(indices))
+        assert torch.equal(files.labels, memory.labels) and files.names == memory.names
+        part = torch.tensor([3, 1])
+        assert torch.equal(files.subset(part).read(torch.tensor([1])), memory.read(part[1:]))
+        expected = Batches(memory, 6, seed=1, augment=data.Augment(flip=True, shift=1))
+        batches = Batches(files, 6, seed=1, augment=data.Augment(flip=True, shift=1))
+        for step, batch in zip(range(2, 12), batches.stream(2), strict=False):
+            assert torch.equal(batch.pictures, expected.at(step).pictures)
+            assert torch.equal(batch.labels, expected.at(step).labels)
+        assert torch.equal(batches.at(7).pictures, expected.at(7).pictures)
+    if os.path.isdir("/proc"):
+        assert not decoders_alive(os.getpid())
+
+
+def test_a_picture_that_vanishes_while_it_is_used(tmp_path, monkeypatch):
+    fill(tmp_path, ["a.png", "b.png"])
+    monkeypatch.setattr(encoded, "MEMORY_LIMIT", 0)
+    pictures = everything(tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(UserError, match=r"a\.png: cannot be read"):
+        pictures.read(torch.tensor([0]))
+
+
+def test_progress_shows_the_name(tmp_path, capsys):
+    everything(fill(tmp_path, ["a.png", "b.png"]), progress=True)
+    assert f"reading {tmp_path.name}" in capsys.readouterr().err
+
+
+def test_names_that_are_no_utf8(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff\xfe.png"
+    try:
+        with open(path, "wb") as file:
+            file.write(png(noise(16, 16)))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    fill(tmp_path, ["a.png"])
+    for workers in (0, 1):
+        pictures = data.open(tmp_path, split="all", workers=workers)
+        assert len(pictures) == 2 and len(pictures.fingerprint) == 16
+
+
+def test_the_short_side_fills_the_square(tmp_path):
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 20:40] = 255
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    Image.fromarray(wide).save(tmp_path / "b.png")
+    assert (everything(tmp_path, size=10).read(torch.arange(2)) == 255).all()

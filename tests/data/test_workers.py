@@ -1,0 +1,137 @@
+"""Worker processes: the same answers in the same order, and nobody is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from caselli.data import decode
+from caselli.data.decode import BadPicture, Location
+from caselli.data.workers import Decoders, ahead, default_workers
+from tests.data.making import decoders_alive, encoded, fill, noise
+
+linux = pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
+
+
+def places(folder, count=10):
+    fill(folder, [f"{i}.png" for i in range(count)], side=8)
+    (folder / "bad.png").write_bytes(b"no picture")
+    return [*(Location(str(folder / f"{i}.png")) for i in range(count)), Location(str(folder / "bad.png"))]
+
+
+def words(answers):
+    return [str(answer) if isinstance(answer, BadPicture) else answer for answer in answers]
+
+
+def test_workers_answer_as_the_process_itself(tmp_path):
+    locations = [*places(tmp_path), Location(str(tmp_path / "gone.png")), Location(str(tmp_path))]
+    with Decoders(0) as here, Decoders(2) as there:
+        for operation in decode.OPERATIONS:
+            expected = words(here.ask(operation, locations, 8, 3)())
+            waiting = [there.ask(operation, locations, 8, 3) for _ in range(3)]
+            assert [words(answer()) for answer in waiting] == [expected] * 3
+    assert expected[-3:-1] == ["not a picture", "cannot be read (No such file or directory)"]
+
+
+def test_a_location_inside_a_file(tmp_path):
+    data = encoded(noise(8, 8))
+    path = tmp_path / "packed"
+    path.write_bytes(b"before" + data + b"after")
+    assert Location(str(path), 6, len(data)).read() == data
+    with pytest.raises(OSError, match="shorter"):
+        Location(str(path), 6, len(data) + 99).read()
+
+
+@linux
+def test_no_worker_outlives_the_block(tmp_path):
+    locations = places(tmp_path)
+    with Decoders(2) as decoders:
+        for answers in [decoders.ask("pixels", locations, 8, 3) for _ in range(2)]:
+            answers()
+        assert decoders_alive(os.getpid())
+    assert not decoders_alive(os.getpid())
+
+
+def test_a_picture_that_kills_the_decoder_is_bad_and_the_rest_is_read(tmp_path, monkeypatch):
+    locations = places(tmp_path, 4)
+    locations.insert(2, Location(str(tmp_path / "crash")))
+    script = tmp_path / "decode.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import importlib.util, os, sys
+        spec = importlib.util.spec_from_file_location("real", {decode.__file__!r})
+        real = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(real)
+        perform = real.perform
+        real.perform = lambda o, p, *r: os._exit(1) if p.path.endswith("crash") else perform(o, p, *r)
+        real.serve(sys.stdin.buffer, sys.stdout.buffer)
+        """)
+    )
+    monkeypatch.setattr(decode, "__file__", str(script))
+    with Decoders(1) as decoders:
+        answers = decoders.ask("digest", locations, 8, 3)()
+        assert str(answers[2]) == "the decoder crashed"
+        assert [isinstance(answer, bytes) for answer in answers] == [True, True, False, True, True, False]
+
+
+def test_a_worker_that_was_killed_is_started_again(tmp_path):
+    locations = places(tmp_path, 2)
+    with Decoders(1) as decoders:
+        before = words(decoders.ask("digest", locations, 8, 3)())
+        process = decoders._workers[0].process
+        process.kill()
+        process.wait()
+        assert words(decoders.ask("digest", locations, 8, 3)()) == before
+
+
+@linux
+@pytest.mark.parametrize("word", ["SIGINT", "SIGKILL"])
+def test_workers_die_with_an_interrupted_process(tmp_path, word):
+    places(tmp_path)
+    script = f"""
+        from caselli.data.store import FileStore
+        from caselli.data.decode import Location
+        import itertools, torch
+        store = FileStore([Location({str(tmp_path / "0.png")!r})], 8, 3, 2)
+        for pixels in store.stream(itertools.repeat(torch.zeros(4, dtype=torch.int64))):
+            print("x", flush=True)
+        """
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout.readline() == b"x\n"
+    workers = decoders_alive(process.pid)
+    assert workers
+    process.send_signal(getattr(signal, word))
+    process.stdout.read()
+    process.wait(20)
+    deadline = time.monotonic() + 10
+    while set(workers) & set(decoders_alive(process.pid)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not set(workers) & set(decoders_alive(process.pid))
+
+
+def test_ahead_keeps_the_order_and_its_distance():
+    begun = []
+
+    def begin(i):
+        begun.append(i)
+        return lambda: i * i
+
+    answers = ahead(begin, range(100), 5)
+    assert [next(answers) for _ in range(3)] == [0, 1, 4]
+    assert begun == list(range(7))
+    assert list(ahead(begin, range(10), 3)) == [i * i for i in range(10)]
+
+
+def test_default_workers(monkeypatch):
+    assert default_workers(10) == 0
+    assert 1 <= default_workers(10_000) <= 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
+    assert default_workers(10_000) == 1
