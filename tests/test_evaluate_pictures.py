@@ -94,3 +94,10 @@ def test_what_lies_outside_is_clipped_and_half_precision_is_widened(measure):
 def test_different_shapes_are_a_users_mistake(measure):
     with pytest.raises(UserError, match="one shape B C H W"):
         measure(torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("measure", [psnr, ssim, ms_ssim])
+def test_a_gpu_measures_the_same(measure):
+    a, b = _pair(3, 64)
+    torch.testing.assert_close(measure(a.cuda(), b.cuda()).cpu(), measure(a, b))

@@ -12,8 +12,8 @@ from caselli.evaluate import (
     accuracy,
     confused,
     confusion,
+    features_of,
     read,
-    reader_features,
     train_reader,
     train_rotation_reader,
 )
@@ -60,9 +60,9 @@ def test_training_stops_by_the_clock():
 
 def test_features_do_not_depend_on_the_batch(reader):
     x = torch.rand(6, 1, 16, 16) * 2 - 1
-    features = reader_features(reader, x)
+    features = features_of(reader, x)
     assert features.shape == (6, 256)
-    torch.testing.assert_close(features[2:3], reader_features(reader, x[2:3]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(features[2:3], features_of(reader, x[2:3]), rtol=1e-4, atol=1e-5)
     assert reader.features_name.startswith("reader")
 
 
@@ -77,7 +77,7 @@ def test_rotations_give_features_without_labels():
 def test_any_size_from_eight(channels, size):
     reader = Reader(channels, size, ("a", "b", "c"))
     x = torch.zeros(2, channels, size, size)
-    assert read(reader, x).shape == (2,) and reader_features(reader, x).shape == (2, 256)
+    assert read(reader, x).shape == (2,) and features_of(reader, x).shape == (2, 256)
 
 
 def test_mistakes_are_listed_the_most_frequent_first():

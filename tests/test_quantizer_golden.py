@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from caselli.quantizer import FSQ, VQ
+from caselli.quantizer import BSQ, FSQ, LFQ, VQ, Grouped, Residual, SimVQ
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 VQ_FILES = {
@@ -112,3 +112,109 @@ def test_finite_scalar_quantization(levels, kind):
     close(by_z, g[f"grad.{key}.z"])
     first = g[f"out.{key}.codebook_first60"]
     close(quantizer.decode(torch.arange(len(first))), first)
+
+
+def lookup_free(kind):
+    """The reference clamps probabilities at 1e-5 inside its logarithms; ours are exact."""
+    if kind == "plain":
+        return LFQ(4, codebook_size=16)
+    if kind == "scaled":
+        return LFQ(4, codebook_size=16, scale=0.5)
+    if kind == "spherical":
+        return BSQ(4, codebook_size=16, commitment=0.25)
+    return Grouped(8, quantizer="lfq", options={"codebook_size": 16}, groups=2)
+
+
+@pytest.mark.parametrize("kind", ["plain", "scaled", "spherical", "two_codebooks"])
+def test_binary_quantization(kind):
+    g = {name.replace(f".{kind}", ""): value for name, value in golden("19_lfq").items()}
+    quantizer, x = lookup_free(kind).double(), g["in.x"].requires_grad_()
+    quantized = quantizer(sequence(x))
+    codes = g["out.indices"] if kind != "two_codebooks" else sequence(g["out.indices"])
+    assert torch.equal(quantized.codes, codes)
+    close(channels_last(quantized.latents), g["out.quantized"])
+    close(channels_last(quantizer.decode(codes)), g["out.from_indices"])
+    close(quantized.metrics["sample_entropy"], g["out.per_sample_entropy"], 2e-4)
+    close(quantized.metrics["codebook_entropy"], g["out.batch_entropy"], 2e-4)
+    close(quantized.metrics["commitment"], g["out.commitment"])
+    close(quantized.loss, g["out.aux_loss"], 2e-5)
+    outputs = channels_last(quantized.latents), quantized.loss
+    close(gradients(outputs, (g["cot.quantized"], g["cot.aux_loss"]), x)[0], g["grad.x"], 2e-4)
+    close(channels_last(quantizer.eval()(sequence(x)).latents), g["out.quantized_eval"])
+    if kind in ("plain", "scaled"):
+        close(quantizer.decode(torch.arange(16)), g["out.codebook"])
+
+
+@pytest.mark.parametrize(("kind", "gradient"), [("ste", "straight_through"), ("rotation", "rotation")])
+def test_codebook_through_one_linear_layer(kind, gradient):
+    g = golden("19_simvq")
+    quantizer = SimVQ(5, codebook_size=12, gradient=gradient).double()
+    quantizer.frozen.copy_(g["in.frozen_codebook"])
+    quantizer.codebook_map.weight.data.copy_(g["in.W"])
+    x = g["in.x"].requires_grad_()
+    quantized = quantizer(sequence(x))
+    assert torch.equal(quantized.codes, g[f"out.{kind}.indices"])
+    close(channels_last(quantized.latents), g[f"out.{kind}.quantized"])
+    close(quantized.loss, g[f"out.{kind}.loss"])
+    outputs = channels_last(quantized.latents), quantized.loss
+    cotangents = g[f"cot.{kind}.quantized"], g[f"cot.{kind}.loss"]
+    by_x, by_map = gradients(outputs, cotangents, (x, quantizer.codebook_map.weight))
+    close(by_x, g[f"grad.{kind}.x"])
+    close(by_map, g[f"grad.{kind}.W"])
+
+
+def with_losses(stages):
+    """Collects each stage's loss, which the wrapper only gives joined."""
+    losses = []
+    for stage in stages:
+        stage.register_forward_hook(lambda module, given, quantized: losses.append(quantized.loss))
+    return losses
+
+
+def test_residual_quantization():
+    g = golden("19_residual_vq")
+    options = {"codebook_size": 8, "decay": 0.8, "commitment": 1.0, **PLAIN}
+    quantizer = Residual(5, options=options, stages=3).double()
+    for index, stage in enumerate(quantizer.stages):
+        set_codebook(
+            stage,
+            g[f"in.codebook.{index}.embed"],
+            counts=g[f"in.codebook.{index}.cluster_size"],
+            sums=g[f"in.codebook.{index}.embed_avg"],
+        )
+    x = g["in.x"].requires_grad_()
+    evaluated = quantizer.eval()(sequence(x))
+    close(channels_last(evaluated.latents), g["out.quantize_eval"])
+    assert torch.equal(channels_last(evaluated.codes), g["out.indices"])
+    close(channels_last(quantizer.decode(evaluated.codes)), g["out.from_indices"])
+    losses = with_losses(quantizer.stages)
+    quantized = quantizer.train()(sequence(x))
+    close(channels_last(quantized.latents), g["out.quantize_train"])
+    close(torch.stack(losses), g["out.losses"])
+    close(quantized.loss, g["out.losses"].sum())
+    outputs = channels_last(quantized.latents), torch.stack(losses)
+    close(gradients(outputs, (g["cot.quantize_train"], g["cot.losses"]), x)[0], g["grad.x"])
+    for index, stage in enumerate(quantizer.stages):
+        close(stage.codebook.vectors, g[f"out.after_one_step.{index}.embed"])
+        close(stage.codebook.counts, g[f"out.after_one_step.{index}.cluster_size"])
+
+
+def test_grouped_residual_quantization():
+    g = golden("19_grouped_residual_vq")
+    stage = {"codebook_size": 6, "commitment": 1.0, **PLAIN}
+    options = {"options": stage, "stages": 2}
+    quantizer = Grouped(8, quantizer="residual", options=options, groups=2).double()
+    stages = [stage for group in quantizer.groups for stage in group.stages]
+    for index, stage in enumerate(stages):
+        set_codebook(stage, g[f"in.codebook.g{index // 2}.{index % 2}.embed"])
+    x = g["in.x"].requires_grad_()
+    evaluated = quantizer.eval()(sequence(x))
+    close(channels_last(evaluated.latents), g["out.quantize_eval"])
+    codes = g["out.indices"].permute(1, 0, 3, 2).flatten(1, 2)
+    assert torch.equal(evaluated.codes, codes)
+    losses = with_losses(stages)
+    quantized = quantizer.train()(sequence(x))
+    close(channels_last(quantized.latents), g["out.quantize_train"])
+    close(torch.stack(losses).view(2, 2), g["out.losses"])
+    outputs = channels_last(quantized.latents), torch.stack(losses).view(2, 2)
+    close(gradients(outputs, (g["cot.quantize_train"], g["cot.losses"]), x)[0], g["grad.x"])

@@ -142,6 +142,15 @@ def test_files_that_are_cut_short_or_foreign_are_passed_over(tmp_path):
     assert "Training" in page.headings and "Samples" not in page.headings and "[unclosed" in page.words
 
 
+def test_names_and_numbers_that_do_not_fit_are_shown_all_the_same(tmp_path):
+    results = {"data": {"bad": [{"name": "bad\udcff.png", "reason": "cut"}]}, "prior": {"loss": 10**400}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    line = {"stage": "prior", "split": "train", "loss": 10**400}
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line | {"step": i}) + "\n" for i in range(3)))
+    words = Outline(write_report(tmp_path).read_text()).words
+    assert "bad?.png" in words and "not finite" in words
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

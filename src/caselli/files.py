@@ -38,13 +38,13 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         _sync(path.parent)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if _is_full(error):
             raise UserError(
                 f"the disk is full: {path} was not written",
                 remedy="make room; what was there before is intact",
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise UserError(f"{path} cannot be written ({error.strerror})") from error
         raise
     finally:
@@ -57,6 +57,14 @@ def write_text(path: str | Path, text: str) -> None:
     """The whole text, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk is full: libraries that write for us wrap the system's error in their own."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    words = str(error)
+    return "os error 28" in words or "PytorchStreamWriter failed" in words or os.strerror(errno.ENOSPC) in words
 
 
 def _sync(path: Path) -> None:

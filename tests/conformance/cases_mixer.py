@@ -23,6 +23,17 @@ CASES: list[tuple[str, dict]] = [
     ("mamba2", {"head_width": 4, "state_size": 3, "groups": 2, "convolution": 2}),
     ("delta_net", {"heads": 2}),
     ("gated_delta_net", {"heads": 2}),
+    ("lru", {"state_size": 5}),
+    ("lru", {"least": 0.4, "greatest": 0.9, "phase": 0.3}),
+    ("s4d", {"state_size": 6}),
+    ("s4d", {"state_size": 4, "initial": "inv", "discretisation": "bilinear"}),
+    ("s4d", {"state_size": 4, "initial": "legs"}),
+    ("s4d", {"state_size": 4, "initial": "real"}),
+    ("s4", {"state_size": 6}),
+    ("rwkv4", {}),
+    ("rwkv5", {"heads": 2}),
+    ("rwkv6", {"heads": 2, "shift_rank": 2, "decay_rank": 3}),
+    ("rwkv7", {"heads": 2, "rank": 3}),
 ]
 """Causal mixers: every law holds for each row."""
 

@@ -41,6 +41,8 @@ class Case:
 
 
 SMALL = {"codebook_size": 16}
+PLANE = {"spaces": ((3, 4),), "any_space": False, "flat": True}
+SQUARE = {"spaces": ((3, 3),), "any_space": False, "flat": True}
 
 CASES: list[Case] = [
     Case("vq", SMALL, passes=1),
@@ -62,6 +64,17 @@ CASES: list[Case] = [
     Case("ibq", SMALL | {"code_width": 3}, output_trains_codebook=True),
     Case("simvq", SMALL, passes=1),
     Case("simvq", SMALL | {"code_width": 3, "gradient": "rotation"}),
+    Case("residual", {"options": SMALL, "stages": 3}, passes=3),
+    Case("residual", {"options": SMALL, "stages": 1}, passes=1),
+    Case("residual", {"quantizer": "lfq", "options": {"codebook_size": 8}, "stages": 2}),
+    Case("grouped", {"options": SMALL, "groups": 3}, passes=1),
+    Case("grouped", {"quantizer": "residual", "options": {"options": SMALL, "stages": 2}}, passes=2),
+    Case("multi_head", {"options": SMALL}, passes=1),
+    Case("multi_head", {"options": SMALL, "heads": 1}, passes=1),
+    Case("multi_head", {"quantizer": "residual", "options": {"options": SMALL, "stages": 2}}, passes=2),
+    Case("multi_scale", {"options": SMALL, "scales": (1, 2, (3, 4))}, passes=1, **PLANE),
+    Case("multi_scale", {"quantizer": "fsq", "options": {"levels": (4, 3)}, "scales": (2, (3, 4))}, **PLANE),
+    Case("multi_scale", {"quantizer": "residual", "options": {"options": SMALL}, "scales": (3,)}, **SQUARE),
     Case("identity", integer=False, passes=1),
     Case("gaussian", integer=False, random=True),
     Case("gaussian", {"code_width": 2, "kl_weight": 0.1}, integer=False, random=True),

@@ -146,7 +146,7 @@ def test_idx_single_file(tmp_path):
 def test_idx_cut_short(tmp_path, length):
     path = family(tmp_path) / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(UserError, match="cut short|fewer|begins with"):
+    with pytest.raises(UserError, match=r"cut short|fewer|begins with"):
         data.open(tmp_path)
 
 

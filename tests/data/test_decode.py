@@ -59,6 +59,10 @@ def picture_of(mode: str, h: int, w: int, seed: int) -> tuple[Image.Image, str, 
         return Image.fromarray(flat > 99), "PNG", {}, grey((flat > 99) * 255)
     if mode == "L":
         return Image.fromarray(flat), "PNG", {}, grey(flat)
+    if mode == "L with a transparent level":
+        level = int(flat[0, 0])
+        seen = np.where(flat == level, 255, flat)
+        return Image.fromarray(flat), "PNG", {"transparency": level}, grey(seen)
     if mode == "LA":
         return Image.fromarray(rgba[..., :2]), "PNG", {}, on_white(grey(rgba[..., 0]), rgba[..., 1])
     if mode == "RGB":
@@ -95,7 +99,7 @@ def picture_of(mode: str, h: int, w: int, seed: int) -> tuple[Image.Image, str, 
 
 MODES = (
     *("1", "L", "LA", "RGB", "RGB with a transparent colour", "RGBA", "P", "P with a transparent entry"),
-    *("I;16", "I", "F", "CMYK"),
+    *("L with a transparent level", "I;16", "I", "F", "CMYK"),
 )
 
 
@@ -130,6 +134,12 @@ def test_every_format_opens(kind):
     image = Image.new("RGB", (24, 16), (200, 30, 90))
     found = decode.decode(encoded(image, kind), 8, 3)
     assert np.abs(found.astype(int) - np.array([200, 30, 90])[:, None, None]).max() < 12
+
+
+def test_jpeg_in_cmyk():
+    image = Image.new("CMYK", (16, 16), (255, 0, 128, 20))
+    found = decode.decode(encoded(image, "JPEG", quality=95), 8, 3)[:, 4, 4].astype(int)
+    assert np.abs(found - np.array([0, 235, 117])).max() < 6
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -1,4 +1,4 @@
-"""Folders of pictures: order, classes, captions, splits, bad pictures, fingerprints, and sets beyond memory."""
+"""Folders of pictures: order, classes, captions, splits, bad pictures, fingerprints, sets beyond memory."""
 
 from __future__ import annotations
 
@@ -121,9 +121,9 @@ def test_all_bad(tmp_path, monkeypatch, in_memory):
 
 
 def test_bad_sources(tmp_path):
-    with pytest.raises(UserError, match=r"no such file.*a folder of pictures.*\.npz.*\.tar"):
+    with pytest.raises(UserError, match=r"no such file.*\.npz.*\.tar.*a folder of pictures"):
         data.open(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no pictures .it is empty"):
+    with pytest.raises(UserError, match=r"holds no pictures .it is empty"):
         data.open(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UserError, match=r"no pictures .it holds 1 × \.txt"):
@@ -170,7 +170,7 @@ def test_split_of_few():
 def test_one_picture_cannot_be_parted(tmp_path):
     fill(tmp_path, ["a.png"])
     assert len(data.open(tmp_path, workers=0)) == 1
-    with pytest.raises(UserError, match="no picture .* is left for the split 'held_out'"):
+    with pytest.raises(UserError, match=r"no picture .* is left for the split 'held_out'"):
         data.open(tmp_path, split="held_out", workers=0)
 
 
@@ -239,7 +239,7 @@ def test_names_that_are_no_utf8(tmp_path):
     fill(tmp_path, ["a.png"])
     for workers in (0, 1):
         pictures = data.open(tmp_path, split="all", workers=workers)
-        assert len(pictures) == 2 and len(pictures.fingerprint) == 16
+        assert pictures.names == ("a.png", "��.png") and len(pictures.fingerprint) == 16
 
 
 def test_the_short_side_fills_the_square(tmp_path):

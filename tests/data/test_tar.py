@@ -59,6 +59,9 @@ def test_folders_and_patterns_of_shards(tmp_path, workers):
     assert len(folder) == 9 and folder.fingerprint == pattern.fingerprint
     assert folder.names[3] == "part-1.tar/0.png" and folder.name == pattern.name == tmp_path.name
     assert len(everything(f"{tmp_path}/part-[01].tar")) == 6
+    assert everything(f"{tmp_path}/part-{{0..2}}.tar").fingerprint == folder.fingerprint
+    with pytest.raises(UserError, match=r"part-3\.tar cannot be read"):
+        everything(f"{tmp_path}/part-{{0..3}}.tar")
 
 
 def test_a_tar_among_pictures_is_left_alone(tmp_path):

@@ -119,7 +119,8 @@ class Relation(ABC):
         return {}
 
 
-def _is_empty(box: Box) -> bool:
+def is_empty(box: Box) -> bool:
+    """Whether some axis has no positions."""
     return any(positions is not None and len(positions) == 0 for positions in box)
 
 
@@ -138,7 +139,7 @@ class Separable(Relation):
             else rule.positions
             for rule, size in zip(self.axes, self.in_shape, strict=True)
         )
-        return [] if _is_empty(seen) else [seen]
+        return [] if is_empty(seen) else [seen]
 
     def touch(self, box: Box) -> list[Box]:
         touched: list[Positions] = [None] * len(self.out_shape)
@@ -148,7 +149,7 @@ class Separable(Relation):
                 touched[rule.axis] = _common(touched[rule.axis], reached)
             elif not _meet(rule.positions, positions):
                 return []
-        return [] if _is_empty(tuple(touched)) else [tuple(touched)]
+        return [] if is_empty(tuple(touched)) else [tuple(touched)]
 
     def lines(self) -> dict[int, tuple[int, Line | None]]:
         return {
@@ -228,7 +229,7 @@ class Regrouped(Relation):
             for axes, part in combination:
                 for axis, positions in zip(axes, part, strict=True):
                     result[axis] = positions
-            if not _is_empty(tuple(result)):
+            if not is_empty(tuple(result)):
                 boxes.append(tuple(result))
         return boxes
 
@@ -241,6 +242,25 @@ class Regrouped(Relation):
 
     def lines(self) -> dict[int, tuple[int, Line | None]]:
         return {outs[0]: (ins[0], UNIT) for ins, outs in self.blocks() if len(ins) == len(outs) == 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(Relation):
+    """One relation after another, the one nearest the input first."""
+
+    relations: tuple[Relation, ...]
+
+    def see(self, box: Box, clip: bool) -> list[Box]:
+        boxes = [box]
+        for relation in reversed(self.relations):
+            boxes = [seen for b in boxes for seen in relation.see(b, clip)]
+        return boxes
+
+    def touch(self, box: Box) -> list[Box]:
+        boxes = [box]
+        for relation in self.relations:
+            boxes = [touched for b in boxes for touched in relation.touch(b)]
+        return boxes
 
 
 def _product(shape: tuple[int, ...], axes: list[int]) -> int:

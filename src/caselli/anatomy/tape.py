@@ -190,6 +190,7 @@ class _Recorder(TorchDispatchMode):
         self.alive: list[Tensor] = []
         self.operations: list[Operation] = []
         self.scope: list[str] = [""]
+        self.views: list[Value] = []
         self.stale: set[Value] = set()
 
     def enter(self, tensor: Tensor, **facts: Any) -> Value:
@@ -236,6 +237,8 @@ class _Recorder(TorchDispatchMode):
             facts = (depends, gradient and tensor.is_floating_point(), operation, slot)
             new = self._bind(tensor, Value(tuple(tensor.shape), tensor.dtype, *facts, base=base))
             outputs.append(new)
+            if base is not None:
+                self.views.append(new)
             if old is not None and function._schema.is_mutable:
                 self._write_through(old, new)
         operation.outputs = tuple(outputs)
@@ -246,8 +249,7 @@ class _Recorder(TorchDispatchMode):
         while views[-1].base is not None:
             views.append(views[-1].base)
         root = views.pop()
-        current = set(self.values.values())
-        self.stale |= {v for v in current if v is not new and v is not old and _has_base(v, root)}
+        self.stale |= {v for v in self.views if v is not new and v is not old and _has_base(v, root)}
         if not views:
             return
         overwrite = Overwrite(root, new, tuple(reversed(views)), self.scope[-1])
@@ -341,12 +343,13 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
         saved[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
+    real = {name: t.detach() for name, t in [*module.named_parameters(), *module.named_buffers()]}
     mode = contextlib.nullcontext() if training else evaluating(module)
     with mode, FakeTensorMode(allow_non_fake_inputs=True):
-        state, real = _fake_state(module), {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        state = _fake_state(module)
         parameters = {
             name: recorder.enter(
-                t, depends=False, needs_gradient=t.requires_grad, parameter=name, data=real[name].detach()
+                t, depends=False, needs_gradient=t.requires_grad, parameter=name, data=real[name]
             )
             for name, t in state.items()
         }

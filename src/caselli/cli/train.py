@@ -50,7 +50,7 @@ class _Parser(jsonargparse.ArgumentParser):
 
 def _parser() -> jsonargparse.ArgumentParser:
     from caselli.prior import PriorConfig
-    from caselli.recipe import RECIPES, STAGES, DataConfig, StagesConfig
+    from caselli.recipe import RECIPES, STAGES, DataConfig, ReadingConfig, StagesConfig
     from caselli.tokenizer import TokenizerConfig
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -70,6 +70,7 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser.add_class_arguments(TokenizerConfig, "tokenizer")
     parser.add_class_arguments(PriorConfig, "prior")
     parser.add_class_arguments(StagesConfig, "training")
+    parser.add_class_arguments(ReadingConfig, "reading")
     return parser
 
 

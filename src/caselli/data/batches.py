@@ -12,7 +12,7 @@ import torch
 from caselli.data.order import Shares, generator
 from caselli.data.pictures import Batch, Pictures
 from caselli.errors import UserError
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Int, Shaped, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Augment:
         return torch.cat([flips, moves], 1)
 
     @staticmethod
-    def apply(pictures: Int[Tensor, "B C H W"], moves: Int[Tensor, "B 3"]) -> Int[Tensor, "B C H W"]:
+    def apply(pictures: Shaped[Tensor, "B C H W"], moves: Int[Tensor, "B 3"]) -> Shaped[Tensor, "B C H W"]:
         """The pictures flipped, then moved."""
         height, width = pictures.shape[-2:]
         rows = (torch.arange(height) - moves[:, 1:2]).clamp(0, height - 1)

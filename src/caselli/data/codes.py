@@ -16,7 +16,7 @@ from safetensors.torch import save
 from caselli.data.order import Shares, picked
 from caselli.errors import UserError
 from caselli.files import atomic_write
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Int, Shaped, Tensor
 
 KIND = "caselli codes"
 VERSION = 1
@@ -61,7 +61,7 @@ class CodeStore:
 
     def __init__(
         self,
-        codes: Int[Tensor, "n *S"],
+        codes: Shaped[Tensor, "n *S"],
         *,
         sizes: Sequence[int],
         tokenizer: str,
@@ -198,12 +198,12 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         ) from error
 
 
-def _as_tensor(texts: Sequence[str]) -> Int[Tensor, "bytes"]:
+def _as_tensor(texts: Sequence[str]) -> Shaped[Tensor, "bytes"]:
     """Texts as bytes of JSON: the header of a safetensors file has no room for a million names."""
     return torch.from_numpy(np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8).copy())
 
 
-def _as_texts(tensor: Int[Tensor, "bytes"]) -> list[str]:
+def _as_texts(tensor: Shaped[Tensor, "bytes"]) -> list[str]:
     return json.loads(tensor.numpy().tobytes())
 
 

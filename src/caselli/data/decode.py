@@ -192,10 +192,10 @@ def square(image: Image.Image, size: int) -> Image.Image:
     """The middle square, resized by a Lanczos filter; untouched where it has the size already."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    box = (left, top, left + side, top + side)
+    middle = image.crop((left, top, left + side, top + side))
     if side == size:
-        return image.crop(box)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+        return middle
+    return middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def digest(pixels: bytes) -> bytes:

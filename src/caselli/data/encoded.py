@@ -111,7 +111,9 @@ def _answers(
     if progress:
         from tqdm import tqdm
 
-        answers = tqdm(answers, f"reading {listing.name}", len(listing.names), unit="picture", leave=False)
+        answers = iter(
+            tqdm(answers, f"reading {listing.name}", len(listing.names), unit="picture", leave=False)
+        )
     return answers
 
 
@@ -137,6 +139,16 @@ def default_size(side: int) -> int:
         (64, 96, 256, 16)
     """
     return min(256, max(16, side // 16 * 16))
+
+
+def shown(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become �.
+
+    Example:
+        >>> shown(b"a\\xff.png".decode(errors="surrogateescape"))
+        'a�.png'
+    """
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _check(listing: Listing, bad: Sequence[Bad]) -> None:

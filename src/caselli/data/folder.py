@@ -10,7 +10,7 @@ from pathlib import Path
 
 from caselli.data import encoded
 from caselli.data.decode import EXTENSIONS, Location
-from caselli.data.encoded import Listing
+from caselli.data.encoded import Listing, shown
 from caselli.data.pictures import Pictures
 from caselli.data.source import Request, Source
 from caselli.errors import UserError
@@ -42,12 +42,10 @@ class Folder(Source):
                 f"the folder {source} holds no pictures ({_contents(files)})",
                 "files such as .png, .jpg, .webp were expected",
             )
+        locations = [Location(str(root / name)) for name in names]
+        names = [shown(name) for name in names]
         listing = Listing(
-            root.resolve().name,
-            [Location(str(root / name)) for name in names],
-            names,
-            _class_names(names),
-            _captions(root, names),
+            shown(root.resolve().name), locations, names, _class_names(names), _captions(root, names)
         )
         return encoded.load(listing, request)
 

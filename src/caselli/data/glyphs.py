@@ -18,7 +18,7 @@ from caselli.data.pictures import Pictures
 from caselli.data.pixels import to_bytes, with_channels
 from caselli.data.source import Request, Source
 from caselli.errors import UserError
-from caselli.shapes import Float, Int, Tensor
+from caselli.shapes import Float, Int, Shaped, Tensor
 
 CLASSES = tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase)
 """0 … 9, A … Z, a … z: a label is asked for by its character."""
@@ -41,7 +41,7 @@ EM = 0.75
 BASELINE = 0.31
 """How far the baseline lies below the middle, in em."""
 MARGIN = 1 / 32
-"""Paper that stays free at each side, as a share of the picture's side."""
+"""Paper that stays free at each side, as a share of the picture's side; at least a pixel."""
 ROTATION, SHEAR, SCALE, SHIFT = math.radians(10), 0.15, 0.08, 0.09
 """The largest rotation (radians), shear, change of scale, and shift (share of the side), to either side.
 
@@ -80,7 +80,7 @@ class Glyphs(Source):
         )
 
 
-def draw(count: int, size: int, seed: int, split: str) -> tuple[Int[Tensor, "n 1 S S"], Int[Tensor, "n"]]:
+def draw(count: int, size: int, seed: int, split: str) -> tuple[Shaped[Tensor, "n 1 S S"], Int[Tensor, "n"]]:
     """Pictures (uint8) and labels; the classes take turns, so that all are equally frequent.
 
     Example:
@@ -92,7 +92,7 @@ def draw(count: int, size: int, seed: int, split: str) -> tuple[Int[Tensor, "n 1
     labels = torch.arange(count) % len(CLASSES)
     random = generator("glyphs", seed, split)
     fonts = torch.randint(len(masters), (count,), generator=random)
-    warps = _warps(boxes[fonts, labels], torch.rand(count, 6, generator=random, dtype=torch.float64))
+    warps = _warps(boxes[fonts, labels], torch.rand(count, 6, generator=random, dtype=torch.float64), size)
     pictures = torch.cat(
         [
             _warped(masters[fonts[i : i + CHUNK], labels[i : i + CHUNK]], warps[i : i + CHUNK], size)
@@ -102,7 +102,7 @@ def draw(count: int, size: int, seed: int, split: str) -> tuple[Int[Tensor, "n 1
     return pictures, labels
 
 
-def _warps(boxes: Float[Tensor, "n 4"], random: Float[Tensor, "n 6"]) -> Float[Tensor, "n 2 3"]:
+def _warps(boxes: Float[Tensor, "n 4"], random: Float[Tensor, "n 6"], size: int) -> Float[Tensor, "n 2 3"]:
     """Affine maps from the picture to the master, such that each glyph's box stays inside the picture.
 
     Coordinates run from −1 to 1. The glyph's map is x ↦ Ax + t, A = rotation · shear · scale.
@@ -115,7 +115,7 @@ def _warps(boxes: Float[Tensor, "n 4"], random: Float[Tensor, "n 6"]) -> Float[T
     shearing = torch.stack([wide, shear * high, torch.zeros_like(wide), high], -1).view(-1, 2, 2)
     forward = rotation @ shearing
     corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]]  # n 4 2
-    room = 2 * (1 - 2 * MARGIN)
+    room = 2 * (1 - 2 * max(MARGIN, 1 / size))
     extent = (corners @ forward.mT).amax(1) - (corners @ forward.mT).amin(1)
     forward = forward * (room / extent).amin(1).clamp(max=1)[:, None, None]
     placed = corners @ forward.mT
@@ -125,7 +125,7 @@ def _warps(boxes: Float[Tensor, "n 4"], random: Float[Tensor, "n 6"]) -> Float[T
     return torch.cat([inverse, -inverse @ shift[:, :, None]], 2)
 
 
-def _warped(masters: Int[Tensor, "n M M"], warps: Float[Tensor, "n 2 3"], size: int) -> Tensor:
+def _warped(masters: Shaped[Tensor, "n M M"], warps: Float[Tensor, "n 2 3"], size: int) -> Tensor:
     """Twice as fine as asked for, then averaged: smooth edges at any angle."""
     grid = F.affine_grid(warps.float(), (len(masters), 1, 2 * size, 2 * size), align_corners=False)
     ink = F.grid_sample(masters[:, None].float().div_(255), grid, align_corners=False)
@@ -133,7 +133,7 @@ def _warped(masters: Int[Tensor, "n M M"], warps: Float[Tensor, "n 2 3"], size: 
 
 
 @functools.lru_cache(maxsize=2)
-def _masters(side: int) -> tuple[Int[Tensor, "F K M M"], Float[Tensor, "F K 4"]]:
+def _masters(side: int) -> tuple[Shaped[Tensor, "F K M M"], Float[Tensor, "F K 4"]]:
     """Every character in every font, large, and the box of its ink (left, top, right, bottom in −1 … 1)."""
     masters = np.stack([[_rendered(path, character, side) for character in CLASSES] for path in _paths()])
     boxes = [[Image.fromarray(ink).getbbox() for ink in font] for font in masters]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import re
@@ -78,7 +79,7 @@ def read_idx(path: str | Path, axes: int) -> np.ndarray:
             header = file.read(4 * axes)
             shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, 4 * axes, 4))
             expected = math.prod(shape)
-            values = file.read(min(expected, MOST_BYTES) + 1)
+            values = _at_most(file, min(expected, MOST_BYTES) + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise UserError(f"{path} is cut short or damaged ({error})", remedy="fetch it again") from error
     except OSError as error:
@@ -90,6 +91,15 @@ def read_idx(path: str | Path, axes: int) -> np.ndarray:
             "fetch it again",
         )
     return np.frombuffer(values, dtype=np.uint8).reshape(shape)
+
+
+def _at_most(file: io.BufferedIOBase, count: int) -> bytes:
+    """Up to `count` bytes, in pieces: what a file claims to hold is not allocated before it is there."""
+    parts = []
+    while count > 0 and (part := file.read(min(count, 1 << 24))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def _image_files(source: str) -> list[Path]:

@@ -14,7 +14,7 @@ import torch
 from caselli.data.pictures import Pictures, label_table
 from caselli.data.source import Request, Source, fitted
 from caselli.errors import UserError
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Shaped, Tensor
 
 PICTURES = ("pictures", "images", "x", "arr_0")
 LABELS = ("labels", "y")
@@ -44,7 +44,7 @@ class Npz(Source):
         return Pictures.of(Path(source).stem, pixels, **known)
 
 
-def pictures_of(array: np.ndarray, source: str) -> Int[Tensor, "n C H W"]:
+def pictures_of(array: np.ndarray, source: str) -> Shaped[Tensor, "n C H W"]:
     """An array of pictures in any of the accepted layouts and types, as uint8.
 
     Example:
@@ -85,9 +85,10 @@ def _shape(array: np.ndarray) -> str:
 
 def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        with np.load(source, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{source} is no .npz file", "a zip of numpy arrays was expected")
+        archive = np.load(source, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise UserError(f"{source} is no .npz file", "a zip of numpy arrays was expected")
+        with archive:
             found = [_first(PICTURES, archive.files), _first(LABELS, archive.files)]
             if found[0] is None:
                 raise UserError(

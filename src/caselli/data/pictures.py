@@ -15,7 +15,7 @@ from caselli.data.order import picked
 from caselli.data.pixels import to_float
 from caselli.data.store import MemoryStore, Store
 from caselli.errors import UnknownName, UserError
-from caselli.shapes import Bool, Float, Int, Tensor
+from caselli.shapes import Bool, Float, Int, Shaped, Tensor
 
 SPLITS = ("train", "held_out", "all")
 HELD_OUT_SHARE = 0.1
@@ -78,7 +78,7 @@ class Pictures:
     def of(
         cls,
         name: str,
-        pixels: Int[Tensor, "n C H W"],
+        pixels: Shaped[Tensor, "n C H W"],
         names: Sequence[str] | None = None,
         held_out: Bool[Tensor, "n"] | None = None,
         **known: object,
@@ -103,11 +103,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.store)
 
-    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+    def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
         """Those pictures, uint8."""
         return self.store.read(indices)
 
-    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C H W"]]:
         """`read` of each request in turn, decoded ahead of need by workers where the set is not in memory.
 
         Close the generator (or drop it) to end its workers.
@@ -118,7 +118,7 @@ class Pictures:
         """Those pictures in [-1, 1], with what is known of them."""
         return self.described(indices, self.read(indices))
 
-    def described(self, indices: Int[Tensor, "n"], pixels: Int[Tensor, "n C H W"]) -> Batch:
+    def described(self, indices: Int[Tensor, "n"], pixels: Shaped[Tensor, "n C H W"]) -> Batch:
         """The batch of those pictures whose bytes have been read, and perhaps varied, already."""
         known = picked(self.labels, indices), picked(self.captions, indices)
         return Batch(to_float(pixels), *known, indices)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from caselli.shapes import Float, Int, Tensor
+from caselli.shapes import Float, Shaped, Tensor
 
 CHUNK = 1024
 """Pictures that are resized at a time."""
 
 
-def to_float(pictures: Int[Tensor, "*S"]) -> Float[Tensor, "*S"]:
+def to_float(pictures: Shaped[Tensor, "*S"]) -> Float[Tensor, "*S"]:
     """Bytes 0 … 255 as float32 in [-1, 1].
 
     Example:
@@ -21,7 +21,7 @@ def to_float(pictures: Int[Tensor, "*S"]) -> Float[Tensor, "*S"]:
     return pictures.float().div_(127.5).sub_(1)
 
 
-def to_bytes(pictures: Float[Tensor, "*S"]) -> Int[Tensor, "*S"]:
+def to_bytes(pictures: Float[Tensor, "*S"]) -> Shaped[Tensor, "*S"]:
     """The inverse of `to_float`: rounded, what lies outside [-1, 1] clamped; not-a-number becomes mid-grey.
 
     Example:
@@ -31,7 +31,7 @@ def to_bytes(pictures: Float[Tensor, "*S"]) -> Int[Tensor, "*S"]:
     return pictures.float().nan_to_num(0).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def centre_square(pictures: Int[Tensor, "n C H W"]) -> Int[Tensor, "n C S S"]:
+def centre_square(pictures: Shaped[Tensor, "n C H W"]) -> Shaped[Tensor, "n C S S"]:
     """The largest square in the middle."""
     height, width = pictures.shape[-2:]
     side = min(height, width)
@@ -39,7 +39,7 @@ def centre_square(pictures: Int[Tensor, "n C H W"]) -> Int[Tensor, "n C S S"]:
     return pictures[..., top : top + side, left : left + side]
 
 
-def with_size(pictures: Int[Tensor, "n C H W"], size: int) -> Int[Tensor, "n C size size"]:
+def with_size(pictures: Shaped[Tensor, "n C H W"], size: int) -> Shaped[Tensor, "n C size size"]:
     """uint8 pictures cropped to the middle square and resized, antialiased bicubic.
 
     Example:
@@ -59,7 +59,7 @@ def with_size(pictures: Int[Tensor, "n C H W"], size: int) -> Int[Tensor, "n C s
     return torch.cat(resized) if resized else pictures.new_zeros(0, pictures.shape[1], size, size)
 
 
-def with_channels(pictures: Int[Tensor, "n C H W"], channels: int) -> Int[Tensor, "n channels H W"]:
+def with_channels(pictures: Shaped[Tensor, "n C H W"], channels: int) -> Shaped[Tensor, "n channels H W"]:
     """uint8 pictures as grey (1) or colour (3); grey is the luma of ITU-R 601, as Pillow rounds it.
 
     Example:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from caselli.data.pictures import Pictures
 from caselli.data.pixels import with_channels, with_size
 from caselli.errors import UserError
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Shaped, Tensor
 
 LARGEST = 4096
 """The largest side that may be asked for, in pixels."""
@@ -55,7 +55,7 @@ class Source(ABC):
         """All its pictures, both splits."""
 
 
-def fitted(pixels: Int[Tensor, "n C H W"], request: Request) -> Int[Tensor, "n C S S"]:
+def fitted(pixels: Shaped[Tensor, "n C H W"], request: Request) -> Shaped[Tensor, "n c S S"]:
     """An array's pictures with the size and the channels that were asked for."""
     size = request.size or min(pixels.shape[-2:])
     return with_channels(with_size(pixels, size), request.channels or pixels.shape[1])

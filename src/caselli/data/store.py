@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Self
 
 import torch
 
@@ -12,7 +11,7 @@ from caselli.data.decode import BadPicture, Location
 from caselli.data.order import picked
 from caselli.data.workers import Decoders, ahead
 from caselli.errors import UserError
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Int, Shaped, Tensor
 
 PREFETCH = 4
 """Batches that are decoded before they are needed."""
@@ -29,15 +28,15 @@ class Store(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+    def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
         """Those pictures, uint8, in that order."""
 
     @abstractmethod
-    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C H W"]]:
         """`read` of each request in turn, worked on ahead of need; close it to end its workers."""
 
     @abstractmethod
-    def subset(self, indices: Int[Tensor, "n"]) -> Self:
+    def subset(self, indices: Int[Tensor, "n"]) -> Store:
         """A store of those pictures alone."""
 
 
@@ -46,17 +45,17 @@ class MemoryStore(Store):
 
     in_memory = True
 
-    def __init__(self, pixels: Int[Tensor, "n C H W"]) -> None:
+    def __init__(self, pixels: Shaped[Tensor, "n C H W"]) -> None:
         self.pixels = pixels
         self.channels, self.size = pixels.shape[1], pixels.shape[-1]
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+    def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
         return self.pixels[indices]
 
-    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C H W"]]:
         yield from map(self.read, requests)
 
     def subset(self, indices: Int[Tensor, "n"]) -> MemoryStore:
@@ -74,10 +73,10 @@ class FileStore(Store):
     def __len__(self) -> int:
         return len(self.locations)
 
-    def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n C H W"]:
+    def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
         return next(self._stream([indices], workers=0))
 
-    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n C H W"]]:
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C H W"]]:
         return self._stream(requests, self.workers)
 
     def _stream(self, requests: Iterable[Tensor], workers: int) -> Iterator[Tensor]:

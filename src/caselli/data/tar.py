@@ -5,13 +5,14 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from caselli.data import encoded
 from caselli.data.decode import EXTENSIONS, Location
-from caselli.data.encoded import Listing
+from caselli.data.encoded import Listing, shown
 from caselli.data.pictures import Bad, Pictures
 from caselli.data.source import Request, Source
 from caselli.errors import UserError
@@ -28,7 +29,9 @@ _READERS = {
 
 
 class Tar(Source):
-    """A `.tar` file, a folder of them, or a pattern such as `shards/*.tar`, in the layout of WebDataset.
+    """A `.tar` file, a folder of them, or a pattern of them, in the layout of WebDataset.
+
+    A pattern is `shards/*.tar`, or `shards/part-{000..041}.tar`, of which every one must be there.
 
     Members of one key belong together: `key.png` (or another kind of picture), `key.cls` (label), `key.txt`
     (caption), `key.json` (an object with `label` and `caption`). Nothing is unpacked: the pictures are read
@@ -62,7 +65,24 @@ def _shards(source: str) -> list[str]:
         return [] if others or folders else _tars(os.path.join(source, name) for name in inside)
     if os.path.exists(source):
         return _tars([source])
-    return _tars(sorted(glob.glob(source)))
+    named = _counted(source)
+    return _tars(named if len(named) > 1 else sorted(glob.glob(source)))
+
+
+def _counted(pattern: str) -> list[str]:
+    """A pattern with every number of its `{first..last}`.
+
+    Example:
+        >>> _counted("part-{08..10}.tar")
+        ['part-08.tar', 'part-09.tar', 'part-10.tar']
+    """
+    found = re.search(r"\{(\d+)\.\.(\d+)\}", pattern)
+    if not found:
+        return [pattern]
+    first, last = found.groups()
+    before, after = pattern[: found.start()], pattern[found.end() :]
+    numbers = range(int(first), int(last) + 1)
+    return [path for i in numbers for path in _counted(f"{before}{i:0{len(first)}}{after}")]
 
 
 def _tars(paths: Iterable[str]) -> list[str]:
@@ -80,7 +100,7 @@ def _samples(shard: str) -> list[dict]:
                     continue
                 if suffix in EXTENSIONS:
                     place = Location(shard, member.offset_data, member.size)
-                    name = f"{Path(shard).name}/{member.name}"
+                    name = shown(f"{Path(shard).name}/{member.name}")
                     samples.setdefault(key, {}).update(name=name, location=place)
                 elif suffix in _READERS:
                     samples.setdefault(key, {}).update(_read(archive, member, suffix))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO, TypeVar
 
 from caselli.data import decode
 from caselli.data.decode import FRAME, BadPicture, Location
@@ -114,7 +114,7 @@ class Decoders:
         self._idle = collections.deque(self._workers)
         self._threads = concurrent.futures.ThreadPoolExecutor(count) if count else None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Decoders:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -71,7 +71,8 @@ def table(measurements: Sequence[Measurement]) -> str:
 
 def _row(m: Measurement) -> str:
     claims = "unbiased" if m.unbiased else "biased"
-    mark = " *" if m.bias > 5 * m.bias_error else ""
+    rounding = 1e-6 * m.truth.norm().item()
+    mark = " *" if m.bias > 5 * m.bias_error + rounding else ""
     bias = f"{m.bias:.2e} ± {m.bias_error:.0e}{mark}"
     return f"{m.name:<24}{claims:<10}{m.evaluations:<7}{bias:<24}{m.variance:<11.3e}{m.cosine:.3f}"
 

@@ -51,7 +51,8 @@ class Enumeration(Estimator):
                 "use score, or raise the limit",
             )
         z = states(p)
-        value = (log_prob(p, z).exp() * self._evaluate(f, p, z)).sum(0)
+        values = self._evaluate(f, p, z)
+        value = (log_prob(p, z).exp() * values).sum(0).to(values.dtype)
         return Estimate(value.detach(), value.sum(), value.new_zeros(()))
 
     def evaluations(self, p: Distribution, samples: int) -> int:

@@ -103,8 +103,9 @@ def leaves(p: D.Distribution, copies: tuple[int, ...] = ()) -> dict[str, Tensor]
 
 
 def features(p: D.Distribution) -> Float[Tensor, "..."]:
-    """The parameters as one detached row for every batch element: `*batch P`."""
-    return torch.cat([value.detach().reshape(*p.batch_shape, -1) for value in parameters(p).values()], -1)
+    """The parameters as one detached row for every batch element, infinite ones as large: `*batch P`."""
+    rows = [value.detach().reshape(*p.batch_shape, -1) for value in parameters(p).values()]
+    return torch.cat(rows, -1).clamp(-1e6, 1e6)
 
 
 def sum_last(x: Tensor, axes: int) -> Tensor:

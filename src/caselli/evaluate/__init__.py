@@ -6,15 +6,12 @@ No metrics library is imported: the definitions are in this room, and the librar
 from __future__ import annotations
 
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
-from caselli.evaluate.distances import (
-    KernelDistance,
-    Manifold,
-    Moments,
-    frechet_distance,
-    kernel_distance,
-    manifold,
-    squared_mmd,
-)
+from caselli.evaluate.features import FeatureNetwork, SetComparison, compare_sets, features_of
+from caselli.evaluate.frechet import Moments, frechet_distance
+from caselli.evaluate.inception import Inception
+from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
+from caselli.evaluate.lpips import LPIPS, VGG16
+from caselli.evaluate.neighbours import Manifold, manifold
 from caselli.evaluate.pictures import ms_ssim, psnr, ssim
 from caselli.evaluate.reader import (
     Reader,
@@ -22,29 +19,34 @@ from caselli.evaluate.reader import (
     confused,
     confusion,
     read,
-    reader_features,
     train_reader,
     train_rotation_reader,
 )
 
 __all__ = [
+    "LPIPS",
+    "VGG16",
     "CodebookUse",
+    "FeatureNetwork",
+    "Inception",
     "KernelDistance",
     "Manifold",
     "Moments",
     "Reader",
+    "SetComparison",
     "Usage",
     "accuracy",
     "bits_per_picture",
+    "compare_sets",
     "confused",
     "confusion",
+    "features_of",
     "frechet_distance",
     "kernel_distance",
     "manifold",
     "ms_ssim",
     "psnr",
     "read",
-    "reader_features",
     "squared_mmd",
     "ssim",
     "train_reader",

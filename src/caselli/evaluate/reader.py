@@ -13,6 +13,7 @@ from torch.nn import functional
 from caselli.data import Augment, Batches, Pictures
 from caselli.engine.machine import machine
 from caselli.errors import UserError
+from caselli.evaluate.features import FeatureNetwork, in_batches
 from caselli.shapes import Float, Int, Tensor
 
 FEATURES = 256
@@ -23,7 +24,7 @@ WARM_UP = 0.15
 ROTATIONS = ("0°", "90°", "180°", "270°")
 
 
-class Reader(nn.Module):
+class Reader(FeatureNetwork):
     """A small convolutional classifier: pictures in [-1, 1] → logits, `B K`.
 
     Arguments:
@@ -59,6 +60,11 @@ class Reader(nn.Module):
 
     def features(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         """What the last layer sees, F = 256."""
+        if pictures.ndim != 4 or pictures.shape[1:] != (self.channels, self.size, self.size):
+            raise UserError(
+                f"pictures of shape {tuple(pictures.shape)} were given to a reader",
+                f"B {self.channels} {self.size} {self.size} was expected",
+            )
         return self.penultimate(self.body(pictures.contiguous(memory_format=torch.channels_last)))
 
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K"]:
@@ -202,18 +208,12 @@ def _rate(progress: float) -> float:
 @torch.no_grad()
 def read(reader: Reader, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B"]:
     """The class that the reader sees in each picture; any number of pictures."""
-    return _in_batches(reader, pictures, lambda x: reader(x).argmax(1))
-
-
-@torch.no_grad()
-def reader_features(reader: Reader, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
-    """The reader's features; any number of pictures."""
-    return _in_batches(reader, pictures, reader.features)
+    return in_batches(reader, lambda x: reader(x).argmax(1), pictures)
 
 
 def accuracy(reader: Reader, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"]) -> float:
     """The share of pictures that are read as their label."""
-    return float((read(reader, pictures) == labels.to(_device(reader))).double().mean())
+    return float((read(reader, pictures) == labels.to(reader.device)).double().mean())
 
 
 def confusion(
@@ -221,7 +221,7 @@ def confusion(
 ) -> Int[Tensor, "K K"]:
     """How often each label (row) was read as each class (column)."""
     size = len(reader.classes)
-    pairs = labels.to(_device(reader)) * size + read(reader, pictures)
+    pairs = labels.to(reader.device) * size + read(reader, pictures)
     return torch.bincount(pairs, minlength=size * size).view(size, size)
 
 
@@ -238,17 +238,3 @@ def confused(
     order = wrong.argsort(descending=True, stable=True)[:most].tolist()
     size = len(classes)
     return [(classes[i // size], classes[i % size], int(wrong[i])) for i in order if wrong[i] > 0]
-
-
-def _device(reader: Reader) -> torch.device:
-    return reader.head.weight.device
-
-
-def _in_batches(reader: Reader, pictures: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    if pictures.ndim != 4 or pictures.shape[1:] != (reader.channels, reader.size, reader.size):
-        raise UserError(
-            f"pictures of shape {tuple(pictures.shape)} were given to a reader",
-            f"B {reader.channels} {reader.size} {reader.size} was expected",
-        )
-    reader.eval()
-    return torch.cat([function(part.to(_device(reader))) for part in pictures.split(1024)])

@@ -2,22 +2,43 @@
 
 from caselli.mixer.attention import Attention
 from caselli.mixer.base import FORMS, Mixer, State
+from caselli.mixer.bidirectional import Bidirectional
 from caselli.mixer.delta_net import DeltaNet
 from caselli.mixer.fixed import FixedAttention
+from caselli.mixer.flash import FLASH
+from caselli.mixer.flash_quad import FLASHQuad
 from caselli.mixer.gated_delta_net import GatedDeltaNet
+from caselli.mixer.gau import GAU
 from caselli.mixer.gla import GatedLinearAttention
 from caselli.mixer.linear import Linear
+from caselli.mixer.linformer import Linformer
 from caselli.mixer.local import LocalAttention
+from caselli.mixer.lru import LRU
 from caselli.mixer.mamba import Mamba
 from caselli.mixer.mamba2 import Mamba2
+from caselli.mixer.performer import Performer
+from caselli.mixer.reformer import Reformer
 from caselli.mixer.retention import Retention
+from caselli.mixer.rwkv4 import ChannelMix, Rwkv4
+from caselli.mixer.rwkv5 import Rwkv5
+from caselli.mixer.rwkv6 import Rwkv6
+from caselli.mixer.rwkv7 import Rwkv7
+from caselli.mixer.s4 import S4
+from caselli.mixer.s4d import S4D
 from caselli.mixer.strided import StridedAttention
+from caselli.mixer.two_dimensional import TwoDimensional
 
 MIXERS: dict[str, type[Mixer]] = {
     "attention": Attention,
     "local": LocalAttention,
     "strided": StridedAttention,
     "fixed": FixedAttention,
+    "linformer": Linformer,
+    "reformer": Reformer,
+    "performer": Performer,
+    "gau": GAU,
+    "flash_quad": FLASHQuad,
+    "flash": FLASH,
     "linear": Linear,
     "retention": Retention,
     "gla": GatedLinearAttention,
@@ -25,22 +46,45 @@ MIXERS: dict[str, type[Mixer]] = {
     "mamba2": Mamba2,
     "delta_net": DeltaNet,
     "gated_delta_net": GatedDeltaNet,
+    "lru": LRU,
+    "s4d": S4D,
+    "s4": S4,
+    "rwkv4": Rwkv4,
+    "rwkv5": Rwkv5,
+    "rwkv6": Rwkv6,
+    "rwkv7": Rwkv7,
 }
 
 __all__ = [
+    "FLASH",
     "FORMS",
+    "GAU",
+    "LRU",
     "MIXERS",
+    "S4",
+    "S4D",
     "Attention",
+    "Bidirectional",
+    "ChannelMix",
     "DeltaNet",
+    "FLASHQuad",
     "FixedAttention",
     "GatedDeltaNet",
     "GatedLinearAttention",
     "Linear",
+    "Linformer",
     "LocalAttention",
     "Mamba",
     "Mamba2",
     "Mixer",
+    "Performer",
+    "Reformer",
     "Retention",
+    "Rwkv4",
+    "Rwkv5",
+    "Rwkv6",
+    "Rwkv7",
     "State",
     "StridedAttention",
+    "TwoDimensional",
 ]

@@ -15,7 +15,7 @@ class Attention(CachedMixer):
 
     The state keeps every key and value: it grows with the tokens seen.
 
-    Arguments: `width` and those of `caselli.mixer.heads.HeadedMixer`.
+    Arguments: `width` and those of `caselli.mixer.heads.ProjectingMixer`.
 
     Sources: Vaswani et al. 2017, Attention Is All You Need; Su et al. 2021, RoFormer; Ainslie et al. 2023,
     GQA: Training Generalized Multi-Query Transformer Models.

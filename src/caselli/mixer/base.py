@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Self
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,8 @@ from caselli.errors import UnknownName, UserError
 from caselli.shapes import Bool, Float, Tensor
 
 FORMS = ("auto", "parallel", "chunk", "step")
+
+S = TypeVar("S", bound="State")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class State(ABC):
     the batch on axis 0, so that states can be forked, joined and moved.
     """
 
-    def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def apply(self: S, function: Callable[[Tensor], Tensor]) -> S:
         """The same record with `function` applied to each tensor, nested records included."""
         changes = {}
         for field in dataclasses.fields(self):
@@ -43,11 +45,11 @@ class State(ABC):
         self.apply(lambda tensor: found.append(tensor) or tensor)
         return found
 
-    def detach(self) -> Self:
+    def detach(self: S) -> S:
         """The record cut off from the graph (truncated back-propagation)."""
         return self.apply(Tensor.detach)
 
-    def clone(self) -> Self:
+    def clone(self: S) -> S:
         """A copy that shares no memory: fork a sequence with it."""
         return self.apply(Tensor.clone)
 

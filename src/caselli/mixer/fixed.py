@@ -22,7 +22,7 @@ class FixedAttention(CachedMixer):
         width: E.
         block: l, tokens of a block; best near √T.
         summary: c, columns of a block that later blocks see, a divisor of `block`.
-        options: as of `caselli.mixer.heads.HeadedMixer`; causal only.
+        options: as of `caselli.mixer.heads.ProjectingMixer`; causal only.
 
     Source: Child et al. 2019, Generating Long Sequences with Sparse Transformers.
 
@@ -48,7 +48,5 @@ class FixedAttention(CachedMixer):
         )
 
     def attend(self, q, k, v, begin):
-        repeat = self.heads // self.kv_heads
-        if repeat > 1:
-            k, v = (x.repeat_interleave(repeat, 1) for x in (k, v))
+        k, v = self.repeated(k, v)
         return fixed_attention(q, k, v, self.block, self.columns, begin)

@@ -12,16 +12,15 @@ from caselli.errors import UserError
 from caselli.mixer.base import Mixer, State
 from caselli.mixer.packing import begins
 from caselli.ops.rotary import rotary, rotary_angles
-from caselli.shapes import Float, Int, Tensor
+from caselli.shapes import Float, Int, Num, Tensor
 
 
 class HeadedMixer(Mixer):
-    """Queries, keys and values of several heads, turned by their positions, and what joins the heads again.
+    """Several heads, rotary positions, and what joins the heads again.
 
     Arguments:
         width: E, a multiple of `heads`.
         heads: N query heads; by default one for every 64 channels, at least one.
-        kv_heads: M key and value heads, a divisor of `heads`; by default as many as `heads`.
         rotary_base: base of the rotary angles; 0 for no positions here (learned ones are the prior's matter).
         causal: whether a token sees only itself and the past.
         chunk_size: tokens of a piece of the chunk form.
@@ -32,39 +31,31 @@ class HeadedMixer(Mixer):
         width: int,
         *,
         heads: int | None = None,
-        kv_heads: int | None = None,
         rotary_base: float = 10_000.0,
         causal: bool = True,
         chunk_size: int = 256,
     ) -> None:
         super().__init__(width, causal=causal, chunk_size=chunk_size)
         heads = heads or max(1, width // 64)
-        kv_heads = kv_heads or heads
-        if width % heads or heads % kv_heads or (width // heads) % 2:
+        if width % heads or (width // heads) % 2:
             raise UserError(
-                f"width {width}, heads {heads}, kv_heads {kv_heads} were given",
-                "a width of heads × an even number, and heads a multiple of kv_heads, were expected",
+                f"width {width} and heads {heads} were given",
+                "a width of heads × an even number was expected",
             )
-        self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
-        self.rotary_base = rotary_base
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * kv_heads * self.head_width, bias=False)
+        self.heads, self.head_width, self.rotary_base = heads, width // heads, rotary_base
         self.output = nn.Linear(width, width, bias=False)
 
-    def project(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, Tensor]:
-        """q `B N T d`, k and v `B M T d` of tokens whose first has position `offset`."""
-        q = self.query(x).unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
-        kv = self.key_value(x).unflatten(2, (2, self.kv_heads, self.head_width))
-        k, v = kv.permute(2, 0, 3, 1, 4)
-        return *self.turn((q, k), offset), v
-
-    def turn(self, vectors: tuple[Tensor, ...], offset: int) -> tuple[Tensor, ...]:
-        """Queries and keys `B N T d`, rotated by their positions."""
+    def turn(
+        self, vectors: tuple[Tensor, ...], first: int, begin: Int[Tensor, "B T"] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Queries and keys `B N T d`, rotated by their positions: from `first` on, less `begin` of each."""
         if not self.rotary_base:
             return vectors
         x = vectors[0]
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        positions = torch.arange(offset, offset + x.shape[2], dtype=dtype, device=x.device)
+        positions = torch.arange(first, first + x.shape[2], device=x.device)
+        if begin is not None:
+            positions = (positions - begin)[:, None]
+        positions = positions.to(torch.promote_types(x.dtype, torch.float32))
         angles = rotary_angles(positions, self.head_width, self.rotary_base)
         return tuple(rotary(vector, angles) for vector in vectors)
 
@@ -83,6 +74,41 @@ def refuse_bidirectional(mixer: Mixer) -> None:
         )
 
 
+class ProjectingMixer(HeadedMixer):
+    """Queries, keys and values, each a projection of the tokens.
+
+    Arguments:
+        width: E.
+        kv_heads: M key and value heads, a divisor of the heads; by default as many.
+        options: as of `HeadedMixer`.
+    """
+
+    def __init__(self, width: int, *, kv_heads: int | None = None, **options) -> None:
+        super().__init__(width, **options)
+        self.kv_heads = kv_heads or self.heads
+        if self.heads % self.kv_heads:
+            raise UserError(
+                f"heads {self.heads} and kv_heads {self.kv_heads} were given",
+                "a divisor of the heads was expected",
+            )
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * self.kv_heads * self.head_width, bias=False)
+
+    def project(
+        self, x: Tensor, first: int, begin: Int[Tensor, "B T"] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """q `B N T d`, k and v `B M T d` of tokens whose first has position `first`; see `turn`."""
+        q = self.query(x).unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
+        kv = self.key_value(x).unflatten(2, (2, self.kv_heads, self.head_width))
+        k, v = kv.permute(2, 0, 3, 1, 4)
+        return *self.turn((q, k), first, begin), v
+
+    def repeated(self, *vectors: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values `B M T d`, one for each query head."""
+        repeat = self.heads // self.kv_heads
+        return vectors if repeat == 1 else tuple(x.repeat_interleave(repeat, 1) for x in vectors)
+
+
 @dataclasses.dataclass(frozen=True)
 class AttentionState(State):
     """Keys and values so far; with a capacity they lie in the front of larger, preallocated tensors.
@@ -92,7 +118,7 @@ class AttentionState(State):
     """
 
     keys: Float[Tensor, "B M R d"]
-    values: Float[Tensor, "B M R d"]
+    values: Float[Tensor, "B M R e"]
     begin: Int[Tensor, "B"]
     """Index of the first token of the sequence under way."""
     length: int
@@ -101,7 +127,26 @@ class AttentionState(State):
     """Whether a sequence ever began behind the first token."""
 
 
-class CachedMixer(HeadedMixer):
+@dataclasses.dataclass(frozen=True)
+class NoState(State):
+    """Of a mixer that sees whole sequences."""
+
+
+def append(old: Num[Tensor, "B M R d"], new: Num[Tensor, "B M T d"], length: int) -> Num[Tensor, "B M U d"]:
+    """A cache whose first `length` tokens are old and the next T new, in place where it may be.
+
+    Example:
+        >>> append(torch.zeros(1, 1, 0, 2), torch.ones(1, 1, 3, 2), 0).shape
+        torch.Size([1, 1, 3, 2])
+    """
+    end = length + new.shape[2]
+    if end > old.shape[2] or torch.is_grad_enabled():
+        return torch.cat((old[:, :, :length].to(new.dtype), new), 2)
+    old[:, :, length:end] = new
+    return old
+
+
+class CachedMixer(ProjectingMixer):
     """Softmax attention over keys and values that are kept; a method gives `attend`.
 
     `window` is the number of tokens that a token can see, itself included, where that is bounded: then no
@@ -129,29 +174,21 @@ class CachedMixer(HeadedMixer):
     def parallel(self, x, state, starts):
         first, length = state.length, x.shape[1]
         q, k, v = self.project(x, first)
-        keys, values, state = self._slide(k, v, state) if self.window else self._append(k, v, state)
+        k, v, state = self._slide(k, v, state) if self.window else self._append(k, v, state)
         begin = None
         if starts is not None or state.packed:
             begin = begins(starts, state.begin, first, length)
             state = dataclasses.replace(state, begin=begin[:, -1], packed=True)
-            begin = begin - (state.length - keys.shape[2])
-        return self.join(self.attend(q, keys, values, begin)), state
+            begin = begin - (state.length - k.shape[2])
+        return self.join(self.attend(q, k, v, begin)), state
 
     def step(self, x, state, starts):
         return self.parallel(x, state, starts)
 
-    @staticmethod
-    def _append(k, v, state):
+    def _append(self, k, v, state):
         """All keys and values, and the state that has them."""
-        start, end = state.length, state.length + k.shape[2]
-        room = state.keys.shape[2]
-        if end <= room and not torch.is_grad_enabled():
-            state.keys[:, :, start:end] = k
-            state.values[:, :, start:end] = v
-            keys, values = state.keys, state.values
-        else:
-            keys = torch.cat((state.keys[:, :, :start].to(k.dtype), k), 2)
-            values = torch.cat((state.values[:, :, :start].to(v.dtype), v), 2)
+        end = state.length + k.shape[2]
+        keys, values = append(state.keys, k, state.length), append(state.values, v, state.length)
         state = dataclasses.replace(state, keys=keys, values=values, length=end)
         return keys[:, :, :end], values[:, :, :end], state
 

@@ -94,7 +94,5 @@ def _both_ways(q, k, v, zero, starts, size):
         return q.transpose(1, 2).matmul(torch.einsum("btnd,btnv->bndv", k, v)).transpose(1, 2)
     ends = torch.cat((starts[:, 1:], torch.ones_like(starts[:, :1])), 1)
     past, _ = linear_attention(q, k, v, zero, starts=starts, chunk_size=size)
-    future, _ = linear_attention(
-        q.flip(1), k.flip(1), v.flip(1), zero, starts=ends.flip(1), chunk_size=size
-    )
+    future, _ = linear_attention(q.flip(1), k.flip(1), v.flip(1), zero, starts=ends.flip(1), chunk_size=size)
     return past + future.flip(1) - (q * k).sum(-1, keepdim=True) * v

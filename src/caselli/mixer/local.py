@@ -17,7 +17,7 @@ class LocalAttention(CachedMixer):
     Arguments:
         width: E.
         window: w, tokens that a token sees, itself included.
-        options: as of `caselli.mixer.heads.HeadedMixer`.
+        options: as of `caselli.mixer.heads.ProjectingMixer`.
 
     Sources: Child et al. 2019, Generating Long Sequences with Sparse Transformers; Beltagy et al. 2020,
     Longformer.

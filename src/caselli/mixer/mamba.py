@@ -8,7 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.mixer.parts import ConvolvedState, RecurrentMixer, ShortConvolution, inverse_softplus, log_uniform
+from caselli.mixer.parts import (
+    ConvolvedState,
+    RecurrentMixer,
+    ShortConvolution,
+    inverse_softplus,
+    log_uniform,
+)
 from caselli.ops.chunks import exact
 from caselli.ops.selective_scan import selective_scan
 
@@ -78,7 +84,13 @@ class Mamba(RecurrentMixer):
         x, inputs = self.convolution(x, state.inputs, starts)
         delta, b, c = self.select(x).split((self.delta_rank, self.state_size, self.state_size), -1)
         y, memory = selective_scan(
-            x, F.softplus(exact(self.delta(delta))), -exact(self.log_a).exp(), b, c, state.memory, starts=starts
+            x,
+            F.softplus(exact(self.delta(delta))),
+            -exact(self.log_a).exp(),
+            b,
+            c,
+            state.memory,
+            starts=starts,
         )
         y = torch.addcmul(y, x, self.skip) * F.silu(z)
         return self.output(y), ConvolvedState(inputs, memory)

@@ -30,6 +30,17 @@ def begins(
     return torch.where(starts, index, begin[:, None]).cummax(1).values
 
 
+def sequence_lengths(begin: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
+    """How many tokens the sequence of each token has in its row, where the rows are whole.
+
+    Example:
+        >>> sequence_lengths(torch.tensor([[0, 1, 1]]))
+        tensor([[1, 2, 2]])
+    """
+    counts = torch.zeros_like(begin).scatter_add(1, begin, torch.ones_like(begin))
+    return counts.gather(1, begin)
+
+
 @dataclasses.dataclass(frozen=True)
 class Unpacked:
     """The map between `B T` packed rows and `R L` rows of one sequence each, which is to be filled up."""

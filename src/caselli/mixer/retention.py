@@ -63,7 +63,8 @@ class Retention(RecurrentMixer):
         self.heads, self.epsilon = head_count(width, heads), epsilon
         if (width // self.heads) % 2:
             raise UserError(
-                f"width {width} and {self.heads} heads were given", "an even number of channels a head was expected"
+                f"width {width} and {self.heads} heads were given",
+                "an even number of channels a head was expected",
             )
         self.value_width = value_factor * width // self.heads
         self.query = nn.Linear(width, width, bias=False)

@@ -22,7 +22,7 @@ class StridedAttention(CachedMixer):
         width: E.
         stride: l, the width of the window and the distance of the stride; best near √T.
         heads: an even number; by default one for every 64 channels, at least two.
-        options: as of `caselli.mixer.heads.HeadedMixer`; causal only.
+        options: as of `caselli.mixer.heads.ProjectingMixer`; causal only.
 
     Source: Child et al. 2019, Generating Long Sequences with Sparse Transformers.
 

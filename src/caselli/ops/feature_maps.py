@@ -83,7 +83,8 @@ def orthogonal_features(
     blocks = []
     for _ in range(0, count, width):
         gaussian = torch.randn(width, width, generator=generator, dtype=torch.float64)
-        blocks.append(torch.linalg.qr(gaussian).Q.T)
+        q, r = torch.linalg.qr(gaussian)
+        blocks.append((q * r.diagonal().sign()).T)  # the signs make every rotation equally likely
     lengths = torch.randn(count, width, generator=generator, dtype=torch.float64).norm(dim=1, keepdim=True)
     return (torch.cat(blocks)[:count] * lengths).to(dtype)
 

@@ -34,7 +34,7 @@ def nearest_code(latents: Float[Tensor, "n D"], codebook: Float[Tensor, "K D"]) 
     which is the nearest in Euclidean distance: ‖z‖² is the same for every code, and leaving it out keeps
     float32 exact where it would drown the differences. Always computed in float32 (float64 stays float64),
     also under autocast and where faster, coarser products are allowed; chunked over both axes, so that memory
-    does not grow with n × K. Of equal codes the first wins.
+    does not grow with n × K. Of equal scores the first wins.
 
     Arguments:
         latents: n vectors of width D, any floating dtype.

@@ -13,7 +13,7 @@ SMALL_ROW = 2048
 
 
 def scan_definition(
-    decay: Shaped[Tensor, "B *_"], value: Shaped[Tensor, "B T *S"], state: Shaped[Tensor, "B *S"]
+    decay: Shaped[Tensor, "*_"], value: Shaped[Tensor, "B T *S"], state: Shaped[Tensor, "B *S"]
 ) -> Shaped[Tensor, "B T *S"]:
     """h_t = a_t h_{t−1} + b_t, token by token."""
     states = []
@@ -24,7 +24,7 @@ def scan_definition(
 
 
 def scan(
-    decay: Shaped[Tensor, "B *_"], value: Shaped[Tensor, "B T *S"], state: Shaped[Tensor, "B *S"]
+    decay: Shaped[Tensor, "*_"], value: Shaped[Tensor, "B T *S"], state: Shaped[Tensor, "B *S"]
 ) -> Shaped[Tensor, "B T *S"]:
     r"""The states of a diagonal linear recurrence, all of them.
 
@@ -34,7 +34,7 @@ def scan(
     where a_t = 0.
 
     Arguments:
-        decay: a, as b or with axes of size one after the second; real, or complex as b is.
+        decay: a, shaped as b or with axes of size one, but not the second; real, or complex as b is.
         value: b; T ≥ 1.
         state: h_0.
 

@@ -49,7 +49,7 @@ class Autoregressive(nn.Module):
         self.position = nn.Embedding(alphabet.length, width)
         mixers = build_mixers(config.mixers(), config.depth, width, config.mixer_options)
         self.blocks = nn.ModuleList(Block(m, config.expansion, config.dropout) for m in mixers)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = nn.LayerNorm(width, bias=False)
         self.head = nn.Linear(width, sum(alphabet.sizes), bias=False)
         self._slots()
         self._start()

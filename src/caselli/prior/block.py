@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch.nn.functional as F
@@ -10,6 +9,7 @@ from torch import nn
 
 from caselli.errors import UnknownName, UserError, lookup
 from caselli.mixer import MIXERS, Mixer, State
+from caselli.options import options_of
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -18,10 +18,10 @@ class Block(nn.Module):
 
     .. math:: x \leftarrow x + \mathrm{mixer}(N x), \qquad x \leftarrow x + W_2\,\mathrm{GELU}(W_1 N x)
 
-    with N a root-mean-square normalisation.
+    with N a layer normalisation without offset.
 
-    Sources: Vaswani et al. 2017, Attention Is All You Need; Zhang and Sennrich 2019, Root Mean Square Layer
-    Normalization.
+    Sources: Vaswani et al. 2017, Attention Is All You Need; Xiong et al. 2020, On Layer Normalization in the
+    Transformer Architecture.
     """
 
     def __init__(self, mixer: Mixer, expansion: float, dropout: float) -> None:
@@ -29,7 +29,7 @@ class Block(nn.Module):
         width = mixer.width
         inner = round(expansion * width)
         self.mixer = mixer
-        self.norm1, self.norm2 = nn.RMSNorm(width, eps=1e-6), nn.RMSNorm(width, eps=1e-6)
+        self.norm1, self.norm2 = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
 
@@ -47,10 +47,10 @@ def build_mixers(names: list[str], depth: int, width: int, options: dict[str, An
     Errors: `UserError` for a name or option that no mixer knows, and for one that is not causal.
     """
     kinds = [lookup(MIXERS, "mixer", name) for name in names]
-    known = {kind: set(inspect.signature(kind).parameters) for kind in kinds}
+    known = {kind: options_of(kind) for kind in kinds}
     for option in options:
         if not any(option in parameters for parameters in known.values()):
-            raise UnknownName("mixer option", option, sorted(set().union(*known.values()) - {"width"}))
+            raise UnknownName("mixer option", option, sorted(set().union(*known.values())))
     mixers = []
     for layer in range(depth):
         kind = kinds[layer % len(kinds)]

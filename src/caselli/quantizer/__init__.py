@@ -5,10 +5,14 @@ from caselli.quantizer.bsq import BSQ
 from caselli.quantizer.build import build
 from caselli.quantizer.fsq import FSQ
 from caselli.quantizer.gaussian import Gaussian
+from caselli.quantizer.grouped import Grouped
 from caselli.quantizer.gumbel import Gumbel
 from caselli.quantizer.ibq import IBQ
 from caselli.quantizer.identity import Identity
 from caselli.quantizer.lfq import LFQ
+from caselli.quantizer.multi_head import MultiHead
+from caselli.quantizer.multi_scale import MultiScale
+from caselli.quantizer.residual import Residual
 from caselli.quantizer.simvq import SimVQ
 from caselli.quantizer.vq import VQ
 
@@ -20,6 +24,10 @@ QUANTIZERS: dict[str, type[Quantizer]] = {
     "bsq": BSQ,
     "ibq": IBQ,
     "simvq": SimVQ,
+    "residual": Residual,
+    "grouped": Grouped,
+    "multi_head": MultiHead,
+    "multi_scale": MultiScale,
     "identity": Identity,
     "gaussian": Gaussian,
 }
@@ -32,10 +40,14 @@ __all__ = [
     "QUANTIZERS",
     "VQ",
     "Gaussian",
+    "Grouped",
     "Gumbel",
     "Identity",
+    "MultiHead",
+    "MultiScale",
     "Quantized",
     "Quantizer",
+    "Residual",
     "SimVQ",
     "build",
 ]

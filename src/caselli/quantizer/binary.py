@@ -9,43 +9,38 @@ import torch.nn.functional as F
 
 from caselli.errors import UserError
 from caselli.quantizer.base import widened
-from caselli.quantizer.entropy import bit_entropies
+from caselli.quantizer.entropy import EntropyTerm, bit_entropies
 from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
+
+
+MOST_BITS = 18
+"""Bits whose joint use is counted: a table of 2^18 mean probabilities."""
 
 
 class Binary(Pointwise):
     r"""Each of log₂ K channels becomes +s or −s; the first channel is the most significant bit of the code.
 
     .. math::
-        L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr) + \beta\,\lVert z - \mathrm{sg}(q)\rVert^2,
-        \qquad p_j = \sigma(4 s z_j / \tau)
+        L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr)
+            + \beta\,\lVert z - \mathrm{sg}(q)\rVert^2, \qquad p_j = \sigma(4 s z_j / \tau)
 
     where p is the softmax of 2 z·c / τ over all codes c, which factorises over the bits.
     """
 
     def __init__(
-        self,
-        width: int,
-        *,
-        codebook_size: int,
-        magnitude: float,
-        entropy_weight: float,
-        diversity: float,
-        temperature: float,
-        commitment: float,
+        self, width: int, codebook_size: int, magnitude: float, term: EntropyTerm, commitment: float
     ) -> None:
         bits = codebook_size.bit_length() - 1
         if codebook_size < 2 or codebook_size != 1 << bits or bits > 62:
             raise UserError(
                 f"codebook_size {codebook_size} was given", "a power of two from 2 to 2**62 was expected"
             )
-        if temperature <= 0 or magnitude <= 0:
-            raise UserError(f"temperature {temperature} was given", "a number above 0 was expected")
+        if magnitude <= 0:
+            raise UserError(f"scale {magnitude} was given", "a number above 0 was expected")
         super().__init__(width, codebook_size, bits)
-        self.entropy_weight, self.diversity, self.temperature = entropy_weight, diversity, temperature
-        self.commitment = commitment
+        self.entropy_term, self.commitment = term, commitment
         values = torch.tensor(magnitude, dtype=torch.get_default_dtype())
         self.register_buffer("_magnitude", values, persistent=False)
         self.register_buffer("_basis", 2 ** torch.arange(bits - 1, -1, -1), persistent=False)
@@ -58,11 +53,10 @@ class Binary(Pointwise):
         z = self.placed(points)
         magnitude = widened(self._magnitude).to(z.dtype)
         signs = torch.where(z > 0, magnitude, -magnitude)
-        of_latents, of_mean = bit_entropies(
-            torch.sigmoid(4 * magnitude * z / self.temperature), MOST_BITS, self.training
-        )
+        p = torch.sigmoid(4 * magnitude * z / self.entropy_term.temperature)
+        of_latents, of_mean = bit_entropies(p, MOST_BITS, self.training)
         commitment = F.mse_loss(z, signs)
-        loss = self.entropy_weight * (of_latents - self.diversity * of_mean) + self.commitment * commitment
+        loss = self.entropy_term(of_latents, of_mean) + self.commitment * commitment
         return Points(
             latents=straight_through(z, signs) if self.training else signs,
             codes=self._joined(z),
@@ -79,7 +73,3 @@ class Binary(Pointwise):
 
     def _joined(self, z: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
         return ((z > 0) * self._basis).sum(1)
-
-
-MOST_BITS = 18
-"""Bits whose joint use is counted: a table of 2^18 mean probabilities."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 
 from caselli.quantizer.binary import Binary
+from caselli.quantizer.entropy import EntropyTerm
 from caselli.shapes import Float, Tensor
 
 
@@ -13,10 +14,11 @@ class BSQ(Binary):
 
     .. math::
         u = z / \lVert z \rVert, \qquad q = \mathrm{sign}(u) / \sqrt d, \qquad
-        L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr) + \beta\,\lVert u - \mathrm{sg}(q)\rVert^2
+        L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr)
+            + \beta\,\lVert u - \mathrm{sg}(q)\rVert^2
 
-    with p = softmax(2 u·c / τ) over all codes c. The entropies are exact up to 2¹⁸ codes and beyond that taken
-    over groups of 18 bits. The first channel is the most significant bit; zero counts as negative.
+    with p = softmax(2 u·c / τ) over all codes c. The entropies are exact up to 2¹⁸ codes and beyond
+    that taken over groups of 18 bits. The first channel is the most significant bit; zero counts as negative.
 
     Arguments:
         width: D; learned projections lead in and out when it is not log₂ K.
@@ -48,15 +50,9 @@ class BSQ(Binary):
         temperature: float = 0.01,
         commitment: float = 0.0,
     ) -> None:
-        super().__init__(
-            width,
-            codebook_size=codebook_size,
-            magnitude=max(1, codebook_size.bit_length() - 1) ** -0.5,
-            entropy_weight=entropy_weight,
-            diversity=diversity,
-            temperature=temperature,
-            commitment=commitment,
-        )
+        bits = max(1, codebook_size.bit_length() - 1)
+        term = EntropyTerm(entropy_weight, diversity, temperature)
+        super().__init__(width, codebook_size, bits**-0.5, term, commitment)
 
     def placed(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return F.normalize(z, dim=-1)

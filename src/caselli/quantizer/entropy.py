@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from caselli.engine import ranks
+from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class EntropyTerm:
+    r"""w (𝔼 H(p) − γ H(𝔼 p)), with p at temperature τ: each latent sure of its code, all codes in use."""
+
+    weight: float
+    diversity: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise UserError(f"temperature {self.temperature} was given", "a number above 0 was expected")
+
+    def __call__(self, of_latents: Float[Tensor, ""], of_mean: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        return self.weight * (of_latents - self.diversity * of_mean)
 
 
 def entropy(probabilities: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
@@ -33,9 +52,9 @@ def bit_entropies(
 
     .. math:: \mathbb E_i\, H(p_i) = \mathbb E_i \sum_j H(p_{ij}), \qquad H(\mathbb E_i\, p_i)
 
-    The average over all 2^d codes is one product of two halves: with A and B the probabilities of the first and
-    the last bits' combinations, 𝔼 p = AᵀB / n. So nothing of size n × 2^d exists. More bits than `group` are
-    taken in groups as if these were independent.
+    The average over all 2^d codes is one product of two halves: with A and B the probabilities of the first
+    and the last bits' combinations, 𝔼 p = AᵀB / n. So nothing of size n × 2^d exists. More bits than `group`
+    are taken in groups as if these were independent.
 
     Arguments:
         probabilities: of each bit being one.

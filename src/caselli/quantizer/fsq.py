@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 
@@ -44,9 +45,7 @@ class FSQ(Pointwise):
         tensor([-1., -1., -1.])
     """
 
-    def __init__(
-        self, width: int, *, levels: tuple[int, ...] = (8, 5, 5, 5), symmetric: bool = False
-    ) -> None:
+    def __init__(self, width: int, *, levels: Sequence[int] = (8, 5, 5, 5), symmetric: bool = False) -> None:
         levels = tuple(levels)
         if not levels or min(levels) < 2 or math.prod(levels) > 1 << 62:
             raise UserError(f"levels {levels} were given", "one or more numbers from 2 on were expected")

@@ -15,7 +15,7 @@ from caselli.shapes import Float, Int, Tensor
 
 
 class Gumbel(Pointwise):
-    r"""Each latent is a distribution over K codes; training draws from its relaxation, evaluation takes its mode.
+    r"""Each latent is a distribution over K codes; training draws from it, relaxed; evaluation has its mode.
 
     .. math::
         y = \mathrm{softmax}\big((\ell + g)/\tau\big), \quad g_j \sim \mathrm{Gumbel}(0, 1), \qquad
@@ -37,8 +37,8 @@ class Gumbel(Pointwise):
     Raises:
         UserError: for a temperature of 0 or less, a width or size under 1.
 
-    Sources: Jang, Gu and Poole 2016, Categorical Reparameterization with Gumbel-Softmax; Maddison, Mnih and Teh
-    2016, The Concrete Distribution; Ramesh et al. 2021, Zero-Shot Text-to-Image Generation.
+    Sources: Jang, Gu and Poole 2016, Categorical Reparameterization with Gumbel-Softmax; Maddison, Mnih and
+    Teh 2016, The Concrete Distribution; Ramesh et al. 2021, Zero-Shot Text-to-Image Generation.
 
     Example:
         >>> quantizer = Gumbel(width=64, anneal_steps=100)
@@ -60,8 +60,8 @@ class Gumbel(Pointwise):
         super().__init__(width, codebook_size, width)
         if min(temperature, final_temperature) <= 0 or anneal_steps < 0:
             raise UserError(
-                f"temperature {temperature}, final_temperature {final_temperature}, anneal_steps {anneal_steps} "
-                "were given",
+                f"temperature {temperature}, final_temperature {final_temperature}, "
+                f"anneal_steps {anneal_steps} were given",
                 "temperatures above 0 and steps of at least 0 were expected",
             )
         self.temperature, self.final_temperature = temperature, final_temperature

@@ -7,10 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from caselli.errors import UserError
 from caselli.ops.nearest_code import largest_product
 from caselli.quantizer.base import widened
-from caselli.quantizer.entropy import entropy, over_ranks
+from caselli.quantizer.entropy import EntropyTerm, entropy, over_ranks
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
 
@@ -19,7 +18,7 @@ CHUNK = 1 << 22
 
 
 class IBQ(Pointwise):
-    r"""Each latent becomes the code with the largest product; gradients pass through the softmax over all codes.
+    r"""Each latent becomes the code with the largest product; gradients pass through the softmax over all.
 
     .. math::
         p = \mathrm{softmax}(E z), \quad k = \arg\max_j z \cdot e_j, \qquad
@@ -29,8 +28,8 @@ class IBQ(Pointwise):
             + w\,\lVert e_k - \mathrm{sg}(z) \rVert^2
             + v\,\bigl(\mathbb E\,H(p^\tau) - \gamma\,H(\mathbb E\,p^\tau)\bigr)
 
-    with p^τ = softmax(E z / τ). The scores are computed again in the backward pass, a part of the latents at a
-    time, so that memory does not grow with n × K.
+    with p^τ = softmax(E z / τ). The scores are computed again in the backward pass, a part of the latents at
+    a time, so that memory does not grow with n × K.
 
     Arguments:
         width: D, the latents' width.
@@ -65,10 +64,8 @@ class IBQ(Pointwise):
         temperature: float = 0.01,
     ) -> None:
         super().__init__(width, codebook_size, width if code_width is None else code_width)
-        if temperature <= 0:
-            raise UserError(f"temperature {temperature} was given", "a number above 0 was expected")
         self.commitment, self.codebook_weight = commitment, codebook_weight
-        self.entropy_weight, self.diversity, self.temperature = entropy_weight, diversity, temperature
+        self.entropy_term = EntropyTerm(entropy_weight, diversity, temperature)
         self.codebook = nn.Parameter(torch.randn(codebook_size, self.code_width) * self.code_width**-0.5)
 
     def quantize_points(self, points: Float[Tensor, "n d"]) -> Points:
@@ -82,7 +79,7 @@ class IBQ(Pointwise):
             F.mse_loss(quantized, points)
             + self.commitment * commitment
             + self.codebook_weight * F.mse_loss(chosen, points.detach())
-            + self.entropy_weight * (of_latents - self.diversity * of_mean)
+            + self.entropy_term(of_latents, of_mean)
         )
         metrics = {"commitment": commitment, "sample_entropy": of_latents, "codebook_entropy": of_mean}
         return Points(quantized, codes, loss, metrics)
@@ -105,5 +102,5 @@ class IBQ(Pointwise):
 
     def _relaxed_part(self, points: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         scores = points @ vectors.T
-        sharp = (scores / self.temperature).softmax(1)
+        sharp = (scores / self.entropy_term.temperature).softmax(1)
         return scores.softmax(1) @ vectors.detach(), entropy(sharp).sum(), sharp.sum(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from caselli.quantizer.binary import Binary
+from caselli.quantizer.entropy import EntropyTerm
 from caselli.shapes import Float, Tensor
 
 
@@ -11,10 +12,11 @@ class LFQ(Binary):
 
     .. math::
         q = s\,\mathrm{sign}(z), \qquad
-        L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr) + \beta\,\lVert z - \mathrm{sg}(q)\rVert^2
+        L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr)
+            + \beta\,\lVert z - \mathrm{sg}(q)\rVert^2
 
-    with p = softmax(2 z·c / τ) over all codes c. The entropies are exact up to 2¹⁸ codes and beyond that taken
-    over groups of 18 bits. The first channel is the most significant bit; zero counts as negative.
+    with p = softmax(2 z·c / τ) over all codes c. The entropies are exact up to 2¹⁸ codes and beyond
+    that taken over groups of 18 bits. The first channel is the most significant bit; zero counts as negative.
 
     Arguments:
         width: D; learned projections lead in and out when it is not log₂ K.
@@ -47,15 +49,8 @@ class LFQ(Binary):
         temperature: float = 0.01,
         commitment: float = 0.25,
     ) -> None:
-        super().__init__(
-            width,
-            codebook_size=codebook_size,
-            magnitude=scale,
-            entropy_weight=entropy_weight,
-            diversity=diversity,
-            temperature=temperature,
-            commitment=commitment,
-        )
+        term = EntropyTerm(entropy_weight, diversity, temperature)
+        super().__init__(width, codebook_size, scale, term, commitment)
 
     def placed(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return z

@@ -32,7 +32,8 @@ class SimVQ(Pointwise):
     Raises:
         UserError: for an unknown gradient, a width or size under 1.
 
-    Source: Zhu et al. 2024, Addressing Representation Collapse in Vector Quantized Models with One Linear Layer.
+    Source: Zhu et al. 2024, Addressing Representation Collapse in Vector Quantized Models with One Linear
+    Layer.
 
     Example:
         >>> SimVQ(width=64).sizes

@@ -44,6 +44,16 @@ class StagesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReadingConfig:
+    """How an independent classifier judges the samples of a labelled set."""
+
+    seconds: float = 20.0
+    """How long the classifier is trained on real pictures; 0 for no judgement."""
+    samples: int = 992
+    """Samples that it is given, about, in equal numbers for each label."""
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """Everything that a run is made from."""
 
@@ -61,6 +71,8 @@ class RunConfig:
     """Second stage."""
     training: StagesConfig = dataclasses.field(default_factory=StagesConfig)
     """Budgets and optimisers."""
+    reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
+    """Judging the samples."""
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

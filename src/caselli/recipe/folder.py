@@ -17,7 +17,7 @@ from caselli.files import write_text
 from caselli.recipe.config import RunConfig, flatten, override
 from caselli.version import __version__
 
-MAY_CHANGE = ("training.tokenizer.", "training.prior.", "data.workers")
+MAY_CHANGE = ("training.tokenizer.", "training.prior.", "data.workers", "reading.")
 """Fields that a resumed run may be given anew: its budget, and what does not change the result."""
 
 

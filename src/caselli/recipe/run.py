@@ -216,7 +216,8 @@ class _Run:
         task = self._training(task, batches, held, config, "prior").run()
         if ranks.is_first():
             save_prior(task.prior, path, tokenizer.fingerprint(), self.pictures.classes)
-            look_at_samples(self.folder, load(path).to(self.machine.device), self.pictures, self.held_out)
+            model = load(path).to(self.machine.device)
+            look_at_samples(self.folder, model, self.pictures, self.held_out, self.config.reading)
         ranks.wait()
 
     def _codes(self, tokenizer: Tokenizer, split: str) -> CodeStore:
@@ -252,10 +253,9 @@ def encode(
     device = next(tokenizer.parameters()).device
     parts = []
     for view in range(views):
-        for start in range(0, len(pictures), batch):
-            pixels = pictures.read(torch.arange(start, min(start + batch, len(pictures))))
+        for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
             if view:
-                moves = augment.draw(len(pixels), data.generator("views", seed, view, start))
+                moves = augment.draw(len(pixels), data.generator("views", seed, view, number))
                 pixels = augment.apply(pixels, moves)
             parts.append(tokenizer.encode(data.to_float(pixels).to(device)).cpu())
     return CodeStore(
@@ -296,16 +296,15 @@ def _data_figures(pictures: Pictures, held_out: Pictures) -> dict[str, Any]:
         "size": pictures.size,
         "channels": pictures.channels,
         "classes": len(pictures.classes),
-        "bad": [{"name": bad.name, "reason": bad.reason} for bad in (*pictures.bad, *held_out.bad)],
+        "bad": [{"name": bad.name, "reason": bad.reason} for bad in pictures.bad],
     }
 
 
 def _validation(pictures: Pictures, batch: int) -> list[data.Batch]:
     parts = torch.arange(min(len(pictures), VALIDATION_PICTURES)).split(batch)
-    return [data.Batch(data.to_float(pictures.read(i)), None, None, i) for i in parts]
+    return [pictures.batch(i) for i in parts]
 
 
 def _validation_codes(store: CodeStore, batch: int) -> list[data.CodeBatch]:
     parts = torch.arange(min(len(store), VALIDATION_PICTURES)).split(batch)
-    labels = store.labels
-    return [data.CodeBatch(store.read(i), None if labels is None else labels[i], None, i) for i in parts]
+    return [store.batch(i) for i in parts]

@@ -11,8 +11,10 @@ import torch
 from caselli.data import Pictures, to_float
 from caselli.engine import Log
 from caselli.evaluate.model import evaluate_model
+from caselli.evaluate.reader import accuracy, train_reader
 from caselli.model import Model
 from caselli.order import ORDERS
+from caselli.recipe.config import ReadingConfig
 from caselli.recipe.folder import RunFolder
 from caselli.report import grid, pairs, save_png, write_report
 from caselli.tokenizer import Tokenizer
@@ -21,8 +23,6 @@ SHOWN = 24
 """Pictures in a row of originals and reconstructions, at most."""
 EVALUATED = 4096
 """Held-out pictures evaluated, at most."""
-READ_SAMPLES = 992
-"""Samples given to the reader, about."""
 
 
 def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Pictures) -> None:
@@ -34,7 +34,9 @@ def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Picture
     save_png(pairs(x, y), folder.path / "pictures" / "reconstructions.png")
 
 
-def look_at_samples(folder: RunFolder, model: Model, pictures: Pictures, held_out: Pictures) -> None:
+def look_at_samples(
+    folder: RunFolder, model: Model, pictures: Pictures, held_out: Pictures, reading: ReadingConfig
+) -> None:
     """A page of samples, the figures of both stages, and how well samples are read as their label."""
     log = Log(folder.path, "samples")
     labels = _labels_to_show(model, 48)
@@ -50,17 +52,17 @@ def look_at_samples(folder: RunFolder, model: Model, pictures: Pictures, held_ou
         f"{evaluation['prior_bits_per_picture']:.1f} bits a picture"
     )
     figures: dict[str, Any] = {"tokens_per_second": rate}
-    if model.classes:
-        figures |= _readability(model, pictures, shown, log)
+    if model.classes and reading.seconds:
+        figures |= _readability(model, pictures, shown, reading, log)
     folder.add_results(evaluation=evaluation, samples=figures)
 
 
-def _readability(model: Model, pictures: Pictures, held_out: Pictures, log: Log) -> dict[str, Any]:
+def _readability(
+    model: Model, pictures: Pictures, held_out: Pictures, reading: ReadingConfig, log: Log
+) -> dict[str, Any]:
     """How often an independent classifier, trained on real pictures, reads samples as the label asked for."""
-    from caselli.evaluate.reader import accuracy, train_reader
-
-    reader = train_reader(pictures, seed=1)
-    each = max(1, READ_SAMPLES // len(model.classes))
+    reader = train_reader(pictures, seconds=reading.seconds, seed=1)
+    each = max(1, reading.samples // len(model.classes))
     asked = torch.arange(len(model.classes)).repeat_interleave(each)
     samples = model.sample(len(asked), label=asked.tolist(), seed=10_000)
     real = accuracy(reader, to_float(held_out.read(torch.arange(len(held_out)))), held_out.labels)

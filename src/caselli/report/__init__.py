@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caselli.report.grid import grid, pairs, save_png, to_uint8
+from caselli.report.grid import grid, pairs, save_png
 from caselli.report.page import Page
 from caselli.report.plots import bars, curves, scatter, sorted_counts
 from caselli.report.run import write_report
@@ -16,6 +16,5 @@ __all__ = [
     "save_png",
     "scatter",
     "sorted_counts",
-    "to_uint8",
     "write_report",
 ]

@@ -97,7 +97,7 @@ FIGURES: dict[str, Known] = {
     "steps": Known("steps", "", whole),
     "seconds": Known("time", "", duration),
     "pictures_per_second": Known("pictures per second", "", whole),
-    "samples_per_second": Known("samples per second", "", plain),
+    "samples_per_second": Known("training samples per second", "", whole),
     "codes_per_second": Known("codes per second", "", whole),
     "tokens_per_second": Known("codes sampled per second", "", whole),
     "read_as_asked": Known("samples read as the label asked for", "%", percent),
@@ -138,7 +138,7 @@ def show(name: str, value: Any) -> tuple[str, str, str]:
 
 
 def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested figures by dotted name; lists of records are left out.
+    """The leaves of nested figures by dotted name; lists of records and empty ones are left out.
 
     Example:
         >>> list(flat({"a": {"b": 1, "bad": [{"name": "x"}]}, "c": [1, 2]}))
@@ -148,7 +148,7 @@ def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from flat(value, f"{name}.")
-        elif not (isinstance(value, list) and any(isinstance(item, Mapping) for item in value)):
+        elif not isinstance(value, list) or (value and not any(isinstance(v, Mapping) for v in value)):
             yield name, value
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from caselli.engine.log import read_log
+from caselli.report.figures import duration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,12 @@ class Contents:
                 if curve is not None:
                     return curve.values[-1]
         return None
+
+    def time(self, stage: str) -> str:
+        """How long a stage was trained, in words; empty where the log does not say."""
+        curves = [curve for (name, _, _), curve in self.curves.items() if name == stage]
+        seconds = [value for curve in curves for value in curve.seconds if math.isfinite(value)]
+        return duration(max(seconds)) if seconds else ""
 
     def source(self) -> str | None:
         """What the run was trained on, as given on the command line."""
@@ -129,8 +136,8 @@ def _curve(points: dict[int, tuple[float, float]]) -> Curve:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that can be drawn, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _text(path: Path) -> str:
@@ -152,15 +159,15 @@ def _mapping(text: str) -> Mapping[str, Any]:
 
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, Mapping) else {}
 
 
 def _results(path: Path) -> Mapping[str, Any]:
     try:
-        value = json.loads(_text(path))
-    except ValueError:
+        value = json.loads(_text(path), parse_int=float)
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, Mapping) else {}
 
@@ -171,7 +178,7 @@ def _pictures(folder: Path) -> dict[str, bytes]:
         try:
             data = path.read_bytes()
             Image.open(io.BytesIO(data)).load()
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
             continue
         found[path.stem] = data
     return found

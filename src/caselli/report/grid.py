@@ -5,29 +5,18 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from caselli.data import to_bytes
 from caselli.errors import UserError
 from caselli.files import atomic_write
-from caselli.shapes import Float, Num, Tensor
+from caselli.shapes import Float, Tensor
 
 WHITE, INK = (255, 255, 255), (84, 84, 84)
 TILE = 96
 """Small pictures are enlarged by a whole factor to about this many pixels."""
 PAGE_WIDTH = 1160
 """Pixels across a page: a grid no wider is shown there pixel by pixel."""
-
-
-def to_uint8(pictures: Float[Tensor, "B C H W"]) -> Num[Tensor, "B C H W"]:
-    """Pictures in [-1, 1] as 0 to 255, rounded; what lies outside is clipped, NaN is black.
-
-    Example:
-        >>> to_uint8(torch.tensor([-1.0, 0.0, 1.0, 3.0]).view(1, 1, 1, 4)).flatten().tolist()
-        [0, 128, 255, 255]
-    """
-    x = pictures.detach().float().cpu().nan_to_num(nan=-1.0).clamp(-1, 1)
-    return x.add(1).mul(127.5).add(0.5).clamp(max=255).to(torch.uint8)
 
 
 def grid(
@@ -48,6 +37,7 @@ def grid(
         gap: pixels between pictures and around them.
 
     Example:
+        >>> import torch
         >>> grid(torch.zeros(6, 1, 32, 32), columns=3).size
         (312, 210)
     """
@@ -56,8 +46,8 @@ def grid(
         raise UserError(
             f"{len(labels)} labels for {len(tiles)} pictures were given", "one for each was expected"
         )
-    columns = columns or min(round(math.sqrt(2 * len(tiles))), _fitting(tiles[0].width, gap, 0))
-    columns = min(columns, len(tiles))
+    widest = min(round(math.sqrt(2 * len(tiles))), _fitting(tiles[0].width, gap, 0))
+    columns = min(columns or _balanced(len(tiles), widest), len(tiles))
     return _sheet(tiles, columns, labels, gap, margin="")
 
 
@@ -76,6 +66,7 @@ def pairs(
         scale, gap: as in `grid`.
 
     Example:
+        >>> import torch
         >>> x = torch.zeros(4, 1, 32, 32)
         >>> pairs(x, x, columns=4).height
         210
@@ -87,7 +78,8 @@ def pairs(
         )
     above, below = _tiles(originals, scale), _tiles(reconstructions, scale)
     tile = above[0].width
-    columns = min(columns or _fitting(tile, gap, _margin_width(_font(tile))), len(above))
+    widest = _fitting(tile, gap, _margin_width(_font(tile)))
+    columns = min(columns or _balanced(len(above), widest), len(above))
     rows = []
     for start in range(0, len(above), columns):
         for side, name in ((above, "original"), (below, "decoded")):
@@ -105,7 +97,7 @@ def save_png(image: Image.Image, path: str | Path, text: dict[str, str] | None =
     """
     chunks = PngImagePlugin.PngInfo()
     for key, value in (text or {}).items():
-        chunks.add_itxt(key[:79] or "Comment", str(value))
+        chunks.add_itxt(key[:79] or "Comment", str(value).encode("utf-8", "replace").decode("utf-8"))
     with atomic_write(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=chunks, optimize=True)
 
@@ -119,7 +111,7 @@ def _tiles(pictures: Tensor, scale: int | None) -> list[Image.Image]:
         raise UserError(f"scale {scale} was given", "a whole number from 1 was expected")
     height, width = pictures.shape[-2:]
     scale = scale or max(1, round(TILE / max(height, width)))
-    arrays = to_uint8(pictures).movedim(1, -1).numpy()
+    arrays = to_bytes(pictures.detach().cpu()).movedim(1, -1).numpy()
     if pictures.shape[1] == 1:
         arrays = arrays[..., 0]
     size = (width * scale, height * scale)
@@ -168,6 +160,11 @@ def _ink(mode: str, colour: tuple[int, int, int]) -> int | tuple[int, int, int]:
 
 def _font(width: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size=max(10, min(15, width // 6)))
+
+
+def _balanced(count: int, widest: int) -> int:
+    """Columns that fill the rows of `widest` evenly."""
+    return math.ceil(count / math.ceil(count / max(widest, 1)))
 
 
 def _fitting(width: int, gap: int, margin: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 from PIL import Image
@@ -49,29 +49,29 @@ class Page:
         """Begins a section, with a line that says what is to be seen."""
         self._close()
         self._open, self._heading = True, title
-        self._parts.append(f"<section>\n<h2>{escape(title)}</h2>")
+        self._parts.append(f"<section>\n<h2>{_escape(title)}</h2>")
         if text:
-            self._parts.append(f'<p class="lead">{escape(text)}</p>')
+            self._parts.append(f'<p class="lead">{_escape(text)}</p>')
 
     def paragraph(self, text: str) -> None:
         """Running text."""
-        self._parts.append(f"<p>{escape(text)}</p>")
+        self._parts.append(f"<p>{_escape(text)}</p>")
 
     def facts(self, facts: Iterable[tuple[str, str, str]]) -> None:
         """Key figures as tiles: (name, number, unit)."""
         tiles = [
-            f"<div><dt>{escape(name)}</dt><dd>{escape(number)} <small>{escape(unit)}</small></dd></div>"
+            f"<div><dt>{_escape(name)}</dt><dd>{_escape(number)}{_small(unit)}</dd></div>"
             for name, number, unit in facts
         ]
         self._parts.append('<dl class="facts">\n' + "\n".join(tiles) + "\n</dl>")
 
     def table(self, rows: Iterable[Sequence[object]], header: Sequence[str] = ()) -> None:
         """Rows of cells; the first of each row is its name."""
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+        head = "".join(f'<th scope="col">{_escape(name)}</th>' for name in header)
         body = []
         for first, *rest in rows:
-            cells = "".join(f"<td>{escape(str(cell))}</td>" for cell in rest)
-            body.append(f'<tr><th scope="row">{escape(str(first))}</th>{cells}</tr>')
+            cells = "".join(f"<td>{_escape(cell)}</td>" for cell in rest)
+            body.append(f'<tr><th scope="row">{_escape(str(first))}</th>{cells}</tr>')
         thead = f"<thead><tr>{head}</tr></thead>" if head else ""
         lines = "\n".join(body)
         self._parts.append(f'<div class="table"><table>{thead}<tbody>\n{lines}\n</tbody></table></div>')
@@ -105,25 +105,25 @@ class Page:
         """(what it does, command line), each in a block that one click selects."""
         for text, command in commands:
             self._parts.append(
-                f'<p class="command">{escape(text)}</p>\n<pre><code>{escape(command)}</code></pre>'
+                f'<p class="command">{_escape(text)}</p>\n<pre><code>{_escape(command)}</code></pre>'
             )
 
     def details(self, summary: str, text: str) -> None:
         """Long plain text behind one line."""
-        block = f"<pre>{escape(text)}</pre>"
-        self._parts.append(f"<details><summary>{escape(summary)}</summary>{block}</details>")
+        block = f"<pre>{_escape(text)}</pre>"
+        self._parts.append(f"<details><summary>{_escape(summary)}</summary>{block}</details>")
 
     def html(self) -> str:
         """The whole page."""
         self._close()
-        subtitle = f'<p class="subtitle">{escape(self.subtitle)}</p>\n' if self.subtitle else ""
-        footer = f"<footer>{escape(self.footer)}</footer>\n" if self.footer else ""
+        subtitle = f'<p class="subtitle">{_escape(self.subtitle)}</p>\n' if self.subtitle else ""
+        footer = f"<footer>{_escape(self.footer)}</footer>\n" if self.footer else ""
         body = "\n".join(self._parts)
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-            f"<header>\n<h1>{escape(self.title)}</h1>\n{subtitle}</header>\n<main>\n{body}\n</main>\n"
+            f"<title>{_escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+            f"<header>\n<h1>{_escape(self.title)}</h1>\n{subtitle}</header>\n<main>\n{body}\n</main>\n"
             f"{footer}</body>\n</html>\n"
         )
 
@@ -137,13 +137,22 @@ class Page:
         self._open = False
 
 
+def _small(unit: str) -> str:
+    return f" <small>{_escape(unit)}</small>" if unit else ""
+
+
+def _escape(text: object) -> str:
+    """Text as HTML; what UTF-8 cannot hold (a file name of other bytes) as a question mark."""
+    return html.escape(str(text).encode("utf-8", "replace").decode("utf-8"))
+
+
 def _figure(data: bytes, attributes: str, caption: str, alt: str) -> str:
     kind = next((kind for start, kind in KINDS.items() if data.startswith(start)), None)
     if kind is None:
         raise UserError(f"a picture that begins with {data[:4]!r} was given", "PNG, JPEG or SVG was expected")
     source = f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-    words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img{attributes} alt="{escape(alt)}" src="{source}">{words}</figure>'
+    words = f"<figcaption>{_escape(caption)}</figcaption>" if caption else ""
+    return f'<figure><img{attributes} alt="{_escape(alt)}" src="{source}">{words}</figure>'
 
 
 def _png(image: Image.Image) -> bytes:

@@ -17,7 +17,12 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 def curves(
-    series: Series, title: str = "", x_label: str = "", y_label: str = "", log_y: bool = False
+    series: Series,
+    title: str = "",
+    x_label: str = "",
+    y_label: str = "",
+    log_y: bool = False,
+    from_zero: bool = False,
 ) -> bytes:
     """Curves over a common axis, as SVG.
 
@@ -28,6 +33,7 @@ def curves(
         series: name → (xs, ys); a name that begins with "validation" is drawn with points.
         title, x_label, y_label: words.
         log_y: a logarithmic vertical axis.
+        from_zero: a vertical axis that begins at zero, for rates and shares.
 
     Example:
         >>> curves({"train": ([0, 1, 2], [3.0, 2.0, 1.5])}, y_label="loss").startswith(b"<?xml")
@@ -45,6 +51,8 @@ def curves(
         shown += bool(xs)
     if log_y and shown:
         _logarithmic(axes)
+    elif from_zero and shown:
+        axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], 1e-9))
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
     return _svg(figure)

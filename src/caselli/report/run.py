@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-import math
-import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from caselli.report.figures import FIGURES, Known, duration, flat, show
-from caselli.report.folder import Contents, Curve, is_number, read
+from caselli.report.folder import Contents, read
 from caselli.report.page import Page
-
-TILES = (
-    "psnr", "ssim", "codebook_use", "bits_per_picture", "prior_bits_per_picture", "compression_ratio",
-    "bits_per_dimension", "read_share_of_real",
-)  # fmt: skip
-"""The key figures, in this order, where they are known."""
-CURVES = ("psnr", "ssim", "lpips")
-"""Figures of reconstruction that get a curve beside the loss."""
-BITS = (
-    "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture", "bits_per_pixel",
-    "compression_ratio", "bits_per_code", "entropy_bits", "prior_bits_per_dimension",
-    "residual_bits_per_dimension", "bits_per_dimension",
-)  # fmt: skip
-SPEEDS = ("pictures_per_second", "codes_per_second")
-MESSAGES = 40
-"""As many of the last messages are shown."""
-BAD = 50
-"""As many of the bad pictures are named."""
+from caselli.report.sections import SECTIONS
+from caselli.version import __version__
 
 
 def write_report(run: str | Path) -> Path:
@@ -50,10 +29,7 @@ def write_report(run: str | Path) -> Path:
 def compose(run: Contents) -> Page:
     """The page, section by section."""
     page = Page(_title(run), _subtitle(run), _footer(run))
-    for section in (
-        _key_figures, _samples, _reconstructions, _curves, _codebook, _bits, _throughput, _data, _other,
-        _messages, _configuration, _commands,
-    ):  # fmt: skip
+    for section in SECTIONS:
         section(page, run)
     return page
 
@@ -64,215 +40,10 @@ def _title(run: Contents) -> str:
 
 def _subtitle(run: Contents) -> str:
     name = run.group("data").get("name") or run.source()
-    times = [_trained(run, stage) for stage in run.stages()]
-    parts = [f"trained on {name}" if name else "", *[part for part in times if part]]
+    times = [f"{stage} {seconds}" for stage in run.stages() if (seconds := run.time(stage))]
+    parts = [f"trained on {name}" if name else "", *times]
     return " · ".join(part for part in parts if part)
 
 
-def _trained(run: Contents, stage: str) -> str:
-    curves = [curve for (name, _, _), curve in run.curves.items() if name == stage]
-    seconds = [value for curve in curves for value in curve.seconds if math.isfinite(value)]
-    return f"{stage} {duration(max(seconds))}" if seconds else ""
-
-
 def _footer(run: Contents) -> str:
-    from caselli.version import __version__
-
     return f"Written by caselli {__version__} from {run.path.resolve()}"
-
-
-def _key_figures(page: Page, run: Contents) -> None:
-    found = [show(name, value) for name in TILES if (value := run.figure(name)) is not None]
-    if found:
-        page.section("Key figures")
-        page.facts(found)
-
-
-def _samples(page: Page, run: Contents) -> None:
-    pictures = {stem: data for stem, data in run.pictures.items() if stem.startswith("samples")}
-    if not pictures:
-        return
-    page.section("Samples", "New pictures: codes drawn from the prior, decoded by the tokenizer.")
-    for stem, data in pictures.items():
-        page.picture(data, _caption(stem) if len(pictures) > 1 else "")
-    _figures_table(page, run.group("samples"))
-
-
-def _reconstructions(page: Page, run: Contents) -> None:
-    data = run.pictures.get("reconstructions")
-    if data is not None:
-        page.section(
-            "Reconstructions", "Held-out pictures, and below each what the tokenizer makes of its codes."
-        )
-        page.picture(data)
-
-
-def _curves(page: Page, run: Contents) -> None:
-    plots = {}
-    for stage in run.stages():
-        for name in ("loss", *CURVES):
-            plots |= _plot(run, stage, name)
-    if plots:
-        page.section("Training", "Loss and quality over the steps; validation is on held-out pictures.")
-        page.plots(plots)
-
-
-def _codebook(page: Page, run: Contents) -> None:
-    from caselli.report.plots import sorted_counts
-
-    plots = {}
-    for stage in run.stages():
-        for name in ("codebook_use", "perplexity", "dead"):
-            plots |= _plot(run, stage, name)
-    counts = _counts(run.figure("code_counts"))
-    if counts:
-        plots["How often each code occurs on held-out pictures; dashed: all alike"] = sorted_counts(counts)
-    if plots:
-        page.section("Codebook", "How many of the codes are used, and how evenly.")
-        page.plots(plots)
-
-
-def _bits(page: Page, run: Contents) -> None:
-    plots = {}
-    for stage in run.stages():
-        plots |= _plot(run, stage, "bits_per_code")
-    found = [show(name, value) for name in BITS if (value := run.figure(name)) is not None]
-    rows = [(label, f"{number} {unit}".strip()) for label, number, unit in found]
-    if plots or rows:
-        page.section("Bits", "What a picture costs as codes, and what is left when the prior predicts them.")
-    if rows:
-        page.table(rows)
-    if plots:
-        page.plots(plots)
-
-
-def _throughput(page: Page, run: Contents) -> None:
-    rows, plots = [], {}
-    for stage in run.stages():
-        for name in SPEEDS:
-            curve = run.curves.get((stage, "train", name))
-            if curve is not None:
-                label, number, _ = show(name, sum(curve.values) / len(curve.values))
-                rows.append((stage, label, number, _trained(run, stage).removeprefix(f"{stage} ")))
-                plots |= _plot(run, stage, name)
-    if rows:
-        page.section("Throughput", "The mean over training.")
-        page.table(rows, ("stage", "figure", "mean", "time"))
-        page.plots(plots)
-
-
-def _data(page: Page, run: Contents) -> None:
-    data = run.group("data")
-    if not data:
-        return
-    page.section("Data")
-    _figures_table(page, data)
-    bad = [item for item in data.get("bad") or [] if isinstance(item, Mapping)]
-    if bad:
-        page.paragraph(f"Left out, because they could not be read as pictures ({len(bad)}):")
-        page.table([(item.get("name", "?"), item.get("reason", "")) for item in bad[:BAD]], ("file", "why"))
-    if len(bad) > BAD:
-        page.paragraph(f"and {len(bad) - BAD} more.")
-
-
-def _other(page: Page, run: Contents) -> None:
-    """What has no section of its own: other figures, other pictures."""
-    groups = {k: v for k, v in run.results.items() if k not in ("data", "samples")}
-    figures = {k: rest for k, v in groups.items() if (rest := _not_shown(v)) != {}}
-    if figures:
-        page.section("More figures")
-        _figures_table(page, figures)
-    shown = ("samples", "reconstructions")
-    pictures = {stem: data for stem, data in run.pictures.items() if not stem.startswith(shown)}
-    if pictures:
-        page.section("More pictures")
-    for stem, data in pictures.items():
-        page.picture(data, _caption(stem))
-
-
-def _messages(page: Page, run: Contents) -> None:
-    if run.messages:
-        page.section("Log", "What the run said.")
-        page.table(
-            [(m.stage, m.step, m.text) for m in run.messages[-MESSAGES:]], ("stage", "step", "message")
-        )
-
-
-def _configuration(page: Page, run: Contents) -> None:
-    if run.config_text.strip():
-        page.section("Configuration")
-        page.details("The whole configuration, as in run.yaml", run.config_text.strip())
-
-
-def _commands(page: Page, run: Contents) -> None:
-    folder = shlex.quote(str(run.path))
-    source = run.source()
-    label = _label(run)
-    asked = f" --label {shlex.quote(label)}" if label else ""
-    commands = [
-        ("New pictures:", f"caselli sample {folder} -n 16{asked} -o samples.png"),
-        ("Pictures of your own, coded and decoded:", f"caselli reconstruct {folder} PICTURES -o pairs.png"),
-    ]
-    if source is not None:
-        commands += [
-            ("Measure on held-out pictures:", f"caselli evaluate {folder} {shlex.quote(source)}"),
-            ("Train on:", f"caselli train {shlex.quote(source)} -o {folder} --resume"),
-        ]
-    page.section("Go on")
-    page.commands(commands)
-
-
-def _label(run: Contents) -> str:
-    """A label that can be asked for, as an example; empty where the data have none."""
-    names = run.group("data").get("class_names")
-    return str(names[0]) if isinstance(names, list) and names else ""
-
-
-def _plot(run: Contents, stage: str, name: str) -> dict[str, bytes]:
-    """Caption → plot of one figure of a stage, train and validation; empty where there is nothing to see."""
-    from caselli.report.plots import curves
-
-    found = {split: run.curves.get((stage, split, name)) for split in ("train", "validation")}
-    series = {split: (curve.steps, curve.values) for split, curve in found.items() if curve is not None}
-    if not series or max(len(xs) for xs, _ in series.values()) < 2:
-        return {}
-    known = FIGURES.get(name, Known(name.replace("_", " ")))
-    label = f"{known.label} ({known.unit})" if known.unit else known.label
-    scale = 100 if known.unit == "%" else 1
-    series = {split: (xs, [scale * y for y in ys]) for split, (xs, ys) in series.items()}
-    log_y = name == "loss" and _spans(list(found.values()))
-    caption = f"{stage.capitalize()}: {known.label}"
-    return {caption: curves(series, x_label="step", y_label=label, log_y=log_y)}
-
-
-def _spans(curves: list[Curve | None]) -> bool:
-    """Whether the values cover so much that a logarithmic axis shows more: all above zero, over fourfold."""
-    values = [value for curve in curves if curve is not None for value in curve.values]
-    return min(values) > 0 and max(values) > 4 * min(values)
-
-
-def _figures_table(page: Page, figures: Mapping[str, Any]) -> None:
-    rows = []
-    for name, value in flat(figures):
-        *groups, last = name.split(".")
-        label, number, unit = show(last, value)
-        rows.append((" · ".join([*groups, label]), f"{number} {unit}".strip()))
-    if rows:
-        page.table(rows)
-
-
-def _not_shown(figures: Any) -> Any:
-    """The figures of a group that no other section shows."""
-    if not isinstance(figures, Mapping):
-        return figures
-    return {k: v for k, v in figures.items() if k not in {*TILES, *BITS, "code_counts"}}
-
-
-def _counts(value: Any) -> list[list[float]]:
-    """One list of counts a codebook; empty where that is not what was found."""
-    rows = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
-    return rows if all(isinstance(row, list) and row and all(map(is_number, row)) for row in rows) else []
-
-
-def _caption(stem: str) -> str:
-    return stem.replace("_", " ").replace("-", " ").capitalize()

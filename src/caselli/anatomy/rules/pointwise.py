@@ -27,7 +27,12 @@ def copy(operation: Operation, slot: int) -> list[Dependency]:
 
 
 @register_rule(
-    *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"),
+    *(
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "_native_batch_norm_legit_no_training",
+        "cudnn_batch_norm",
+    ),
     *("_batch_norm_with_update", "_batch_norm_no_update", "native_group_norm", "batch_norm_with_update"),
     *("native_layer_norm", "_fused_rms_norm", "rms_norm"),
 )
@@ -62,6 +67,11 @@ def statistics(operation: Operation) -> Separable | None:
 
 
 NORMALISATIONS = {
-    *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"),
+    *(
+        "native_batch_norm",
+        "_native_batch_norm_legit",
+        "_native_batch_norm_legit_no_training",
+        "cudnn_batch_norm",
+    ),
     *("_batch_norm_with_update", "native_group_norm", "native_layer_norm", "_fused_rms_norm", "rms_norm"),
 }

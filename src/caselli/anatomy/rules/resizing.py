@@ -11,14 +11,15 @@ import numpy as np
 
 from caselli.anatomy.relation import (
     NOWHERE,
+    UNIT,
     WHOLE,
     Along,
     Box,
     Line,
+    Positions,
     Relation,
     Separable,
-    _is_empty,
-    everything,
+    is_empty,
 )
 from caselli.anatomy.rules.registry import Dependency, register_rule
 from caselli.anatomy.rules.windows import ranges
@@ -73,16 +74,17 @@ def _cubic(axis: int, size: int, out_size: int, source: Source) -> Along:
     return Along(axis, _taps(source, 1, 2), "clamp", _line(source))
 
 
-def _antialiased(reach: int) -> Callable[[int, int, int, Source], Along]:
-    """A triangle or cubic of `reach` pixels to either side, as much wider as the picture is made smaller."""
+def _antialiased(plain: Callable, reach: int) -> Callable[[int, int, int, Source], Along]:
+    """The same kernel of `reach` pixels to either side, as much wider as the picture is made smaller."""
 
     def along(axis: int, size: int, out_size: int, source: Source) -> Along:
-        # Inputs i with |i + ½ − (o + ½)H/h| < reach · max(H/h, 1), multiplied by 2h.
-        half = 2 * reach * max(size, out_size)
+        if size <= out_size:
+            return dataclasses.replace(plain(axis, size, out_size, source), border="zero")
 
         def table(outputs: np.ndarray) -> np.ndarray:
-            centre = (2 * outputs + 1) * size - out_size
-            return ranges((centre - half) // (2 * out_size) + 1, -((half - 1 - centre) // (2 * out_size)) - 1 + 1)
+            # inputs i with |i + ½ − (o + ½)H/h| < reach · H/h, multiplied by 2h
+            centre, half = (2 * outputs + 1) * size - out_size, 2 * reach * size
+            return ranges((centre - half) // (2 * out_size) + 1, -(-(centre + half) // (2 * out_size)) - 1)
 
         return Along(axis, table, "zero", _line(half_pixel(size, out_size)))
 
@@ -115,93 +117,84 @@ for (_name, _kind), _space in itertools.product(KINDS.items(), (1, 2, 3)):
     register_rule(f"{_name}{_space}d")(
         lambda operation, slot, kind=_kind, space=_space: _resize(operation, slot, kind, space)
     )
-for _name, _reach in (("_upsample_bilinear2d_aa", 1), ("_upsample_bicubic2d_aa", 2)):
-    register_rule(_name)(
-        lambda operation, slot, kind=_antialiased(_reach): _resize(operation, slot, kind, 2)
+for _name, _kind, _reach in (("bilinear", _linear, 1), ("bicubic", _cubic, 2)):
+    register_rule(f"_upsample_{_name}2d_aa")(
+        lambda operation, slot, kind=_antialiased(_kind, _reach): _resize(operation, slot, kind, 2)
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class Shuffled(Relation):
-    """Pixel shuffle by r over the last two axes: out[c, hr + i, wr + j] = in[cr² + ir + j, h, w]."""
+class _Shuffle:
+    """out[c, hr + i, wr + j] = in[cr² + ir + j, h, w]: boxes of the deep picture ⟷ boxes of the large one."""
 
     factor: int
-    in_shape: tuple[int, ...]
-    out_shape: tuple[int, ...]
+    deep: tuple[int, ...]
+    large: tuple[int, ...]
 
-    def _phases(self, box: Box, shape: tuple[int, ...]) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
-        rows, columns = (
-            np.arange(n) if p is None else p for p, n in zip(box[-2:], shape[-2:], strict=True)
-        )
+    def to_deep(self, box: Box, clip: bool) -> list[Box]:
         r = self.factor
-        return [
-            (i, j, rows[rows % r == i] // r, columns[columns % r == j] // r) for i in range(r) for j in range(r)
+        rows, columns = (_listed(p, n) for p, n in zip(box[-2:], self.large[-2:], strict=True))
+        phases = [
+            (i * r + j, rows[rows % r == i] // r, columns[columns % r == j] // r)
+            for i, j in itertools.product(range(r), range(r))
         ]
+        if box[-3] is None and len({(h.tobytes(), w.tobytes()) for _, h, w in phases}) == 1:
+            return _inside([(*box[:-3], None, *phases[0][1:])], self.deep, clip)
+        channels = _listed(box[-3], self.large[-3]) * r * r
+        return _inside([(*box[:-3], channels + phase, h, w) for phase, h, w in phases], self.deep, clip)
+
+    def to_large(self, box: Box, clip: bool) -> list[Box]:
+        r = self.factor
+        rows, columns = (_listed(p, n) * r for p, n in zip(box[-2:], self.deep[-2:], strict=True))
+        if box[-3] is None:
+            spread = [np.unique(axis[:, None] + np.arange(r)) for axis in (rows, columns)]
+            return _inside([(*box[:-3], None, *spread)], self.large, clip)
+        channels = box[-3]
+        boxes = [
+            (*box[:-3], channels[channels % (r * r) == i * r + j] // (r * r), rows + i, columns + j)
+            for i, j in itertools.product(range(r), range(r))
+        ]
+        return _inside(boxes, self.large, clip)
+
+    def lines(self, line: Line) -> dict[int, tuple[int, Line | None]]:
+        rank = len(self.deep)
+        return {axis: (axis, line if axis >= rank - 2 else UNIT) for axis in range(rank) if axis != rank - 3}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shuffled(Relation):
+    """Pixel shuffle: channels of the input become pixels of the output."""
+
+    shuffle: _Shuffle
 
     def see(self, box: Box, clip: bool) -> list[Box]:
-        return self.gather(box, self.out_shape, self.in_shape, clip)
-
-    def gather(self, box: Box, shape: tuple[int, ...], target: tuple[int, ...], clip: bool) -> list[Box]:
-        """Boxes of the larger picture → boxes of the one with more channels."""
-        channels = np.arange(shape[-3]) if box[-3] is None else box[-3]
-        r = self.factor
-        everything = box[-3] is None
-        phases = self._phases(box, shape)
-        if everything and len({(rows.tobytes(), columns.tobytes()) for *_, rows, columns in phases}) == 1:
-            phases_boxes = [(*box[:-3], None, *phases[0][2:])]
-        else:
-            phases_boxes = [(*box[:-3], channels * r * r + i * r + j, h, w) for i, j, h, w in phases]
-        return _inside(phases_boxes, target, clip)
-
-    def scatter(self, box: Box, shape: tuple[int, ...], target: tuple[int, ...], clip: bool) -> list[Box]:
-        """Boxes of the picture with more channels → boxes of the larger one."""
-        channels = np.arange(shape[-3]) if box[-3] is None else box[-3]
-        r = self.factor
-        rows, columns = (
-            np.arange(n) if p is None else p for p, n in zip(box[-2:], shape[-2:], strict=True)
-        )
-        if box[-3] is None:
-            full = [np.unique((axis[:, None] * r + np.arange(r)).ravel()) for axis in (rows, columns)]
-            return _inside([(*box[:-3], None, *full)], target, clip)
-        boxes = []
-        for i, j in itertools.product(range(r), range(r)):
-            chosen = channels[channels % (r * r) == i * r + j] // (r * r)
-            boxes.append((*box[:-3], chosen, rows * r + i, columns * r + j))
-        return _inside(boxes, target, clip)
+        return self.shuffle.to_deep(box, clip)
 
     def touch(self, box: Box) -> list[Box]:
-        return self.scatter(box, self.in_shape, self.out_shape, True)
+        return self.shuffle.to_large(box, True)
 
     def lines(self) -> dict[int, tuple[int, Line | None]]:
-        rank = len(self.in_shape)
-        line = _line(half_pixel(1, self.factor))
-        return {**{a: (a, Line(Fraction(1), Fraction(0))) for a in range(rank - 3)}} | {
-            rank - 2: (rank - 2, line),
-            rank - 1: (rank - 1, line),
-        }
+        return self.shuffle.lines(_line(half_pixel(1, self.shuffle.factor)))
 
 
 @dataclasses.dataclass(frozen=True)
 class Unshuffled(Relation):
-    """The inverse of `Shuffled`."""
+    """Pixel unshuffle: pixels of the input become channels of the output."""
 
-    factor: int
-    in_shape: tuple[int, ...]
-    out_shape: tuple[int, ...]
-
-    def _inverse(self) -> Shuffled:
-        return Shuffled(self.factor, self.out_shape, self.in_shape)
+    shuffle: _Shuffle
 
     def see(self, box: Box, clip: bool) -> list[Box]:
-        return self._inverse().scatter(box, self.out_shape, self.in_shape, clip)
+        return self.shuffle.to_large(box, clip)
 
     def touch(self, box: Box) -> list[Box]:
-        return self._inverse().gather(box, self.in_shape, self.out_shape, True)
+        return self.shuffle.to_deep(box, True)
 
     def lines(self) -> dict[int, tuple[int, Line | None]]:
-        rank = len(self.in_shape)
-        line = Line(Fraction(self.factor), Fraction(self.factor - 1, 2))
-        return {rank - 2: (rank - 2, line), rank - 1: (rank - 1, line)}
+        return self.shuffle.lines(_line(half_pixel(self.shuffle.factor, 1)))
+
+
+def _listed(positions: Positions, size: int) -> np.ndarray:
+    return np.arange(size) if positions is None else positions
 
 
 def _inside(boxes: list[Box], shape: tuple[int, ...], clip: bool) -> list[Box]:
@@ -210,34 +203,36 @@ def _inside(boxes: list[Box], shape: tuple[int, ...], clip: bool) -> list[Box]:
             tuple(p if p is None else p[(p >= 0) & (p < n)] for p, n in zip(box, shape, strict=True))
             for box in boxes
         ]
-    return [box for box in boxes if not _is_empty(box)]
+    return [box for box in boxes if not is_empty(box)]
 
 
 @register_rule("pixel_shuffle")
 def pixel_shuffle(operation: Operation, slot: int) -> list[Dependency]:
     x, factor = operation.args
-    return [(x, Shuffled(factor, x.shape, operation.outputs[slot].shape))]
+    return [(x, Shuffled(_Shuffle(factor, x.shape, operation.outputs[slot].shape)))]
 
 
 @register_rule("pixel_unshuffle")
 def pixel_unshuffle(operation: Operation, slot: int) -> list[Dependency]:
     x, factor = operation.args
-    return [(x, Unshuffled(factor, x.shape, operation.outputs[slot].shape))]
+    return [(x, Unshuffled(_Shuffle(factor, operation.outputs[slot].shape, x.shape)))]
 
 
 def _shifted(x: Value, out: tuple[int, ...], pads: list[int], border: str) -> Relation:
     """`pads` from the last axis: (before, after) pairs, negative ones crop."""
-    axes = []
-    for axis in range(len(x.shape)):
-        from_last = 2 * (len(x.shape) - 1 - axis)
-        before = pads[from_last] if from_last < len(pads) else 0
-        changed = from_last < len(pads) and (before or pads[from_last + 1])
-        axes.append(
-            Along(axis, lambda o, before=before: (o - before)[:, None], border, Line(Fraction(1), Fraction(-before)))
-            if changed
-            else Along(axis)
-        )
+    rank = len(x.shape)
+    befores = [pads[2 * (rank - 1 - axis)] if rank - 1 - axis < len(pads) // 2 else 0 for axis in range(rank)]
+    changed = [size != made for size, made in zip(x.shape, out, strict=True)]
+    axes = [
+        shift(axis, -before, border) if before or changed[axis] else Along(axis)
+        for axis, before in enumerate(befores)
+    ]
     return Separable(tuple(axes), x.shape, out)
+
+
+def shift(axis: int, offset: int, border: str = "zero", step: int = 1) -> Along:
+    """Output o sees input o · step + offset."""
+    return Along(axis, lambda o: (o * step + offset)[:, None], border, Line(Fraction(step), Fraction(offset)))
 
 
 @register_rule("constant_pad_nd")
@@ -267,6 +262,3 @@ def grid_sample(operation: Operation, slot: int) -> list[Dependency]:
     positions = Separable((Along(0), *(Along(a + 2) for a in range(space)), WHOLE), grid.shape, out)
     sampled = Separable((Along(0), Along(1), *[WHOLE] * space), x.shape, out)
     return [(x, sampled), (grid, positions)]
-
-
-__all__ = ["Shuffled", "Unshuffled", "everything"]

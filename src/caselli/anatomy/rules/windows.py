@@ -6,7 +6,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from caselli.anatomy.relation import NOWHERE, WHOLE, Along, Line, Relation, Separable
+from caselli.anatomy.relation import (
+    NOWHERE,
+    WHOLE,
+    Along,
+    Chain,
+    Line,
+    Regrouped,
+    Relation,
+    Separable,
+)
 from caselli.anatomy.rules.registry import Dependency, register_rule
 from caselli.anatomy.tape import Operation, Value
 
@@ -74,7 +83,9 @@ def convolution(operation: Operation, slot: int) -> list[Dependency]:
     channels = _channels(groups, x.shape[1], out[1]) if groups > 1 else WHOLE
     found: list[Dependency] = [(x, Separable((Along(0), channels, *axes), x.shape, out))]
     for value in (weight, arguments["bias"]):
-        if value is not None and value.depends:  # weights made from the picture: all of them matter everywhere
+        if (
+            value is not None and value.depends
+        ):  # weights made from the picture: all of them matter everywhere
             found.append((value, Separable((WHOLE,) * len(value.shape), value.shape, out)))
     return found
 
@@ -140,7 +151,9 @@ def _unpool(operation: Operation, slot: int, space: int) -> list[Dependency]:
 
 
 for _space in (2, 3):
-    register_rule(f"max_unpool{_space}d")(lambda operation, slot, space=_space: _unpool(operation, slot, space))
+    register_rule(f"max_unpool{_space}d")(
+        lambda operation, slot, space=_space: _unpool(operation, slot, space)
+    )
 
 
 @register_rule("unfold")
@@ -152,3 +165,33 @@ def unfold(operation: Operation, slot: int) -> list[Dependency]:
     axes = [Along(a) for a in range(len(x.shape))]
     axes[axis] = window(axis, size, step)
     return [(x, Separable(tuple(axes), x.shape, out))]
+
+
+def _columns(arguments: dict, picture: tuple[int, ...]) -> tuple[list[tuple], tuple[int, ...]]:
+    """The windows of `F.unfold` and `F.fold`: (taps, stride, padding, dilation) per axis; the split shape."""
+    names = ("kernel_size", "stride", "padding", "dilation")
+    settings = list(zip(*(_tuple(arguments[name], 2) for name in names), strict=True))
+    counts = [
+        (size + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+        for size, (taps, stride, padding, dilation) in zip(picture[-2:], settings, strict=True)
+    ]
+    return settings, (picture[0], picture[1], settings[0][0] * settings[1][0], *counts)
+
+
+@register_rule("im2col")
+def im2col(operation: Operation, slot: int) -> list[Dependency]:
+    """`F.unfold`: a place of the output sees the whole window that it is made from."""
+    x, out = operation.args[0], operation.outputs[slot].shape
+    settings, split = _columns(operation.arguments(), x.shape)
+    axes = [window(axis + 3, *setting) for axis, setting in enumerate(settings)]
+    return [(x, Chain((Separable((Along(0), Along(1), *axes), x.shape, split), Regrouped(split, out))))]
+
+
+@register_rule("col2im")
+def col2im(operation: Operation, slot: int) -> list[Dependency]:
+    """`F.fold`: a pixel sees every window that covers it."""
+    x, out = operation.args[0], operation.outputs[slot].shape
+    settings, split = _columns(operation.arguments(), out)
+    axes = [transposed_window(axis + 2, *setting) for axis, setting in enumerate(settings)]
+    summed = Separable((Along(0), Along(1), WHOLE, *axes), split, out)
+    return [(x, Chain((Regrouped(x.shape, split), summed)))]

@@ -1,0 +1,296 @@
+"""What one output of a network sees of its input: exactly, per axis, from the network's shape alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+from torch import nn
+
+from caselli.anatomy.relation import Box, Line, Separable, union
+from caselli.anatomy.rules import dependencies
+from caselli.anatomy.rules.pointwise import NORMALISATIONS, statistics
+from caselli.anatomy.tape import Operation, Tape, Value, record
+from caselli.errors import UserError
+
+SPACE = 2
+"""Axes before this one are batch and channels."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AxisField:
+    """What an output sees along one axis of the picture."""
+
+    first: int
+    """The first position seen, of a picture that goes on for ever; negative positions are padding."""
+    last: int
+    """The last position seen, likewise."""
+    seen: tuple[int, ...]
+    """The positions inside the picture that matter, holes of dilation and the like left out."""
+    picture: int
+    """The picture's size."""
+    whole: bool
+    """Whether the output sees all of the axis by its construction (global pooling, attention)."""
+    stride: Fraction | None
+    """Input positions from one output to the next; `None` where they don't lie on a line."""
+    padding: Fraction | int | None
+    """Positions before the picture that output 0 sees."""
+
+    @property
+    def size(self) -> int:
+        """The width of the field: the picture's size if it sees it whole, 0 if it sees nothing."""
+        return self.last - self.first + 1
+
+    @property
+    def centre(self) -> float:
+        """The middle of the field, in input positions."""
+        return (self.first + self.last) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Misalignment:
+    """Branches that meet with different strides or centres: the result has no one centre."""
+
+    place: str
+    """Layer and operation at which they meet."""
+    axis: int
+    """The axis of the picture, 0 the first spatial one."""
+    lines: tuple[tuple[float, float], ...]
+    """(stride, centre of output 0) of each branch."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """What one output position of a layer sees."""
+
+    layer: str
+    position: tuple[int, ...]
+    """The output position, one number per spatial axis."""
+    axes: tuple[AxisField, ...]
+    misalignments: tuple[Misalignment, ...]
+    """Where on the way unaligned branches meet."""
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def stride(self) -> tuple[Fraction | None, ...]:
+        return tuple(axis.stride for axis in self.axes)
+
+    @property
+    def padding(self) -> tuple[Fraction | int | None, ...]:
+        return tuple(axis.padding for axis in self.axes)
+
+
+class ReceptiveField:
+    r"""The receptive fields of a module: every question about what sees what.
+
+    Each operation says which inputs an output position uses, in whole numbers (a convolution
+    :math:`os - p + dk`, a transposed one :math:`(o + p - dk)/s` where that is whole, linear interpolation
+    :math:`\lfloor u \rfloor, \lfloor u \rfloor + 1` around :math:`u = (o + ½)H/h - ½`, …). Sets of positions are
+    carried through the recorded graph from the output back, joined where branches meet. So the answer is exact
+    for each position, also where upsampling makes it differ from one to the next.
+
+    The statistics of normalisation layers are left out, the field's convention, unless `count_statistics`.
+
+    Arguments:
+        module: any module; it is recorded in evaluation mode, and not run on data.
+        input_shape: (C, *space) of one picture, or several such shapes for a module of several inputs.
+        count_statistics: whether group, layer and instance normalisation widen the field by what they span.
+
+    Source: Araujo, Norris and Sim, 2019, "Computing receptive fields of convolutional neural networks".
+
+    Example:
+        >>> fields = ReceptiveField(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3)), (3, 32, 32))
+        >>> field = fields.at()
+        >>> field.size, [int(s) for s in field.stride], [int(p) for p in field.padding]
+        ((7, 7), [2, 2], [1, 1])
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        *more_shapes: tuple[int, ...],
+        count_statistics: bool = False,
+    ) -> None:
+        tape = record(module, *((1, *shape) for shape in (input_shape, *more_shapes)))
+        self._start(tape, count_statistics)
+
+    @classmethod
+    def of_tape(cls, tape: Tape, count_statistics: bool = False) -> ReceptiveField:
+        """The fields of something already recorded."""
+        fields = cls.__new__(cls)
+        fields._start(tape, count_statistics)
+        return fields
+
+    def _start(self, tape: Tape, count_statistics: bool) -> None:
+        self.tape = tape
+        self.count_statistics = count_statistics
+        self._known: dict[tuple[Operation, int], list] = {}
+
+    def at(
+        self, layer: str | None = None, position: tuple[int, ...] | None = None, source: str | None = None
+    ) -> Field:
+        """What one position of a layer's output sees of the picture, or of another layer's output.
+
+        Arguments:
+            layer: the path of a module ("layer4.2.conv3"); the module's own output unless given.
+            position: the output position, one number per spatial axis; the middle unless given. It may lie
+                outside: the field is that of a picture that goes on for ever.
+            source: the path of the layer whose output is looked at; the picture unless given.
+        """
+        target, origin = self.tape.value(layer), self._origin(source)
+        position = self._position(target, position)
+        virtual = self._seen(target, position, origin, clip=False)
+        inside = self._seen(target, position, origin, clip=True)
+        lines, misaligned = self._lines(target, origin)
+        axes = tuple(
+            self._axis_field(target, origin, axis, virtual, inside, lines.get(axis))
+            for axis in range(SPACE, len(origin.shape))
+        )
+        return Field(layer or "", position, axes, tuple(misaligned))
+
+    def sizes(self, layer: str | None = None, source: str | None = None) -> tuple[Counter, ...]:
+        """How many output positions have a field of each size, per axis.
+
+        Resizing makes the size depend on the position: a U-Net's outputs see one of two widths.
+        """
+        target, origin = self.tape.value(layer), self._origin(source)
+        space = len(target.shape) - SPACE
+        counts: tuple[Counter, ...] = tuple(Counter() for _ in range(len(origin.shape) - SPACE))
+        longest = max(target.shape[SPACE:], default=0)
+        for step in range(longest):
+            position = tuple(min(step, target.shape[SPACE + axis] - 1) for axis in range(space))
+            boxes = self._seen(target, position, origin, clip=False)
+            for axis, counter in enumerate(counts):
+                if axis >= space or step < target.shape[SPACE + axis]:
+                    first, last = _extent(boxes, axis + SPACE, origin)
+                    counter[last - first + 1] += 1
+        return counts
+
+    def touched(
+        self, position: tuple[int, ...], layer: str | None = None, source: str | None = None
+    ) -> tuple[tuple[int, ...], ...]:
+        """The other way round: which positions of a layer's output a position of the picture reaches.
+
+        Arguments:
+            position: a position of the picture (of the output of `source`, if given), inside it.
+            layer: the path of a module; the module's own output unless given.
+
+        Returns:
+            For each spatial axis of the layer's output, the positions.
+        """
+        target, origin = self.tape.value(layer), self._origin(source)
+        reached: dict[Value, list[Box]] = {origin: [_point(origin, position)]}
+        for operation in self.tape.operations:
+            for slot, value in enumerate(operation.outputs):
+                if value is not origin and value.depends:
+                    boxes: list[Box] = []
+                    for given, relation in self._dependencies(operation, slot):
+                        for box in reached.get(given, []):
+                            boxes = union(boxes, relation.touch(box))
+                    if boxes:
+                        reached[value] = boxes
+        boxes = reached.get(target, [])
+        return tuple(
+            tuple(_all_positions(boxes, axis, target).tolist()) for axis in range(SPACE, len(target.shape))
+        )
+
+    def _origin(self, source: str | None) -> Value:
+        return self.tape.inputs[0] if source is None else self.tape.value(source)
+
+    def _position(self, target: Value, position: tuple[int, ...] | None) -> tuple[int, ...]:
+        space = target.shape[SPACE:]
+        if position is None:
+            return tuple(size // 2 for size in space)
+        if len(position) != len(space):
+            raise UserError(
+                f"position {position} was given", f"{len(space)} numbers were expected, one per spatial axis"
+            )
+        return tuple(position)
+
+    def _dependencies(self, operation: Operation, slot: int) -> list:
+        key = (operation, slot)
+        if key not in self._known:
+            found = dependencies(operation, slot)
+            if self.count_statistics and operation.name in NORMALISATIONS and slot == 0:
+                spanned = statistics(operation)
+                if spanned is not None and found:
+                    found.append((found[0][0], spanned))
+            self._known[key] = found
+        return self._known[key]
+
+    def _seen(self, target: Value, position: tuple[int, ...], origin: Value, clip: bool) -> list[Box]:
+        """The boxes of `origin` that a position of `target` sees."""
+        wanted: dict[Value, list[Box]] = {target: [_point(target, position)]}
+        for operation in reversed(self.tape.operations):
+            for slot, value in enumerate(operation.outputs):
+                if value is origin or value not in wanted:
+                    continue
+                boxes = wanted.pop(value)
+                for given, relation in self._dependencies(operation, slot):
+                    for box in boxes:
+                        wanted[given] = union(wanted.get(given, []), relation.see(box, clip))
+        return wanted.get(origin, [])
+
+    def _lines(self, target: Value, origin: Value) -> tuple[dict[int, tuple[int, Line]], list[Misalignment]]:
+        """Which axis of `target` follows which of `origin`, along which line; and the branches that disagree."""
+        known: dict[Value, dict[int, tuple[int, Line | None]]] = {
+            origin: {axis: (axis, Line(Fraction(1), Fraction(0))) for axis in range(SPACE, len(origin.shape))}
+        }
+        misaligned: dict[Value, list[Misalignment]] = {}
+        for operation in self.tape.operations:
+            for slot, value in enumerate(operation.outputs):
+                if value is origin or not value.depends:
+                    continue
+                merged: dict[int, list[tuple[int, Line | None]]] = {}
+                for given, relation in self._dependencies(operation, slot):
+                    misaligned.setdefault(value, []).extend(misaligned.get(given, []))
+                    for out_axis, (in_axis, line) in relation.lines().items():
+                        if in_axis in known.get(given, {}):
+                            axis, outer = known[given][in_axis]
+                            joined = None if line is None or outer is None else outer.after(line)
+                            merged.setdefault(out_axis, []).append((axis, joined))
+                known[value] = {}
+                for out_axis, found in merged.items():
+                    known[value][out_axis] = found[0]
+                    lines = list(dict.fromkeys(line for _, line in found if line is not None))
+                    if len(lines) > 1:
+                        numbers = tuple((float(line.stride), float(line.offset)) for line in lines)
+                        misaligned[value].append(Misalignment(operation.place, found[0][0] - SPACE, numbers))
+        by_origin = {axis: (out, line) for out, (axis, line) in known.get(target, {}).items()}
+        return by_origin, list(dict.fromkeys(misaligned.get(target, [])))
+
+    def _axis_field(self, target, origin, axis, virtual, inside, line) -> AxisField:
+        first, last = _extent(virtual, axis, origin)
+        whole = any(box[axis] is None for box in virtual)
+        stride = padding = None
+        if line is not None and line[1] is not None and not whole:
+            stride = line[1].stride
+            zero = self._seen(target, (0,) * (len(target.shape) - SPACE), origin, clip=False)
+            padding = -_extent(zero, axis, origin)[0]
+        seen = tuple(_all_positions(inside, axis, origin).tolist())
+        return AxisField(first, last, seen, origin.shape[axis], whole, stride, padding)
+
+
+def _point(value: Value, position: tuple[int, ...]) -> Box:
+    """One position, every channel."""
+    return (None,) * min(SPACE, len(value.shape)) + tuple(np.array([p]) for p in position)
+
+
+def _all_positions(boxes: list[Box], axis: int, value: Value) -> np.ndarray:
+    size = value.shape[axis]
+    parts = [np.arange(size) if box[axis] is None else box[axis] for box in boxes]
+    return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _extent(boxes: list[Box], axis: int, value: Value) -> tuple[int, int]:
+    positions = _all_positions(boxes, axis, value)
+    return (int(positions[0]), int(positions[-1])) if len(positions) else (0, -1)
+
+
+__all__ = ["AxisField", "Field", "Misalignment", "ReceptiveField", "Separable"]

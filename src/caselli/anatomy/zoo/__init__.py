@@ -1,0 +1,44 @@
+"""A small zoo of architectures (no weights), to look at and to compare with.
+
+`ZOO[name](convention=Convention.TORCHVISION)` builds a network; build it under `torch.device("meta")` to use no
+memory. Rooms above this one may add their own with `register_network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from caselli.anatomy.zoo.alexnet import alexnet
+from caselli.anatomy.zoo.dense import FCN, UNet, fcn, patchgan, unet
+from caselli.anatomy.zoo.inception import inception_resnet_v2, inception_v2, inception_v3, inception_v4
+from caselli.anatomy.zoo.mobilenet import mobilenet
+from caselli.anatomy.zoo.parts import Convention
+from caselli.anatomy.zoo.resnet import resnet
+from caselli.anatomy.zoo.vgg import vgg
+
+ZOO: dict[str, Callable[..., nn.Module]] = {
+    "alexnet": alexnet,
+    **{f"vgg{depth}": partial(vgg, depth=depth) for depth in (11, 13, 16, 19)},
+    **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (18, 34, 50, 101, 152, 200)},
+    **{f"resnet{depth}_v2": partial(resnet, depth=depth, version=2) for depth in (50, 101, 152, 200)},
+    "mobilenet": mobilenet,
+    "inception_v2": inception_v2,
+    "inception_v3": inception_v3,
+    "inception_v4": inception_v4,
+    "inception_resnet_v2": inception_resnet_v2,
+    "unet": unet,
+    **{f"fcn{stride}s": partial(fcn, stride=stride) for stride in (8, 16, 32)},
+    "patchgan": patchgan,
+}
+"""Name → a function of the `Convention`."""
+
+
+def register_network(name: str, build: Callable[..., nn.Module]) -> None:
+    """Adds a network to the zoo: `build(convention=…)` gives a module."""
+    ZOO[name] = build
+
+
+__all__ = ["FCN", "ZOO", "Convention", "UNet", "register_network"]

@@ -1,0 +1,112 @@
+"""Divergences of two densities as one integral, by the best method that the pair allows."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from caselli.divergence.base import Distance, Divergence, Need, require
+from caselli.divergence.masked import log_density
+from caselli.divergence.quadrature import integrable, integrate
+from caselli.errors import UserError
+
+METHODS = ("closed form", "sum", "quadrature", "monte carlo")
+"""The methods in order of preference."""
+
+
+class DensityDivergence(Divergence):
+    r"""A function of one integral :math:`\int h(\log p, \log q)\,dx`.
+
+    Closed forms where they are known, a sum over a finite support, quadrature in one dimension, and Monte Carlo
+    otherwise: half the samples from each side, weighed by the mixture's density, so that no weight is large and
+    the gradient in both sides is unbiased without reparameterisation.
+
+    Arguments:
+        method: one of `METHODS`; by default the first that the pair allows.
+        samples: drawn by Monte Carlo, half from each side.
+    """
+
+    needs = Need.TWO_DENSITIES
+    kinked = False
+    """Whether h has a kink at p = q, which quadrature then splits at."""
+
+    def __init__(self, *, method: str | None = None, samples: int = 10_000) -> None:
+        if method is not None and method not in METHODS:
+            raise UserError(f"method {method!r} was given", f"one of {', '.join(METHODS)} was expected")
+        self.method, self.samples = method, samples
+
+    @abstractmethod
+    def integrand(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """h, homogeneous: adding c to both logarithms multiplies it by eᶜ."""
+
+    def transform(self, integral: Tensor) -> Tensor:
+        """The divergence from the integral."""
+        return integral
+
+    def closed_form(self, p: Distribution, q: Distribution) -> Tensor | None:
+        """The divergence itself where a formula is known."""
+        return None
+
+    def __call__(self, p: Distribution, q: Distribution) -> Distance:
+        """The divergence of P from Q, `*batch`.
+
+        Raises:
+            UserError: not two densities, different event shapes, or a method that the pair does not allow.
+        """
+        require(self, p, q)
+        if p.event_shape != q.event_shape:
+            raise UserError(
+                f"event shapes {tuple(p.event_shape)} and {tuple(q.event_shape)} were given",
+                "equal ones were expected",
+            )
+        tried = METHODS if self.method is None else (self.method,)
+        for method in tried:
+            if (found := self._try(method, p, q)) is not None:
+                return found
+        raise UserError(
+            f"a {type(p).__name__} and a {type(q).__name__} were given", f"they have no {self.method}"
+        )
+
+    def _try(self, method: str, p: Distribution, q: Distribution) -> Distance | None:
+        if method == "monte carlo":
+            return self._monte_carlo(p, q)
+        value = {"closed form": self.closed_form, "sum": self._sum, "quadrature": self._quadrature}[method](p, q)
+        return None if value is None else Distance(value, torch.zeros_like(value.detach()), method)
+
+    def _sum(self, p: Distribution, q: Distribution) -> Tensor | None:
+        if not (p.has_enumerate_support and q.has_enumerate_support):
+            return None
+        try:
+            atoms, others = (d.enumerate_support(expand=False) for d in (p, q))
+        except NotImplementedError:  # of `Independent`: a product of supports
+            return None
+        if len(atoms) != len(others):
+            raise UserError(f"supports of {len(atoms)} and {len(others)} were given", "equal ones were expected")
+        return self.transform(self.integrand(p.log_prob(atoms), q.log_prob(atoms)).sum(0))
+
+    def _quadrature(self, p: Distribution, q: Distribution) -> Tensor | None:
+        if not (integrable(p) and integrable(q)):
+            return None
+        return self.transform(integrate(p, q, self.integrand, self.kinked))
+
+    def _monte_carlo(self, p: Distribution, q: Distribution) -> Distance:
+        half = max(2, self.samples // 2)
+        with torch.no_grad():
+            x = torch.cat([p.sample((half,)), q.sample((half,))])
+        log_p, log_q = log_density(p, x), log_density(q, x)
+        log_m = (torch.logaddexp(log_p, log_q) - math.log(2)).detach()
+        from_p, from_q = self.integrand(log_p - log_m, log_q - log_m).chunk(2)
+        integral = (from_p.mean(0) + from_q.mean(0)) / 2
+        error = ((from_p.var(0) + from_q.var(0)) / half).sqrt().detach() / 2
+        return Distance(self.transform(integral), error * self._slope(integral), "monte carlo")
+
+    def _slope(self, integral: Tensor) -> Tensor:
+        """|d transform / d integral|, for the standard error."""
+        with torch.enable_grad():
+            leaf = integral.detach().requires_grad_()
+            return torch.autograd.grad(self.transform(leaf).sum(), leaf)[0].abs()
+

@@ -1,0 +1,126 @@
+"""Integrals over one dimension: Gauss-Legendre on panels laid by the two distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy
+import torch
+from torch import Tensor
+from torch import distributions as D
+from torch.distributions import Distribution
+
+from caselli.divergence.masked import log_density
+
+NODES = 12
+"""Points in a panel."""
+# Quarters of a scale near a centre, then doublings, far enough for the tails of a Cauchy distribution.
+_NEAR = [k / 4 for k in range(-24, 25)]
+_FAR = [6.0 * 2**k for k in range(1, 34)]
+_OFFSETS = [*(-x for x in _FAR), *_NEAR, *_FAR]
+_HALVINGS = [2.0**-k for k in range(41)]
+
+
+def integrable(p: Distribution) -> bool:
+    """Whether p is continuous, of one dimension, and says where its mass is.
+
+    Example:
+        >>> integrable(D.Normal(0.0, 1.0)), integrable(D.Poisson(1.0))
+        (True, False)
+    """
+    if p.event_shape or p.support.is_discrete:
+        return False
+    try:
+        _landmarks(p)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def integrate(
+    p: Distribution, q: Distribution, integrand: Callable[[Tensor, Tensor], Tensor], kinked: bool
+) -> Tensor:
+    r""":math:`\int h(\log p(x), \log q(x))\,dx`, `*batch`, differentiable in both.
+
+    Arguments:
+        p, q: continuous, of one dimension.
+        integrand: h.
+        kinked: whether h has a kink at p = q; every panel is then split where the densities cross.
+    """
+    with torch.no_grad():
+        edges = _edges(p, q)
+        if kinked:
+            edges = torch.cat([edges, _crossings(p, q, edges)]).sort(0).values
+        nodes, weights = numpy.polynomial.legendre.leggauss(NODES)
+        nodes, weights = (
+            torch.as_tensor(a, dtype=edges.dtype, device=edges.device).reshape(-1, *[1] * edges.ndim)
+            for a in (nodes, weights)
+        )
+        middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
+        x = middle + half * nodes
+    values = integrand(log_density(p, x), log_density(q, x))
+    return (values.masked_fill(half == 0, 0.0) * weights * half).sum((0, 1))
+
+
+def _edges(p: Distribution, q: Distribution) -> Tensor:
+    """Borders of the panels in order, `n *batch`."""
+    marks = [_landmarks(d) for d in (p, q)]
+    shape = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
+    like = marks[0][0]
+    offsets = torch.tensor(_OFFSETS, dtype=like.dtype, device=like.device)
+    halvings = torch.tensor(_HALVINGS, dtype=like.dtype, device=like.device)
+    bounds = [torch.as_tensor(b, dtype=like.dtype, device=like.device) for d in (p, q) for b in _bounds(d)]
+    found = [_spread(centres, scales, offsets, shape) for centres, scales in marks]
+    for d, (_, scales) in zip((p, q), marks, strict=True):
+        for bound, sign in zip(_bounds(d), (1, -1), strict=True):
+            # Densities may be singular at the end of their support: panels halve towards it, on both sides.
+            end = torch.as_tensor(bound, dtype=like.dtype, device=like.device)
+            if end.isfinite().all():
+                found += [_spread(end[None], sign * scales[:1], halvings, shape), end.expand(1, *shape)]
+    low = torch.minimum(bounds[0], bounds[2])
+    high = torch.maximum(bounds[1], bounds[3])
+    return torch.maximum(torch.minimum(torch.cat(found), high), low).sort(0).values
+
+
+def _spread(centres: Tensor, scales: Tensor, offsets: Tensor, shape: torch.Size) -> Tensor:
+    """centre + scale · offset for every combination, `n *batch`."""
+    steps = offsets.reshape(-1, *[1] * max(centres.ndim, scales.ndim))
+    return (centres + scales * steps).flatten(0, 1).expand(-1, *shape)
+
+
+def _landmarks(p: Distribution) -> tuple[Tensor, Tensor]:
+    """Where the mass is and how wide: centres and scales, `k *batch`."""
+    if isinstance(p, D.MixtureSameFamily):
+        found = _landmarks(p.component_distribution)
+        return tuple(x.movedim(-1, 0).flatten(0, 1) for x in found)
+    mean, deviation = p.mean.detach(), p.stddev.detach()
+    centre = torch.where(mean.isfinite(), mean, torch.as_tensor(getattr(p, "loc", 0.0)).to(mean))
+    width = deviation.isfinite() & (deviation > 0)
+    scale = torch.where(width, deviation, torch.as_tensor(getattr(p, "scale", 1.0)).to(mean))
+    return centre[None].detach(), scale[None].detach()
+
+
+def _bounds(p: Distribution) -> tuple[Tensor | float, Tensor | float]:
+    """The ends of the support."""
+    if isinstance(p, D.MixtureSameFamily):
+        low, high = _bounds(p.component_distribution)
+        return tuple(x.amin(-1) if torch.is_tensor(x) and x.ndim else x for x in (low, high))
+    support = p.support
+    return getattr(support, "lower_bound", -torch.inf), getattr(support, "upper_bound", torch.inf)
+
+
+def _crossings(p: Distribution, q: Distribution, edges: Tensor) -> Tensor:
+    """For every panel the point where log p - log q changes sign, by bisection; its middle where it does not."""
+    low, high = edges[:-1].clone(), edges[1:].clone()
+
+    def above(x: Tensor) -> Tensor:
+        return log_density(p, x) > log_density(q, x)
+
+    begin = above(low)
+    changes = begin != above(high)
+    for _ in range(60):
+        middle = (low + high) / 2
+        same = above(middle) == begin
+        low, high = torch.where(same, middle, low), torch.where(same, high, middle)
+    return torch.where(changes, (low + high) / 2, (edges[:-1] + edges[1:]) / 2)
+

@@ -1,0 +1,141 @@
+"""Learned perceptual distance of pictures, from published weights in local files."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from caselli.errors import MissingExtra, UserError
+from caselli.evaluate.features import FeatureNetwork, coloured
+from caselli.evaluate.weights import Published, fill, read_weights
+from caselli.shapes import Float, Tensor
+
+SOURCE = "https://download.pytorch.org/models/vgg16-397923af.pth"
+HEADS_SOURCE = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
+WIDTHS = (64, 128, 256, 512, 512)
+"""Channels of VGG-16's five levels."""
+DEPTHS = (2, 2, 3, 3, 3)
+"""Convolutions of each level."""
+SMALLEST = 16
+"""Pixels a side: four halvings must leave one."""
+MEAN, DEVIATION = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+"""ImageNet's channel statistics, for pictures in [-1, 1]."""
+
+
+class VGG16(Published, FeatureNetwork):
+    """The convolutions of VGG-16 without its classifier, always in evaluation mode and never trained.
+
+    Source: Simonyan, Zisserman (2015), Very deep convolutional networks for large-scale image recognition.
+    """
+
+    features_name = "VGG-16, mean of the last level, 512 features"
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 3
+        for width, depth in zip(WIDTHS, DEPTHS, strict=True):
+            for _ in range(depth):
+                layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
+                inputs = width
+            layers.append(nn.MaxPool2d(2))
+        self.layers = nn.Sequential(*layers[:-1])  # the last level is read before its pooling
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.freeze()
+
+    @classmethod
+    def load(cls, path: str | Path) -> VGG16:
+        """The network with the published ImageNet weights, from a local file in torchvision's layout."""
+        network, weights = cls(), read_weights(path, "VGG-16", SOURCE)
+        start = "features."
+        kept = {name.removeprefix(start): w for name, w in weights.items() if name.startswith(start)}
+        fill(network.layers, kept, "VGG-16")
+        return network
+
+    def levels(self, pictures: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """The last activation of each of the five levels."""
+        if min(pictures.shape[-2:]) < SMALLEST:
+            raise UserError(
+                f"pictures of {tuple(pictures.shape[-2:])} pixels were given to VGG-16",
+                f"at least {SMALLEST} a side were expected",
+            )
+        x, found = (coloured(pictures) - self.mean) / self.deviation, []
+        for layer in self.layers:
+            if isinstance(layer, nn.MaxPool2d):
+                found.append(x)
+            x = layer(x)
+        return [*found, x]
+
+    def features(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
+        return self.levels(pictures)[-1].mean((2, 3))
+
+
+class LPIPS(Published):
+    r"""Learned perceptual distance: 0 for equal pictures, around 0.7 for unlike ones.
+
+    .. math:: d(a, b) = \sum_l \frac{1}{H_l W_l} \sum_{hw} w_l \cdot
+        \left(\frac{a_l}{\lVert a_l \rVert} - \frac{b_l}{\lVert b_l \rVert}\right)^2
+
+    over the five levels l of VGG-16, norms over channels. Differentiable in both pictures, so it serves as a
+    loss; always in evaluation mode, whatever holds it: its dropout would make the distance random.
+
+    Arguments:
+        network: VGG-16.
+        heads: the five weights w, `1 C 1 1` each.
+
+    Source: Zhang, Isola, Efros, Shechtman, Wang (2018), The unreasonable effectiveness of deep features as a
+    perceptual metric.
+
+    Example:
+        >>> heads = [torch.ones(1, width, 1, 1) for width in WIDTHS]
+        >>> x = torch.rand(2, 1, 16, 16)
+        >>> LPIPS(VGG16(), heads)(x, x)
+        tensor([0., 0.])
+    """
+
+    def __init__(self, network: VGG16, heads: list[Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        for level, head in enumerate(heads):
+            self.register_buffer(f"head{level}", head)
+        self.freeze()
+
+    @classmethod
+    def load(cls, network: str | Path, heads: str | Path | None = None) -> LPIPS:
+        """From local files: VGG-16 in torchvision's layout, and the heads in the published layout, which the
+        `metrics` extra brings along."""
+        weights = read_weights(heads or installed_heads(), "LPIPS", HEADS_SOURCE)
+        names = [f"lin{level}.model.1.weight" for level in range(len(WIDTHS))]
+        shapes = [tuple(weights[name].shape) if name in weights else None for name in names]
+        if shapes != [(1, width, 1, 1) for width in WIDTHS]:
+            raise UserError(
+                f"{heads} was given as LPIPS heads, with {shapes}",
+                f"{names[0]} and so on, for VGG-16's widths {WIDTHS}, were expected",
+                HEADS_SOURCE,
+            )
+        return cls(VGG16.load(network), [weights[name] for name in names])
+
+    def forward(self, a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
+        distance = torch.zeros(len(a), device=a.device, dtype=a.dtype)
+        pairs = zip(self.network.levels(a), self.network.levels(b), strict=True)
+        for level, (x, y) in enumerate(pairs):
+            gap = (_unit(x) - _unit(y)).square()
+            distance = distance + (gap * self.get_buffer(f"head{level}")).sum(1).mean((1, 2))
+        return distance
+
+
+def installed_heads() -> Path:
+    """The heads for VGG-16 that come with torchmetrics, without importing it."""
+    found = importlib.util.find_spec("torchmetrics")
+    if found is None or found.origin is None:
+        raise MissingExtra("LPIPS without a file of heads", "torchmetrics", "metrics")
+    return Path(found.origin).parent / "functional" / "image" / "lpips_models" / "vgg.pth"
+
+
+def _unit(x: Tensor) -> Tensor:
+    """Each position's channels at length one; a little above zero, so that the gradient is finite."""
+    return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-8)

@@ -1,0 +1,65 @@
+"""Published weights from local files, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.shapes import Tensor
+
+
+class Published(nn.Module):
+    """A network with published weights: in evaluation mode whatever holds it, and never trained."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Stays in evaluation mode."""
+        return super().train(False)
+
+    def freeze(self) -> None:
+        """To be called when built."""
+        self.requires_grad_(False).eval()
+
+
+def read_weights(path: str | Path, what: str, source: str) -> dict[str, Tensor]:
+    """The tensors of a `.pth` or `.safetensors` file by name; nothing is ever downloaded.
+
+    Arguments:
+        path: the file.
+        what: what it should hold, for messages.
+        source: where it can be had, for messages.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} was given for {what}", "a file was expected", f"it is published at {source}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path} cannot be read as weights of {what} ({reason})", remedy=source) from error
+    return {name: value for name, value in dict(state).items() if isinstance(value, Tensor)}
+
+
+def fill(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:
+    """Loads tensors into a module that must have exactly these names and shapes."""
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    # files written before batch normalisation counted its batches lack the counter; it has no effect here
+    missing = [n for n in wanted if n not in found and not n.endswith("num_batches_tracked")]
+    other = [n for n in found if wanted.get(n) != found[n]]
+    if missing or other:
+        name = (missing + other)[0]
+        raise UserError(
+            f"weights were given that are not those of {what}: {len(missing)} are missing and {len(other)} "
+            f"are foreign or of another shape, such as {name} {found.get(name, '(missing)')}",
+            f"{name} {wanted.get(name, '(none)')} was expected",
+        )
+    module.load_state_dict(weights, strict=False)

@@ -1,0 +1,111 @@
+"""Tokens in groups of fixed size, counted from the beginning of each sequence; a group under way goes on."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from caselli.ops.scan import scan
+from caselli.shapes import Bool, Float, Int, Tensor
+
+
+class StraightGroups:
+    """One sequence a row: the groups lie where they lie in every row.
+
+    Arguments:
+        size: tokens of a group.
+        fill: tokens that the group under way already has.
+        length: T, tokens to come.
+    """
+
+    def __init__(self, size: int, fill: int, length: int) -> None:
+        self.size, self.fill, self.length = size, fill, length
+        self.complete = (fill + length) // size
+        self.alone = fill + length <= size  # one group: nothing needs filling up
+
+    def keys(self, x: Float[Tensor, "B old_and_T c"]) -> Float[Tensor, "B n m c"]:
+        """Tokens in groups: those of the group under way, then the T new ones."""
+        return self._grouped(x[:, x.shape[1] - self.length - self.fill :], 0)
+
+    def queries(self, x: Float[Tensor, "B T c"]) -> Float[Tensor, "B n q c"]:
+        """The new tokens in their groups."""
+        return self._grouped(x, self.fill)
+
+    def _grouped(self, x: Tensor, front: int) -> Tensor:
+        if self.alone:
+            return x[:, None]
+        return F.pad(x, (0, 0, front, -(self.fill + self.length) % self.size)).unflatten(1, (-1, self.size))
+
+    def take(self, y: Float[Tensor, "B n q c"]) -> Float[Tensor, "B T c"]:
+        """The new tokens out of their groups."""
+        front = 0 if self.alone else self.fill
+        return y.flatten(1, 2)[:, front : front + self.length]
+
+    def carry(
+        self, written: Float[Tensor, "B n s e"], memory: Float[Tensor, "B s e"]
+    ) -> tuple[Float[Tensor, "B n s e"], Float[Tensor, "B s e"]]:
+        """The sum before each group, and after the last complete one."""
+        groups = written.shape[1]
+        sums = torch.cat((memory[:, None], written[:, : self.complete]), 1).cumsum(1)
+        return sums[:, :groups], sums[:, -1]
+
+
+class AlignedGroups:
+    """Packed rows: room is left before each sequence, so that it begins with a group.
+
+    Arguments:
+        size: tokens of a group.
+        position: each new token's place in its sequence.
+        before: tokens that each row's sequence under way already has.
+        starts: where sequences begin.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        position: Int[Tensor, "B T"],
+        before: Int[Tensor, "B"],
+        starts: Bool[Tensor, "B T"] | None,
+    ) -> None:
+        batch, length = position.shape
+        if starts is None:
+            starts = torch.zeros_like(position, dtype=torch.bool)
+        self.fill = before % size
+        unbroken = torch.cat((before[:, None], position[:, :-1] + 1), 1)
+        room = torch.where(starts, -unbroken % size, 0).cumsum(1)
+        self.slot = self.fill[:, None] + torch.arange(length, device=position.device) + room
+        self.groups, self.size = int(self.slot.max()) // size + 1, size
+        self.row = torch.arange(batch, device=position.device)[:, None]
+        self.fresh = torch.zeros(batch, self.groups, dtype=torch.bool, device=position.device)
+        self.fresh = self.fresh.index_put((self.row, self.slot // size), starts, accumulate=True)
+
+    def keys(self, x: Float[Tensor, "B old_and_T c"]) -> Float[Tensor, "B n m c"]:
+        """Tokens in groups: those of the group under way, then the T new ones."""
+        old = x.shape[1] - self.slot.shape[1]
+        slot = torch.arange(old, device=x.device) - old + self.fill[:, None]
+        outside = self.groups * self.size
+        return self._grouped(x, torch.cat((torch.where(slot < 0, outside, slot), self.slot), 1))
+
+    def queries(self, x: Float[Tensor, "B T c"]) -> Float[Tensor, "B n q c"]:
+        """The new tokens in their groups."""
+        return self._grouped(x, self.slot)
+
+    def _grouped(self, x: Tensor, slot: Tensor) -> Tensor:
+        rows = x.new_zeros(len(x), self.groups * self.size + 1, x.shape[2])
+        return rows.index_put((self.row, slot), x)[:, :-1].unflatten(1, (self.groups, self.size))
+
+    def take(self, y: Float[Tensor, "B n q c"]) -> Float[Tensor, "B T c"]:
+        """The new tokens out of their groups."""
+        return y.flatten(1, 2)[self.row, self.slot]
+
+    def carry(
+        self, written: Float[Tensor, "B n s e"], memory: Float[Tensor, "B s e"]
+    ) -> tuple[Float[Tensor, "B n s e"], Float[Tensor, "B s e"]]:
+        """The sum before each group, and after the last complete one."""
+        keep = (~self.fresh).to(written)[..., None, None]
+        after = scan(keep, written, memory)
+        before = torch.cat((memory[:, None], after[:, :-1]), 1) * keep
+        last = self.slot[:, -1:]
+        full = (last % self.size == self.size - 1)[..., None, None]
+        group = last // self.size
+        return before, torch.where(full, after[self.row, group], before[self.row, group])[:, 0]

@@ -1,0 +1,120 @@
+"""RWKV-4: an exponentially weighted average of the past, and what the RWKV family shares."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.mixer.parts import RecurrentMixer, ShiftedState
+from caselli.ops.chunks import exact
+from caselli.ops.short_convolution import token_shift
+from caselli.ops.wkv import NOTHING, wkv
+
+
+def shares(width: int, power: float = 1.0) -> nn.Parameter:
+    """How much of each channel comes from the token itself, from 0 to 1 over the channels.
+
+    Example:
+        >>> shares(2).data
+        tensor([0.0000, 0.5000])
+    """
+    return nn.Parameter((torch.arange(width) / width) ** power)
+
+
+class Rwkv4(RecurrentMixer):
+    r"""Time mixing of RWKV-4.
+
+    .. math::
+        \mathrm{wkv}_t = \frac{\sum_{s<t} e^{-(t-1-s)w + k_s} v_s + e^{u+k_t} v_t}
+        {\sum_{s<t} e^{-(t-1-s)w + k_s} + e^{u+k_t}}, \qquad
+        y_t = W_o\big(\sigma(r_t) \odot \mathrm{wkv}_t\big)
+
+    with w = e^decay, and r, k and v from x_t and x_{t−1} mixed channel by channel.
+
+    Arguments:
+        width: E.
+        chunk_size: tokens of a piece of the chunk form.
+
+    Source: Peng et al. 2023, RWKV: Reinventing RNNs for the Transformer Era.
+
+    Example:
+        >>> y, state = Rwkv4(width=64)(torch.zeros(2, 5, 64))
+        >>> state.memory.shape
+        torch.Size([2, 3, 64])
+    """
+
+    preferred_form = "parallel"
+
+    def __init__(self, width: int, *, chunk_size: int = 64) -> None:
+        super().__init__(width, chunk_size=chunk_size)
+        depth = torch.arange(width) / max(1, width - 1)
+        self.decay = nn.Parameter(-5 + 8 * depth**0.7)
+        self.bonus = nn.Parameter(torch.full((width,), 0.3).log() + 0.5 * ((torch.arange(width) + 1) % 3 - 1))
+        self.share_key, self.share_value = shares(width), shares(width)
+        self.share_receptance = shares(width, 0.5)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.receptance = nn.Linear(width, width, bias=False)
+        self.output = nn.Linear(width, width, bias=False)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
+        memory = self.zeros(batch, 3, self.width)
+        memory[:, 2] = NOTHING
+        return ShiftedState(self.zeros(batch, self.width), memory)
+
+    def chunk(self, x, state, starts):
+        return self._pieces(self.parallel, self.chunk_size, x, state, starts)
+
+    def mix(self, x, state, starts, size):
+        before = token_shift(x, state.token, starts)
+        k = self.key(torch.lerp(before, x, self.share_key))
+        v = self.value(torch.lerp(before, x, self.share_value))
+        r = self.receptance(torch.lerp(before, x, self.share_receptance))
+        y, memory = wkv(k, v, exact(self.decay).exp(), self.bonus, state.memory, starts=starts)
+        return self.output(r.sigmoid() * y), ShiftedState(x[:, -1].to(state.token.dtype), memory)
+
+
+class ChannelMix(RecurrentMixer):
+    r"""RWKV's feed-forward layer, which takes the place of a Transformer's MLP.
+
+    .. math:: y_t = \sigma(W_r\, x^r_t) \odot W_v\, \mathrm{relu}(W_k\, x^k_t)^2
+
+    with xʳ and xᵏ from x_t and x_{t−1} mixed channel by channel.
+
+    Arguments:
+        width: E.
+        hidden: channels inside; by default 4 E.
+        receptance: whether it has the gate (RWKV-4 to 6 do, RWKV-7 does not).
+        chunk_size: tokens of a piece of the chunk form.
+
+    Source: Peng et al. 2023, RWKV: Reinventing RNNs for the Transformer Era.
+
+    Example:
+        >>> y, state = ChannelMix(width=64)(torch.zeros(2, 5, 64))
+        >>> state.token.shape
+        torch.Size([2, 64])
+    """
+
+    preferred_form = "parallel"
+
+    def __init__(
+        self, width: int, *, hidden: int | None = None, receptance: bool = True, chunk_size: int = 64
+    ) -> None:
+        super().__init__(width, chunk_size=chunk_size)
+        hidden = hidden or 4 * width
+        self.share_key = shares(width)
+        self.key = nn.Linear(width, hidden, bias=False)
+        self.value = nn.Linear(hidden, width, bias=False)
+        self.share_receptance = shares(width) if receptance else None
+        self.receptance = nn.Linear(width, width, bias=False) if receptance else None
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
+        return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, 0))
+
+    def mix(self, x, state, starts, size):
+        before = token_shift(x, state.token, starts)
+        y = self.value(F.relu(self.key(torch.lerp(before, x, self.share_key))).square())
+        if self.receptance is not None:
+            y = self.receptance(torch.lerp(before, x, self.share_receptance)).sigmoid() * y
+        return y, ShiftedState(x[:, -1].to(state.token.dtype), state.memory)

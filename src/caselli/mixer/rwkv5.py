@@ -1,0 +1,81 @@
+"""RWKV-5 (Eagle): a matrix a head, with a fixed rate of forgetting in every channel."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.mixer.parts import RecurrentMixer, ShiftedState, head_count, split_heads
+from caselli.mixer.rwkv4 import shares
+from caselli.ops.chunks import exact
+from caselli.ops.gated_linear_attention import gated_linear_attention
+from caselli.ops.short_convolution import token_shift
+
+HEAD_EPSILON = 64e-5
+"""RWKV's group norm divides by 8 first; this epsilon is the same without dividing."""
+
+
+class Rwkv5(RecurrentMixer):
+    r"""Time mixing of RWKV-5.
+
+    .. math::
+        o_t = \big(S_{t-1} + \mathrm{diag}(u)\, k_t v_t^\top\big)^\top r_t, \quad
+        S_t = \mathrm{diag}(e^{-e^w}) S_{t-1} + k_t v_t^\top, \quad
+        y_t = W_o\big(\mathrm{GroupNorm}(o_t) \odot \mathrm{silu}(g_t)\big)
+
+    with r, k, v and g from x_t and x_{t−1} mixed channel by channel.
+
+    Arguments:
+        width: E.
+        heads: N; by default one for every 64 channels.
+        chunk_size: tokens that are compared directly; rounded up to a power of two.
+
+    Source: Peng et al. 2024, Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence.
+
+    Example:
+        >>> y, state = Rwkv5(width=64)(torch.zeros(2, 5, 64))
+        >>> state.memory.shape
+        torch.Size([2, 1, 64, 64])
+    """
+
+    def __init__(self, width: int, *, heads: int | None = None, chunk_size: int = 64) -> None:
+        super().__init__(width, chunk_size=chunk_size)
+        self.heads = head_count(width, heads)
+        depth = torch.arange(width) / max(1, width - 1)
+        self.decay = nn.Parameter(-6 + 5 * depth)
+        self.bonus = nn.Parameter(0.5 * (1 - depth) + 0.1 * ((torch.arange(width) + 1) % 3 - 1))
+        self.share_key, self.share_value = shares(width), shares(width)
+        self.share_receptance, self.share_gate = shares(width, 0.5), shares(width, 0.5)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.receptance = nn.Linear(width, width, bias=False)
+        self.gate = nn.Linear(width, width, bias=False)
+        self.norm = nn.GroupNorm(self.heads, width, eps=HEAD_EPSILON)
+        self.output = nn.Linear(width, width, bias=False)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
+        head = self.width // self.heads
+        return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, self.heads, head, head))
+
+    def mix(self, x, state, starts, size):
+        before = token_shift(x, state.token, starts)
+        parts = (
+            (self.receptance, self.share_receptance),
+            (self.key, self.share_key),
+            (self.value, self.share_value),
+        )
+        r, k, v = (split_heads(part(torch.lerp(before, x, share)), self.heads) for part, share in parts)
+        gate = self.gate(torch.lerp(before, x, self.share_gate))
+        y, memory = gated_linear_attention(
+            r,
+            k,
+            v,
+            state.memory,
+            log_decay=-exact(self.decay).exp().view(self.heads, -1).expand(*r.shape),
+            bonus=self.bonus.view(self.heads, -1),
+            starts=starts,
+            chunk_size=size,
+        )
+        y = self.norm(y.flatten(0, 1).flatten(1)).view_as(x) * F.silu(gate)
+        return self.output(y), ShiftedState(x[:, -1].to(state.token.dtype), memory)

@@ -1,0 +1,96 @@
+"""RWKV-6 (Finch): a matrix a head, with forgetting and token shift that the token decides."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.mixer.parts import RecurrentMixer, ShiftedState, head_count, split_heads
+from caselli.mixer.rwkv4 import shares
+from caselli.mixer.rwkv5 import HEAD_EPSILON
+from caselli.ops.chunks import exact
+from caselli.ops.gated_linear_attention import gated_linear_attention
+from caselli.ops.short_convolution import token_shift
+
+
+class Rwkv6(RecurrentMixer):
+    r"""Time mixing of RWKV-6.
+
+    .. math::
+        o_t = \big(S_{t-1} + \mathrm{diag}(u)\, k_t v_t^\top\big)^\top r_t, \quad
+        S_t = \mathrm{diag}(e^{-e^{w_t}}) S_{t-1} + k_t v_t^\top, \quad
+        y_t = W_o\big(\mathrm{GroupNorm}(o_t) \odot \mathrm{silu}(g_t)\big)
+
+    with w, k, v, r and g each from x_t + (x_{t−1} − x_t)(μ + low rank of x), and w of low rank too.
+
+    Arguments:
+        width: E.
+        heads: N; by default one for every 64 channels.
+        shift_rank: rank of the token shift, for each of the five.
+        decay_rank: rank of the decay.
+        chunk_size: tokens that are compared directly; rounded up to a power of two.
+
+    Source: Peng et al. 2024, Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence.
+
+    Example:
+        >>> y, state = Rwkv6(width=64)(torch.zeros(2, 5, 64))
+        >>> state.memory.shape
+        torch.Size([2, 1, 64, 64])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int | None = None,
+        shift_rank: int = 32,
+        decay_rank: int = 64,
+        chunk_size: int = 64,
+    ) -> None:
+        super().__init__(width, chunk_size=chunk_size)
+        self.heads = head_count(width, heads)
+        depth = torch.arange(width) / max(1, width - 1)
+        self.share = nn.Parameter(1 - shares(width).data)
+        self.shares = nn.Parameter((1 - shares(width).data).repeat(5, 1))
+        self.shift_in = nn.Parameter(torch.empty(width, 5, shift_rank).uniform_(-1e-2, 1e-2))
+        self.shift_out = nn.Parameter(torch.empty(5, shift_rank, width).uniform_(-1e-2, 1e-2))
+        self.decay = nn.Parameter(-6 + 5 * depth)
+        self.decay_in = nn.Parameter(torch.empty(width, decay_rank).uniform_(-1e-2, 1e-2))
+        self.decay_out = nn.Parameter(torch.empty(decay_rank, width).uniform_(-1e-2, 1e-2))
+        self.bonus = nn.Parameter(0.5 * (1 - depth) + 0.1 * ((torch.arange(width) + 1) % 3 - 1))
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.receptance = nn.Linear(width, width, bias=False)
+        self.gate = nn.Linear(width, width, bias=False)
+        self.norm = nn.GroupNorm(self.heads, width, eps=HEAD_EPSILON)
+        self.output = nn.Linear(width, width, bias=False)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
+        head = self.width // self.heads
+        return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, self.heads, head, head))
+
+    def mix(self, x, state, starts, size):
+        w, k, v, r, gate = self._shift(x, token_shift(x, state.token, starts))
+        decay = exact(self.decay + (w @ self.decay_in).tanh() @ self.decay_out)
+        r, k, v = self.receptance(r), self.key(k), self.value(v)
+        r, k, v, decay = (split_heads(part, self.heads) for part in (r, k, v, decay))
+        y, memory = gated_linear_attention(
+            r,
+            k,
+            v,
+            state.memory,
+            log_decay=-decay.exp(),
+            bonus=self.bonus.view(self.heads, -1),
+            starts=starts,
+            chunk_size=size,
+        )
+        y = self.norm(y.flatten(0, 1).flatten(1)).view_as(x) * F.silu(self.gate(gate))
+        return self.output(y), ShiftedState(x[:, -1].to(state.token.dtype), memory)
+
+    def _shift(self, x, before):
+        """Five mixes of each token with the one before it; how, the token decides."""
+        difference = before - x
+        inner = torch.einsum("bte,efr->btfr", x + difference * self.share, self.shift_in).tanh()
+        share = self.shares + torch.einsum("btfr,fre->btfe", inner, self.shift_out)
+        return (x[:, :, None] + difference[:, :, None] * share).unbind(2)

@@ -1,0 +1,85 @@
+"""S4: a state-space model whose matrix is HiPPO's, diagonal plus low rank."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.mixer.parts import log_uniform
+from caselli.mixer.state_space import Response, StateSpace
+from caselli.ops.chunks import exact
+from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel
+from caselli.ops.hippo import legs_diagonal_plus_low_rank
+
+
+class S4(StateSpace):
+    r"""The structured state-space model (S4) with A = Λ − P P*, from HiPPO-LegS, in the bilinear discretisation.
+
+    .. math:: x_t = \bar A x_{t-1} + \bar B u_t, \quad y_t = 2\,\mathrm{Re}(C x_t) + D u_t
+
+    with GELU, GLU and a mix of the channels behind it. The parallel form has the kernel from Cauchy products;
+    in chunks the powers of Ā come by doubling. C is kept as it is, not tied to a length.
+
+    Arguments:
+        width: E.
+        state_size: S, even: S/2 complex modes a channel.
+        chunk_size: tokens that are compared directly.
+
+    Source: Gu, Goel and Ré 2021, Efficiently Modeling Long Sequences with Structured State Spaces.
+
+    Example:
+        >>> y, state = S4(width=64)(torch.zeros(2, 5, 64))
+        >>> state.memory.shape
+        torch.Size([2, 64, 64])
+    """
+
+    def __init__(self, width: int, *, state_size: int = 64, chunk_size: int = 64) -> None:
+        super().__init__(width, state_size=state_size, chunk_size=chunk_size)
+        if state_size < 2 or state_size % 2:
+            raise UserError(f"state_size {state_size} was given", "an even number was expected")
+        legs = legs_diagonal_plus_low_rank(state_size)
+        self.log_delta = nn.Parameter(log_uniform(1e-3, 1e-1, width).log())
+        self.log_real = nn.Parameter((-legs.eigenvalues.real).log().float().repeat(width, 1))
+        self.imaginary = nn.Parameter(legs.eigenvalues.imag.float().repeat(width, 1))
+        self.p = nn.Parameter(as_real(legs.p).float().repeat(width, 1))
+        self.b = nn.Parameter(as_real(legs.b).float().repeat(width, 1))
+        self.c = nn.Parameter(torch.randn(width, state_size) * math.sqrt(0.5))
+
+    def system(self) -> DplrSystem:
+        """The continuous system and its step."""
+        eigenvalues = torch.complex(-exact(self.log_real).exp(), exact(self.imaginary))
+        p, b, c = (as_complex(exact(part)) for part in (self.p, self.b, self.c))
+        return DplrSystem(eigenvalues, p, b, c, exact(self.log_delta).exp())
+
+    def kernel(self, length):
+        return dplr_kernel(self.system(), length)
+
+    def response(self, size):
+        system = self.system()
+        power, b, c = system.transition(), system.into()[..., None], system.out()[:, None]
+        read, write = c @ power, b
+        while read.shape[1] < size:
+            read = torch.cat((read, read @ power), 1)
+            write = torch.cat((power @ write, write), 2)
+            power = power @ power
+        read, write = read[:, :size], write[:, :, -size:]
+        kernel = torch.cat((c @ b, read[:, :-1] @ b), 1)[..., 0]
+        return Response(kernel, read, write)
+
+    def carry(self, written, passes, state, size):
+        power = torch.linalg.matrix_power(self.system().transition(), size)
+        states = []
+        keeps = [None] * written.shape[1] if passes is None else passes.unbind(1)
+        for new, keep in zip(written.unbind(1), keeps, strict=True):
+            state = torch.einsum("dst,bdt->bds", power, state)
+            state = new + (state if keep is None else state * keep[:, None, None])
+            states.append(state)
+        return torch.stack(states, 1)
+
+    def advance(self, x, state):
+        system = self.system()
+        state = system.advance(as_complex(state), x)
+        return 2 * (system.c * state).real.sum(-1), as_real(state)

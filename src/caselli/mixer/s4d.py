@@ -1,0 +1,119 @@
+"""S4D: a state-space model with a diagonal matrix."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from caselli.errors import UnknownName, UserError
+from caselli.mixer.parts import log_uniform
+from caselli.mixer.state_space import Response, StateSpace
+from caselli.ops.chunks import exact
+from caselli.ops.dplr_kernel import as_complex, as_real
+from caselli.ops.hippo import legs_diagonal_plus_low_rank
+from caselli.ops.scan import scan
+from caselli.shapes import Complex, Tensor
+
+INITIAL = ("lin", "inv", "legs", "real")
+
+
+def initial_eigenvalues(name: str, state_size: int) -> Complex[Tensor, "n"]:
+    r"""One of each conjugate pair, n = 0 … S/2 − 1.
+
+    .. math::
+        \text{lin:}\; -\tfrac12 + i\pi n, \quad \text{inv:}\; -\tfrac12 + i \tfrac S\pi\big(\tfrac{S}{2n+1} - 1\big), \quad
+        \text{real:}\; -(n+1), \quad \text{legs: those of HiPPO-LegS without its low-rank part}
+
+    Example:
+        >>> initial_eigenvalues("real", 4)
+        tensor([-1.+0.j, -2.+0.j])
+    """
+    if name not in INITIAL:
+        raise UnknownName("initial", name, INITIAL)
+    n = torch.arange(state_size // 2, dtype=torch.float64)
+    if name == "legs":
+        return legs_diagonal_plus_low_rank(state_size).eigenvalues.conj().resolve_conj().to(torch.complex64)
+    if name == "real":
+        return torch.complex(-(n + 1), 0 * n).to(torch.complex64)
+    imaginary = math.pi * n if name == "lin" else state_size / math.pi * (state_size / (2 * n + 1) - 1)
+    return torch.complex(-0.5 * torch.ones_like(n), imaginary).to(torch.complex64)
+
+
+class S4D(StateSpace):
+    r"""The diagonal state-space model (S4D).
+
+    .. math:: K_l = 2\,\mathrm{Re} \sum_n C_n \bar B_n \bar A_n^l, \qquad
+        \bar A = e^{\Delta A},\; \bar B = A^{-1}(\bar A - 1) \;\text{(zoh)}
+
+    with A = −e^a + ib, B = 1, and GELU, GLU and a mix of the channels behind it.
+
+    Arguments:
+        width: E.
+        state_size: S, even: S/2 complex modes a channel.
+        initial: eigenvalues at first: lin, inv, legs or real.
+        discretisation: zoh or bilinear.
+        chunk_size: tokens that are compared directly.
+
+    Source: Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models.
+
+    Example:
+        >>> y, state = S4D(width=64)(torch.zeros(2, 5, 64))
+        >>> state.memory.shape
+        torch.Size([2, 64, 64])
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        state_size: int = 64,
+        initial: str = "lin",
+        discretisation: str = "zoh",
+        chunk_size: int = 64,
+    ) -> None:
+        super().__init__(width, state_size=state_size, chunk_size=chunk_size)
+        if state_size < 2 or state_size % 2:
+            raise UserError(f"state_size {state_size} was given", "an even number was expected")
+        if discretisation not in ("zoh", "bilinear"):
+            raise UnknownName("discretisation", discretisation, ("zoh", "bilinear"))
+        self.discretisation = discretisation
+        eigenvalues = initial_eigenvalues(initial, state_size).repeat(width, 1)
+        self.log_delta = nn.Parameter(log_uniform(1e-3, 1e-1, width).log())
+        self.log_real = nn.Parameter((-eigenvalues.real).log())
+        self.imaginary = nn.Parameter(eigenvalues.imag.contiguous())
+        self.c = nn.Parameter(torch.randn(width, state_size) * math.sqrt(0.5))
+
+    def _modes(self):
+        """log Ā, B̄ and C, `D n` each."""
+        delta = exact(self.log_delta).exp()[:, None]
+        a = torch.complex(-exact(self.log_real).exp(), exact(self.imaginary))
+        c = as_complex(exact(self.c))
+        if self.discretisation == "zoh":
+            return delta * a, torch.expm1(delta * a) / a, c
+        return torch.log((1 + delta * a / 2) / (1 - delta * a / 2)), delta / (1 - delta * a / 2), c
+
+    def kernel(self, length):
+        log_a, b, c = self._modes()
+        powers = (log_a[..., None] * torch.arange(length, device=b.device)).exp()
+        return 2 * ((c * b)[:, None] @ powers)[:, 0].real
+
+    def response(self, size):
+        log_a, b, c = self._modes()
+        powers = (log_a[..., None] * torch.arange(size + 1, device=b.device)).exp()
+        kernel = 2 * ((c * b)[:, None] @ powers[..., :-1])[:, 0].real
+        read = 2 * as_real((c[..., None] * powers[..., 1:]).mT.conj())
+        write = as_real((b[..., None] * powers[..., :-1].flip(-1)).mT).mT
+        return Response(kernel, read, write)
+
+    def carry(self, written, passes, state, size):
+        decay = (size * self._modes()[0]).exp().expand(*written.shape[:2], -1, -1)
+        if passes is not None:
+            decay = decay * passes[..., None, None]
+        return as_real(scan(decay, as_complex(written), as_complex(state)))
+
+    def advance(self, x, state):
+        log_a, b, c = self._modes()
+        state = log_a.exp() * as_complex(state) + b * x[..., None]
+        return 2 * (c * state).real.sum(-1), as_real(state)

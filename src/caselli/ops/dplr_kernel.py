@@ -1,0 +1,117 @@
+"""S4's convolution kernel: a diagonal-plus-low-rank system seen through its generating function."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from caselli.shapes import Complex, Float, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class DplrSystem:
+    r"""ẋ = (Λ − P P*) x + B u, y = 2 Re(C x) for each of D channels, in steps of Δ by the bilinear rule.
+
+    Of each pair of conjugate modes one is kept: n = S/2 complex numbers, or S real ones [Re, Im].
+    """
+
+    eigenvalues: Complex[Tensor, "D n"]
+    p: Complex[Tensor, "D n"]
+    b: Complex[Tensor, "D n"]
+    c: Complex[Tensor, "D n"]
+    delta: Float[Tensor, "D"]
+
+    def advance(
+        self, state: Complex[Tensor, "*A D n"], x: Float[Tensor, "*A D"] | None = None
+    ) -> Complex[Tensor, "*A D n"]:
+        """One step: (I − Δ/2 A)⁻¹ ((I + Δ/2 A) x + Δ B u), in time linear in n."""
+        delta = self.delta[:, None]
+        inner = (self.p.conj() * state).real.sum(-1, keepdim=True)
+        right = state + delta * (0.5 * self.eigenvalues * state - self.p * inner)
+        if x is not None:
+            right = right + delta * self.b * x[..., None]
+        diagonal = 1 / (1 - 0.5 * delta * self.eigenvalues)
+        turned = (self.p.conj() * diagonal * right).real.sum(-1, keepdim=True)
+        weight = (self.p.abs().square() * diagonal).real.sum(-1, keepdim=True)
+        return diagonal * (right - delta * self.p * turned / (1 + delta * weight))
+
+    def transition(self) -> Float[Tensor, "D S S"]:
+        """Ā as a matrix on real states."""
+        n = self.p.shape[1]
+        identity = torch.eye(n, dtype=self.p.dtype, device=self.p.device)
+        basis = torch.cat((identity, 1j * identity))[:, None].expand(-1, len(self.p), -1)
+        return as_real(self.advance(basis)).permute(1, 2, 0)
+
+    def into(self) -> Float[Tensor, "D S"]:
+        """B̄ on real states."""
+        return as_real(self.advance(torch.zeros_like(self.b), torch.ones_like(self.delta)))
+
+    def out(self) -> Float[Tensor, "D S"]:
+        """C on real states."""
+        return 2 * as_real(self.c.conj())
+
+
+def as_real(x: Complex[Tensor, "*A n"]) -> Float[Tensor, "*A S"]:
+    """Real parts, then imaginary parts.
+
+    Example:
+        >>> as_real(torch.tensor([1 + 2j]))
+        tensor([1., 2.])
+    """
+    return torch.cat((x.real, x.imag), -1)
+
+
+def as_complex(x: Float[Tensor, "*A S"]) -> Complex[Tensor, "*A n"]:
+    """The inverse of `as_real`."""
+    return torch.complex(*(part.contiguous() for part in x.chunk(2, -1)))
+
+
+def dplr_kernel_definition(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
+    """K_l = C Āˡ B̄, step by step."""
+    state, kernel = as_complex(system.into()), []
+    for _ in range(length):
+        kernel.append(2 * (system.c * state).real.sum(-1))
+        state = system.advance(state)
+    return torch.stack(kernel, -1)
+
+
+def dplr_kernel(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
+    r"""The kernel K_l = C Āˡ B̄ from its values at the roots of unity ω, by Cauchy products.
+
+    .. math::
+        \hat K(\omega) = 2\Big[\langle \tilde C, B\rangle - (1+\omega)
+        \frac{\langle \tilde C, P\rangle \langle \bar P, B\rangle}{1 + (1+\omega)\langle \bar P, P\rangle}\Big], \quad
+        \langle a, b\rangle = \sum_n \frac{a_n b_n}{\tfrac2\Delta(1-\omega) - \lambda_n(1+\omega)}
+
+    with C̃ = C (I − Āᴸ). Multiplying by 1 + ω first leaves nothing singular at ω = −1.
+
+    Arguments:
+        system: eigenvalues with negative real parts.
+        length: L.
+
+    Source: Gu, Goel and Ré 2021, Efficiently Modeling Long Sequences with Structured State Spaces.
+
+    Example:
+        >>> one = torch.ones(1, 1, dtype=torch.complex64)
+        >>> system = DplrSystem(-one, 0 * one, one, one, torch.ones(1))
+        >>> torch.allclose(dplr_kernel(system, 4), dplr_kernel_definition(system, 4), atol=1e-6)
+        True
+    """
+    power = torch.linalg.matrix_power(system.transition(), length)
+    out = system.out()
+    c = as_complex(out - (out[:, None] @ power)[:, 0]).conj() / 2
+    angle = torch.arange(length // 2 + 1, device=out.device, dtype=out.dtype) * (-2 * torch.pi / length)
+    omega = torch.polar(torch.ones_like(angle), angle)
+    shift = 2 / system.delta[:, None, None] * (1 - omega)
+
+    def products(*pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """⟨a, b⟩ over both modes of each pair."""
+        upper = 1 / (shift - system.eigenvalues[..., None] * (1 + omega))
+        lower = 1 / (shift - system.eigenvalues.conj()[..., None] * (1 + omega))
+        return [((a * b)[:, None] @ upper + (a * b).conj()[:, None] @ lower)[:, 0] for a, b in pairs]
+
+    p = system.p
+    cb, cp, pb, pp = products((c, system.b), (c, p), (p.conj(), system.b), (p.conj(), p))
+    spectrum = 2 * (cb - (1 + omega) * cp * pb / (1 + (1 + omega) * pp))
+    return torch.fft.irfft(spectrum, length)

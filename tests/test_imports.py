@@ -1,0 +1,69 @@
+"""The plan of the rooms: imports only run downward, and leaf rooms know nothing of each other."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import caselli
+
+ROOT = Path(caselli.__file__).parent
+FLOORS = [
+    {"errors", "shapes", "options", "version"},
+    {"files"},
+    {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
+    {"mixer", "quantizer"},
+    {"prior", "tokenizer"},
+    {"model", "family", "anatomy"},  # anatomy above the towers: its zoo holds our own networks too
+    {"codec", "slim", "interop"},
+    {"evaluate"},
+    {"report"},
+    {"recipe"},
+    {"cli"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def modules():
+    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in FLOOR)
+
+
+def imported(path: Path) -> set[str]:
+    """Rooms that a file imports from, wherever in the file it does."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        rooms |= {name.split(".")[1] for name in names if name.startswith("caselli.")}
+    return rooms & set(FLOOR)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downward(path):
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    for other in imported(path) - {room}:
+        assert FLOOR[other] < FLOOR[room], f"{room} may not import {other}"
+
+
+def test_every_room_has_a_floor():
+    rooms = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert rooms - {"__init__", "__main__", "__pycache__", "py.typed"} <= set(FLOOR)
+
+
+def test_only_the_engine_knows_of_ranks():
+    for path in modules():
+        if "torch.distributed" in path.read_text():
+            assert path.parent.name == "engine", path
+
+
+def test_help_does_not_import_torch():
+    code = "import sys, caselli.cli as c; c.main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
