@@ -75,6 +75,7 @@ def test_squared_mmd_by_its_definition():
     assert float(squared_mmd(x, y)) == pytest.approx(within_x + within_y - 2 * between)
 
 
+@pytest.mark.filterwarnings("ignore:Metric .Kernel Inception Distance")
 def test_kernel_distance_equals_torchmetrics_on_the_whole_set():
     kid = pytest.importorskip("torchmetrics.image.kid")
     x, y = (part.float() for part in _two_sets(60, 60))

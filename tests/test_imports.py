@@ -54,7 +54,9 @@ def test_imports_run_downward(path):
 
 
 def test_every_room_has_a_floor():
-    rooms = {path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    rooms = {
+        path.name.removesuffix(".py") for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()
+    }
     assert rooms - {"__init__", "__main__", "__pycache__", "py.typed"} <= set(FLOOR)
 
 

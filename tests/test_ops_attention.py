@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from caselli.ops import sparse_attention
 from caselli.ops.attention import attention, attention_definition, block_sparse_attention, packed_mask
 from caselli.ops.sparse_attention import (
     fixed_attention,
@@ -60,7 +61,8 @@ def close_with_gradients(fast, slow, inputs):
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(("length", "end"), SHAPES)
 @pytest.mark.parametrize("name", PATTERNS)
-def test_a_pattern_is_attention_under_its_mask(name, length, end, packed):
+def test_a_pattern_is_attention_under_its_mask(name, length, end, packed, monkeypatch):
+    monkeypatch.setattr(sparse_attention, "PIECE", 5)
     inputs = tensors(length, end)
     fast, mask = PATTERNS[name]
     begin = some_begins(length, end) if packed else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
-from caselli.ops import lsh_attention as room
 from caselli.ops.attention import attention_definition
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents, taylor
 from caselli.ops.lsh_attention import lsh_attention, lsh_buckets, lsh_mask
@@ -15,7 +16,7 @@ from caselli.ops.lsh_attention import lsh_attention, lsh_buckets, lsh_mask
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize(("length", "buckets"), [(1, 2), (9, 4), (24, 3), (24, 1)])
 def test_lsh_attention_is_attention_under_its_mask(length, buckets, causal, packed, monkeypatch):
-    monkeypatch.setattr(room, "BLOCK", 4)
+    monkeypatch.setattr(sys.modules["caselli.ops.lsh_attention"], "BLOCK", 4)
     shapes = [(2, 2, length, 3), (2, 2, length, 3), (2, 2, length, 4)]
     inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     codes = torch.randint(buckets, (2, 2, 3, length))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
-from caselli.ops import pointwise_attention as room
 from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention, pointwise_attention_definition
 
 
@@ -29,7 +30,9 @@ def tensors(length, end, batch=2):
     ],
 )
 def test_equals_its_definition(length, end, packed, causal, activation, monkeypatch):
-    monkeypatch.setattr(room, "BLOCK_ELEMENTS", 1)  # the smallest blocks, of 64 rows
+    monkeypatch.setattr(
+        sys.modules["caselli.ops.pointwise_attention"], "BLOCK_ELEMENTS", 1
+    )  # the smallest blocks, of 64 rows
     *inputs, bias = tensors(length, end)
     begin = torch.tensor([0, end - length]).repeat_interleave(length).view(2, length)
     begin[1, length // 2 :] = end - length + length // 2

@@ -121,7 +121,7 @@ def lookup_free(kind):
     if kind == "scaled":
         return LFQ(4, codebook_size=16, scale=0.5)
     if kind == "spherical":
-        return BSQ(4, codebook_size=16, commitment=0.25)
+        return BSQ(4, codebook_size=16, entropy_weight=0.1, commitment=0.25)
     return Grouped(8, quantizer="lfq", options={"codebook_size": 16}, groups=2)
 
 

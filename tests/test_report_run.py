@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from caselli.errors import UserError
@@ -159,7 +159,8 @@ VALUES = st.recursive(
 KNOWN = st.sampled_from(["psnr", "code_counts", "bad", "classes", "seconds", "parameters", "codebook_use"])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example({"data": {"bad": 3, "classes": {"a": [1]}, "class_names": []}, "tokenizer": {"code_counts": [[]]}})
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(["tokenizer", "prior", "samples", "data", "other"]),

@@ -84,7 +84,7 @@ def test_defaults(name):
 
 @causal
 def test_forms_are_equal(case):
-    """Outputs, and gradients by the input, every parameter and the state given, also through the state left."""
+    """Outputs, and gradients by input, every parameter and the state given, through the state left too."""
     mixer = mixer_of(case)
     prefix, after = tokens(2, 4), tokens(2, 3)
     for length in (1, 13):

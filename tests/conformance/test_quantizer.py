@@ -296,3 +296,16 @@ def test_metrics_count_the_codes(case):
     metrics = quantizer(case.latents()).metrics
     assert 0 < metrics["used"] <= 1
     assert 1 <= metrics["perplexity"] <= max(quantizer.sizes) * (1 + 1e-6)
+
+
+@pytest.mark.gpu
+@every_case
+def test_a_gpu_finds_the_same_codes(case):
+    quantizer, latents = trained(case).double().eval(), case.latents().double()
+    expected = quantizer(latents)
+    found = quantizer.cuda()(latents.cuda())
+    assert_close(found.codes.cpu(), expected.codes)
+    assert_close(found.latents.cpu(), expected.latents)
+    assert torch.equal(quantizer.decode(found.codes), found.latents)
+    quantized = quantizer.train()(latents.cuda())
+    assert torch.isfinite(quantized.loss)

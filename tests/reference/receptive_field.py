@@ -100,7 +100,10 @@ def layers(space: int) -> st.SearchStrategy[nn.Module]:
             *(st.integers(2, 3), small, st.integers(0, 1), st.booleans()),
         ),
         st.builds(
-            lambda k, s, p: MEANS[space - 1](k, s, min(p, k // 2)), st.integers(2, 3), small, st.integers(0, 1)
+            lambda k, s, p: MEANS[space - 1](k, s, min(p, k // 2)),
+            st.integers(2, 3),
+            small,
+            st.integers(0, 1),
         ),
         st.builds(lambda n: ADAPTIVE[space - 1](n), st.integers(1, 4)),
         st.builds(resize, st.sampled_from([0.5, 0.7, 1.5, 2, 3]), st.sampled_from(modes), st.booleans()),
@@ -121,7 +124,9 @@ def layers(space: int) -> st.SearchStrategy[nn.Module]:
     ]
     if space == 2:
         every.append(st.just(nn.Sequential(nn.Conv2d(c, 4 * c, 1, groups=4, bias=False), nn.PixelShuffle(2))))
-        every.append(st.just(nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * c, c, 1, groups=2, bias=False))))
+        every.append(
+            st.just(nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(4 * c, c, 1, groups=2, bias=False)))
+        )
     return st.one_of(every)
 
 
@@ -130,4 +135,6 @@ def networks(space: int) -> st.SearchStrategy[nn.Module]:
     one = layers(space)
     row = st.lists(one, min_size=1, max_size=2).map(lambda parts: nn.Sequential(*parts))
     fork = st.builds(Join, row, row, st.booleans())
-    return st.lists(st.one_of(one, one, fork), min_size=1, max_size=4).map(lambda parts: nn.Sequential(*parts))
+    return st.lists(st.one_of(one, one, fork), min_size=1, max_size=4).map(
+        lambda parts: nn.Sequential(*parts)
+    )

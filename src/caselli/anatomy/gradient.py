@@ -1,7 +1,7 @@
 """The receptive field by gradients: a second, independent way, and the effective field.
 
-The support of ∂ output / ∂ input is what an output sees. Real networks hide parts of it (a ReLU that is off, a
-maximum that is elsewhere, terms that cancel, gradients that overflow), so the network is run with stand-ins
+The support of ∂ output / ∂ input is what an output sees. Real networks hide parts of it (a ReLU that is off,
+a maximum that is elsewhere, terms that cancel, gradients that overflow), so the network is run with stand-ins
 that cannot: positive random weights of sum one a unit, means for maxima, sums for statistics.
 """
 
@@ -50,7 +50,7 @@ def _everywhere(x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def _softmax(x, dim=-1, *_, **__):
-    return _everywhere(x, (dim,))
+    return 1 + _everywhere(x, (dim,))  # 1: softmax of zeros is not zero
 
 
 def _group_norm(x, num_groups, *_, **__):
@@ -83,7 +83,7 @@ def _first(x, *_, **__):
     return x
 
 
-MAXIMA: dict[Callable, Callable] = {
+STAND_INS: dict[Callable, Callable] = {
     F.max_pool1d: _mean_window(F.max_pool1d),
     F.max_pool2d: _mean_window(F.max_pool2d),
     F.max_pool3d: _mean_window(F.max_pool3d),
@@ -99,10 +99,16 @@ MAXIMA: dict[Callable, Callable] = {
     torch.Tensor.amax: lambda x, dim, keepdim=False: x.mean(dim, keepdim),
 }
 for _name in ("relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "hardswish", "hardtanh"):
-    MAXIMA[getattr(F, _name)] = _first
+    STAND_INS[getattr(F, _name)] = _first
 for _name in ("sigmoid", "tanh", "relu", "relu_"):
-    MAXIMA[getattr(torch, _name)] = MAXIMA[getattr(torch.Tensor, _name)] = _first
-MAXIMA |= {F.softplus: _first, F.logsigmoid: _first, F.hardsigmoid: _first, F.softsign: _first, F.prelu: _first}
+    STAND_INS[getattr(torch, _name)] = STAND_INS[getattr(torch.Tensor, _name)] = _first
+STAND_INS |= {
+    F.softplus: _first,
+    F.logsigmoid: _first,
+    F.hardsigmoid: _first,
+    F.softsign: _first,
+    F.prelu: _first,
+}
 
 COUNTED: dict[Callable, Callable] = {
     F.group_norm: _group_norm,
@@ -115,7 +121,7 @@ LEFT_OUT[F.batch_norm] = COUNTED[F.batch_norm] = _first
 
 
 class _StandIns(TorchFunctionMode):
-    """Calls of functions that hide parts of the field are replaced by positive linear ones of the same field."""
+    """Functions that hide parts of the field are replaced by positive linear ones of the same field."""
 
     def __init__(self, table: dict[Callable, Callable]) -> None:
         super().__init__()
@@ -167,7 +173,7 @@ def gradient_field(
     count_statistics: bool = False,
     seed: int = 0,
 ) -> Float[Tensor, "*S"]:
-    """How much each position of the picture moves one output position, with positive stand-ins for everything.
+    """How much each position of the picture moves one output, with positive stand-ins for everything.
 
     Zero exactly where the output does not see; this is what `ReceptiveField` must agree with, by another way.
 
@@ -188,7 +194,7 @@ def gradient_field(
         tensor([1, 3, 5])
     """
     generator = torch.Generator().manual_seed(seed)
-    table = MAXIMA | (COUNTED if count_statistics else LEFT_OUT)
+    table = STAND_INS | (COUNTED if count_statistics else LEFT_OUT)
     x = (torch.rand(1, *input_shape, dtype=torch.float64, generator=generator) + 0.5).requires_grad_()
     state = _positive_state(module, generator)
     with evaluating(module), _outputs_of(module, layer) as found, _StandIns(table):
@@ -217,7 +223,8 @@ def effective_field(
     Returns:
         Shares, of sum 1 (0 if no gradient reaches the picture).
 
-    Source: Luo et al., 2016, "Understanding the effective receptive field in deep convolutional neural networks".
+    Source: Luo et al., 2016, "Understanding the effective receptive field in deep convolutional neural
+    networks".
 
     Example:
         >>> effective_field(nn.AvgPool2d(2), torch.ones(1, 1, 4, 4), position=(0, 0))[0]

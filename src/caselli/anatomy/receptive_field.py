@@ -9,9 +9,10 @@ from fractions import Fraction
 import numpy as np
 from torch import nn
 
-from caselli.anatomy.relation import Box, Line, Separable, union
-from caselli.anatomy.rules import dependencies
+from caselli.anatomy.relation import UNIT, Box, Line, Relation, union
+from caselli.anatomy.rules import Dependency, dependencies
 from caselli.anatomy.rules.pointwise import NORMALISATIONS, statistics
+from caselli.anatomy.sweep import Answer, Followed, Sweep
 from caselli.anatomy.tape import Operation, Tape, Value, record
 from caselli.errors import UserError
 
@@ -90,16 +91,16 @@ class ReceptiveField:
 
     Each operation says which inputs an output position uses, in whole numbers (a convolution
     :math:`os - p + dk`, a transposed one :math:`(o + p - dk)/s` where that is whole, linear interpolation
-    :math:`\lfloor u \rfloor, \lfloor u \rfloor + 1` around :math:`u = (o + ½)H/h - ½`, …). Sets of positions are
-    carried through the recorded graph from the output back, joined where branches meet. So the answer is exact
-    for each position, also where upsampling makes it differ from one to the next.
+    :math:`\lfloor u \rfloor, \lfloor u \rfloor + 1` around :math:`u = (o + ½)H/h - ½`, …). Sets of positions
+    are carried through the recorded graph from the output back, joined where branches meet. So the answer is
+    exact for each position, also where upsampling makes it differ from one to the next.
 
     The statistics of normalisation layers are left out, the field's convention, unless `count_statistics`.
 
     Arguments:
         module: any module; it is recorded in evaluation mode, and not run on data.
         input_shape: (C, *space) of one picture, or several such shapes for a module of several inputs.
-        count_statistics: whether group, layer and instance normalisation widen the field by what they span.
+        count_statistics: whether normalisations widen the field by what their statistics span.
 
     Source: Araujo, Norris and Sim, 2019, "Computing receptive fields of convolutional neural networks".
 
@@ -130,7 +131,8 @@ class ReceptiveField:
     def _start(self, tape: Tape, count_statistics: bool) -> None:
         self.tape = tape
         self.count_statistics = count_statistics
-        self._known: dict[tuple[Operation, int], list] = {}
+        self._known: dict[tuple[Operation, int], list[Dependency]] = {}
+        self._followed: dict[Value, tuple] = {}
 
     def at(
         self, layer: str | None = None, position: tuple[int, ...] | None = None, source: str | None = None
@@ -147,12 +149,13 @@ class ReceptiveField:
         position = self._position(target, position)
         virtual = self._seen(target, position, origin, clip=False)
         inside = self._seen(target, position, origin, clip=True)
-        lines, misaligned = self._lines(target, origin)
+        known, misaligned = self.follow(origin)
+        lines = {follows: (axis, line) for axis, (follows, line) in known.get(target, {}).items()}
         axes = tuple(
             self._axis_field(target, origin, axis, virtual, inside, lines.get(axis))
             for axis in range(SPACE, len(origin.shape))
         )
-        return Field(layer or "", position, axes, tuple(misaligned))
+        return Field(layer or "", position, axes, tuple(misaligned.get(target, [])))
 
     def sizes(self, layer: str | None = None, source: str | None = None) -> tuple[Counter, ...]:
         """How many output positions have a field of each size, per axis.
@@ -160,17 +163,29 @@ class ReceptiveField:
         Resizing makes the size depend on the position: a U-Net's outputs see one of two widths.
         """
         target, origin = self.tape.value(layer), self._origin(source)
-        space = len(target.shape) - SPACE
-        counts: tuple[Counter, ...] = tuple(Counter() for _ in range(len(origin.shape) - SPACE))
-        longest = max(target.shape[SPACE:], default=0)
-        for step in range(longest):
-            position = tuple(min(step, target.shape[SPACE + axis] - 1) for axis in range(space))
-            boxes = self._seen(target, position, origin, clip=False)
-            for axis, counter in enumerate(counts):
-                if axis >= space or step < target.shape[SPACE + axis]:
-                    first, last = _extent(boxes, axis + SPACE, origin)
-                    counter[last - first + 1] += 1
-        return counts
+        wanted = {target: [np.arange(size) for size in target.shape[SPACE:]]}
+        answers = self.intervals(wanted, origin)[target]
+        return tuple(Counter((last - first + 1).tolist()) for first, last, _ in answers)
+
+    def intervals(self, wanted: dict[Value, list[np.ndarray]], origin: Value) -> dict[Value, list[Answer]]:
+        """(first, last, whole) per axis of the origin, for many positions of many values at once.
+
+        Arguments:
+            wanted: positions along each spatial axis of the values asked about.
+            origin: the value that is looked at.
+        """
+        followed = self.follow(origin)[0]
+        answers: dict[Value, list[Answer]] = {value: [] for value in wanted}
+        for axis in range(SPACE, len(origin.shape)):
+            sweep = Sweep(self.tape, self._dependencies, origin, axis, followed)
+            axes = {value: sweep.axis_of(value) for value in wanted}
+            asked = {
+                value: np.zeros(1, dtype=np.int64) if axes[value] is None else positions[axes[value] - SPACE]
+                for value, positions in wanted.items()
+            }
+            for value, answer in sweep.answer(asked).items():
+                answers[value].append(answer)
+        return answers
 
     def touched(
         self, position: tuple[int, ...], layer: str | None = None, source: str | None = None
@@ -237,33 +252,32 @@ class ReceptiveField:
                         wanted[given] = union(wanted.get(given, []), relation.see(box, clip))
         return wanted.get(origin, [])
 
-    def _lines(self, target: Value, origin: Value) -> tuple[dict[int, tuple[int, Line]], list[Misalignment]]:
-        """Which axis of `target` follows which of `origin`, along which line; and the branches that disagree."""
-        known: dict[Value, dict[int, tuple[int, Line | None]]] = {
-            origin: {axis: (axis, Line(Fraction(1), Fraction(0))) for axis in range(SPACE, len(origin.shape))}
-        }
+    def follow(self, origin: Value) -> tuple[dict[Value, Followed], dict[Value, list[Misalignment]]]:
+        """For every value, which axes follow which of the origin's, and how; and unaligned branches."""
+        if origin in self._followed:
+            return self._followed[origin]
+        axes = range(SPACE, len(origin.shape))
+        known: dict[Value, Followed] = {origin: {axis: (axis, UNIT) for axis in axes}}
         misaligned: dict[Value, list[Misalignment]] = {}
         for operation in self.tape.operations:
             for slot, value in enumerate(operation.outputs):
-                if value is origin or not value.depends:
+                given = [pair for pair in self._given(operation, slot, origin) if pair[0] in known]
+                if not given:
                     continue
                 merged: dict[int, list[tuple[int, Line | None]]] = {}
-                for given, relation in self._dependencies(operation, slot):
-                    misaligned.setdefault(value, []).extend(misaligned.get(given, []))
-                    for out_axis, (in_axis, line) in relation.lines().items():
-                        if in_axis in known.get(given, {}):
-                            axis, outer = known[given][in_axis]
-                            joined = None if line is None or outer is None else outer.after(line)
-                            merged.setdefault(out_axis, []).append((axis, joined))
-                known[value] = {}
-                for out_axis, found in merged.items():
-                    known[value][out_axis] = found[0]
-                    lines = list(dict.fromkeys(line for _, line in found if line is not None))
-                    if len(lines) > 1:
-                        numbers = tuple((float(line.stride), float(line.offset)) for line in lines)
-                        misaligned[value].append(Misalignment(operation.place, found[0][0] - SPACE, numbers))
-        by_origin = {axis: (out, line) for out, (axis, line) in known.get(target, {}).items()}
-        return by_origin, list(dict.fromkeys(misaligned.get(target, [])))
+                for source, relation in given:
+                    for axis, follows in _through(relation, known[source]).items():
+                        merged.setdefault(axis, []).append(follows)
+                known[value] = {axis: found[0] for axis, found in merged.items()}
+                here = [_unaligned(operation, found) for found in merged.values()]
+                before = [m for source, _ in given for m in misaligned.get(source, [])]
+                misaligned[value] = list(dict.fromkeys([*before, *(m for m in here if m)]))
+        self._followed[origin] = known, misaligned
+        return known, misaligned
+
+    def _given(self, operation: Operation, slot: int, origin: Value) -> list[Dependency]:
+        value = operation.outputs[slot]
+        return [] if value is origin or not value.depends else self._dependencies(operation, slot)
 
     def _axis_field(self, target, origin, axis, virtual, inside, line) -> AxisField:
         first, last = _extent(virtual, axis, origin)
@@ -275,6 +289,24 @@ class ReceptiveField:
             padding = -_extent(zero, axis, origin)[0]
         seen = tuple(_all_positions(inside, axis, origin).tolist())
         return AxisField(first, last, seen, origin.shape[axis], whole, stride, padding)
+
+
+def _through(relation: Relation, known: Followed) -> Followed:
+    """What the axes of an output follow, if the axes of the input follow `known`."""
+    found: Followed = {}
+    for out_axis, (in_axis, line) in relation.lines().items():
+        if in_axis in known:
+            axis, outer = known[in_axis]
+            found[out_axis] = axis, None if line is None or outer is None else outer.after(line)
+    return found
+
+
+def _unaligned(operation: Operation, found: list[tuple[int, Line | None]]) -> Misalignment | None:
+    lines = list(dict.fromkeys(line for _, line in found if line is not None))
+    if len(lines) < 2:
+        return None
+    numbers = tuple((float(line.stride), float(line.offset)) for line in lines)
+    return Misalignment(operation.place, found[0][0] - SPACE, numbers)
 
 
 def _point(value: Value, position: tuple[int, ...]) -> Box:
@@ -291,6 +323,3 @@ def _all_positions(boxes: list[Box], axis: int, value: Value) -> np.ndarray:
 def _extent(boxes: list[Box], axis: int, value: Value) -> tuple[int, int]:
     positions = _all_positions(boxes, axis, value)
     return (int(positions[0]), int(positions[-1])) if len(positions) else (0, -1)
-
-
-__all__ = ["AxisField", "Field", "Misalignment", "ReceptiveField", "Separable"]

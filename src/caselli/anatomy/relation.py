@@ -118,6 +118,18 @@ class Relation(ABC):
         """For each output axis that follows an input axis: that axis, and the line of centres."""
         return {}
 
+    def table(self, axis: int, outputs: np.ndarray, rank: int) -> np.ndarray:
+        """n × k positions of the followed input axis that n positions of an output axis see, unbounded."""
+        followed = self.lines()[axis][0]
+        rows = []
+        for output in outputs:
+            box: list[Positions] = [None] * rank
+            box[axis] = np.array([output])
+            parts = [seen[followed] for seen in self.see(tuple(box), False)]
+            rows.append(np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64))
+        width = max((len(row) for row in rows), default=0)
+        return np.array([np.pad(row, (0, width - len(row)), constant_values=NOWHERE) for row in rows])
+
 
 def is_empty(box: Box) -> bool:
     """Whether some axis has no positions."""
@@ -155,6 +167,9 @@ class Separable(Relation):
         return {
             rule.axis: (axis, rule.line) for axis, rule in enumerate(self.axes) if isinstance(rule, Along)
         }
+
+    def table(self, axis: int, outputs: np.ndarray, rank: int) -> np.ndarray:
+        return self.axes[self.lines()[axis][0]].table(outputs)
 
 
 def _common(a: Positions, b: Positions) -> Positions:
@@ -242,6 +257,9 @@ class Regrouped(Relation):
 
     def lines(self) -> dict[int, tuple[int, Line | None]]:
         return {outs[0]: (ins[0], UNIT) for ins, outs in self.blocks() if len(ins) == len(outs) == 1}
+
+    def table(self, axis: int, outputs: np.ndarray, rank: int) -> np.ndarray:
+        return outputs[:, None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -82,6 +82,11 @@ class Operation:
         """What a person would look for: the layer and the operation."""
         return f"{self.layer or 'the module itself'}: {self.name}"
 
+    @property
+    def in_place(self) -> bool:
+        """Whether its first input is written to, and is its output."""
+        return self.function is not None and self.function.overloadpacket.__name__.endswith("_")
+
     def arguments(self) -> dict[str, Any]:
         """Every argument by its name in the schema, defaults filled in; tensors are `Value`s."""
         schema = self.function._schema.arguments
@@ -206,7 +211,7 @@ class _Recorder(TorchDispatchMode):
         value = self.values[id(leaf)]
         if value in self.stale:
             raise UserError(
-                f"{self.scope[-1] or 'the module'} reads a view of a tensor that was since written to in place",
+                f"{self.scope[-1] or 'the module'} reads a view of what was since written to in place",
                 "views that are made after the write were expected",
                 "write it without the in-place operation",
             )

@@ -23,6 +23,7 @@ def run(arguments: list[str]) -> None:
 
     model = load(given.run)
     figures = dataclasses.asdict(evaluate_model(model, source_for(model, given.source, given.split)))
+    del figures["code_counts"]
     if given.json:
         print(json.dumps(figures))
         return

@@ -60,7 +60,9 @@ def require(divergence: Divergence, p: object, q: object) -> None:
     if _KINDS.get(given) is divergence.needs:
         return
     fitting = names_that_need(_KINDS[given]) if given in _KINDS else []
-    remedy = f"these fit: {', '.join(fitting)}" if fitting else "give the samples first and the density second"
+    remedy = (
+        f"these fit: {', '.join(fitting)}" if fitting else "give the samples first and the density second"
+    )
     if "density" in given and divergence.needs is Need.TWO_SAMPLES:
         remedy = f"draw samples from the density, p.sample((n,)); {remedy}"
     name = type(divergence).__name__

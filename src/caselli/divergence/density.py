@@ -21,9 +21,10 @@ METHODS = ("closed form", "sum", "quadrature", "monte carlo")
 class DensityDivergence(Divergence):
     r"""A function of one integral :math:`\int h(\log p, \log q)\,dx`.
 
-    Closed forms where they are known, a sum over a finite support, quadrature in one dimension, and Monte Carlo
-    otherwise: half the samples from each side, weighed by the mixture's density, so that no weight is large and
-    the gradient in both sides is unbiased without reparameterisation.
+    Closed forms where they are known, a sum over a finite support, quadrature in one dimension, and Monte
+    Carlo
+    otherwise: half the samples from each side, weighed by the mixture's density, so that no weight is large
+    and the gradient in both sides is unbiased without reparameterisation.
 
     Arguments:
         method: one of `METHODS`; by default the first that the pair allows.
@@ -74,7 +75,9 @@ class DensityDivergence(Divergence):
     def _try(self, method: str, p: Distribution, q: Distribution) -> Distance | None:
         if method == "monte carlo":
             return self._monte_carlo(p, q)
-        value = {"closed form": self.closed_form, "sum": self._sum, "quadrature": self._quadrature}[method](p, q)
+        value = {"closed form": self.closed_form, "sum": self._sum, "quadrature": self._quadrature}[method](
+            p, q
+        )
         return None if value is None else Distance(value, torch.zeros_like(value.detach()), method)
 
     def _sum(self, p: Distribution, q: Distribution) -> Tensor | None:
@@ -85,7 +88,9 @@ class DensityDivergence(Divergence):
         except NotImplementedError:  # of `Independent`: a product of supports
             return None
         if len(atoms) != len(others):
-            raise UserError(f"supports of {len(atoms)} and {len(others)} were given", "equal ones were expected")
+            raise UserError(
+                f"supports of {len(atoms)} and {len(others)} were given", "equal ones were expected"
+            )
         return self.transform(self.integrand(p.log_prob(atoms), q.log_prob(atoms)).sum(0))
 
     def _quadrature(self, p: Distribution, q: Distribution) -> Tensor | None:
@@ -109,4 +114,3 @@ class DensityDivergence(Divergence):
         with torch.enable_grad():
             leaf = integral.detach().requires_grad_()
             return torch.autograd.grad(self.transform(leaf).sum(), leaf)[0].abs()
-

@@ -19,7 +19,11 @@ def moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
         return p.loc[..., None], p.scale.square()[..., None, None]
     if isinstance(p, D.MultivariateNormal):
         return p.loc, p.covariance_matrix
-    if isinstance(p, D.Independent) and isinstance(p.base_dist, D.Normal) and p.reinterpreted_batch_ndims == 1:
+    if (
+        isinstance(p, D.Independent)
+        and isinstance(p.base_dist, D.Normal)
+        and p.reinterpreted_batch_ndims == 1
+    ):
         return p.base_dist.loc, torch.diag_embed(p.base_dist.scale.square())
     return None
 

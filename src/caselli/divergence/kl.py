@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
 from caselli.divergence.density import DensityDivergence
 from caselli.divergence.gaussian import relative_entropy
@@ -15,8 +15,8 @@ class KL(DensityDivergence):
 
     .. math:: \mathrm{KL}(P \| Q) = \int p \log \frac pq
 
-    With P the data it covers all modes. Infinite where Q has no mass and P has. Closed forms: Gaussians of any
-    dimension, and all pairs that `torch.distributions.kl_divergence` knows.
+    With P the data it covers all modes. Infinite where Q has no mass and P has. Closed forms: Gaussians of
+    any dimension, and all pairs that `torch.distributions.kl_divergence` knows.
 
     Source: Kullback and Leibler 1951, On Information and Sufficiency.
 
@@ -38,7 +38,8 @@ class KL(DensityDivergence):
 def known(p: Distribution, q: Distribution) -> Tensor | None:
     """KL(P‖Q) where a formula is known."""
     found = relative_entropy(p, q)
-    if found is not None or p.has_enumerate_support:
+    summed = p.has_enumerate_support and not isinstance(p, Independent)  # exact too, and safe at zeros
+    if found is not None or summed:
         return found
     try:
         return kl_divergence(p, q)

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 
 def log_density(p: Distribution, x: Tensor) -> Tensor:
-    """log p(x), minus infinity outside the support."""
+    """log p(x), minus infinity outside the support.
+
+    Example:
+        >>> log_density(torch.distributions.Exponential(1.0), torch.tensor([-1.0, 2.0]))
+        tensor([-inf, -2.])
+    """
+    support = p.support
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if isinstance(support, type(constraints.real)):
+        return p.log_prob(x)
     inside = p.support.check(x)
-    point = p.sample().detach().expand(x.shape)
     events = inside.reshape(*inside.shape, *[1] * len(p.event_shape))
-    return p.log_prob(torch.where(events, x, point)).masked_fill(~inside, -torch.inf)
+    return p.log_prob(torch.where(events, x, _inner_point(p))).masked_fill(~inside, -torch.inf)
+
+
+def _inner_point(p: Distribution) -> Tensor:
+    """Any point of the support, in whose place no gradient becomes NaN; the random state stays as it is."""
+    with torch.no_grad(), torch.random.fork_rng():
+        return p.sample()
 
 
 def weigh(log_weight: Tensor, x: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ class MaxSlicedWasserstein(SampleDivergence):
 
     .. math:: \max_{\|u\| = 1} W_p^p(u \cdot X, u \cdot Y)
 
-    For a shift by δ, ‖δ‖² with p = 2. Found by ascent from several random directions and from the difference of
-    means; a lower bound where the ascent stops early. The gradient is that at the direction found.
+    For a shift by δ, ‖δ‖² with p = 2. Found by ascent from several random directions and from the difference
+    of means; a lower bound where the ascent stops early. The gradient is that at the direction found.
 
     Arguments:
         order: p, at least 1.

@@ -13,8 +13,8 @@ class MaximumLikelihood(Divergence):
 
     .. math:: -E_P[\log q] = \mathrm{KL}(P \| Q) + H(P)
 
-    The gradient in Q is that of KL(P‖Q); the value is above it by the entropy of P, which samples do not give.
-    The standard error is that of the mean over samples.
+    The gradient in Q is that of KL(P‖Q); the value is above it by the entropy of P, which samples do not
+    give. The standard error is that of the mean over samples.
 
     Source: Fisher 1922, On the Mathematical Foundations of Theoretical Statistics.
 

@@ -15,8 +15,8 @@ class MMD(SampleDivergence):
 
     .. math:: \mathrm{MMD}^2 = E k(X, X') + E k(Y, Y') - 2 E k(X, Y)
 
-    The U-statistic leaves out pairs of a sample with itself: unbiased, and below zero about half the time when
-    P = Q. The V-statistic keeps them: never negative, biased upwards by the order of 1/n.
+    The U-statistic leaves out pairs of a sample with itself: unbiased, and below zero about half the time
+    when P = Q. The V-statistic keeps them: never negative, biased upwards by the order of 1/n.
 
     Arguments:
         kernel: a name in `KERNELS` or a `Kernel`.

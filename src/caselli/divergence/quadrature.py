@@ -110,7 +110,7 @@ def _bounds(p: Distribution) -> tuple[Tensor | float, Tensor | float]:
 
 
 def _crossings(p: Distribution, q: Distribution, edges: Tensor) -> Tensor:
-    """For every panel the point where log p - log q changes sign, by bisection; its middle where it does not."""
+    """A point in every panel: where log p - log q changes sign, by bisection, or else the middle."""
     low, high = edges[:-1].clone(), edges[1:].clone()
 
     def above(x: Tensor) -> Tensor:
@@ -123,4 +123,3 @@ def _crossings(p: Distribution, q: Distribution, edges: Tensor) -> Tensor:
         same = above(middle) == begin
         low, high = torch.where(same, middle, low), torch.where(same, high, middle)
     return torch.where(changes, (low + high) / 2, (edges[:-1] + edges[1:]) / 2)
-

@@ -16,7 +16,8 @@ class Renyi(DensityDivergence):
 
     .. math:: D_\alpha(P \| Q) = \frac1{\alpha - 1} \log \int p^\alpha q^{1-\alpha}
 
-    α = ½ is −2 log of the Bhattacharyya coefficient; α → 1 is KL(P‖Q). Closed form: Gaussians of any dimension.
+    α = ½ is −2 log of the Bhattacharyya coefficient; α → 1 is KL(P‖Q). Closed form: Gaussians of any
+    dimension.
 
     Arguments:
         order: α, positive, not 1.
@@ -26,8 +27,8 @@ class Renyi(DensityDivergence):
 
     Example:
         >>> from torch.distributions import Normal
-        >>> Renyi(2.0)(Normal(0.0, 1.0), Normal(1.0, 1.0)).value
-        tensor(1.0000)
+        >>> Renyi(2.0)(Normal(0.0, 1.0), Normal(2.0, 1.0)).value
+        tensor(4.)
     """
 
     symmetric = False
@@ -35,7 +36,9 @@ class Renyi(DensityDivergence):
     def __init__(self, order: float = 0.5, *, method: str | None = None, samples: int = 10_000) -> None:
         super().__init__(method=method, samples=samples)
         if not order > 0 or order == 1:
-            raise UserError(f"order {order} was given", "a positive number other than 1 was expected", "1 is kl")
+            raise UserError(
+                f"order {order} was given", "a positive number other than 1 was expected", "1 is kl"
+            )
         self.order = order
 
     def integrand(self, log_p: Tensor, log_q: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ class ReverseKL(DensityDivergence):
 
     .. math:: \mathrm{KL}(Q \| P) = \int q \log \frac qp
 
-    With P the data it seeks modes: mass of Q where P has none costs infinitely much. Closed forms as for `KL`.
+    With P the data it seeks modes: mass of Q where P has none costs infinitely much. Closed forms as for
+    `KL`.
 
     Source: Kullback and Leibler 1951, On Information and Sufficiency.
 

@@ -40,7 +40,7 @@ class SampleDivergence(Divergence):
 
     @abstractmethod
     def compute(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Value and standard error for samples `n D` and `m D`; the error counts the method's own draws only."""
+        """Value and standard error for samples `n D` and `m D`; the error is of the method's own draws."""
 
 
 def distances(x: Tensor, y: Tensor) -> Tensor:

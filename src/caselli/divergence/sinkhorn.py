@@ -10,6 +10,9 @@ from torch import Tensor
 from caselli.divergence.sample import SampleDivergence, distances
 from caselli.errors import UserError
 
+AVERAGED = 40
+"""Rounds that halve the error where the sides are equal: down to rounding."""
+
 
 class Sinkhorn(SampleDivergence):
     r"""The debiased entropic transport cost, with cost ‖x − y‖ᵖ (no factor ½, no root).
@@ -17,9 +20,9 @@ class Sinkhorn(SampleDivergence):
     .. math:: S_\epsilon = OT_\epsilon(P, Q) - \tfrac12 OT_\epsilon(P, P) - \tfrac12 OT_\epsilon(Q, Q), \quad
               OT_\epsilon = \min_\pi \int \|x - y\|^p d\pi + \epsilon\, \mathrm{KL}(\pi \| P \otimes Q)
 
-    Exactly zero for identical samples; for p = 2 and samples shifted by δ, ‖δ‖² for every ε. ε → 0 gives W_p^p,
-    ε → ∞ half the energy distance for p = 1. In log domain, ε lowered by steps from the largest cost; the
-    gradient is that of the cost under the plan found (the envelope theorem), so iterations keep no graph.
+    Exactly zero for identical samples; for p = 2 and samples shifted by δ, ‖δ‖² for every ε. ε → 0 gives
+    W_p^p, ε → ∞ half the energy distance for p = 1. In log domain, ε lowered by steps from the largest cost;
+    the gradient is that of the cost under the plan found (the envelope theorem), so iterations keep no graph.
 
     Arguments:
         epsilon: ε > 0, in units of the cost.
@@ -27,8 +30,8 @@ class Sinkhorn(SampleDivergence):
         iterations: the most at the final ε.
         tolerance: stop when the potentials move by less, relative to the largest cost.
 
-    Sources: Cuturi 2013, Sinkhorn Distances; Feydy et al. 2019, Interpolating between Optimal Transport and MMD
-    using Sinkhorn Divergences.
+    Sources: Cuturi 2013, Sinkhorn Distances; Feydy et al. 2019, Interpolating between Optimal Transport and
+    MMD using Sinkhorn Divergences.
 
     Example:
         >>> x = torch.randn(20, 2, dtype=torch.float64)
@@ -64,17 +67,20 @@ class Sinkhorn(SampleDivergence):
         return dual + (plan * (cost - cost.detach())).sum()
 
     def _potentials(self, cost: Tensor) -> tuple[Tensor, Tensor]:
-        """f `n` and g `m`: both updated from the old pair and averaged, which keeps equal sides equal."""
+        """f `n` and g `m`, to the tolerance.
+
+        Averaged rounds first: they keep equal sides equal, and for such sides converge at once. Then rounds
+        in turn, which are four times faster where the sides differ.
+        """
         largest = max(cost.max().item(), 1e-30)
         precision = max(self.tolerance, 10 * torch.finfo(cost.dtype).eps) * largest
         f, g = cost.new_zeros(len(cost)), cost.new_zeros(cost.shape[1])
-        for epsilon in self._annealing(largest):
-            f, g = _averaged(f, g, cost, epsilon)
+        for epsilon in [*self._annealing(largest), *[self.epsilon] * AVERAGED]:
+            f, g = (f + _best(g, cost, epsilon)) / 2, (g + _best(f, cost.T, epsilon)) / 2
         for _ in range(self.iterations):
-            new_f, new_g = _averaged(f, g, cost, self.epsilon)
-            moved = torch.maximum((new_f - f).abs().max(), (new_g - g).abs().max())
-            f, g = new_f, new_g
-            if moved < precision:
+            g = _best(f, cost.T, self.epsilon)
+            old, f = f, _best(g, cost, self.epsilon)
+            if (f - old).abs().max() < precision:
                 break
         return f, g
 
@@ -84,8 +90,6 @@ class Sinkhorn(SampleDivergence):
         return [largest / 2**k for k in range(count)]
 
 
-def _averaged(f: Tensor, g: Tensor, cost: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """One symmetric step of Sinkhorn's algorithm."""
-    to_f = -epsilon * (((g - cost) / epsilon).logsumexp(1) - math.log(len(g)))
-    to_g = -epsilon * (((f[:, None] - cost) / epsilon).logsumexp(0) - math.log(len(f)))
-    return (f + to_f) / 2, (g + to_g) / 2
+def _best(potential: Tensor, cost: Tensor, epsilon: float) -> Tensor:
+    """The best potential of the rows `n` for one of the columns `m`."""
+    return -epsilon * (((potential - cost) / epsilon).logsumexp(1) - math.log(len(potential)))

@@ -20,7 +20,8 @@ class SlicedWasserstein(SampleDivergence):
         order: p, at least 1.
         directions: how many are drawn.
 
-    Source: Rabin et al. 2012, Wasserstein Barycenter and its Application to Texture Mixing; Bonneel et al. 2015.
+    Source: Rabin et al. 2012, Wasserstein Barycenter and its Application to Texture Mixing; Bonneel et al.
+    2015.
 
     Example:
         >>> x = torch.randn(50, 2)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from caselli.errors import UserError
+from caselli.errors import UnknownName, UserError
+
+OPTIMISERS = ("adamw", "muon")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +21,10 @@ class TrainingConfig:
     """Samples a step, over all ranks and accumulated pieces."""
     accumulate: int = 1
     """Pieces that a batch is split into to save memory."""
+    optimiser: str = "adamw"
+    """adamw, or muon: Muon for the matrices inside the network and AdamW for the rest."""
     learning_rate: float = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     final_learning_rate: float = 0.0
     """Share of the peak that the cosine ends at, 0 to 1."""
     warmup: int = 50
@@ -28,7 +32,7 @@ class TrainingConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's averages."""
     weight_decay: float = 0.01
-    """AdamW's weight decay, on matrices only."""
+    """Weight decay, on matrices and kernels only."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 for no clipping."""
     ema: float = 0.999
@@ -41,6 +45,8 @@ class TrainingConfig:
     """Steps between checkpoints, beside the seconds; 0 for none."""
 
     def __post_init__(self) -> None:
+        if self.optimiser not in OPTIMISERS:
+            raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
         _expect(self.steps >= 1, "steps", self.steps, "at least 1")
         _expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         _expect(self.batch >= 1, "batch", self.batch, "at least 1")

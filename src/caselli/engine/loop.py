@@ -22,7 +22,7 @@ from caselli.engine.config import TrainingConfig
 from caselli.engine.ema import Ema
 from caselli.engine.log import Log
 from caselli.engine.machine import Machine
-from caselli.engine.optimiser import build_optimiser, learning_rate_factor
+from caselli.engine.optimiser import Optimiser, learning_rate_factor
 from caselli.engine.task import Task
 from caselli.errors import UserError
 
@@ -71,10 +71,10 @@ class Training:
         self.machine, self.seed, self.stage = machine, seed, stage
         self.log = Log(folder, stage)
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
-        self.optimiser = build_optimiser(self.task, config)
+        self.optimiser = Optimiser(self.task, config)
         self.ema = Ema(self.task, config.ema)
         self.step, self.seconds, self.best, self.validated = 0, 0.0, math.inf, 0
-        self.loss = torch.zeros(())
+        self.loss, self.rate = torch.zeros(()), 0.0
         self.stopping = False
 
     def run(self) -> Task:
@@ -115,10 +115,8 @@ class Training:
         config = self.config
         self.task.train()
         torch.manual_seed(_seed(self.seed, self.step, ranks.rank()))
-        factor = learning_rate_factor(config, self.step, self._progress())
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate * factor
-        self.optimiser.zero_grad(set_to_none=True)
+        self.rate = config.learning_rate * learning_rate_factor(config, self.step, self._progress())
+        self.optimiser.zero_grad()
         for number, piece in enumerate(pieces(batch, config.accumulate)):
             last = number == config.accumulate - 1
             with nullcontext() if last or ranks.count() == 1 else model.no_sync():
@@ -127,7 +125,7 @@ class Training:
                 (losses.total / config.accumulate).backward()
         if config.clip:
             norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), config.clip)
-        self.optimiser.step()
+        self.optimiser.step(self.rate)
         self.step += 1
         self.ema.update(self.task, self.step)
         self.loss = losses.total.detach()
@@ -164,7 +162,7 @@ class Training:
 
     def _report(self, recent: _Recent, bar: _Bar) -> None:
         values = recent.take()
-        values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        values["learning_rate"] = self.rate
         self.log.figures("train", self.step, self.seconds, values)
         bar.show(values)
 

@@ -36,6 +36,11 @@ class Task(nn.Module, ABC):
     def validate(self, batch: Any) -> dict[str, Tensor]:
         """Scalars on a held-out batch in evaluation mode; `loss` decides which checkpoint is the best."""
 
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon may take: of linear layers whose inputs and outputs are hidden; none by
+        default."""
+        return []
+
     def finish(self) -> dict[str, float]:
         """Figures over all batches validated since the last call; none by default."""
         return {}

@@ -21,6 +21,7 @@ def comparison(
     estimators: Sequence[str] | None = None,
     samples: int = 1,
     repeats: int = 10_000,
+    **settings: int,
 ) -> list[Measurement]:
     """Measures estimators on a named problem.
 
@@ -29,15 +30,16 @@ def comparison(
         estimators: names in `ESTIMATORS`; by default all that serve the problem.
         samples: for each estimate.
         repeats: independent estimates.
+        settings: further ones of `measure`.
 
     Example:
-        >>> [m.name for m in comparison("gaussian", samples=2, repeats=50)]
+        >>> [m.name for m in comparison("gaussian", repeats=50, reference_samples=100)]
         ['pathwise', 'score', 'nvil', 'vimco', 'lax', 'measure_valued']
     """
     if problem not in PROBLEMS:
         raise UnknownName("problem", problem, PROBLEMS)
     made = PROBLEMS[problem]()
-    return measure(made.f, made.p, estimators or applicable(made.p), samples, repeats)
+    return measure(made.f, made.p, estimators or applicable(made.p), samples, repeats, **settings)
 
 
 def applicable(p: Distribution) -> list[str]:

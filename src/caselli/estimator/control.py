@@ -43,7 +43,7 @@ def controlled_gradient(r: Relaxation, hard: Tensor, values: Tensor, c: Tensor, 
 
     It stays on the graph of the control variate's own parameters.
     """
-    scored = r.weigh(values - tilde, r.score(hard).detach()).mean(0)
+    scored = r.weighted_score(hard, values - tilde)
     total = (c - tilde).mean(0).sum()
     (path,) = torch.autograd.grad(total, r.logits, create_graph=True)
     return scored + path

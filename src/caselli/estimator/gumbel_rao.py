@@ -25,7 +25,7 @@ class GumbelRao(Estimator):
 
     Arguments:
         temperature: τ > 0; a plain attribute that a schedule may set at every step.
-        draws: K.
+        draws: K; the published experiments use 10 to 1000.
 
     Source: Paulus, Maddison and Krause 2021, Rao-Blackwellizing the Straight-Through Gumbel-Softmax Gradient
     Estimator.
@@ -40,7 +40,7 @@ class GumbelRao(Estimator):
     needs_gradient = True
     serves = (distributions.Bernoulli, distributions.OneHotCategorical)
 
-    def __init__(self, temperature: float = 1.0, draws: int = 100) -> None:
+    def __init__(self, temperature: float = 1.0, draws: int = 10) -> None:
         super().__init__()
         if draws < 1:
             raise UserError(f"draws {draws} were given", "at least 1 was expected")

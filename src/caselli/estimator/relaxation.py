@@ -63,13 +63,10 @@ class Relaxation(ABC):
         """The same with detached logits that are a leaf of a new graph."""
         return type(self)(self.logits.detach().requires_grad_(), self.axes)
 
-    def score(self, hard: Tensor) -> Tensor:
-        """The gradient of `log_prob` with respect to the logits."""
-        return hard - self.probabilities(1.0)
-
-    def weigh(self, values: Tensor, tensor: Tensor) -> Tensor:
-        """`samples *batch` times `samples *logits`."""
-        return append_axes(values, self.axes) * tensor
+    def weighted_score(self, hard: Tensor, weights: Tensor) -> Tensor:
+        """The mean over samples of weights `samples *batch` times the gradient of `log_prob`: `*logits`."""
+        spread = append_axes(weights, self.axes)
+        return (spread * hard).mean(0) - spread.mean(0) * self.probabilities(1.0).detach()
 
     def sample(self, samples: int) -> Tensor:
         """Hard values, detached."""
@@ -131,8 +128,8 @@ class BernoulliRelaxation(Relaxation):
         return q * (1 - q) * v
 
     def log_prob(self, hard: Tensor) -> Tensor:
-        chosen = torch.where(hard > 0, F.logsigmoid(self.logits), F.logsigmoid(-self.logits))
-        return sum_last(chosen, self.axes)
+        chosen = torch.where(hard > 0, self.logits, -self.logits)
+        return sum_last(F.logsigmoid(chosen), self.axes)
 
 
 class CategoricalRelaxation(Relaxation):
@@ -184,10 +181,14 @@ def as_values(p: D.Distribution, hard: Tensor) -> Tensor:
     return hard.argmax(-1) if isinstance(base, D.Categorical) else hard.to(base.logits.dtype)
 
 
+def as_hard(p: D.Distribution, values: Tensor) -> Tensor:
+    """p's own samples as hard values: the inverse of `as_values`."""
+    base = unwrap(p)
+    return F.one_hot(values, base.logits.shape[-1]) if isinstance(base, D.Categorical) else values
+
+
 def log_prob(p: D.Distribution, z: Tensor) -> Tensor:
     """log p(z), with the limit's value and gradient at infinite logits."""
-    base = unwrap(p)
-    if not isinstance(base, DISCRETE):
+    if not isinstance(unwrap(p), DISCRETE):
         return p.log_prob(z)
-    one_hot = F.one_hot(z, base.logits.shape[-1]) if isinstance(base, D.Categorical) else z
-    return relaxation(p).log_prob(one_hot)
+    return relaxation(p).log_prob(as_hard(p, z))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
-from caselli.estimator.relaxation import log_prob
+from caselli.estimator.score import score_term
 
 
 class VIMCO(Estimator):
@@ -42,10 +42,8 @@ class VIMCO(Estimator):
         z = p.sample((samples,))
         values = self._evaluate(f, p, z)
         bound = torch.logsumexp(values, 0) - math.log(samples)
-        log_p = log_prob(p, z)
-        signal = bound.detach() - _without(values.detach())
-        term = ((log_p - log_p.detach()) * signal).sum()
-        return mean_estimate(bound[None], term)
+        signal = samples * (bound.detach() - _without(values.detach()))  # the term is a mean over samples
+        return mean_estimate(bound[None], score_term(p, z, signal))
 
 
 def _without(values: Tensor) -> Tensor:

@@ -16,16 +16,18 @@ from caselli.shapes import Float, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Means over held-out pictures; None where a run has no prior (or the pictures no size for SSIM)."""
+    """Means over held-out pictures; None where a run has no prior."""
 
     pictures: int
     """How many were looked at."""
     psnr: float
     """Peak signal-to-noise ratio of the reconstructions, mean of the pictures' decibels."""
-    ssim: float | None
+    ssim: float
     """Structural similarity of the reconstructions."""
     codebook_use: float
     """Share of the codes that occur, mean over codebooks."""
+    code_counts: list[list[int]]
+    """How often each code of each codebook occurred."""
     perplexity: float
     """exp of the entropy of the codes' use, mean over codebooks."""
     codes_per_picture: int
@@ -54,8 +56,7 @@ def evaluate_model(model: Model, pictures: Pictures, batch: int = 128) -> Evalua
         y = model.decode(codes)
         use.add(codes)
         reconstruction.append(psnr(y, x))
-        if x.shape[-1] >= 11:
-            similarity.append(ssim(y, x))
+        similarity.append(ssim(y, x))
         residuals.append((y - x).cpu())
         if model.prior is not None:
             labels = _labels(model, pictures, indices)
@@ -69,8 +70,9 @@ def evaluate_model(model: Model, pictures: Pictures, batch: int = 128) -> Evalua
     return Evaluation(
         pictures=len(pictures),
         psnr=torch.cat(reconstruction).mean().item(),
-        ssim=torch.cat(similarity).mean().item() if similarity else None,
+        ssim=torch.cat(similarity).mean().item(),
         codebook_use=sum(u.use for u in usages) / len(usages),
+        code_counts=[counts.tolist() for counts in use.counts()],
         perplexity=sum(u.perplexity for u in usages) / len(usages),
         codes_per_picture=positions,
         bits_per_picture=model.tokenizer.report((model.size, model.size)).bits,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import Self
 
 import torch
 from torch import nn
@@ -16,7 +15,7 @@ from caselli.shapes import Tensor
 class Published(nn.Module):
     """A network with published weights: in evaluation mode whatever holds it, and never trained."""
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Published:
         """Stays in evaluation mode."""
         return super().train(False)
 

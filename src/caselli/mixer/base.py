@@ -19,7 +19,7 @@ S = TypeVar("S", bound="State")
 
 
 @dataclasses.dataclass(frozen=True)
-class State(ABC):
+class State(ABC):  # noqa: B024 (abstract: a method extends it with its tensors)
     """What a mixer knows of the tokens so far: an immutable record of tensors (and of plain numbers).
 
     A method's own state is a frozen dataclass that extends this one. Its tensors are differentiable and have
@@ -63,9 +63,9 @@ class Mixer(nn.Module, ABC):
     * `chunk`: pieces of `chunk_size` tokens, matrix products within and a carried state between them;
     * `step`: token by token, as when sampling;
 
-    and equal each other. `auto` takes `step` for one token and `preferred_form` otherwise. `state` continues a
-    sequence anywhere, any number of tokens at a time (0 included). `starts` marks the tokens at which a packed
-    sequence begins: what came before, the given state included, is forgotten there.
+    and equal each other. `auto` takes `step` for one token and `preferred_form` otherwise. `state` continues
+    a sequence anywhere, any number of tokens at a time (0 included). `starts` marks the tokens at which a
+    packed sequence begins: what came before, the given state included, is forgotten there.
 
     A method extends this class, is final, and gives `parallel`, `step` and `initial_state`; `chunk` where it
     has something better than `parallel` piece by piece.

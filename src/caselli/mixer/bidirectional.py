@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-from torch import nn
 
 from caselli.errors import UnknownName, UserError
 from caselli.mixer.base import Mixer
+from caselli.mixer.dense import Dense
 from caselli.mixer.heads import NoState
 from caselli.shapes import Bool, Tensor
 
@@ -32,7 +32,7 @@ class TwoMixers(Mixer):
                 f"mixers of widths {first.width} and {second.width} were given", "one width was expected"
             )
         self.first, self.second = first, second
-        self.output = nn.Linear(2 * self.width, self.width, bias=False) if combine == "concatenate" else None
+        self.output = Dense(2 * self.width, self.width, bias=False) if combine == "concatenate" else None
 
     def initial_state(self, batch: int, capacity: int | None = None) -> NoState:
         return NoState()

@@ -32,8 +32,8 @@ class DeltaNet(RecurrentMixer):
         convolution: tokens that the convolution sees.
         chunk_size: tokens in one triangular system.
 
-    Sources: Schlag, Irie and Schmidhuber 2021, Linear Transformers Are Secretly Fast Weight Programmers; Yang et
-    al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length.
+    Sources: Schlag, Irie and Schmidhuber 2021, Linear Transformers Are Secretly Fast Weight Programmers;
+    Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length.
 
     Example:
         >>> y, state = DeltaNet(width=64)(torch.zeros(2, 5, 64))

@@ -12,6 +12,7 @@ from caselli.mixer.gated import GatedUnit
 from caselli.mixer.groups import AlignedGroups, StraightGroups
 from caselli.mixer.packing import Unpacked, begins
 from caselli.ops.chunks import exact
+from caselli.ops.matrix_product import products
 from caselli.ops.pointwise_attention import pointwise_attention
 from caselli.shapes import Float, Int, Tensor
 
@@ -102,16 +103,15 @@ class FLASH(GatedUnit):
         else:
             groups = StraightGroups(self.group, state.length % self.group, length)
         k, linear_k, v = (
-            torch.cat((old.to(new.dtype), new), 1)
+            torch.cat((old.to(new.dtype), new), 1) if old.shape[1] else new
             for old, new in ((state.keys, k), (state.linear_keys, linear_k), (state.values, v))
         )
         values = groups.keys(v)
         y = groups.take(self._within(groups.queries(q), groups.keys(k), values))
-        written = exact(groups.keys(linear_k).mT @ values)
-        before, memory = groups.carry(written, state.memory)
-        linear = groups.take(groups.queries(linear_q) @ before.to(v.dtype))
-        summed = position // self.group * self.group
-        y = y + linear / self._count(summed.clamp_min(1)[..., None].to(linear))
+        summed = (position // self.group * self.group).clamp_min(1)[..., None].to(linear_q)
+        linear_q = groups.queries(linear_q / self._count(summed))
+        before, memory = groups.carry(exact(_paired(groups.keys(linear_k).mT, values.mT)), state.memory)
+        y = y + groups.take(_paired(linear_q, before.to(v.dtype).mT))
         keep = self.group - 1 if packed else (state.length + length) % self.group
         k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :] for x in (k, linear_k, v))
         return y, FLASHState(memory, k, linear_k, v, begin[:, -1], state.length + length, packed)
@@ -143,3 +143,8 @@ class FLASH(GatedUnit):
     def _count(self, length: Tensor) -> Tensor | float:
         """n of the linear part."""
         return {"length": length, "group": self.group, "constant": self.constant}[self.normalisation]
+
+
+def _paired(a: Tensor, b: Tensor) -> Tensor:
+    """a bᵀ in each group of each row."""
+    return products(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])

@@ -11,6 +11,7 @@ from torch import nn
 
 from caselli.errors import UnknownName, UserError
 from caselli.mixer.base import Mixer
+from caselli.mixer.dense import Dense
 from caselli.mixer.heads import AttentionState, append
 from caselli.mixer.packing import begins, sequence_lengths
 from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
@@ -96,11 +97,11 @@ class GatedUnit(Mixer):
             )
         self.value_width, self.key_width, self.rotary_base = int(expansion * width), key_width, rotary_base
         self.activation, self.normalisation, self.constant = activation, normalisation, constant
-        self.input = nn.Linear(width, 2 * self.value_width + key_width)
+        self.input = Dense(width, 2 * self.value_width + key_width)
         self.gamma = nn.Parameter(1 + 0.02 * torch.randn(self.OFFSETS, key_width))
         self.beta = nn.Parameter(torch.zeros(self.OFFSETS, key_width))
         self.distance_bias = nn.Parameter(torch.zeros(BUCKETS)) if relative_bias else None
-        self.output = nn.Linear(self.value_width, width)
+        self.output = Dense(self.value_width, width)
 
     def project(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Values and gate `B T e`, and the queries and keys `B T s`, turned by their positions."""

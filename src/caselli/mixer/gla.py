@@ -14,8 +14,9 @@ class GatedLinearAttention(RecurrentMixer):
     r"""Gated linear attention (GLA).
 
     .. math::
-        S_t = \mathrm{diag}(\alpha_t) S_{t-1} + k_t v_t^\top, \quad \alpha_t = \sigma(W_2 W_1 x_t + b)^{1/\tau},
-        \quad y_t = W_o\big(\mathrm{silu}(W_g x_t) \odot \mathrm{RMSNorm}(S_t^\top q_t / \sqrt d)\big)
+        S_t = \mathrm{diag}(\alpha_t) S_{t-1} + k_t v_t^\top, \quad
+        \alpha_t = \sigma(W_2 W_1 x_t + b)^{1/\tau}, \quad
+        y_t = W_o\big(\mathrm{silu}(W_g x_t) \odot \mathrm{RMSNorm}(S_t^\top q_t / \sqrt d)\big)
 
     Arguments:
         width: E.

@@ -34,7 +34,9 @@ class StraightGroups:
     def _grouped(self, x: Tensor, front: int) -> Tensor:
         if self.alone:
             return x[:, None]
-        return F.pad(x, (0, 0, front, -(self.fill + self.length) % self.size)).unflatten(1, (-1, self.size))
+        back = -(self.fill + self.length) % self.size
+        x = F.pad(x, (0, 0, front, back)) if front or back else x
+        return x.unflatten(1, (-1, self.size))
 
     def take(self, y: Float[Tensor, "B n q c"]) -> Float[Tensor, "B T c"]:
         """The new tokens out of their groups."""

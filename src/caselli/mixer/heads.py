@@ -6,10 +6,10 @@ import dataclasses
 from abc import abstractmethod
 
 import torch
-from torch import nn
 
 from caselli.errors import UserError
 from caselli.mixer.base import Mixer, State
+from caselli.mixer.dense import Dense
 from caselli.mixer.packing import begins
 from caselli.ops.rotary import rotary, rotary_angles
 from caselli.shapes import Float, Int, Num, Tensor
@@ -43,7 +43,7 @@ class HeadedMixer(Mixer):
                 "a width of heads × an even number was expected",
             )
         self.heads, self.head_width, self.rotary_base = heads, width // heads, rotary_base
-        self.output = nn.Linear(width, width, bias=False)
+        self.output = Dense(width, width, bias=False)
 
     def turn(
         self, vectors: tuple[Tensor, ...], first: int, begin: Int[Tensor, "B T"] | None = None
@@ -91,8 +91,8 @@ class ProjectingMixer(HeadedMixer):
                 f"heads {self.heads} and kv_heads {self.kv_heads} were given",
                 "a divisor of the heads was expected",
             )
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * self.kv_heads * self.head_width, bias=False)
+        self.query = Dense(width, width, bias=False)
+        self.key_value = Dense(width, 2 * self.kv_heads * self.head_width, bias=False)
 
     def project(
         self, x: Tensor, first: int, begin: Int[Tensor, "B T"] | None = None

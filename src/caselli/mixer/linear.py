@@ -15,7 +15,9 @@ from caselli.ops.linear_attention import linear_attention
 class Linear(RecurrentMixer):
     r"""Multi-head linear attention.
 
-    .. math:: y_t = \frac{\sum_{s \le t} \phi(q_t)\cdot\phi(k_s)\; v_s}{\sum_{s \le t} \phi(q_t)\cdot\phi(k_s) + \epsilon}
+    .. math::
+        y_t = \frac{\sum_{s \le t} \phi(q_t)\cdot\phi(k_s)\; v_s}
+                   {\sum_{s \le t} \phi(q_t)\cdot\phi(k_s) + \epsilon}
 
     or the numerator alone. Its state does not grow: S = Σ φ(k) vᵀ and Σ φ(k).
 

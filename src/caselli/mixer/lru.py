@@ -12,7 +12,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops.chunks import exact, full_precision
+from caselli.ops.chunks import exact, no_autocast
 from caselli.ops.dplr_kernel import as_complex, as_real
 from caselli.ops.scan import scan
 from caselli.shapes import Float, Tensor
@@ -81,7 +81,7 @@ class LRU(RecurrentMixer):
         return self._pieces(self.parallel, self.chunk_size, x, state, starts)
 
     def mix(self, x, state, starts, size):
-        with full_precision(x):
+        with no_autocast(x):
             eigenvalues = torch.complex(-exact(self.nu).exp(), exact(self.theta).exp()).exp()
             gamma = exact(self.log_gamma).exp()
             written = as_complex(F.linear(exact(x), exact(self.b))) * gamma

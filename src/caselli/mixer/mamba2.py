@@ -27,7 +27,8 @@ class Mamba2(RecurrentMixer):
         S_t = e^{\Delta_t A} S_{t-1} + \Delta_t B_t x_t^\top, \quad y_t = S_t^\top C_t + D x_t, \qquad
         o_t = W_o\, \mathrm{RMSNorm}\big(y_t \odot \mathrm{silu}(z_t)\big)
 
-    with x, B and C through a short convolution, one Δ and A for each head, and B and C for each group of heads.
+    with x, B and C through a short convolution, one Δ and A for each head, and B and C for each group of
+    heads.
 
     Arguments:
         width: E.

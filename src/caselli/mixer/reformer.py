@@ -6,10 +6,10 @@ import dataclasses
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from caselli.errors import UserError
 from caselli.mixer.base import State
+from caselli.mixer.dense import Dense
 from caselli.mixer.heads import HeadedMixer, append
 from caselli.mixer.packing import begins
 from caselli.ops.attention import attention
@@ -69,8 +69,8 @@ class Reformer(HeadedMixer):
                 f"buckets {buckets}, rounds {rounds} were given",
                 "an even number of buckets and at least 1 round were expected",
             )
-        self.query_key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
+        self.query_key = Dense(width, width, bias=False)
+        self.value = Dense(width, width, bias=False)
         self.register_buffer("rotations", torch.randn(self.heads, rounds, self.head_width, buckets // 2))
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ReformerState:

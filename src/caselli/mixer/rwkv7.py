@@ -35,8 +35,8 @@ class Rwkv7(RecurrentMixer):
     r"""Time mixing of RWKV-7.
 
     .. math::
-        S_t = \big(\mathrm{diag}(w_t) - (a_t \odot \kappa_t)\,\kappa_t^\top\big) S_{t-1} + \tilde k_t v_t^\top, \quad
-        o_t = S_t^\top r_t, \\
+        S_t = \big(\mathrm{diag}(w_t) - (a_t \odot \kappa_t)\,\kappa_t^\top\big) S_{t-1}
+        + \tilde k_t v_t^\top, \quad o_t = S_t^\top r_t, \\
         y_t = W_o\big((\mathrm{GroupNorm}(o_t) + (r_t \cdot \rho \odot \tilde k_t)\, v_t) \odot g_t\big)
 
     with κ the normalised k ⊙ ξ, k̃ = k (1 + (a − 1) α), w = e^{−σ(·)/√e}, and all of them from x_t and x_{t−1}

@@ -16,7 +16,7 @@ from caselli.ops.hippo import legs_diagonal_plus_low_rank
 
 
 class S4(StateSpace):
-    r"""The structured state-space model (S4) with A = Λ − P P*, from HiPPO-LegS, in the bilinear discretisation.
+    r"""The structured state-space model (S4): A = Λ − P P* from HiPPO-LegS, by the bilinear rule.
 
     .. math:: x_t = \bar A x_{t-1} + \bar B u_t, \quad y_t = 2\,\mathrm{Re}(C x_t) + D u_t
 

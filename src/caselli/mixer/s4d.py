@@ -23,7 +23,8 @@ def initial_eigenvalues(name: str, state_size: int) -> Complex[Tensor, "n"]:
     r"""One of each conjugate pair, n = 0 … S/2 − 1.
 
     .. math::
-        \text{lin:}\; -\tfrac12 + i\pi n, \quad \text{inv:}\; -\tfrac12 + i \tfrac S\pi\big(\tfrac{S}{2n+1} - 1\big), \quad
+        \text{lin:}\; -\tfrac12 + i\pi n, \quad
+        \text{inv:}\; -\tfrac12 + i \tfrac S\pi\big(\tfrac{S}{2n+1} - 1\big), \quad
         \text{real:}\; -(n+1), \quad \text{legs: those of HiPPO-LegS without its low-rank part}
 
     Example:

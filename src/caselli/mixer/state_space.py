@@ -11,7 +11,7 @@ from torch import nn
 
 from caselli.mixer.base import State
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops.chunks import Segments, before, exact, fold, forget, full_precision
+from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
 from caselli.ops.long_convolution import long_convolution
 from caselli.shapes import Float, Tensor
 
@@ -38,7 +38,8 @@ class Response:
 class StateSpace(RecurrentMixer):
     r"""A linear time-invariant system for each channel, then GELU and a gated mix of the channels.
 
-    .. math:: x_t = \bar A x_{t-1} + \bar B u_t, \quad y_t = \mathrm{GLU}\big(W\, \mathrm{gelu}(C x_t + D u_t)\big)
+    .. math::
+        x_t = \bar A x_{t-1} + \bar B u_t, \quad y_t = \mathrm{GLU}\big(W\, \mathrm{gelu}(C x_t + D u_t)\big)
 
     A method gives the system: its `response`, `kernel`, `carry` and `advance`. The parallel form is a
     convolution with the whole kernel; packed sequences always go in chunks.
@@ -66,7 +67,7 @@ class StateSpace(RecurrentMixer):
         state: Float[Tensor, "B D S"],
         size: int,
     ) -> Float[Tensor, "B n D S"]:
-        """The states after each chunk of `size` tokens; `passes` (`B n`) is False where the past is forgotten."""
+        """The states after chunks of `size` tokens; where `passes` (`B n`) is False the past is forgotten."""
 
     @abstractmethod
     def advance(
@@ -81,7 +82,7 @@ class StateSpace(RecurrentMixer):
         if starts is not None:
             return self.chunk(x, state, starts)
         u = exact(x)
-        with full_precision(x):
+        with no_autocast(x):
             y = long_convolution(u, self.kernel(x.shape[1]))
             left, _ = self._chunks(torch.zeros_like(u), state.memory, None, self.chunk_size)
             _, memory = self._chunks(u, state.memory, None, self.chunk_size)
@@ -89,12 +90,12 @@ class StateSpace(RecurrentMixer):
 
     def step(self, x, state, starts):
         memory = forget(state.memory, None if starts is None else starts[:, 0])
-        with full_precision(x):
+        with no_autocast(x):
             y, memory = self.advance(exact(x[:, 0]), memory)
         return self._finish(y[:, None], x), ChannelState(memory)
 
     def mix(self, x, state, starts, size):
-        with full_precision(x):
+        with no_autocast(x):
             y, memory = self._chunks(exact(x), state.memory, starts, size)
         return self._finish(y, x), ChannelState(memory)
 

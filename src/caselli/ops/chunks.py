@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from caselli.shapes import Bool, Float, Shaped, Tensor
 
 
-def full_precision(tensor: Tensor) -> AbstractContextManager:
+def no_autocast(tensor: Tensor) -> AbstractContextManager:
     """Autocast off: a recurrence in half precision forgets."""
     return torch.autocast(tensor.device.type, enabled=False)
 
@@ -86,7 +86,9 @@ class Segments:
     def of(starts: Bool[Tensor, "B T"], size: int) -> Segments:
         begun = fold(starts, size).cumsum(2)
         last = begun[:, :, -1:]
-        return Segments(begun[..., :, None] == begun[..., None, :], begun == 0, begun == last, last[..., 0] == 0)
+        return Segments(
+            begun[..., :, None] == begun[..., None, :], begun == 0, begun == last, last[..., 0] == 0
+        )
 
 
 def forget(state: Float[Tensor, "B *S"], starts: Bool[Tensor, "B"] | None) -> Float[Tensor, "B *S"]:

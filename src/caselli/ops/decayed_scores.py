@@ -37,7 +37,7 @@ def decayed_scores(
 
     Arguments:
         q, k: queries and keys of a chunk, C a power of two; leading axes broadcast.
-        query_total, key_total: running sums of the log decays, not growing along the chunk; Q_t ≤ K_s for s < t.
+        query_total, key_total: running sums of the log decays, nowhere growing; Q_t ≤ K_s for s < t.
 
     Source: Yang et al. 2024, Gated Linear Attention Transformers with Hardware-Efficient Training (which
     divides once; here to the end).

@@ -11,7 +11,7 @@ from caselli.ops.chunks import (
     exact,
     fold,
     forget,
-    full_precision,
+    no_autocast,
     unfold,
 )
 from caselli.shapes import Bool, Float, Tensor
@@ -62,7 +62,8 @@ def delta_rule(
     r"""The delta rule, gated or not, in chunks of matrix products.
 
     .. math::
-        S_t = e^{g_t} S_{t-1} + \beta_t k_t \big(v_t - e^{g_t} S_{t-1}^\top k_t\big)^\top, \qquad y_t = S_t^\top q_t
+        S_t = e^{g_t} S_{t-1} + \beta_t k_t \big(v_t - e^{g_t} S_{t-1}^\top k_t\big)^\top, \qquad
+        y_t = S_t^\top q_t
 
     Within a chunk the replaced values solve one triangular system (the WY form); between chunks the state
     goes through one matrix product. With k of unit length, β = 1 replaces the value under k, β = 0 keeps it.
@@ -79,8 +80,8 @@ def delta_rule(
     Returns:
         y in v's dtype, and S_T.
 
-    Sources: Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length; Yang,
-    Kautz and Hatamizadeh 2025, Gated Delta Networks.
+    Sources: Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length;
+    Yang, Kautz and Hatamizadeh 2025, Gated Delta Networks.
 
     Example:
         >>> q = k = torch.ones(1, 2, 1, 1)
@@ -89,7 +90,7 @@ def delta_rule(
         tensor([1., 5.])
     """
     dtype = v.dtype
-    with full_precision(v):
+    with no_autocast(v):
         q, k, v, beta, state = (exact(x) for x in (q, k, v, beta, state))
         log_decay = torch.zeros_like(beta) if log_decay is None else bounded_log_decay(log_decay).to(v.dtype)
         if v.shape[1] == 1:
@@ -131,7 +132,9 @@ def _chunked(q, k, v, beta, log_decay, state, starts, size):
 
 
 def carry(
-    transition: Float[Tensor, "B n N d d"], written: Float[Tensor, "B n N d v"], state: Float[Tensor, "B N d v"]
+    transition: Float[Tensor, "B n N d d"],
+    written: Float[Tensor, "B n N d v"],
+    state: Float[Tensor, "B N d v"],
 ) -> Float[Tensor, "B n N d v"]:
     """S_c = M_c S_{c−1} + N_c for matrices: the states after each of n chunks."""
     shape = state.shape

@@ -81,7 +81,8 @@ def dplr_kernel(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
 
     .. math::
         \hat K(\omega) = 2\Big[\langle \tilde C, B\rangle - (1+\omega)
-        \frac{\langle \tilde C, P\rangle \langle \bar P, B\rangle}{1 + (1+\omega)\langle \bar P, P\rangle}\Big], \quad
+        \frac{\langle \tilde C, P\rangle \langle \bar P, B\rangle}
+             {1 + (1+\omega)\langle \bar P, P\rangle}\Big], \quad
         \langle a, b\rangle = \sum_n \frac{a_n b_n}{\tfrac2\Delta(1-\omega) - \lambda_n(1+\omega)}
 
     with C̃ = C (I − Āᴸ). Multiplying by 1 + ω first leaves nothing singular at ω = −1.

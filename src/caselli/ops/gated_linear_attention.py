@@ -11,7 +11,7 @@ from caselli.ops.chunks import (
     exact,
     fold,
     forget,
-    full_precision,
+    no_autocast,
     power_of_two,
     unfold,
 )
@@ -94,7 +94,7 @@ def gated_linear_attention(
         tensor([1.0000, 1.5000, 1.7500])
     """
     dtype = v.dtype
-    with full_precision(v):
+    with no_autocast(v):
         q, k, v, state = (exact(x) for x in (q, k, v, state))
         log_decay = bounded_log_decay(log_decay).to(v.dtype)
         bonus = None if bonus is None else exact(bonus)

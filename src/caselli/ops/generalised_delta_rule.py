@@ -11,7 +11,7 @@ from caselli.ops.chunks import (
     exact,
     fold,
     forget,
-    full_precision,
+    no_autocast,
     power_of_two,
     unfold,
 )
@@ -68,7 +68,8 @@ def generalised_delta_rule(
     r"""A diagonal-plus-low-rank recurrence of a matrix, in chunks of matrix products.
 
     .. math::
-        S_t = \big(\mathrm{diag}(e^{g_t}) + b_t a_t^\top\big) S_{t-1} + k_t v_t^\top, \qquad y_t = S_t^\top q_t
+        S_t = \big(\mathrm{diag}(e^{g_t}) + b_t a_t^\top\big) S_{t-1} + k_t v_t^\top, \qquad
+        y_t = S_t^\top q_t
 
     a reads the state before it decays. RWKV-7 takes a = −κ, b = α ⊙ κ; Kimi delta attention a = e^g ⊙ k,
     b = −β k and β k for k; the delta rule is the special case of one decay for all channels.
@@ -90,11 +91,12 @@ def generalised_delta_rule(
     Example:
         >>> one = torch.ones(1, 2, 1, 1)
         >>> zero = torch.zeros(1, 2, 1, 1)
-        >>> generalised_delta_rule(one, one, one, zero[:, 0, :, None], a=one, b=-one, log_decay=zero)[0].flatten()
+        >>> state = torch.zeros(1, 1, 1, 1)
+        >>> generalised_delta_rule(one, one, one, state, a=one, b=-one, log_decay=zero)[0].flatten()
         tensor([1., 1.])
     """
     dtype = v.dtype
-    with full_precision(v):
+    with no_autocast(v):
         q, k, v, a, b, state = (exact(x) for x in (q, k, v, a, b, state))
         log_decay = bounded_log_decay(log_decay).to(v.dtype)
         inputs = (q, k, v, a, b, log_decay)
@@ -109,7 +111,9 @@ def generalised_delta_rule(
 
 def _chunked(q, k, v, a, b, log_decay, state, starts, size):
     length, width = v.shape[1], v.shape[-1]
-    q, k, v, a, b, log_decay = (fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, a, b, log_decay))
+    q, k, v, a, b, log_decay = (
+        fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, a, b, log_decay)
+    )
     total = log_decay.cumsum(3)
     earlier_total = total - log_decay
     kept, kept_earlier = total.exp(), earlier_total.exp()

@@ -1,4 +1,4 @@
-"""HiPPO: a signal's past, remembered as coefficients of a polynomial or Fourier basis that are updated online."""
+"""HiPPO: a signal's past, remembered as coefficients of a few functions that are updated online."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def legs(size: int, dtype: torch.dtype = torch.float64) -> LinearSystem:
 def legt(size: int, window: float = 1.0, dtype: torch.dtype = torch.float64) -> LinearSystem:
     r"""Legendre polynomials on a sliding window of length θ (translated Legendre).
 
-    .. math:: A_{nk} = -\tfrac1\theta \sqrt{(2n+1)(2k+1)}\;\big(1\;(k \le n),\; (-1)^{n-k}\;(k > n)\big);\qquad
+    .. math::
+        A_{nk} = -\tfrac1\theta \sqrt{(2n+1)(2k+1)}\;\big(1\;(k \le n),\; (-1)^{n-k}\;(k > n)\big);\qquad
         B_n = \tfrac1\theta\sqrt{2n+1}
 
     Example:
@@ -61,15 +62,18 @@ def lagt(size: int, dtype: torch.dtype = torch.float64) -> LinearSystem:
                 [-1.0000, -0.5000]], dtype=torch.float64)
     """
     return LinearSystem(
-        torch.eye(size, dtype=dtype) / 2 - torch.ones(size, size, dtype=dtype).tril(), torch.ones(size, dtype=dtype)
+        torch.eye(size, dtype=dtype) / 2 - torch.ones(size, size, dtype=dtype).tril(),
+        torch.ones(size, dtype=dtype),
     )
 
 
 def fourier(size: int, window: float = 1.0, dtype: torch.dtype = torch.float64) -> LinearSystem:
     r"""Sines and cosines on a sliding window of length θ.
 
-    .. math:: A = \tfrac1\theta\big(2\pi\,\mathrm{blocks}\begin{pmatrix}0 & -m\\ m & 0\end{pmatrix} - 2 B' B'^\top\big),
-        \quad B = \tfrac2\theta B', \quad B' = (1, 0, \sqrt2, 0, \sqrt2, \dots)
+    .. math::
+        A = \tfrac1\theta\big(2\pi\,\mathrm{blocks}
+        (\begin{smallmatrix}0&-m\\m&0\end{smallmatrix}) - 2 B' B'^\top\big), \\
+        B = \tfrac2\theta B', \quad B' = (1, 0, \sqrt2, 0, \sqrt2, \dots)
 
     with the blocks m = 1, 2, … in the order 0, sin 1·, cos 1·, …; size even.
 
@@ -95,7 +99,8 @@ def discretise(system: LinearSystem, step: float, method: str = "bilinear") -> L
     r"""The recurrence that a continuous system becomes when its input is held for a step Δ.
 
     .. math::
-        \text{bilinear:}\;& \bar A = (I-\tfrac\Delta2 A)^{-1}(I+\tfrac\Delta2 A), \; \bar B = (I-\tfrac\Delta2 A)^{-1}\Delta B \\
+        \text{bilinear:}\;& \bar A = (I-\tfrac\Delta2 A)^{-1}(I+\tfrac\Delta2 A), \;
+        \bar B = (I-\tfrac\Delta2 A)^{-1}\Delta B \\
         \text{zoh:}\;& \bar A = e^{\Delta A}, \; \bar B = A^{-1}(\bar A - I) B \\
         \text{euler:}\;& \bar A = I + \Delta A, \; \bar B = \Delta B \qquad
         \text{backward:}\; \bar A = (I-\Delta A)^{-1}, \; \bar B = (I-\Delta A)^{-1}\Delta B
@@ -151,8 +156,8 @@ def remember_all(
     Source: Gu et al. 2020, HiPPO: Recurrent Memory with Optimal Polynomial Projections.
 
     Example:
-        >>> remember_all(torch.ones(5), 3)[-1].round(decimals=3).abs()
-        tensor([1., 0., 0.])
+        >>> remember_all(torch.ones(500), 2)[-1].round(decimals=2).abs()
+        tensor([1., 0.])
     """
     system = legs(size)
     c, coefficients = signal.new_zeros(*signal.shape[:-1], size), []

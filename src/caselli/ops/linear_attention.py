@@ -11,7 +11,7 @@ from caselli.ops.chunks import (
     exact,
     fold,
     forget,
-    full_precision,
+    no_autocast,
     unfold,
 )
 from caselli.ops.scan import scan
@@ -84,7 +84,7 @@ def linear_attention(
         (tensor([1., 2., 3.]), 3.0)
     """
     dtype = v.dtype
-    with full_precision(v):
+    with no_autocast(v):
         q, k, v, state = (exact(x) for x in (q, k, v, state))
         if log_decay is None:
             log_decay = v.new_zeros(1, 1, 1).expand(v.shape[:3])

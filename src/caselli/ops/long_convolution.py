@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caselli.ops.chunks import exact, full_precision
+from caselli.ops.chunks import exact, no_autocast
 from caselli.shapes import Float, Tensor
 
 
@@ -28,7 +28,7 @@ def long_convolution(x: Float[Tensor, "B T D"], kernel: Float[Tensor, "D L"]) ->
 
     Arguments:
         x: inputs.
-        kernel: L weights a channel, the first one for the current token; what reaches further than T is unused.
+        kernel: L weights a channel, the first one for the current token; those beyond T are unused.
 
     Returns:
         y in x's dtype; computed in float32 at least.
@@ -41,6 +41,6 @@ def long_convolution(x: Float[Tensor, "B T D"], kernel: Float[Tensor, "D L"]) ->
     length = x.shape[1]
     kernel = exact(kernel)[:, :length]
     size = length + kernel.shape[1]
-    with full_precision(x):
+    with no_autocast(x):
         spectrum = torch.fft.rfft(exact(x), size, dim=1) * torch.fft.rfft(kernel, size).T
         return torch.fft.irfft(spectrum, size, dim=1)[:, :length].to(x.dtype)

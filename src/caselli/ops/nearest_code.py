@@ -86,16 +86,14 @@ def full_precision(tensor: Tensor) -> Iterator[None]:
         ...     (torch.eye(2) @ torch.eye(2)).dtype
         torch.float32
     """
-    mode = torch.get_float32_matmul_precision()
-    with torch.autocast(tensor.device.type, enabled=False):
-        if mode == "highest":
-            yield
-            return
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(mode)
+    device, mode = tensor.device.type, torch.get_float32_matmul_precision()
+    with contextlib.ExitStack() as stack:
+        if torch.is_autocast_enabled(device):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if mode != "highest":
+            torch.set_float32_matmul_precision("highest")
+            stack.callback(torch.set_float32_matmul_precision, mode)
+        yield
 
 
 def _highest_in_rows(latents: Tensor, codebook: Tensor, bias: Tensor, columns: int) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from caselli.ops.matrix_product import products
 from caselli.shapes import Float, Int, Tensor
 
 BLOCK_ELEMENTS = 1 << 21
@@ -139,7 +140,7 @@ class _PointwiseAttention(torch.autograd.Function):
         for block in _blocks(q, k, causal):
             weights = activation.weights(_scores(block, q, k, bias))
             _hide(weights, block, begin, causal)
-            y[:, block.rows] = weights @ v[:, : block.seen]
+            y[:, block.rows] = products(weights, v[:, : block.seen].mT)
         return y
 
     @staticmethod
@@ -152,10 +153,10 @@ class _PointwiseAttention(torch.autograd.Function):
             _hide(weights, block, begin, ctx.causal)
             _hide(slopes, block, begin, ctx.causal)
             part, seen = grad[:, block.rows], slice(block.seen)
-            grads[2][:, seen].baddbmm_(weights.mT, part)
-            slopes.mul_(torch.bmm(part, v[:, seen].mT))
-            grads[0][:, block.rows] = slopes @ k[:, seen]
-            grads[1][:, seen].baddbmm_(slopes.mT, q[:, block.rows])
+            grads[2][:, seen] += products(weights.mT, part.mT)
+            slopes.mul_(products(part, v[:, seen]))
+            grads[0][:, block.rows] = products(slopes, k[:, seen].mT)
+            grads[1][:, seen] += products(slopes.mT, q[:, block.rows].mT)
             if bias is not None:
                 grads[3][block.distances] += _along_diagonals(slopes.sum(0))
         return *grads, None, None, None
@@ -180,11 +181,10 @@ def _blocks(q: Tensor, k: Tensor, causal: bool) -> Iterator[_Block]:
 
 
 def _scores(block: _Block, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-    q, k = q[:, block.rows], k[:, : block.seen].mT
-    if bias is None:
-        return torch.bmm(q, k)
-    by_distance = bias[block.distances].flip(0).unfold(0, block.seen, 1).flip(0)
-    return torch.baddbmm(by_distance, q, k)
+    scores = products(q[:, block.rows], k[:, : block.seen])
+    if bias is not None:
+        scores += bias[block.distances].flip(0).unfold(0, block.seen, 1).flip(0)
+    return scores
 
 
 def _hide(x: Tensor, block: _Block, begin: Tensor | None, causal: bool) -> None:

@@ -67,7 +67,10 @@ class _Scan(torch.autograd.Function):
         first = -1 if reverse else 0
         conjugate = decay.conj().resolve_conj()
         adjoint = _Scan.apply(
-            _shift(conjugate, conjugate[:, first], not reverse), gradient, torch.zeros_like(state), not reverse
+            _shift(conjugate, conjugate[:, first], not reverse),
+            gradient,
+            torch.zeros_like(state),
+            not reverse,
         )
         decay_gradient = None
         if ctx.needs_input_grad[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.autograd.function import once_differentiable
 
-from caselli.ops.chunks import exact, forget, full_precision
+from caselli.ops.chunks import exact, forget, no_autocast
 from caselli.shapes import Bool, Float, Tensor
 
 PIECE_ELEMENTS = 1 << 18
@@ -78,19 +78,20 @@ def selective_scan(
         tensor([1.0000, 1.3679])
     """
     dtype = x.dtype
-    with full_precision(x):
+    with no_autocast(x):
         x, delta, a, b, c, state = (exact(tensor) for tensor in (x, delta, a, b, c, state))
         if x.shape[1] == 1:
             state = forget(state, None if starts is None else starts[:, 0])
             y, state = selective_scan_step(x[:, 0], delta[:, 0], a, b[:, 0], c[:, 0], state)
             return y[:, None].to(dtype), state
         first = (tensor.transpose(0, 1).contiguous() for tensor in (x, delta, b, c))
-        y, state = _SelectiveScan.apply(*first, a, state, None if starts is None else starts.T)
-    return y.transpose(0, 1).to(dtype), state
+        marks = None if starts is None else starts.T
+        y, state = _SelectiveScan.apply(*first, a.T.contiguous(), state.mT.contiguous(), marks)
+    return y.transpose(0, 1).to(dtype), state.mT
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """Time is the first axis here, so that one token's states lie together."""
+    """Time is the first axis here and channels are the last: the long, even loops of the machine."""
 
     @staticmethod
     def forward(ctx, x, delta, b, c, a, state, starts):
@@ -100,7 +101,7 @@ class _SelectiveScan(torch.autograd.Function):
             piece = slice(start, start + size)
             befores.append(state)
             _, states = _states(x[piece], delta[piece], b[piece], a, state, starts, piece)
-            torch.matmul(states, c[piece, :, :, None], out=y[piece].unsqueeze(-1))
+            torch.matmul(c[piece, :, None], states, out=y[piece].unsqueeze(2))
             state = states[-1].clone()
         ctx.save_for_backward(x, delta, b, c, a, starts, *befores)
         ctx.size = size
@@ -125,11 +126,11 @@ class _SelectiveScan(torch.autograd.Function):
 
 
 def _states(x, delta, b, a, state, starts, piece):
-    """The decays and states of a piece, `T B D S`."""
-    decay = (delta[..., None] * a).exp_()
+    """The decays and states of a piece, `T B S D`."""
+    decay = (delta[:, :, None] * a).exp_()
     if starts is not None:
         decay.masked_fill_(starts[piece, :, None, None], 0)
-    states = (delta * x)[..., None] * b[:, :, None]
+    states = (delta * x)[:, :, None] * b[..., None]
     for here, kept in zip(states.unbind(), decay.unbind(), strict=True):
         state = here.addcmul_(kept, state)
     return decay, states
@@ -139,14 +140,14 @@ def _piece_gradient(inputs, a, before, decay, states, y_gradient, adjoint, outpu
     """Fills in a piece's gradients; returns the gradient of the state before it."""
     x, delta, b, c = inputs
     x_gradient, delta_gradient, b_gradient, c_gradient = outputs
-    adjoints = y_gradient[..., None] * c[:, :, None]
+    adjoints = y_gradient[:, :, None] * c[..., None]
     adjoints[-1] += adjoint
     later = None
     for here, kept in zip(reversed(adjoints.unbind()), reversed((*decay.unbind()[1:], None)), strict=True):
         later = here if kept is None else here.addcmul_(kept, later)
-    torch.matmul(y_gradient[:, :, None], states, out=c_gradient.unsqueeze(2))
-    torch.matmul((delta * x)[:, :, None], adjoints, out=b_gradient.unsqueeze(2))
-    written = (adjoints @ b[..., None])[..., 0]
+    torch.matmul(states, y_gradient[..., None], out=c_gradient.unsqueeze(3))
+    torch.matmul(adjoints, (delta * x)[..., None], out=b_gradient.unsqueeze(3))
+    written = (b[:, :, None] @ adjoints)[:, :, 0]
 
     exponents = adjoints.mul_(decay)  # from here on: the gradient of Δ A
     adjoint = exponents[0].clone()
@@ -154,6 +155,6 @@ def _piece_gradient(inputs, a, before, decay, states, y_gradient, adjoint, outpu
     exponents[0].mul_(before)
     torch.mul(written, delta, out=x_gradient)
     torch.mul(written, x, out=delta_gradient)
-    delta_gradient.add_((exponents * a).sum(-1))
-    a_gradient.add_(exponents.mul_(delta[..., None]).sum((0, 1)))
+    delta_gradient.add_((exponents * a).sum(2))
+    a_gradient.add_(exponents.mul_(delta[:, :, None]).sum((0, 1)))
     return adjoint

@@ -47,19 +47,46 @@ def short_convolution(
         (tensor([ 1., 12., 23.]), tensor([3.]))
     """
     length, width = x.shape[1], weight.shape[1]
-    padded = torch.cat((state.to(x.dtype), x), 1)
-    taps = [padded[:, lag : lag + length] for lag in range(width)]
+    padded, seen = torch.cat((state.to(x.dtype), x), 1), None
     if starts is not None:
         begun = torch.nn.functional.pad(starts.cumsum(1), (width - 1, 0))
-        taps = [
-            tap * (begun[:, lag : lag + length] == begun[:, width - 1 :])[..., None]
-            for lag, tap in enumerate(taps)
-        ]
+        seen = begun.unfold(1, width, 1) == begun[:, width - 1 :, None]
+    y = _ShortConvolution.apply(padded, weight, seen)
+    if starts is not None:
         padded = padded * (begun == begun[:, -1:])[..., None]
-    y = taps[-1] * weight[:, -1] if bias is None else torch.addcmul(bias, taps[-1], weight[:, -1])
-    for tap, w in zip(taps[:-1], weight.unbind(1), strict=False):
-        y = torch.addcmul(y, tap, w)
-    return y, padded[:, length:]
+    return y if bias is None else y + bias, padded[:, length:]
+
+
+class _ShortConvolution(torch.autograd.Function):
+    """One pass for each weight, in place; autograd would write several."""
+
+    @staticmethod
+    def forward(ctx, padded, weight, seen):
+        ctx.save_for_backward(padded, weight, seen)
+        first, *others = _taps(padded, seen, weight.shape[1])
+        y = first * weight[:, 0]
+        for tap, w in zip(others, weight.unbind(1)[1:], strict=True):
+            y.addcmul_(tap, w)
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        padded, weight, seen = ctx.saved_tensors
+        length, weights = gradient.shape[1], weight.unbind(1)
+        padded_gradient = torch.zeros_like(padded)
+        for lag, w in enumerate(weights):
+            part = gradient if seen is None else gradient * seen[..., lag, None]
+            padded_gradient[:, lag : lag + length].addcmul_(part, w)
+        taps = _taps(padded, seen, len(weights))
+        weight_gradient = torch.stack([(gradient * tap).sum((0, 1)) for tap in taps], 1)
+        return padded_gradient, weight_gradient, None
+
+
+def _taps(padded: Tensor, seen: Tensor | None, width: int) -> list[Tensor]:
+    """What each weight meets."""
+    length = padded.shape[1] - width + 1
+    taps = [padded[:, lag : lag + length] for lag in range(width)]
+    return taps if seen is None else [tap * seen[..., lag, None] for lag, tap in enumerate(taps)]
 
 
 def token_shift(

@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from caselli.ops.attention import attention, block_sparse_attention, in_blocks, packed_mask
 from caselli.shapes import Bool, Float, Int, Tensor
 
+PIECE = 512
+"""Queries whose mask is formed at a time where sequences of fixed attention are packed."""
+
 
 def _distance(begin: Tensor, end: int) -> Tensor:
     """Query's index less key's, `T S`."""
@@ -46,7 +49,9 @@ def fixed_mask(
     query = index[end - begin.shape[1] :] - begin
     key = index - begin[:, :, None]
     own = key // block == query[:, :, None] // block
-    summary = (key[:, None, :, :, None] % block == columns[:, None, None]).any(-1)
+    is_summary = torch.zeros(len(columns), block, dtype=torch.bool, device=begin.device)
+    is_summary = is_summary.scatter(1, columns, True)
+    summary = is_summary[:, key % block].transpose(0, 1)
     return packed_mask(begin, end) & (own[:, None] | summary)
 
 
@@ -201,9 +206,7 @@ def fixed_attention(
         tensor([0.0000, 0.5000, 1.5000, 2.0000, 2.6667])
     """
     if begin is not None:
-        return block_sparse_attention(
-            q, k, v, fixed_mask(begin, k.shape[2], block, columns), block_size=block
-        )
+        return _fixed_packed(q, k, v, block, columns, begin)
     length, past = q.shape[2], k.shape[2] - q.shape[2]
     phase = past % block
     if phase + length > block:
@@ -227,6 +230,16 @@ def fixed_attention(
     far, own = weights.split((far.shape[-1], block), -1)
     y = far @ v_sum[:, :, None] + own @ v_own
     return y.flatten(2, 3)[:, :, skipped : skipped + length]
+
+
+def _fixed_packed(q: Tensor, k: Tensor, v: Tensor, block: int, columns: Tensor, begin: Tensor) -> Tensor:
+    """In pieces of the queries, so that the mask stays small."""
+    end, outputs = k.shape[2] - q.shape[2], []
+    for piece, first in zip(q.split(PIECE, 2), begin.split(PIECE, 1), strict=True):
+        end += piece.shape[2]
+        mask = fixed_mask(first, end, block, columns)
+        outputs.append(block_sparse_attention(piece, k[:, :, :end], v[:, :, :end], mask, block_size=block))
+    return torch.cat(outputs, 2)
 
 
 def _summaries(x: Tensor, blocks: int, block: int, columns: Tensor) -> Tensor:

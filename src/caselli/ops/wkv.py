@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caselli.ops.chunks import exact, full_precision
+from caselli.ops.chunks import exact, no_autocast
 from caselli.ops.scan import scan
 from caselli.ops.short_convolution import token_shift
 from caselli.shapes import Bool, Float, Tensor
@@ -66,7 +66,7 @@ def wkv(
         tensor([1., 2.])
     """
     dtype = v.dtype
-    with full_precision(v):
+    with no_autocast(v):
         k, v, decay, bonus, state = (exact(x) for x in (k, v, decay, bonus, state))
         largest = _running_maximum(k.detach(), decay.detach(), state[:, 2].detach(), starts)
         before = torch.cat((state[:, None, 2], largest[:, :-1]), 1)

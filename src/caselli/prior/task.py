@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import nn
 
 from caselli.engine.task import Losses, Task
 from caselli.order import Grid, Order
@@ -26,6 +27,10 @@ class PriorTask(Task):
     def validate(self, batch) -> dict[str, Tensor]:
         nats = self._nats(batch, batch.labels)
         return {"loss": nats, "bits_per_code": nats / math.log(2)}
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        layers = self.prior.blocks.modules()
+        return [m.weight for m in layers if isinstance(m, nn.Linear) and m.weight.requires_grad]
 
     def _nats(self, batch, labels: Tensor | None) -> Tensor:
         return -self.prior.log_prob(self.order.flatten(batch.codes, self.grid), labels).mean()

@@ -30,8 +30,12 @@ class Quantized:
 class Quantizer(nn.Module, ABC):
     """Latents `B D *S` (channel axis 1, any spatial axes) ⟷ codes `B *S`, or `B Q *S` with Q > 1 codebooks.
 
+    Two exceptions say so themselves: `MultiScale` has maps of several sizes, on one flat axis `B T`;
+    continuous bottlenecks have no codebook, `sizes == ()`, and their codes are float latents.
+
     A method extends this class, is final, and keeps its laws: `decode(encode(z))` equals the latents of the
-    evaluation output; codes lie in range; every code decodes; half precision never decides a code.
+    evaluation output; codes lie in range; every code decodes; half precision never decides a code; statistics
+    are summed over ranks before they are used, in training mode alone.
     """
 
     def __init__(self, width: int, sizes: tuple[int, ...]) -> None:

@@ -14,7 +14,6 @@ from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
 
-
 MOST_BITS = 18
 """Bits whose joint use is counted: a table of 2^18 mean probabilities."""
 
@@ -41,8 +40,8 @@ class Binary(Pointwise):
             raise UserError(f"scale {magnitude} was given", "a number above 0 was expected")
         super().__init__(width, codebook_size, bits)
         self.entropy_term, self.commitment = term, commitment
-        values = torch.tensor(magnitude, dtype=torch.get_default_dtype())
-        self.register_buffer("_magnitude", values, persistent=False)
+        self.magnitude = magnitude
+        self.register_buffer("_one", torch.ones(()), persistent=False)  # knows the module's dtype
         self.register_buffer("_basis", 2 ** torch.arange(bits - 1, -1, -1), persistent=False)
 
     @abstractmethod
@@ -51,9 +50,8 @@ class Binary(Pointwise):
 
     def quantize_points(self, points: Float[Tensor, "n d"]) -> Points:
         z = self.placed(points)
-        magnitude = widened(self._magnitude).to(z.dtype)
-        signs = torch.where(z > 0, magnitude, -magnitude)
-        p = torch.sigmoid(4 * magnitude * z / self.entropy_term.temperature)
+        signs = self.magnitude * torch.where(z > 0, 1, -1).to(z.dtype)
+        p = torch.sigmoid(4 * self.magnitude * z / self.entropy_term.temperature)
         of_latents, of_mean = bit_entropies(p, MOST_BITS, self.training)
         commitment = F.mse_loss(z, signs)
         loss = self.entropy_term(of_latents, of_mean) + self.commitment * commitment
@@ -68,8 +66,8 @@ class Binary(Pointwise):
         return self._joined(self.placed(points))
 
     def decode_points(self, codes: Int[Tensor, "n"]) -> Float[Tensor, "n d"]:
-        magnitude = widened(self._magnitude)
-        return torch.where((codes[:, None] & self._basis) > 0, magnitude, -magnitude)
+        ones = widened(self._one)
+        return self.magnitude * torch.where((codes[:, None] & self._basis) > 0, ones, -ones)
 
     def _joined(self, z: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
         return ((z > 0) * self._basis).sum(1)

@@ -45,7 +45,7 @@ class BSQ(Binary):
         width: int,
         *,
         codebook_size: int = 1024,
-        entropy_weight: float = 0.1,
+        entropy_weight: float = 0.01,
         diversity: float = 1.0,
         temperature: float = 0.01,
         commitment: float = 0.0,

@@ -98,8 +98,8 @@ class Codebook(nn.Module):
             self.vectors.copy_(self._placed(self.sums / smooth[:, None]))
 
     def dead(self) -> Tensor:
-        """Which codes are used less than `restart_threshold` times the average, `K`."""
-        return self.counts < self.restart_threshold * self.counts.mean()
+        """Which are used less than `restart_threshold` (without restarts, 0.01) times the average, `K`."""
+        return self.counts < (self.restart_threshold or 0.01) * self.counts.mean()
 
     @torch.no_grad()
     def _start(self, latents: Tensor) -> None:

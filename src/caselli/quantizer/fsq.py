@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from caselli.errors import UserError
 from caselli.quantizer.base import widened
@@ -50,6 +51,8 @@ class FSQ(Pointwise):
         if not levels or min(levels) < 2 or math.prod(levels) > 1 << 62:
             raise UserError(f"levels {levels} were given", "one or more numbers from 2 on were expected")
         super().__init__(width, math.prod(levels), len(levels))
+        if self.project_in is not None:  # keeps the variance, so that the first latents reach most levels
+            nn.init.normal_(self.project_in.weight, std=width**-0.5)
         self.levels, self.symmetric = levels, symmetric
         basis = [math.prod(levels[:channel]) for channel in range(len(levels))]
         numbers = torch.tensor(levels, dtype=torch.get_default_dtype())

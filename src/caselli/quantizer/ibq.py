@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -92,11 +94,11 @@ class IBQ(Pointwise):
 
     def _relaxed(self, points: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The softmax's mean vector of each latent, the mean entropy, the entropy of the mean."""
-        parts = [
-            checkpoint(self._relaxed_part, part, vectors, use_reentrant=False)
-            for part in points.split(max(1, CHUNK // len(vectors)))
-        ]
-        soft, entropies, sums = (list(kind) for kind in zip(*parts, strict=True))
+        pieces = points.split(max(1, CHUNK // len(vectors)))
+        relax = self._relaxed_part
+        if len(pieces) > 1:
+            relax = functools.partial(checkpoint, self._relaxed_part, use_reentrant=False)
+        soft, entropies, sums = zip(*(relax(piece, vectors) for piece in pieces), strict=True)
         mean = over_ranks(torch.stack(sums).sum(0) / len(points), self.training)
         return torch.cat(soft), torch.stack(entropies).sum() / len(points), entropy(mean)
 

@@ -142,8 +142,9 @@ class MultiScale(Quantizer):
         if self.scales[scale] != self.scales[-1]:
             latents = F.interpolate(latents, self.scales[-1], mode="bicubic")
         number, way = len(self.convolutions), scale / max(1, len(self.scales) - 1)
-        centres = torch.linspace(1 / (3 * number), 1 - 1 / (3 * number), number)
-        layer = self.convolutions[int((centres - way).abs().argmin())]
+        edge = 1 / (3 * number)
+        centres = [edge + (1 - 2 * edge) * index / max(1, number - 1) for index in range(number)]
+        layer = self.convolutions[min(range(number), key=lambda index: abs(centres[index] - way))]
         refined = F.conv2d(latents, widened(layer.weight), widened(layer.bias), padding=1)
         return (1 - self.refinement) * latents + self.refinement * refined
 

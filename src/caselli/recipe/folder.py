@@ -78,7 +78,7 @@ class RunFolder:
     def add_results(self, **sections: dict[str, Any]) -> None:
         """Adds sections of figures to `results.json`."""
         results = {**self.results(), **sections}
-        write_text(self.path / "results.json", json.dumps(results, indent=2, ensure_ascii=False))
+        write_text(self.path / "results.json", json.dumps(results, indent=2))
 
 
 def resumed_config(old: RunConfig, changes: dict[str, Any]) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from caselli.data import Pictures
@@ -9,6 +10,7 @@ from caselli.engine import TrainingConfig
 from caselli.prior import PriorConfig
 from caselli.recipe.config import DataConfig, RunConfig, StagesConfig
 from caselli.tokenizer import TokenizerConfig
+from caselli.tokenizer.config import FACTORS
 
 
 def tiny(pictures: Pictures) -> RunConfig:
@@ -19,7 +21,7 @@ def tiny(pictures: Pictures) -> RunConfig:
     factor = _factor(pictures.size, grid=4, largest=8)
     return RunConfig(
         recipe="tiny",
-        data=DataConfig(shift=1),
+        data=DataConfig(shift=1, views=3),
         tokenizer=TokenizerConfig(
             factor=factor,
             patch=min(2, factor),
@@ -30,10 +32,12 @@ def tiny(pictures: Pictures) -> RunConfig:
             latent_width=32,
             quantizer_options={"codebook_size": 1024},
         ),
-        prior=PriorConfig(width=256, depth=4, mixer_options={"heads": 4}, dropout=0.1),
+        prior=PriorConfig(width=256, depth=4),
         training=StagesConfig(
-            tokenizer=TrainingConfig(steps=1500, batch=64, learning_rate=2e-3, ema=0.99),
-            prior=TrainingConfig(steps=2000, batch=256, learning_rate=2e-3, weight_decay=0.05, ema=0.99),
+            tokenizer=TrainingConfig(steps=600, batch=64, learning_rate=2e-3, ema=0.99, validations=5),
+            prior=TrainingConfig(
+                steps=1000, batch=128, optimiser="muon", learning_rate=4e-3, weight_decay=0.05, ema=0.99
+            ),
         ),
     )
 
@@ -58,10 +62,12 @@ def small(pictures: Pictures) -> RunConfig:
             latent_width=64,
             quantizer_options={"codebook_size": 1024},
         ),
-        prior=PriorConfig(width=320, depth=6, mixer_options={"heads": 5}, dropout=0.2),
+        prior=PriorConfig(width=320, depth=6, dropout=0.2),
         training=StagesConfig(
             tokenizer=TrainingConfig(steps=5000, batch=32, learning_rate=1e-3, ema=0.995),
-            prior=TrainingConfig(steps=5000, batch=64, learning_rate=1e-3, weight_decay=0.1, ema=0.995),
+            prior=TrainingConfig(
+                steps=5000, batch=64, optimiser="muon", learning_rate=2e-3, weight_decay=0.1, ema=0.995
+            ),
         ),
     )
 
@@ -102,6 +108,6 @@ RECIPES: dict[str, Callable[[Pictures], RunConfig]] = {"tiny": tiny, "small": sm
 
 
 def _factor(size: int, grid: int, largest: int) -> int:
-    """The largest factor that divides the size and leaves at least `grid` codes a side."""
-    fitting = [f for f in (1, 2, 4, 8, 16, 32) if size % f == 0 and f <= largest and size // f >= grid]
-    return max(fitting, default=1)
+    """The factor that divides the size and comes nearest to `grid` codes a side, in ratio."""
+    fitting = [f for f in FACTORS if size % f == 0 and f <= largest]
+    return min(fitting, key=lambda f: abs(math.log(size / f / grid)))

@@ -23,7 +23,7 @@ from caselli.tokenizer import Tokenizer, TokenizerTask
 STAGES = ("both", "tokenizer", "prior")
 TOKENIZER_SHARE = 0.4
 """Of the minutes of a run, what the first stage gets."""
-VALIDATION_PICTURES = 2048
+VALIDATION_PICTURES = 1024
 """Held-out pictures looked at in each validation, at most."""
 
 
@@ -296,6 +296,7 @@ def _data_figures(pictures: Pictures, held_out: Pictures) -> dict[str, Any]:
         "size": pictures.size,
         "channels": pictures.channels,
         "classes": len(pictures.classes),
+        "class_names": list(pictures.classes),
         "bad": [{"name": bad.name, "reason": bad.reason} for bad in pictures.bad],
     }
 

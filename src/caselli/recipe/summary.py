@@ -30,6 +30,14 @@ def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Picture
     indices = _spread(len(held_out), SHOWN)
     x = to_float(held_out.read(indices))
     model = Model(tokenizer, None, ORDERS["raster"](), held_out.size)
+    described = tokenizer.report((held_out.size, held_out.size))
+    figures = {
+        "codes_per_picture": described.codes,
+        "bits_per_picture": described.bits,
+        "compression_ratio": described.compression,
+        "parameters": described.parameters,
+    }
+    folder.add_results(tokenizer=figures)
     y = model.decode(model.encode(x.to(model.device))).cpu()
     save_png(pairs(x, y), folder.path / "pictures" / "reconstructions.png")
 

@@ -71,7 +71,7 @@ class Page:
         body = []
         for first, *rest in rows:
             cells = "".join(f"<td>{_escape(cell)}</td>" for cell in rest)
-            body.append(f'<tr><th scope="row">{_escape(str(first))}</th>{cells}</tr>')
+            body.append(f'<tr><th scope="row">{_escape(first)}</th>{cells}</tr>')
         thead = f"<thead><tr>{head}</tr></thead>" if head else ""
         lines = "\n".join(body)
         self._parts.append(f'<div class="table"><table>{thead}<tbody>\n{lines}\n</tbody></table></div>')

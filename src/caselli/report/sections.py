@@ -124,12 +124,13 @@ def throughput(page: Page, run: Contents) -> None:
 
 def data(page: Page, run: Contents) -> None:
     """What the run was trained on."""
-    data = run.group("data")
-    if not data:
+    group = run.group("data")
+    if not group:
         return
     page.section("Data")
-    _figures_table(page, data)
-    bad = [item for item in data.get("bad") or [] if isinstance(item, Mapping)]
+    _figures_table(page, group)
+    listed = group.get("bad")
+    bad = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
     if bad:
         page.paragraph(f"Left out, because they could not be read as pictures ({len(bad)}):")
         page.table([(item.get("name", "?"), item.get("reason", "")) for item in bad[:BAD]], ("file", "why"))
@@ -174,17 +175,17 @@ def commands(page: Page, run: Contents) -> None:
     source = run.source()
     label = _label(run)
     asked = f" --label {shlex.quote(label)}" if label else ""
-    commands = [
+    lines = [
         ("New pictures:", f"caselli sample {folder} -n 16{asked} -o samples.png"),
         ("Pictures of your own, coded and decoded:", f"caselli reconstruct {folder} PICTURES -o pairs.png"),
     ]
     if source is not None:
-        commands += [
+        lines += [
             ("Measure on held-out pictures:", f"caselli evaluate {folder} {shlex.quote(source)}"),
             ("Train on:", f"caselli train {shlex.quote(source)} -o {folder} --resume"),
         ]
     page.section("Go on")
-    page.commands(commands)
+    page.commands(lines)
 
 
 def _label(run: Contents) -> str:

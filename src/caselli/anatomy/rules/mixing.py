@@ -121,7 +121,7 @@ def reduction(operation: Operation, slot: int) -> list[Dependency]:
     *("_scaled_dot_product_fused_attention_overrideable", "_scaled_dot_product_attention_math_for_mps"),
 )
 def attention(operation: Operation, slot: int) -> list[Dependency]:
-    """A query sees every key and value that the mask allows: all of them, those before it, or a constant mask."""
+    """A query sees every key and value that the mask allows; a mask made from data allows all of them."""
     arguments = operation.arguments()
     query, key, value = operation.inputs()[:3]
     out = operation.outputs[slot].shape

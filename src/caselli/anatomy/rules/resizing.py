@@ -117,10 +117,12 @@ for (_name, _kind), _space in itertools.product(KINDS.items(), (1, 2, 3)):
     register_rule(f"{_name}{_space}d")(
         lambda operation, slot, kind=_kind, space=_space: _resize(operation, slot, kind, space)
     )
-for _name, _kind, _reach in (("bilinear", _linear, 1), ("bicubic", _cubic, 2)):
-    register_rule(f"_upsample_{_name}2d_aa")(
-        lambda operation, slot, kind=_antialiased(_kind, _reach): _resize(operation, slot, kind, 2)
-    )
+ANTIALIASED: dict[str, Callable[[int, int, int, Source], Along]] = {
+    "_upsample_bilinear2d_aa": _antialiased(_linear, 1),
+    "_upsample_bicubic2d_aa": _antialiased(_cubic, 2),
+}
+for _name, _kind in ANTIALIASED.items():
+    register_rule(_name)(lambda operation, slot, kind=_kind: _resize(operation, slot, kind, 2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +178,9 @@ class Shuffled(Relation):
     def lines(self) -> dict[int, tuple[int, Line | None]]:
         return self.shuffle.lines(_line(half_pixel(1, self.shuffle.factor)))
 
+    def table(self, axis: int, outputs: np.ndarray, rank: int) -> np.ndarray:
+        return (outputs // self.shuffle.factor if axis >= rank - 2 else outputs)[:, None]
+
 
 @dataclasses.dataclass(frozen=True)
 class Unshuffled(Relation):
@@ -191,6 +196,11 @@ class Unshuffled(Relation):
 
     def lines(self) -> dict[int, tuple[int, Line | None]]:
         return self.shuffle.lines(_line(half_pixel(self.shuffle.factor, 1)))
+
+    def table(self, axis: int, outputs: np.ndarray, rank: int) -> np.ndarray:
+        if axis < rank - 2:
+            return outputs[:, None]
+        return outputs[:, None] * self.shuffle.factor + np.arange(self.shuffle.factor)
 
 
 def _listed(positions: Positions, size: int) -> np.ndarray:
@@ -255,7 +265,7 @@ register_rule(*(f"replication_pad{n}d" for n in (1, 2, 3)))(_border_pad("clamp")
 
 @register_rule("grid_sampler_2d", "grid_sampler_3d", "grid_sampler")
 def grid_sample(operation: Operation, slot: int) -> list[Dependency]:
-    """Where it reads depends on the data, so it may be anywhere; the positions themselves follow the output."""
+    """Where it reads depends on the data: anywhere; the positions themselves follow the output."""
     x, grid = operation.args[:2]
     out = operation.outputs[slot].shape
     space = len(x.shape) - 2

@@ -127,7 +127,7 @@ def cat(operation: Operation, slot: int) -> list[Dependency]:
 
 @dataclasses.dataclass(frozen=True)
 class Stacked(Relation):
-    """One of the tensors of a stack: input axes are the output's without `axis`, where the output has `index`."""
+    """One of a stack's tensors: its axes are the output's without `axis`, where the output has `index`."""
 
     axis: int
     index: int

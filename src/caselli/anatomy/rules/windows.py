@@ -15,6 +15,7 @@ from caselli.anatomy.relation import (
     Regrouped,
     Relation,
     Separable,
+    everything,
 )
 from caselli.anatomy.rules.registry import Dependency, register_rule
 from caselli.anatomy.tape import Operation, Value
@@ -82,12 +83,8 @@ def convolution(operation: Operation, slot: int) -> list[Dependency]:
     axes = tuple(kind(axis + 2, *setting) for axis, setting in enumerate(settings))
     channels = _channels(groups, x.shape[1], out[1]) if groups > 1 else WHOLE
     found: list[Dependency] = [(x, Separable((Along(0), channels, *axes), x.shape, out))]
-    for value in (weight, arguments["bias"]):
-        if (
-            value is not None and value.depends
-        ):  # weights made from the picture: all of them matter everywhere
-            found.append((value, Separable((WHOLE,) * len(value.shape), value.shape, out)))
-    return found
+    # weights made from the picture: all of them matter everywhere
+    return found + [(value, everything(value.shape, out)) for value in (weight, arguments["bias"]) if value]
 
 
 def _spatial(x: Value, out: tuple[int, ...], axes: list[Along]) -> Relation:
@@ -127,7 +124,7 @@ for _space in (1, 2, 3):
 
 
 def _unpool(operation: Operation, slot: int, space: int) -> list[Dependency]:
-    """A value may lie anywhere in the window that its switch came from; anywhere at all for foreign switches."""
+    """A value may lie anywhere in the window that its switch came from; anywhere for foreign switches."""
     x, switches = operation.args[:2]
     out = operation.outputs[slot].shape
     origin = switches.operation

@@ -50,7 +50,7 @@ def pair(taps: int | tuple[int, int]) -> tuple[int, int]:
 def convolution(
     width: int, out_width: int, taps: int | tuple[int, int], stride: int = 1, *, same: bool = True, **options
 ) -> nn.Module:
-    """A convolution with "same" padding, or none ("valid"); at stride 1 with odd taps the padding is fixed."""
+    """A convolution with "same" padding, or none; at stride 1 and with odd taps the padding is fixed."""
     size = pair(taps)
     if not same:
         return nn.Conv2d(width, out_width, size, stride, **options)

@@ -85,8 +85,8 @@ def resnet(
 ) -> nn.Module:
     """ResNet with `depth` layers of weights, for pictures of 3 × 224 × 224.
 
-    torchvision puts a stage's stride on the 3 × 3 convolution of its first block; the paper put it on the 1 × 1
-    before it (`stride_first`); TF-Slim puts it on the 3 × 3 of the last block of the stage before.
+    torchvision puts a stage's stride on the 3 × 3 convolution of its first block; the paper put it on the
+    1 × 1 before it (`stride_first`); TF-Slim puts it on the 3 × 3 of the last block of the stage before.
 
     Arguments:
         depth: 18, 34, 50, 101, 152 or 200.

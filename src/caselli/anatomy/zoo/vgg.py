@@ -22,7 +22,8 @@ def vgg(
 ) -> nn.Module:
     """VGG with `depth` layers of weights, for pictures of 3 × 224 × 224; both conventions have the same one.
 
-    Source: Simonyan and Zisserman, 2015, "Very deep convolutional networks for large-scale image recognition".
+    Source: Simonyan and Zisserman, 2015, "Very deep convolutional networks for large-scale image
+    recognition".
 
     Example:
         >>> from caselli.anatomy import ReceptiveField

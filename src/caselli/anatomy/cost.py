@@ -1,0 +1,275 @@
+"""What a network costs: parameters, operations, bytes, memory, and the time that a machine must take for it.
+
+Conventions, all of them named:
+
+* one multiply-accumulate (MAC) is one multiplication and one addition: two FLOPs;
+* only operations that multiply and sum are counted: convolutions, products of matrices, attention (the two
+  products of softmax(q kᵀ) v), interpolation with weights; pooling and element-wise work is in the bytes;
+* a transposed convolution has Π(weight) / groups MACs per *input* position: those are what it multiplies;
+* bytes moved are those of every input read once and every output written once; views move none;
+* the backward pass multiplies again once for each operand that needs a gradient: twice the forward pass for a
+  layer in the middle, once for the first one (pictures need no gradient), nothing for frozen weights before
+  any trained one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable
+
+from torch import nn
+
+from caselli.anatomy.tape import Operation, Tape, Value, record
+from caselli.errors import UserError
+
+
+def _convolution(operation: Operation) -> int:
+    arguments = operation.arguments()
+    x, weight, out = arguments["input"], arguments["weight"], operation.outputs[0]
+    batch, places = x.shape[0], x.shape[2:] if arguments["transposed"] else out.shape[2:]
+    return batch * math.prod(places) * weight.elements
+
+
+def _product(operation: Operation) -> int:
+    """The two matrices are the last two tensors: (…, n, k) · (…, k, m)."""
+    a, b = operation.inputs()[-2:]
+    return a.elements * b.shape[-1]
+
+
+def _linear(operation: Operation) -> int:
+    x, weight = operation.inputs()[:2]
+    return x.elements * weight.shape[0]
+
+
+def _vector(operation: Operation) -> int:
+    return max(value.elements for value in operation.inputs())
+
+
+def _attention(operation: Operation) -> int:
+    query, key, value = operation.inputs()[:3]
+    scores = math.prod(query.shape[:-1]) * key.shape[-2]
+    return scores * (query.shape[-1] + value.shape[-1])
+
+
+def _interpolation(taps: int) -> Callable[[Operation], int]:
+    return lambda operation: operation.outputs[0].elements * taps
+
+
+MACS: dict[str, Callable[[Operation], int]] = {
+    **dict.fromkeys(("convolution", "_convolution"), _convolution),
+    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "_int_mm"), _product),
+    **dict.fromkeys(("mv", "dot", "addmv"), _vector),
+    "linear": _linear,
+    **dict.fromkeys(
+        (
+            "_scaled_dot_product_flash_attention_for_cpu",
+            "_scaled_dot_product_flash_attention",
+            "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_cudnn_attention",
+            "_scaled_dot_product_attention_math",
+        ),
+        _attention,
+    ),
+    "upsample_linear1d": _interpolation(2),
+    "upsample_bilinear2d": _interpolation(4),
+    "upsample_trilinear3d": _interpolation(8),
+    "upsample_bicubic2d": _interpolation(16),
+    "grid_sampler_2d": _interpolation(4),
+    "grid_sampler_3d": _interpolation(8),
+}
+"""Name of an operation → its multiply-accumulates. What is not here multiplies and sums nothing."""
+
+FREE = {"detach", "alias", "empty", "new_empty", "empty_like", "arange", "overwrite", "lift_fresh"}
+"""Operations that move no bytes; views are free too."""
+
+
+def macs(operation: Operation) -> int:
+    """Multiply-accumulates of one operation."""
+    count = MACS.get(operation.name)
+    return count(operation) if count else 0
+
+
+def backward_macs(operation: Operation) -> int:
+    """Multiply-accumulates of its backward pass: as many again for each operand that needs a gradient."""
+    forward = macs(operation)
+    if not forward:
+        return 0
+    if operation.name.startswith("_scaled_dot"):
+        return 2 * forward if any(v.needs_gradient for v in operation.inputs()[:3]) else 0
+    operands = (
+        operation.inputs()[:2] if operation.name in ("convolution", "linear") else operation.inputs()[-2:]
+    )
+    if operation.name.startswith(("upsample", "grid")):
+        operands = operands[:1]
+    return forward * sum(value.needs_gradient for value in operands)
+
+
+def moved(operation: Operation) -> int:
+    """Bytes read and written by one operation."""
+    if operation.name in FREE or (operation.function is not None and operation.function.is_view):
+        return 0
+    values: Iterable[Value] = {*operation.inputs(), *operation.outputs}
+    return sum(value.bytes for value in values)
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """What one layer costs, all operations in it taken together."""
+
+    path: str
+    """The module's path; "" for what the outermost module does itself."""
+    kind: str
+    """The module's class."""
+    parameters: int
+    macs: int
+    backward_macs: int
+    bytes: int
+    output_shape: tuple[int, ...]
+    activation_bytes: int
+    """Bytes of its output."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What a machine can do at most."""
+
+    macs_per_second: float
+    bytes_per_second: float
+    name: str = "machine"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a network costs for inputs of a given shape."""
+
+    layers: tuple[LayerCost, ...]
+    operations: tuple[tuple[int, int, int], ...]
+    """(MACs, MACs of the backward pass, bytes) of every operation, for the floor time."""
+    parameters: int
+    trained_parameters: int
+    parameter_bytes: int
+    peak_bytes: int
+    """Most bytes of activations alive at a time while only going forward."""
+    saved_bytes: int
+    """Bytes of activations that training keeps for the backward pass."""
+
+    @property
+    def macs(self) -> int:
+        return sum(m for m, _, _ in self.operations)
+
+    @property
+    def backward_macs(self) -> int:
+        return sum(b for _, b, _ in self.operations)
+
+    @property
+    def bytes(self) -> int:
+        return sum(b for _, _, b in self.operations)
+
+    def floor(self, machine: Machine, training: bool = False) -> float:
+        r"""Seconds that the machine needs at the very least, each operation bound by arithmetic or by memory.
+
+        .. math:: t = \sum_i \max\!\Big(\frac{\mathrm{MAC}_i}{R}, \frac{\mathrm{bytes}_i}{W}\Big)
+
+        A backward pass moves about twice the bytes of the forward pass.
+        """
+        return sum(
+            max(
+                (forward + training * backward) / machine.macs_per_second,
+                byte * (1 + 2 * training) / machine.bytes_per_second,
+            )
+            for forward, backward, byte in self.operations
+        )
+
+    def share(self, seconds: float, machine: Machine, training: bool = False) -> float:
+        """How near a measured run is to the floor: 1 is the machine's limit."""
+        if seconds <= 0:
+            raise UserError(f"{seconds} seconds were given", "a positive time was expected")
+        return self.floor(machine, training) / seconds
+
+
+def cost(
+    module: nn.Module, input_shape: tuple[int, ...], *more_shapes: tuple[int, ...], batch: int = 1
+) -> Cost:
+    """Counts what a module costs, without running it.
+
+    Arguments:
+        module: any module.
+        input_shape: (C, *space) of one picture; more shapes for a module of several inputs.
+        batch: how many pictures at a time.
+
+    Example:
+        >>> counted = cost(nn.ConvTranspose2d(3, 1, 2, 2), (3, 2, 2))
+        >>> counted.macs, counted.parameters
+        (48, 13)
+    """
+    return cost_of_tape(record(module, *((batch, *shape) for shape in (input_shape, *more_shapes))))
+
+
+def cost_of_tape(tape: Tape) -> Cost:
+    """Counts what a recorded module costs."""
+    parameters = {id(p): p for p in tape.module.parameters()}.values()
+    return Cost(
+        layers=_layers(tape),
+        operations=tuple((macs(o), backward_macs(o), moved(o)) for o in tape.operations),
+        parameters=sum(p.numel() for p in parameters),
+        trained_parameters=sum(p.numel() for p in parameters if p.requires_grad),
+        parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        peak_bytes=_peak(tape),
+        saved_bytes=tape.saved_bytes,
+    )
+
+
+def _layers(tape: Tape) -> tuple[LayerCost, ...]:
+    by_layer: dict[str, list[Operation]] = {}
+    for operation in tape.operations:
+        by_layer.setdefault(operation.layer, []).append(operation)
+    modules = dict(tape.module.named_modules())
+    found = []
+    for path, operations in by_layer.items():
+        module = modules[path]
+        output = operations[-1].outputs[0] if operations[-1].outputs else None
+        found.append(
+            LayerCost(
+                path,
+                type(module).__name__,
+                sum(p.numel() for p in module.parameters(recurse=False)),
+                sum(map(macs, operations)),
+                sum(map(backward_macs, operations)),
+                sum(map(moved, operations)),
+                output.shape if output else (),
+                output.bytes if output else 0,
+            )
+        )
+    return tuple(found)
+
+
+def _root(value: Value) -> Value:
+    """The value whose memory it lives in: of a view its base, of an in-place operation what it wrote to."""
+    while value.base is not None or (value.operation is not None and value.operation.in_place):
+        value = value.base if value.base is not None else value.operation.inputs()[0]
+    return value
+
+
+def _peak(tape: Tape) -> int:
+    """Most bytes alive at a time: an activation lives from its making to its last reading, views with it."""
+    last: dict[Value, int] = {}
+    for number, operation in enumerate(tape.operations):
+        for value in (*operation.inputs(), *operation.outputs):
+            last[_root(value)] = number
+    for value in tape.outputs:
+        last[_root(value)] = len(tape.operations)
+    dying: dict[int, int] = {}
+    for value, number in last.items():
+        dying[number] = dying.get(number, 0) + _living_bytes(value)
+    alive = sum(_living_bytes(value) for value in tape.inputs if value in last)
+    peak = alive
+    for number, operation in enumerate(tape.operations):
+        alive += sum(_living_bytes(value) for value in operation.outputs if _root(value) is value)
+        peak = max(peak, alive)
+        alive -= dying.get(number, 0)
+    return peak
+
+
+def _living_bytes(value: Value) -> int:
+    return 0 if value.data is not None else value.bytes

@@ -1,0 +1,156 @@
+"""Bad input on the command line: one clear line, exit code 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from caselli.cli import main
+from caselli.data import CodeStore
+from caselli.recipe import train
+from tests.pictures import TINY, bars_and_stripes, options
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    source = bars_and_stripes(folder / "pictures")
+    run = train(source, folder / "run", recipe="tiny", steps=3, changes=TINY, progress=False)
+    return source, run
+
+
+def fails(capsys, *words: object) -> str:
+    """Runs the command, expects a user's mistake, returns the line that says so."""
+    assert main([str(word) for word in words]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("caselli: ") and "Traceback" not in "".join(error)
+    return error[-1]
+
+
+def test_help_and_version(capsys):
+    assert main([]) == main(["--help"]) == main(["--version"]) == 0
+    assert "train" in capsys.readouterr().out
+
+
+def test_unknown_command(capsys):
+    assert "did you mean train" in fails(capsys, "trian")
+
+
+def test_train_without_pictures(capsys, tmp_path):
+    assert "there is no such file" in fails(capsys, "train", tmp_path / "none", "-o", tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    assert "holds no pictures" in fails(capsys, "train", tmp_path / "empty", "-o", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_train_with_wrong_options(capsys, trained, tmp_path):
+    source, run = trained
+    out = tmp_path / "new"
+    assert "no out was given" in fails(capsys, "train", source)
+    assert "did you mean tiny" in fails(capsys, "train", source, "-o", out, "--recipe", "tyni")
+    assert "stage" in fails(capsys, "train", source, "-o", out, "--stage", "third")
+    assert "prior.width" in fails(capsys, "train", source, "-o", out, "--prior.width", "wide")
+    assert "prior.wdth" in fails(capsys, "train", source, "-o", out, "--prior.wdth", "3")
+    assert "mixer" in fails(capsys, "train", source, "-o", out, "--prior.mixer", "atention", *options(TINY))
+    assert "holds a run already" in fails(capsys, "train", source, "-o", run)
+    assert "no tokenizer yet" in fails(
+        capsys, "train", source, "-o", tmp_path / "prior", "--stage", "prior", *options(TINY)
+    )
+
+
+def test_size_that_does_not_divide(capsys, trained, tmp_path):
+    words = ("train", trained[0], "-o", tmp_path / "run", "--size", 30, "--tokenizer.factor", 8)
+    assert "a size that 8 divides" in fails(capsys, *words, *options(TINY))
+
+
+def test_unknown_label(capsys, trained, tmp_path):
+    out = tmp_path / "x.png"
+    assert "did you mean standing" in fails(capsys, "sample", trained[1], "--label", "standig", "-o", out)
+    assert not out.exists()
+
+
+def test_sampling_options_out_of_range(capsys, trained, tmp_path):
+    for option, value in (("--temperature", -1), ("--top-p", 0), ("--top-k", -3), ("-n", 0)):
+        assert "expected" in fails(capsys, "sample", trained[1], option, value, "-o", tmp_path / "x.png")
+
+
+def test_nothing_is_overwritten_unasked(capsys, trained, tmp_path):
+    out = tmp_path / "x.png"
+    assert main(["sample", str(trained[1]), "-n", "2", "-o", str(out)]) == 0
+    before = out.read_bytes()
+    assert "exists already" in fails(capsys, "sample", trained[1], "-n", 4, "-o", out)
+    assert out.read_bytes() == before
+    assert main(["sample", str(trained[1]), "-n", "4", "-o", str(out), "--overwrite"]) == 0
+
+
+def test_sample_into_a_folder(trained, tmp_path):
+    words = ["sample", str(trained[1]), "-n", "3", "--label", "lying,standing", "-o", str(tmp_path / "out")]
+    assert main(words) == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [Image.open(file).text["label"] for file in files] == ["lying", "standing", "lying"]
+    assert Image.open(files[0]).size == (16, 16)
+
+
+def test_not_a_run(capsys, tmp_path):
+    for command in (["sample", tmp_path, "-o", tmp_path / "x.png"], ["evaluate", tmp_path, "glyphs"]):
+        assert "a folder with a trained tokenizer" in fails(capsys, *command)
+
+
+def test_damaged_weights(capsys, trained, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("tokenizer.json", "tokenizer.safetensors"):
+        (run / name).write_bytes((trained[1] / name).read_bytes()[:200])
+    assert "cannot be read" in fails(capsys, "sample", run, "-o", tmp_path / "x.png")
+    (run / "tokenizer.json").write_bytes((trained[1] / "tokenizer.json").read_bytes())
+    assert "cannot be loaded" in fails(capsys, "sample", run, "-o", tmp_path / "x.png")
+
+
+def test_encode_decode_evaluate(capsys, trained, tmp_path):
+    source, run = map(str, trained)
+    codes, out = str(tmp_path / "codes.safetensors"), str(tmp_path / "decoded")
+    assert main(["encode", run, source, "-o", codes]) == 0
+    assert main(["decode", run, codes, "-o", out]) == 0
+    assert main(["evaluate", run, source]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", run, source, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["psnr"] > 0 and 0 < figures["codebook_use"] <= 1
+
+
+def test_codes_of_another_tokenizer(capsys, trained, tmp_path):
+    path = tmp_path / "codes.safetensors"
+    CodeStore(torch.zeros(2, 2, 2), sizes=(16,), tokenizer="other", data="x").save(path)
+    assert "another tokenizer" in fails(capsys, "decode", trained[1], path, "-o", tmp_path / "out")
+
+
+def test_reconstruct_files(capsys, trained, tmp_path):
+    source, run = trained
+    files = sorted((source / "lying").iterdir())[:2]
+    assert main(["reconstruct", str(run), *map(str, files), "-o", str(tmp_path / "pairs.png")]) == 0
+    (tmp_path / "fake.png").write_bytes(b"no picture")
+    line = fails(capsys, "reconstruct", run, tmp_path / "fake.png", "-o", tmp_path / "y.png")
+    assert "not a picture" in line
+
+
+def test_bad_pictures_are_skipped_counted_and_named(trained, tmp_path):
+    source = bars_and_stripes(tmp_path / "pictures")
+    (source / "lying" / "fake.png").write_bytes(b"no picture")
+    run = train(source, tmp_path / "run", recipe="tiny", stage="tokenizer", steps=1, changes=TINY)
+    bad = json.loads((run / "results.json").read_text())["data"]["bad"]
+    assert [entry["name"] for entry in bad] == ["lying/fake.png"]
+    assert "lying/fake.png" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("room", ["data", "quantizer", "order", "mixer", "prior", "upsampler", "recipe"])
+def test_list(capsys, room):
+    assert main(["list", room]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines and all(len(line.split("  ", 1)) == 2 for line in lines)
+
+
+def test_list_unknown(capsys):
+    assert "did you mean mixer" in fails(capsys, "list", "mixers")

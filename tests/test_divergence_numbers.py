@@ -1,0 +1,460 @@
+"""Divergences against other libraries, closed forms and slow loops."""
+
+from __future__ import annotations
+
+import numpy
+import pytest
+import torch
+from scipy import integrate, special, stats
+from torch import distributions as D
+
+from caselli.divergence import (
+    F_FUNCTIONS,
+    FGAN,
+    KERNELS,
+    KL,
+    MMD,
+    R1,
+    R2,
+    Alpha,
+    Energy,
+    GradientPenalty,
+    Hinge,
+    JensenShannon,
+    LeastSquares,
+    MaximumLikelihood,
+    MaxSlicedWasserstein,
+    NonSaturating,
+    Pearson,
+    Relativistic,
+    Renyi,
+    ReverseKL,
+    Sinkhorn,
+    SlicedWasserstein,
+    SpectralNorm,
+    SquaredHellinger,
+    TotalVariation,
+    Wasserstein,
+    Wasserstein1D,
+    WeightClipping,
+    median_bandwidth,
+)
+from caselli.divergence.f_function import lambert_of_exp
+from caselli.errors import UserError
+from tests.conformance.cases_divergence import PAIRS, SAMPLES
+
+DOUBLE = torch.float64
+
+
+def quantiles(mean, variance, count):
+    """Points of equal probability: samples whose empirical distribution is as near as can be."""
+    levels = (numpy.arange(count) + 0.5) / count
+    return torch.tensor(stats.norm.ppf(levels, mean, variance**0.5))[:, None]
+
+
+@pytest.mark.parametrize("pair", range(len(PAIRS)))
+def test_golden_values_from_quantiles(pair):
+    x, y = quantiles(0.0, 1.0, 1500), quantiles(*PAIRS[pair], 1200)
+    found = {
+        "wasserstein_1": Wasserstein1D(1)(x, y),
+        "wasserstein_2": Wasserstein1D(2)(x, y),
+        "energy": Energy()(x, y),
+        "mmd": MMD(unbiased=False)(x, y),
+    }
+    for name, distance in found.items():
+        assert abs(distance.value.item() - SAMPLES[name][pair]) < 4e-3, name
+
+
+@pytest.mark.parametrize("pair", range(len(PAIRS)))
+def test_golden_values_by_monte_carlo(pair):
+    """U-statistics of independent samples are unbiased."""
+    mean, variance = PAIRS[pair]
+    draws = {"energy": [], "mmd": []}
+    for _ in range(60):
+        x = torch.randn(250, 1, dtype=DOUBLE)
+        y = mean + variance**0.5 * torch.randn(200, 1, dtype=DOUBLE)
+        draws["energy"].append(Energy(unbiased=True)(x, y).value)
+        draws["mmd"].append(MMD()(x, y).value)
+    for name, values in draws.items():
+        values = torch.stack(values)
+        assert (values.mean() - SAMPLES[name][pair]).abs() < 5 * values.std() / len(values) ** 0.5
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 5), (4, 6), (7, 7), (30, 12)])
+@pytest.mark.parametrize("order", [1, 2])
+def test_one_dimension_against_scipy(n, m, order):
+    x, y = torch.randn(n, 1, dtype=DOUBLE), torch.randn(m, 1, dtype=DOUBLE)
+    found = Wasserstein1D(order)(x, y).value.item()
+    if order == 1:
+        assert abs(found - stats.wasserstein_distance(x[:, 0], y[:, 0])) < 1e-12
+    copies = torch.arange(n * m)
+    a, b = x.sort(0).values[copies // m], y.sort(0).values[copies // n]
+    assert abs(found - ((a - b).abs() ** order).mean().item()) < 1e-12
+
+
+def test_energy_against_scipy():
+    x, y = torch.randn(9, 1, dtype=DOUBLE), torch.randn(7, 1, dtype=DOUBLE)
+    assert abs(Energy()(x, y).value.item() - stats.energy_distance(x[:, 0], y[:, 0]) ** 2) < 1e-12
+
+
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_mmd_is_the_loop(kernel, unbiased):
+    x, y = torch.randn(5, 3, dtype=DOUBLE), torch.randn(4, 3, dtype=DOUBLE)
+    k = KERNELS[kernel]()
+
+    def mean(a, b, same):
+        pairs = [(i, j) for i in range(len(a)) for j in range(len(b)) if not (same and unbiased and i == j)]
+        return sum(k(a[i, None], b[j, None]).item() for i, j in pairs) / len(pairs)
+
+    expected = mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+    assert abs(MMD(kernel, unbiased=unbiased)(x, y).value.item() - expected) < 1e-12
+
+
+def test_several_bandwidths_are_averaged_and_the_median_is_the_median():
+    x, y = torch.randn(6, 2, dtype=DOUBLE), torch.randn(5, 2, dtype=DOUBLE)
+    kind = KERNELS["gaussian"]
+    both = MMD(kind([0.5, 2.0]))(x, y).value
+    assert torch.allclose(both, (MMD(kind(0.5))(x, y).value + MMD(kind(2.0))(x, y).value) / 2)
+    joined = torch.cat([x, y])
+    apart = [(joined[i] - joined[j]).norm().item() for i in range(11) for j in range(i)]
+    assert abs(median_bandwidth(x, y) - numpy.sort(apart)[(len(apart) - 1) // 2]) < 1e-12
+
+
+def test_sliced_shift():
+    x = torch.randn(60, 5, dtype=DOUBLE)
+    shift = torch.tensor([1.0, -2.0, 0.5, 0.0, 1.0], dtype=DOUBLE)
+    found = SlicedWasserstein(directions=4000)(x, x + shift)
+    assert (found.value - shift.square().sum() / 5).abs() < 5 * found.standard_error
+    assert abs(MaxSlicedWasserstein()(x, x + shift).value.item() - shift.square().sum().item()) < 1e-9
+
+
+def test_max_sliced_finds_the_worst_direction_without_a_shift():
+    """Two centred ellipses: the widest difference is along one axis."""
+    x = torch.randn(400, 3, dtype=DOUBLE)
+    x = x - x.mean(0)
+    found = MaxSlicedWasserstein()(x, x * torch.tensor([1.0, 1.0, 3.0], dtype=DOUBLE)).value
+    along = Wasserstein1D(2)(x[:, 2:], 3 * x[:, 2:]).value
+    assert found > 0.99 * along
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.1, 1.0, 10.0])
+def test_sinkhorn_of_a_shift_is_its_square_for_every_epsilon(epsilon):
+    x = torch.randn(40, 2, dtype=DOUBLE)
+    shift = torch.tensor([0.6, -0.8], dtype=DOUBLE)
+    found = Sinkhorn(epsilon, tolerance=1e-12, iterations=5000)(x, x + shift).value
+    assert abs(found.item() - 1.0) < 1e-6
+
+
+def test_sinkhorn_limits():
+    x, y = torch.randn(12, 1, dtype=DOUBLE), torch.randn(12, 1, dtype=DOUBLE) + 1
+    small = Sinkhorn(5e-3, iterations=2000)(x, y).value
+    assert torch.allclose(small, Wasserstein1D(2)(x, y).value, rtol=3e-2)
+    large = Sinkhorn(1e4, order=1)(x, y).value
+    assert torch.allclose(large, Energy()(x, y).value / 2, rtol=1e-3)
+
+
+def test_sinkhorn_on_identical_single_and_far_samples():
+    one = torch.zeros(1, 2)
+    assert Sinkhorn()(one, one).value == 0
+    same = torch.zeros(5, 2, requires_grad=True)
+    found = Sinkhorn()(same, torch.zeros(5, 2)).value
+    assert found == 0 and torch.autograd.grad(found, same)[0].abs().max() == 0
+    far = Sinkhorn(1e-2)(torch.zeros(3, 2), torch.full((4, 2), 1e3)).value
+    assert torch.allclose(far, torch.tensor(2e6), rtol=1e-4)
+
+
+MULTIVARIATE = [
+    (KL(method="closed form"), KL(method="monte carlo", samples=400_000)),
+    (SquaredHellinger(method="closed form"), SquaredHellinger(method="monte carlo", samples=400_000)),
+    (Renyi(0.7, method="closed form"), Renyi(0.7, method="monte carlo", samples=400_000)),
+    (Alpha(0.3, method="closed form"), Alpha(0.3, method="monte carlo", samples=400_000)),
+    (Pearson(method="closed form"), Pearson(method="monte carlo", samples=400_000)),
+]
+
+
+@pytest.mark.parametrize("pair", MULTIVARIATE, ids=lambda pair: type(pair[0]).__name__)
+def test_multivariate_gaussians(pair):
+    root = torch.tensor([[1.0, 0.0], [0.4, 0.8]], dtype=DOUBLE)
+    p = D.MultivariateNormal(torch.tensor([0.3, -0.2], dtype=DOUBLE), scale_tril=root)
+    q = D.Independent(D.Normal(torch.zeros(2, dtype=DOUBLE), torch.full((2,), 1.3, dtype=DOUBLE)), 1)
+    exact, drawn = (divergence(p, q) for divergence in pair)
+    assert exact.method == "closed form" and drawn.standard_error < 0.02
+    assert (exact.value - drawn.value).abs() < 5 * drawn.standard_error
+
+
+def test_kl_of_independent_latents_is_the_sum():
+    p, q = (
+        D.Independent(D.Bernoulli(logits=torch.tensor(a, dtype=DOUBLE)), 1) for a in ([0.0, 1.0], [2.0, -1.0])
+    )
+    found = KL()(p, q)
+    assert found.method == "closed form"
+    assert torch.allclose(found.value, D.kl_divergence(p.base_dist, q.base_dist).sum())
+
+
+def test_the_random_state_is_left_alone():
+    state = torch.get_rng_state()
+    JensenShannon()(D.Exponential(1.0), D.Gamma(2.0, 1.0))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_monte_carlo_survives_many_dimensions():
+    """Densities that underflow in every direction."""
+    p = D.Independent(D.Laplace(torch.zeros(2000, dtype=DOUBLE), torch.ones(2000, dtype=DOUBLE)), 1)
+    q = D.Independent(D.Normal(torch.full((2000,), 0.01, dtype=DOUBLE), torch.ones(2000, dtype=DOUBLE)), 1)
+    found = JensenShannon(samples=100)(p, q)
+    assert found.method == "monte carlo" and 0 < found.value < 0.6932
+    assert ReverseKL(samples=100)(p, q).value.isfinite()
+
+
+QUADRATURE = {
+    "gamma": (D.Gamma(0.6, 1.0), D.Gamma(2.0, 1.5)),
+    "cauchy": (D.Cauchy(0.0, 1.0), D.Cauchy(2.0, 0.5)),
+    "student": (D.StudentT(3.0), D.StudentT(5.0, 1.0, 2.0)),
+    "beta": (D.Beta(0.5, 0.5), D.Beta(2.0, 3.0)),
+    "half line against line": (D.Exponential(1.0), D.Normal(1.0, 2.0)),
+    "mixture": (
+        D.MixtureSameFamily(
+            D.Categorical(probs=torch.tensor([0.3, 0.7])),
+            D.Normal(torch.tensor([-20.0, 5.0]), torch.tensor([0.01, 1.0])),
+        ),
+        D.Normal(0.0, 10.0),
+    ),
+    "narrow and wide": (D.Normal(0.0, 1e-3), D.Normal(5.0, 100.0)),
+}
+
+
+def doubled(p):
+    """The same distribution in double precision."""
+    if isinstance(p, D.MixtureSameFamily):
+        return D.MixtureSameFamily(doubled(p.mixture_distribution), doubled(p.component_distribution))
+    if isinstance(p, D.Categorical):
+        return D.Categorical(probs=p.probs.double())
+    return type(p)(**{name: getattr(p, name).double() for name in type(p).arg_constraints})
+
+
+@pytest.mark.parametrize("name", QUADRATURE)
+def test_quadrature_of_hard_pairs(name):
+    """Total variation and Jensen-Shannon against distribution functions and scipy on a fine grid."""
+    p, q = map(doubled, QUADRATURE[name])
+    found = JensenShannon(method="quadrature")(p, q).value.item()
+    drawn = JensenShannon(method="monte carlo", samples=400_000)(p, q)
+    assert abs(found - drawn.value.item()) < 5 * drawn.standard_error.item() + 1e-6
+    varied = TotalVariation(method="quadrature")(p, q).value.item()
+    drawn = TotalVariation(method="monte carlo", samples=400_000)(p, q)
+    assert abs(varied - drawn.value.item()) < 5 * drawn.standard_error.item() + 1e-6
+
+
+def test_quadrature_against_closed_forms():
+    gamma = map(doubled, QUADRATURE["gamma"])
+    p, q = gamma
+    assert torch.allclose(
+        KL(method="quadrature")(p, q).value, KL(method="closed form")(p, q).value, atol=1e-7
+    )
+    p, q = map(doubled, QUADRATURE["beta"])
+    assert torch.allclose(ReverseKL(method="quadrature")(p, q).value, D.kl_divergence(q, p), atol=1e-7)
+    # Cauchy: KL is log of ((γ1 + γ2)² + (x1 - x2)²) / 4 γ1 γ2
+    p, q = map(doubled, QUADRATURE["cauchy"])
+    expected = numpy.log((1.5**2 + 4) / 2)
+    assert abs(KL(method="quadrature")(p, q).value.item() - expected) < 1e-6
+    narrow = KL(method="quadrature")(*map(doubled, QUADRATURE["narrow and wide"])).value
+    assert torch.allclose(narrow, KL()(*map(doubled, QUADRATURE["narrow and wide"])).value, atol=1e-8)
+
+
+def test_divergent_integrals_are_infinite():
+    wide, narrow = D.Normal(0.0, 2.0), D.Normal(0.0, 1.0)
+    assert Pearson()(wide, narrow).value == float("inf")
+    assert Pearson(method="quadrature")(wide, narrow).value > 1e30
+    assert Renyi(2.0)(wide, narrow).value == float("inf")
+    assert KL()(D.Normal(0.0, 1.0), D.Exponential(1.0)).value == float("inf")
+
+
+def test_orders_meet_their_neighbours():
+    p, q = D.Normal(torch.tensor(0.0, dtype=DOUBLE), 1.0), D.Normal(torch.tensor(0.5, dtype=DOUBLE), 1.5)
+    hellinger = SquaredHellinger()(p, q).value
+    assert torch.allclose(Alpha(0.5)(p, q).value, 2 * hellinger)
+    assert torch.allclose(Renyi(0.5)(p, q).value, -2 * (1 - hellinger / 2).log())
+    assert torch.allclose(Alpha(2.0)(p, q).value, Pearson()(p, q).value / 2)
+    assert torch.allclose(Renyi(1 + 1e-6)(p, q).value, KL()(p, q).value, atol=1e-5)
+    assert torch.allclose(Alpha(1e-6)(p, q).value, ReverseKL()(p, q).value, atol=1e-5)
+
+
+def test_maximum_likelihood_has_the_gradient_of_kl():
+    mean = torch.tensor(0.4, dtype=DOUBLE, requires_grad=True)
+    x = torch.tensor(stats.norm.ppf((numpy.arange(20_000) + 0.5) / 20_000))
+    found = MaximumLikelihood()(x, D.Normal(mean, 2.0))
+    assert abs(torch.autograd.grad(found.value, mean)[0].item() - 0.4 / 4) < 1e-6
+    kl = KL()(D.Normal(0.0, 1.0), D.Normal(0.4, 2.0)).value.item()
+    assert abs(found.value.item() - kl - 0.5 * numpy.log(2 * numpy.pi * numpy.e)) < 1e-3
+
+
+def test_linear_gaussian_evidence():
+    """z ~ N(0, 1), x | z ~ N(z, 1), x = 1.5: the bound is the evidence less KL(q ‖ posterior)."""
+    evidence = D.Normal(0.0, 2**0.5).log_prob(torch.tensor(1.5)).item()
+    assert abs(evidence + 1.82801212) < 1e-6
+    posterior = D.Normal(torch.tensor(0.75, dtype=DOUBLE), 0.5**0.5)
+    gap = KL()(D.Normal(torch.tensor(0.0, dtype=DOUBLE), 1.0), posterior).value.item()
+    assert abs(evidence - gap + 2.54393853) < 1e-6
+
+
+RATIOS = torch.tensor([0.2, 0.7, 1.0, 1.9, 4.0], dtype=DOUBLE)
+
+
+@pytest.mark.parametrize("name", F_FUNCTIONS)
+def test_conjugates(name):
+    """f(1) = 0 up to GAN's constant, f* (f'(u)) = u f'(u) - f(u), f' the derivative, g onto the domain."""
+    f = F_FUNCTIONS[name]
+    assert abs(f.f(torch.ones(1).double()).item() - (-numpy.log(4) if name == "gan" else 0)) < 1e-12
+    u = RATIOS.clone().requires_grad_()
+    slope = torch.autograd.grad(f.f(u).sum(), u)[0]
+    assert torch.allclose(slope, f.slope(RATIOS), atol=1e-10)
+    assert torch.allclose(f.conjugate(slope), RATIOS * slope - f.f(RATIOS), atol=1e-10)
+    v = torch.linspace(-3, 0.9, 9, dtype=DOUBLE)
+    assert torch.allclose(f.conjugate(f.output(v)), f.conjugate_of_output(v), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", F_FUNCTIONS)
+def test_the_best_critic_reaches_the_divergence(name):
+    """On three atoms, with the critic's outputs as free parameters."""
+    f = F_FUNCTIONS[name]
+    p, q = torch.tensor([0.2, 0.5, 0.3]).double(), torch.tensor([0.4, 0.25, 0.35]).double()
+    v = torch.zeros(3, dtype=DOUBLE, requires_grad=True)
+    solver = torch.optim.LBFGS([v], lr=0.5, max_iter=200, tolerance_grad=1e-12)
+
+    def loss():
+        solver.zero_grad()
+        value = -(p * f.output(v)).sum() + (q * f.conjugate_of_output(v)).sum()
+        value.backward()
+        return value
+
+    solver.step(loss)
+    assert abs(-loss().item() - (q * f.f(p / q)).sum().item()) < 1e-8
+
+
+def test_f_gan_scales():
+    p, q = D.Categorical(torch.tensor([0.2, 0.8]).double()), D.Categorical(torch.tensor([0.6, 0.4]).double())
+    ratio = p.probs / q.probs
+    double = (q.probs * F_FUNCTIONS["jensen_shannon"].f(ratio)).sum()
+    assert torch.allclose(double, 2 * JensenShannon()(p, q).value)
+    gan = (q.probs * F_FUNCTIONS["gan"].f(ratio)).sum()
+    assert torch.allclose(gan, double - numpy.log(4))
+
+
+@pytest.mark.parametrize("y", [-300.0, -5.0, 0.0, 0.7, 1.0, 3.0, 50.0, 400.0])
+def test_lambert(y):
+    t = torch.tensor(y, dtype=DOUBLE, requires_grad=True)
+    w = lambert_of_exp(t)
+    expected = special.lambertw(numpy.exp(y)).real if y < 300 else w.item()
+    assert abs(w.item() - expected) <= 1e-10 * abs(expected)
+    assert abs(w.item() + w.log().item() - y) < 1e-9 * max(1, abs(y))
+    assert abs(torch.autograd.grad(w, t)[0].item() - w.item() / (1 + w.item())) < 1e-10
+
+
+def test_losses_as_printed():
+    r, k = torch.tensor([0.3, -1.2]), torch.tensor([0.5, 2.0])
+    softplus = torch.nn.functional.softplus
+    cases = {
+        NonSaturating: ((softplus(-r) + softplus(k)).mean(), softplus(-k).mean()),
+        LeastSquares: ((0.5 * (r - 1) ** 2 + 0.5 * k**2).mean(), (0.5 * (k - 1) ** 2).mean()),
+        Hinge: ((torch.relu(1 - r) + torch.relu(1 + k)).mean(), -k.mean()),
+        Wasserstein: ((k - r).mean(), -k.mean()),
+        Relativistic: (softplus(-(r - k)).mean(), softplus(-(k - r)).mean()),
+    }
+    for kind, (critic, generator) in cases.items():
+        assert torch.allclose(kind().critic_loss(r, k), critic)
+        assert torch.allclose(kind().generator_loss(r, k), generator)
+    assert torch.allclose(FGAN("gan").critic_loss(r, k), NonSaturating().critic_loss(r, k))
+
+
+def test_penalties_of_a_linear_critic():
+    critic = torch.nn.Linear(2, 1, bias=False)
+    critic.weight.data = torch.tensor([[3.0, 4.0]])
+    x, y = torch.randn(2, 5, 2)
+    assert torch.allclose(GradientPenalty(10.0).penalty(critic, x, y), torch.tensor(160.0))
+    assert torch.allclose(R1(2.0).penalty(critic, x, y), torch.tensor(25.0))
+    assert torch.allclose(R2(1.0).penalty(critic, x, y), torch.tensor(12.5))
+    joined = Relativistic().penalty(critic, x, y)
+    assert torch.allclose(joined, torch.tensor(25.0))
+    joined.backward()
+    assert torch.allclose(critic.weight.grad, 2 * critic.weight)
+
+
+def test_the_gradient_penalty_is_safe_where_the_slope_is_zero():
+    critic = torch.nn.Linear(2, 1)
+    torch.nn.init.zeros_(critic.weight)
+    penalty = GradientPenalty().penalty(critic, torch.randn(3, 2), torch.randn(3, 2))
+    penalty.backward()
+    assert penalty.item() == pytest.approx(10.0) and critic.weight.grad.isfinite().all()
+
+
+def test_penalties_are_taken_where_they_say():
+    def critic(x):
+        return x.pow(3)
+
+    x, y = torch.full((2, 1), 1.0), torch.full((2, 1), 2.0)
+    assert R1(2.0).penalty(critic, x, y).item() == pytest.approx(9.0)
+    assert R2(2.0).penalty(critic, x, y).item() == pytest.approx(144.0)
+    between = GradientPenalty(1.0).penalty(critic, x, y).item()
+    assert 4.0 <= between <= 121.0
+
+
+def test_clipping_and_spectral_normalisation():
+    critic = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+    Wasserstein(WeightClipping(0.01)).constrain(critic)
+    assert max(w.abs().max() for w in critic.parameters()) <= 0.01
+    smooth = Wasserstein(SpectralNorm(20))
+    prepared = smooth.prepare(smooth.prepare(critic))
+    prepared(torch.randn(2, 4))
+    largest = torch.linalg.matrix_norm(prepared[0].weight, 2)
+    assert abs(largest.item() - 1) < 1e-2
+    assert smooth.penalty(prepared, torch.randn(2, 4), torch.randn(2, 4)) == 0
+
+
+def test_wasserstein_critic_finds_the_shift():
+    """W1 of a shift is its length; a linear critic with slope one reaches it."""
+    x = torch.randn(200, 2)
+    y = x + torch.tensor([3.0, 4.0])
+    critic = torch.nn.Linear(2, 1)
+    divergence = Wasserstein()
+    adam = torch.optim.Adam(critic.parameters(), lr=0.05)
+    for _ in range(150):
+        adam.zero_grad()
+        (divergence.critic_loss(critic(x), critic(y)) + divergence.penalty(critic, x, y)).backward()
+        adam.step()
+    assert divergence.bound(critic(x), critic(y)).item() == pytest.approx(5.0 * 1.25, abs=0.1)
+
+
+BAD = {
+    "order of renyi": lambda: Renyi(1.0),
+    "order of alpha": lambda: Alpha(0.0),
+    "order of wasserstein": lambda: Wasserstein1D(0.5),
+    "epsilon": lambda: Sinkhorn(0.0),
+    "order of sinkhorn": lambda: Sinkhorn(order=3),
+    "bandwidth": lambda: KERNELS["gaussian"](0.0),
+    "kernel": lambda: MMD("gauss"),
+    "method": lambda: KL(method="guess"),
+    "no closed form": lambda: TotalVariation(method="closed form")(D.Normal(0.0, 1.0), D.Normal(1.0, 1.0)),
+    "events": lambda: KL()(D.Normal(0.0, 1.0), D.Independent(D.Normal(torch.zeros(2), 1.0), 1)),
+    "supports": lambda: JensenShannon()(D.Categorical(torch.ones(2)), D.Categorical(torch.ones(3))),
+    "dimensions": lambda: Wasserstein1D()(torch.zeros(3, 2), torch.zeros(3, 2)),
+    "rank": lambda: Energy()(torch.zeros(3), torch.zeros(3)),
+    "too few": lambda: MMD()(torch.zeros(1, 1), torch.zeros(3, 1)),
+    "f": lambda: FGAN("jensen"),
+    "pairs": lambda: Relativistic().critic_loss(torch.zeros(3), torch.zeros(2)),
+    "clipping": lambda: WeightClipping(0.0),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD)
+def test_mistakes_are_explained(mistake):
+    with pytest.raises(UserError, match=r"was given|were given"):
+        BAD[mistake]()
+
+
+def test_scipy_agrees_on_total_variation():
+    def gap(x):
+        return abs(stats.norm.pdf(x) - stats.norm.pdf(x, 1, 2)) / 2
+
+    expected = integrate.quad(gap, -30, 30, points=[-1.1, 0.0, 1.5], limit=400)[0]
+    p, q = D.Normal(torch.tensor(0.0, dtype=DOUBLE), 1.0), D.Normal(torch.tensor(1.0, dtype=DOUBLE), 2.0)
+    assert abs(TotalVariation()(p, q).value.item() - expected) < 1e-7

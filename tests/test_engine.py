@@ -1,0 +1,193 @@
+"""The training loop: budgets, accumulation, schedules, trouble."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+
+import pytest
+import torch
+from torch import nn
+
+from caselli.engine import Losses, Machine, Task, Training, TrainingConfig, machine
+from caselli.engine.ema import Ema
+from caselli.engine.loop import Interrupted
+from caselli.errors import UserError
+from caselli.files import atomic_write
+
+CPU = Machine("cpu", "float32", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Points:
+    x: torch.Tensor
+    y: torch.Tensor
+    indices: torch.Tensor
+
+
+class Line(Task):
+    """y = w·x by least squares, with dropout, so that random numbers matter."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+
+    def forward(self, batch, step):
+        return Losses((self.layers(batch.x)[:, 0] - batch.y).square().mean(), {})
+
+    def validate(self, batch):
+        return {"loss": (self.layers(batch.x)[:, 0] - batch.y).square().mean()}
+
+    def hidden_matrices(self):
+        return [self.layers[0].weight]
+
+
+class Stream:
+    def __init__(self, batch=8, poison=None):
+        self.batch, self.poison = batch, poison
+
+    def at(self, step):
+        x = torch.randn(self.batch, 3, generator=torch.Generator().manual_seed(step))
+        y = x @ torch.tensor([1.0, -2.0, 0.5])
+        if step == self.poison:
+            y = y * torch.nan
+        return Points(x, y, torch.arange(self.batch))
+
+    def stream(self, start=0):
+        while True:
+            yield self.at(start)
+            start += 1
+
+
+def training(folder, stream=None, task=None, **config):
+    settings = {"steps": 12, "warmup": 2, "validations": 3, "ema": 0.9, "batch": 8, **config}
+    torch.manual_seed(0)
+    task = task or Line()
+    held_out = [Stream().at(10_000)]
+    return Training(task, stream or Stream(), held_out, TrainingConfig(**settings), folder, "line", CPU)
+
+
+def lines(folder, split):
+    return [
+        e for e in map(json.loads, (folder / "log.jsonl").read_text().splitlines()) if e["split"] == split
+    ]
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_it_learns_and_resumes_in_the_same_bits(tmp_path, optimiser):
+    options = {"steps": 60, "learning_rate": 0.03, "optimiser": optimiser, "checkpoint_steps": 7}
+    whole = training(tmp_path / "whole", **options).run()
+    errors = [entry["loss"] for entry in lines(tmp_path / "whole", "validation")]
+    assert len(errors) == 3 and errors[-1] < 0.5 * errors[0]
+
+    class Cut(Stream):
+        def stream(self, start=0):
+            for number, batch in enumerate(super().stream(start)):
+                if number == 16:
+                    raise ConnectionError
+                yield batch
+
+    for _ in range(6):
+        try:
+            resumed = training(tmp_path / "cut", Cut(), **options).run()
+            break
+        except ConnectionError:
+            continue
+    for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    steps = [entry["step"] for entry in lines(tmp_path / "cut", "train")]
+    assert steps == sorted(set(steps)), "a resumed run writes no step twice"
+
+
+def test_accumulated_pieces_equal_the_whole_batch(tmp_path):
+    class Sure(Line):
+        def __init__(self):
+            super().__init__()
+            self.layers[1].p = 0.0
+
+    torch.manual_seed(0)
+    a = training(tmp_path / "a", task=Sure()).run()
+    torch.manual_seed(0)
+    b = training(tmp_path / "b", task=Sure(), accumulate=4).run()
+    for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True):
+        assert torch.allclose(x, y, atol=1e-5)
+
+
+def test_a_budget_in_minutes_ends_in_time(tmp_path):
+    run = training(tmp_path, minutes=0.01, steps=1)
+    run.run()
+    assert 0.5 < run.seconds < 3 and run.step > 10
+    assert lines(tmp_path, "train")[-1]["learning_rate"] < 1e-4
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    with pytest.raises(UserError, match="a finite number was expected"):
+        training(tmp_path, Stream(poison=8), checkpoint_steps=2).run()
+    state, _ = training(tmp_path).checkpoints.load()
+    assert state["step"] == 8 and all(t.isfinite().all() for t in state["task"].values())
+
+
+def test_an_interrupted_run_writes_a_checkpoint(tmp_path):
+    class Interrupting(Stream):
+        def at(self, step):
+            if step == 5:
+                run._stop()
+            return super().at(step)
+
+    run = training(tmp_path, Interrupting())
+    with pytest.raises(Interrupted, match="stopped at step 6"):
+        run.run()
+    assert training(tmp_path).checkpoints.load()[0]["step"] == 6
+
+
+def test_the_random_state_outside_is_left_alone(tmp_path):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    run = training(tmp_path)
+    torch.set_rng_state(before)
+    run.run()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_ema_against_its_definition():
+    task, averages = Line(), None
+    ema = Ema(task, 0.9)
+    averages = task.layers[0].weight.detach().clone()
+    for step in range(1, 6):
+        with torch.no_grad():
+            task.layers[0].weight.add_(1)
+        ema.update(task, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        averages = decay * averages + (1 - decay) * task.layers[0].weight.detach()
+    assert torch.allclose(ema.module.layers[0].weight, averages)
+
+
+def test_machine():
+    assert machine("float32").precision == "float32"
+    assert machine("auto").precision in ("float32", "bfloat16")
+    with pytest.raises(UserError, match="float16"):
+        machine("float16")
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"minutes": -1.0}, {"accumulate": 3}, {"ema": 1.0}])
+def test_wrong_budgets(wrong):
+    with pytest.raises(UserError, match="was expected"):
+        TrainingConfig(**{"batch": 8, **wrong})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data.pkl"),
+    ],
+)
+def test_a_full_disk_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(UserError, match="the disk is full"), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

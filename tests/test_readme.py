@@ -1,0 +1,88 @@
+"""Every command and example of the README runs, on the tiny recipe with a small budget."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from caselli.cli import COMMANDS, main
+from tests.pictures import TINY, bars_and_stripes, options
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+MAKEFILE = (Path(__file__).parent.parent / "Makefile").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def shell_lines() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def small(words: list[str], folder: Path) -> list[str]:
+    """The command with a budget of seconds: its pictures replaced by small ones, its time by a few steps."""
+    if words[0] == "train":
+        keep = ["train", str(folder / "pictures"), *words[2:]]
+        for option in ("--minutes", "--size", "--recipe"):
+            if option in keep:
+                at = keep.index(option)
+                del keep[at : at + 2]
+        words = [*keep, "--recipe", "tiny", "--steps", "2", "--size", "16", *options(TINY)]
+    swaps = {"glyphs": str(folder / "pictures"), "A": "lying"}
+    return [swaps.get(word, word) for word in words]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("readme")
+    bars_and_stripes(folder / "pictures")
+    return folder
+
+
+def test_every_caselli_command_runs(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    seen = set()
+    for words in shell_lines():
+        if words[0] != "caselli":
+            assert words[0] in ("make", "pip"), words
+            continue
+        seen.add(words[1])
+        if words[1] == "train" and (folder / "run").exists():
+            continue  # the README trains into `run` twice: once on your pictures, once on glyphs
+        assert main(small(words[1:], folder)) == 0, (words, capsys.readouterr().err)
+    assert seen == set(COMMANDS), "the README shows every command"
+    assert (folder / "letters.png").exists() and len(list((folder / "decoded").rglob("*.png"))) > 0
+
+
+def test_make_targets_exist():
+    for words in shell_lines():
+        if words[0] == "make":
+            assert re.search(rf"^{words[1]}:", MAKEFILE, re.MULTILINE), words
+
+
+def test_the_python_example_runs(folder, monkeypatch):
+    import caselli
+
+    monkeypatch.chdir(folder)
+    train = caselli.train
+
+    def quick(source, out, *, recipe, size, minutes):
+        return train(source, out + "-python", recipe=recipe, size=16, steps=2, changes=TINY)
+
+    monkeypatch.setattr(caselli, "train", quick, raising=False)
+    (example,) = blocks("python")
+    scope: dict[str, object] = {}
+    exec(example, scope)
+    assert scope["again"].shape == scope["pictures"].shape == (16, 1, 16, 16)
+    assert scope["bits"].shape == (16,)
+
+
+def test_links_of_the_readme_lead_somewhere():
+    root = Path(__file__).parent.parent
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (root / target).exists(), target
