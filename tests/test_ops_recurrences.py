@@ -164,6 +164,21 @@ def test_fast_form_is_the_definition_and_the_oracle(name, length):
         same(with_gradients(functools.partial(fast, chunk_size=size), inputs), wanted)
 
 
+@pytest.mark.parametrize("name", [name for name in OPS if name != "selective"])
+@pytest.mark.parametrize("marked", [False, True])
+def test_long_sequences_in_pieces(name, marked, monkeypatch):
+    """Computed piece by piece they are the same, gradients too."""
+    case, fast, _, _ = OPS[name]
+    starts = torch.rand(BATCH, 29) < 0.15 if marked else None
+    function, inputs = functools.partial(fast, chunk_size=4, starts=starts), case(29)
+    wanted = with_gradients(function, inputs)
+    pieces = importlib.import_module("caselli.ops.pieces")
+    monkeypatch.setattr(pieces, "LONG", 0)
+    for elements in (1, BATCH * 8 * HEADS * VALUE):
+        monkeypatch.setattr(pieces, "PIECE_ELEMENTS", elements)
+        same(with_gradients(function, inputs), wanted)
+
+
 @pytest.mark.parametrize("name", OPS)
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(marks=st.lists(st.booleans(), min_size=2, max_size=19), size=st.sampled_from(CHUNKS))

@@ -110,11 +110,11 @@ def test_truncation(logits, top_k, top_p, temperature):
     assert p.sum().item() == pytest.approx(1)
     kept = (p > 0).sum()
     assert 1 <= kept <= (top_k or 99)
-    order = logits[0].argsort(descending=True)
     full = (logits / temperature).softmax(-1)[0]
+    order = full.argsort(descending=True)
     if top_k == 0 and top_p < 1:  # the fewest likeliest codes that hold top_p
         assert full[order[: kept - 1]].sum() < top_p + 1e-9
-    assert p[order[0]] == p.max()
+    assert full[p.argmax()] == full.max()
 
 
 def test_draw_is_exact_inversion():

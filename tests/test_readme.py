@@ -82,6 +82,12 @@ def test_the_python_example_runs(folder, monkeypatch):
     assert scope["bits"].shape == (16,)
 
 
+@pytest.mark.parametrize("page", sorted((Path(__file__).parent.parent / "docs").glob("*.md")), ids=lambda p: p.stem)
+def test_the_guides_examples_run(page):
+    for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        exec(example, {})
+
+
 def test_links_of_the_readme_lead_somewhere():
     root = Path(__file__).parent.parent
     for target in re.findall(r"\]\(([^)]+)\)", README):

@@ -1,4 +1,4 @@
-"""Random networks of every layer that anatomy knows, and the field of one output found by moving each input."""
+"""Random networks of every layer that anatomy knows, as strategies of hypothesis."""
 
 from __future__ import annotations
 

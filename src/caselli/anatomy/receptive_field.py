@@ -36,7 +36,7 @@ class AxisField:
     """Whether the output sees all of the axis by its construction (global pooling, attention)."""
     stride: Fraction | None
     """Input positions from one output to the next; `None` where they don't lie on a line."""
-    padding: Fraction | int | None
+    padding: int | None
     """Positions before the picture that output 0 sees."""
 
     @property
@@ -82,7 +82,7 @@ class Field:
         return tuple(axis.stride for axis in self.axes)
 
     @property
-    def padding(self) -> tuple[Fraction | int | None, ...]:
+    def padding(self) -> tuple[int | None, ...]:
         return tuple(axis.padding for axis in self.axes)
 
 
@@ -151,8 +151,10 @@ class ReceptiveField:
         inside = self._seen(target, position, origin, clip=True)
         known, misaligned = self.follow(origin)
         lines = {follows: (axis, line) for axis, (follows, line) in known.get(target, {}).items()}
+        corner = {target: [np.zeros(1, dtype=np.int64)] * (len(target.shape) - SPACE)}
+        swept = self.intervals(corner, origin)[target]
         axes = tuple(
-            self._axis_field(target, origin, axis, virtual, inside, lines.get(axis))
+            self._axis_field(origin, axis, virtual, inside, lines.get(axis), swept[axis - SPACE])
             for axis in range(SPACE, len(origin.shape))
         )
         return Field(layer or "", position, axes, tuple(misaligned.get(target, [])))
@@ -185,7 +187,33 @@ class ReceptiveField:
             }
             for value, answer in sweep.answer(asked).items():
                 answers[value].append(answer)
-        return answers
+        return {value: self._confirmed(value, wanted[value], origin, answers[value]) for value in answers}
+
+    def _confirmed(
+        self, value: Value, positions: list[np.ndarray], origin: Value, answers: list[Answer]
+    ) -> list[Answer]:
+        """Axes that the sweep lost in a reshaping, and so took for whole, are walked position by position."""
+        if not positions or not any(whole for _, _, whole in answers):
+            return answers
+
+        def walk(step: int) -> list[tuple[int, int]]:
+            place = tuple(int(along[min(step, len(along) - 1)]) for along in positions)
+            boxes = self._seen(value, place, origin, clip=False)
+            return [_extent(boxes, axis, origin) for axis in range(SPACE, len(origin.shape))]
+
+        count = max(len(along) for along in positions)
+        sizes = origin.shape[SPACE:]
+        lost = [
+            whole and not (first <= 0 and last >= size - 1)
+            for (_, _, whole), (first, last), size in zip(answers, walk(count // 2), sizes, strict=True)
+        ]
+        if not any(lost):
+            return answers
+        walked = np.array([walk(step) for step in range(count)]).transpose(1, 2, 0)
+        return [
+            (*ends, False) if gone else answer
+            for gone, ends, answer in zip(lost, walked, answers, strict=True)
+        ]
 
     def touched(
         self, position: tuple[int, ...], layer: str | None = None, source: str | None = None
@@ -279,16 +307,23 @@ class ReceptiveField:
         value = operation.outputs[slot]
         return [] if value is origin or not value.depends else self._dependencies(operation, slot)
 
-    def _axis_field(self, target, origin, axis, virtual, inside, line) -> AxisField:
-        first, last = _extent(virtual, axis, origin)
-        whole = any(box[axis] is None for box in virtual)
+    def _axis_field(
+        self,
+        origin: Value,
+        axis: int,
+        virtual: list[Box],
+        inside: list[Box],
+        line: tuple[int, Line | None] | None,
+        corner: Answer,
+    ) -> AxisField:
+        size, (first, last) = origin.shape[axis], _extent(virtual, axis, origin)
+        whole = corner[2] and first <= 0 and last >= size - 1
+        first, last = (0, size - 1) if whole else (first, last)
         stride = padding = None
         if line is not None and line[1] is not None and not whole:
-            stride = line[1].stride
-            zero = self._seen(target, (0,) * (len(target.shape) - SPACE), origin, clip=False)
-            padding = -_extent(zero, axis, origin)[0]
+            stride, padding = line[1].stride, -int(corner[0][0])
         seen = tuple(_all_positions(inside, axis, origin).tolist())
-        return AxisField(first, last, seen, origin.shape[axis], whole, stride, padding)
+        return AxisField(first, last, seen, size, whole, stride, padding)
 
 
 def _through(relation: Relation, known: Followed) -> Followed:

@@ -180,6 +180,9 @@ SHAPE_ONLY = {
 }
 """Operations that take a tensor's shape and none of its numbers."""
 
+ALIASES = {"detach", "alias", "lift_fresh"}
+"""Operations that give the same tensor again."""
+
 
 def _plain_name(function: Any) -> str:
     name = function.overloadpacket.__name__
@@ -230,7 +233,11 @@ class _Recorder(TorchDispatchMode):
         return result
 
     def _write(self, function, names, args, kwargs, result) -> None:
-        operation = Operation(_plain_name(function), function, *names, self.scope[-1])
+        name = _plain_name(function)
+        if name in ALIASES and isinstance(result, Tensor) and not names[0][0].needs_gradient:
+            self._bind(result, names[0][0])
+            return
+        operation = Operation(name, function, *names, self.scope[-1])
         inputs = operation.inputs()
         self.operations.append(operation)
         depends = operation.name not in SHAPE_ONLY and any(value.depends for value in inputs)
@@ -245,6 +252,7 @@ class _Recorder(TorchDispatchMode):
             if base is not None:
                 self.views.append(new)
             if old is not None and function._schema.is_mutable:
+                self.values.update({key: new for key, held in self.values.items() if held is old})
                 self._write_through(old, new)
         operation.outputs = tuple(outputs)
 
@@ -331,7 +339,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
 
     Arguments:
         module: any module, on any device ("meta" included).
-        inputs: the shapes of its tensor arguments, batch first (float32), or example tensors.
+        inputs: the shapes of its tensor arguments, batch first (of the parameters' dtype), or examples.
         training: whether the module is in training mode meanwhile.
 
     Raises:
@@ -349,6 +357,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
         return tensor
 
     real = {name: t.detach() for name, t in [*module.named_parameters(), *module.named_buffers()]}
+    dtype = next((t.dtype for t in real.values() if t.is_floating_point()), torch.float32)
     mode = contextlib.nullcontext() if training else evaluating(module)
     with mode, FakeTensorMode(allow_non_fake_inputs=True):
         state = _fake_state(module)
@@ -359,7 +368,8 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
             for name, t in state.items()
         }
         pictures = [
-            torch.empty(i.shape, dtype=i.dtype) if isinstance(i, Tensor) else torch.empty(i) for i in inputs
+            torch.empty(i.shape, dtype=i.dtype) if isinstance(i, Tensor) else torch.empty(i, dtype=dtype)
+            for i in inputs
         ]
         entered = tuple(recorder.enter(p, depends=True, needs_gradient=False) for p in pictures)
         own = {t.untyped_storage()._cdata for t in [*state.values(), *pictures]}

@@ -113,7 +113,7 @@ class FLASH(GatedUnit):
         before, memory = groups.carry(exact(_paired(groups.keys(linear_k).mT, values.mT)), state.memory)
         y = y + groups.take(_paired(linear_q, before.to(v.dtype).mT))
         keep = self.group - 1 if packed else (state.length + length) % self.group
-        k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :] for x in (k, linear_k, v))
+        k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :].clone() for x in (k, linear_k, v))
         return y, FLASHState(memory, k, linear_k, v, begin[:, -1], state.length + length, packed)
 
     def _everything(self, q, linear_q, k, linear_k, v, starts):

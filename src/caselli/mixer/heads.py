@@ -197,6 +197,5 @@ class CachedMixer(ProjectingMixer):
         keys = torch.cat((state.keys.to(k.dtype), k), 2)
         values = torch.cat((state.values.to(v.dtype), v), 2)
         first = max(0, keys.shape[2] - self.window + 1)
-        end = state.length + k.shape[2]
-        state = dataclasses.replace(state, keys=keys[:, :, first:], values=values[:, :, first:], length=end)
-        return keys, values, state
+        kept = {"keys": keys[:, :, first:].clone(), "values": values[:, :, first:].clone()}
+        return keys, values, dataclasses.replace(state, **kept, length=state.length + k.shape[2])

@@ -1,25 +1,18 @@
-"""RWKV-4: an exponentially weighted average of the past, and what the RWKV family shares."""
+"""RWKV-4: an exponentially weighted average of the past; and RWKV's channel mixing."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from caselli.mixer.parts import RecurrentMixer, ShiftedState
+from caselli.mixer.parts_rwkv import depth, left, shares, zigzag
 from caselli.ops.chunks import exact
 from caselli.ops.short_convolution import token_shift
 from caselli.ops.wkv import NOTHING, wkv
-
-
-def shares(width: int, power: float = 1.0) -> nn.Parameter:
-    """How much of each channel comes from the token itself, from 0 to 1 over the channels.
-
-    Example:
-        >>> shares(2).data
-        tensor([0.0000, 0.5000])
-    """
-    return nn.Parameter((torch.arange(width) / width) ** power)
 
 
 class Rwkv4(RecurrentMixer):
@@ -48,9 +41,8 @@ class Rwkv4(RecurrentMixer):
 
     def __init__(self, width: int, *, chunk_size: int = 64) -> None:
         super().__init__(width, chunk_size=chunk_size)
-        depth = torch.arange(width) / max(1, width - 1)
-        self.decay = nn.Parameter(-5 + 8 * depth**0.7)
-        self.bonus = nn.Parameter(torch.full((width,), 0.3).log() + 0.5 * ((torch.arange(width) + 1) % 3 - 1))
+        self.decay = nn.Parameter(-5 + 8 * depth(width) ** 0.7)
+        self.bonus = nn.Parameter(math.log(0.3) + zigzag(width))
         self.share_key, self.share_value = shares(width), shares(width)
         self.share_receptance = shares(width, 0.5)
         self.key = nn.Linear(width, width, bias=False)
@@ -72,7 +64,7 @@ class Rwkv4(RecurrentMixer):
         v = self.value(torch.lerp(before, x, self.share_value))
         r = self.receptance(torch.lerp(before, x, self.share_receptance))
         y, memory = wkv(k, v, exact(self.decay).exp(), self.bonus, state.memory, starts=starts)
-        return self.output(r.sigmoid() * y), ShiftedState(x[:, -1].to(state.token.dtype), memory)
+        return self.output(r.sigmoid() * y), left(x, memory, state)
 
 
 class ChannelMix(RecurrentMixer):
@@ -117,4 +109,4 @@ class ChannelMix(RecurrentMixer):
         y = self.value(F.relu(self.key(torch.lerp(before, x, self.share_key))).square())
         if self.receptance is not None:
             y = self.receptance(torch.lerp(before, x, self.share_receptance)).sigmoid() * y
-        return y, ShiftedState(x[:, -1].to(state.token.dtype), state.memory)
+        return y, left(x, state.memory, state)

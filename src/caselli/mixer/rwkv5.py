@@ -6,17 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.mixer.parts import RecurrentMixer, ShiftedState, head_count, split_heads
-from caselli.mixer.rwkv4 import shares
+from caselli.mixer.parts import split_heads
+from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares, zigzag
 from caselli.ops.chunks import exact
 from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.short_convolution import token_shift
 
-HEAD_EPSILON = 64e-5
-"""RWKV's group norm divides by 8 first; this epsilon is the same without dividing."""
 
-
-class Rwkv5(RecurrentMixer):
+class Rwkv5(MatrixTimeMixing):
     r"""Time mixing of RWKV-5.
 
     .. math::
@@ -40,23 +37,12 @@ class Rwkv5(RecurrentMixer):
     """
 
     def __init__(self, width: int, *, heads: int | None = None, chunk_size: int = 64) -> None:
-        super().__init__(width, chunk_size=chunk_size)
-        self.heads = head_count(width, heads)
-        depth = torch.arange(width) / max(1, width - 1)
-        self.decay = nn.Parameter(-6 + 5 * depth)
-        self.bonus = nn.Parameter(0.5 * (1 - depth) + 0.1 * ((torch.arange(width) + 1) % 3 - 1))
+        super().__init__(width, heads=heads, chunk_size=chunk_size)
+        self.decay = nn.Parameter(-6 + 5 * depth(width))
+        self.bonus = nn.Parameter(0.5 * (1 - depth(width)) + 0.2 * zigzag(width))
         self.share_key, self.share_value = shares(width), shares(width)
         self.share_receptance, self.share_gate = shares(width, 0.5), shares(width, 0.5)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.receptance = nn.Linear(width, width, bias=False)
         self.gate = nn.Linear(width, width, bias=False)
-        self.norm = nn.GroupNorm(self.heads, width, eps=HEAD_EPSILON)
-        self.output = nn.Linear(width, width, bias=False)
-
-    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
-        head = self.width // self.heads
-        return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, self.heads, head, head))
 
     def mix(self, x, state, starts, size):
         before = token_shift(x, state.token, starts)
@@ -77,5 +63,5 @@ class Rwkv5(RecurrentMixer):
             starts=starts,
             chunk_size=size,
         )
-        y = self.norm(y.flatten(0, 1).flatten(1)).view_as(x) * F.silu(gate)
-        return self.output(y), ShiftedState(x[:, -1].to(state.token.dtype), memory)
+        y = self.normalise(y) * F.silu(gate)
+        return self.output(y), left(x, memory, state)

@@ -6,15 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.mixer.parts import RecurrentMixer, ShiftedState, head_count, split_heads
-from caselli.mixer.rwkv4 import shares
-from caselli.mixer.rwkv5 import HEAD_EPSILON
+from caselli.mixer.parts import split_heads
+from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares, zigzag
 from caselli.ops.chunks import exact
 from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.short_convolution import token_shift
 
 
-class Rwkv6(RecurrentMixer):
+class Rwkv6(MatrixTimeMixing):
     r"""Time mixing of RWKV-6.
 
     .. math::
@@ -48,27 +47,16 @@ class Rwkv6(RecurrentMixer):
         decay_rank: int = 64,
         chunk_size: int = 64,
     ) -> None:
-        super().__init__(width, chunk_size=chunk_size)
-        self.heads = head_count(width, heads)
-        depth = torch.arange(width) / max(1, width - 1)
+        super().__init__(width, heads=heads, chunk_size=chunk_size)
         self.share = nn.Parameter(1 - shares(width).data)
         self.shares = nn.Parameter((1 - shares(width).data).repeat(5, 1))
         self.shift_in = nn.Parameter(torch.empty(width, 5, shift_rank).uniform_(-1e-2, 1e-2))
         self.shift_out = nn.Parameter(torch.empty(5, shift_rank, width).uniform_(-1e-2, 1e-2))
-        self.decay = nn.Parameter(-6 + 5 * depth)
+        self.decay = nn.Parameter(-6 + 5 * depth(width))
         self.decay_in = nn.Parameter(torch.empty(width, decay_rank).uniform_(-1e-2, 1e-2))
         self.decay_out = nn.Parameter(torch.empty(decay_rank, width).uniform_(-1e-2, 1e-2))
-        self.bonus = nn.Parameter(0.5 * (1 - depth) + 0.1 * ((torch.arange(width) + 1) % 3 - 1))
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.receptance = nn.Linear(width, width, bias=False)
+        self.bonus = nn.Parameter(0.5 * (1 - depth(width)) + 0.2 * zigzag(width))
         self.gate = nn.Linear(width, width, bias=False)
-        self.norm = nn.GroupNorm(self.heads, width, eps=HEAD_EPSILON)
-        self.output = nn.Linear(width, width, bias=False)
-
-    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
-        head = self.width // self.heads
-        return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, self.heads, head, head))
 
     def mix(self, x, state, starts, size):
         w, k, v, r, gate = self._shift(x, token_shift(x, state.token, starts))
@@ -85,8 +73,8 @@ class Rwkv6(RecurrentMixer):
             starts=starts,
             chunk_size=size,
         )
-        y = self.norm(y.flatten(0, 1).flatten(1)).view_as(x) * F.silu(self.gate(gate))
-        return self.output(y), ShiftedState(x[:, -1].to(state.token.dtype), memory)
+        y = self.normalise(y) * F.silu(self.gate(gate))
+        return self.output(y), left(x, memory, state)
 
     def _shift(self, x, before):
         """Five mixes of each token with the one before it; how, the token decides."""

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.mixer.parts import RecurrentMixer, ShiftedState, head_count, split_heads
-from caselli.mixer.rwkv4 import shares
-from caselli.mixer.rwkv5 import HEAD_EPSILON
+from caselli.mixer.parts import split_heads
+from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares
 from caselli.ops.chunks import exact
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.short_convolution import token_shift
@@ -31,7 +30,7 @@ class LowRank(nn.Module):
         return self.bias + self.activation(x @ self.into) @ self.out
 
 
-class Rwkv7(RecurrentMixer):
+class Rwkv7(MatrixTimeMixing):
     r"""Time mixing of RWKV-7.
 
     .. math::
@@ -66,11 +65,10 @@ class Rwkv7(RecurrentMixer):
         value_residual: bool = False,
         chunk_size: int = 16,
     ) -> None:
-        super().__init__(width, chunk_size=chunk_size)
-        self.heads = head_count(width, heads)
-        depth, zeros = torch.arange(width) / max(1, width - 1), torch.zeros(width)
+        super().__init__(width, heads=heads, chunk_size=chunk_size)
+        zeros = torch.zeros(width)
         self.shares = nn.Parameter(shares(width).data.repeat(6, 1))
-        self.decay = LowRank(width, rank, -6 + 6 * depth, nn.Tanh())
+        self.decay = LowRank(width, rank, -6 + 6 * depth(width), nn.Tanh())
         self.rate = LowRank(width, rank, zeros.clone(), nn.Identity())
         self.residual = LowRank(width, rank, zeros + 1, nn.Identity()) if value_residual else None
         self.gate_in = nn.Parameter(torch.empty(width, rank).uniform_(-1, 1) / math.sqrt(width))
@@ -78,15 +76,6 @@ class Rwkv7(RecurrentMixer):
         self.key_scale = nn.Parameter(zeros + 0.85)
         self.key_rate = nn.Parameter(zeros + 1.0)
         self.bonus = nn.Parameter(zeros - 0.04)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.receptance = nn.Linear(width, width, bias=False)
-        self.norm = nn.GroupNorm(self.heads, width, eps=HEAD_EPSILON)
-        self.output = nn.Linear(width, width, bias=False)
-
-    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
-        head = self.width // self.heads
-        return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, self.heads, head, head))
 
     def mix(self, x, state, starts, size, first_value=None):
         before = token_shift(x, state.token, starts)
@@ -110,7 +99,7 @@ class Rwkv7(RecurrentMixer):
             starts=starts,
             chunk_size=size,
         )
-        y = self.norm(y.flatten(0, 1).flatten(1)).view_as(value)
+        y = split_heads(self.normalise(y), self.heads)
         y = y + (r * k * self.bonus.view(self.heads, -1)).sum(-1, keepdim=True) * value
         y = y.flatten(2) * ((g @ self.gate_in).sigmoid() @ self.gate_out)
-        return self.output(y), ShiftedState(x[:, -1].to(state.token.dtype), memory)
+        return self.output(y), left(x, memory, state)

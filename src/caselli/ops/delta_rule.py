@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from caselli.ops.chunks import (
@@ -14,6 +16,7 @@ from caselli.ops.chunks import (
     no_autocast,
     unfold,
 )
+from caselli.ops.pieces import in_pieces
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -99,11 +102,12 @@ def delta_rule(
             y = y[:, None]
         else:
             size = min(chunk_size, v.shape[1])
-            y, state = _chunked(q, k, v, beta, log_decay, state, starts, size)
+            compute = functools.partial(_chunked, size=size)
+            y, state = in_pieces(compute, (q, k, v, beta, log_decay), state, starts, size)
     return y.to(dtype), state
 
 
-def _chunked(q, k, v, beta, log_decay, state, starts, size):
+def _chunked(q, k, v, beta, log_decay, state, *, starts, size):
     length = v.shape[1]
     q, k, v, beta, log_decay = (fold(x, size).transpose(2, 3) for x in (q, k, v, beta, log_decay))
     total = log_decay.cumsum(3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from caselli.ops.chunks import (
@@ -16,6 +18,7 @@ from caselli.ops.chunks import (
     unfold,
 )
 from caselli.ops.decayed_scores import decayed_scores
+from caselli.ops.pieces import in_pieces
 from caselli.ops.scan import scan
 from caselli.shapes import Bool, Float, Tensor
 
@@ -104,11 +107,13 @@ def gated_linear_attention(
             y = y[:, None]
         else:
             size = power_of_two(min(chunk_size, v.shape[1]))
-            y, state = _chunked(q, k, v, log_decay, state, bonus, starts, size)
+            compute = functools.partial(_chunked, size=size)
+            shared = () if bonus is None else (bonus,)
+            y, state = in_pieces(compute, (q, k, v, log_decay), state, starts, size, shared=shared)
     return y.to(dtype), state
 
 
-def _chunked(q, k, v, log_decay, state, bonus, starts, size):
+def _chunked(q, k, v, log_decay, state, bonus=None, *, starts, size):
     length = v.shape[1]
     segments = None if starts is None else Segments.of(starts, size)
     q, k, v, log_decay = (fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, log_decay))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from caselli.ops.chunks import (
@@ -17,6 +19,7 @@ from caselli.ops.chunks import (
 )
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import carry
+from caselli.ops.pieces import in_pieces
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -105,11 +108,12 @@ def generalised_delta_rule(
             y, state = generalised_delta_rule_step(*(x[:, 0] for x in inputs), state)
             y = y[:, None]
         else:
-            y, state = _chunked(*inputs, state, starts, power_of_two(min(chunk_size, v.shape[1])))
+            size = power_of_two(min(chunk_size, v.shape[1]))
+            y, state = in_pieces(functools.partial(_chunked, size=size), inputs, state, starts, size)
     return y.to(dtype), state
 
 
-def _chunked(q, k, v, a, b, log_decay, state, starts, size):
+def _chunked(q, k, v, a, b, log_decay, state, *, starts, size):
     length, width = v.shape[1], v.shape[-1]
     q, k, v, a, b, log_decay = (
         fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, a, b, log_decay)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from caselli.ops.chunks import (
@@ -14,6 +16,7 @@ from caselli.ops.chunks import (
     no_autocast,
     unfold,
 )
+from caselli.ops.pieces import in_pieces
 from caselli.ops.scan import scan
 from caselli.shapes import Bool, Float, Tensor
 
@@ -92,7 +95,9 @@ def linear_attention(
         if v.shape[1] == 1:
             y, state = _one_token(q, k, v, log_decay, state, starts)
         else:
-            y, state = _chunked(q, k, v, log_decay, state, starts, min(chunk_size, v.shape[1]))
+            size = min(chunk_size, v.shape[1])
+            compute = functools.partial(_chunked, size=size)
+            y, state = in_pieces(compute, (q, k, v, log_decay), state, starts, size)
     return y.to(dtype), state
 
 
@@ -102,7 +107,7 @@ def _one_token(q, k, v, log_decay, state, starts):
     return y[:, None], state
 
 
-def _chunked(q, k, v, log_decay, state, starts, size):
+def _chunked(q, k, v, log_decay, state, *, starts, size):
     """Axes: B batch, n chunks, G groups, R heads of a group, C tokens of a chunk."""
     batch, length, groups, width = q.shape
     heads, value_width = v.shape[2:]

@@ -43,7 +43,7 @@ class Gumbel(Pointwise):
     Example:
         >>> quantizer = Gumbel(width=64, anneal_steps=100)
         >>> quantizer.step.fill_(50), quantizer.current_temperature()
-        (tensor(50), tensor(0.2500))
+        (tensor(50), tensor(0.7071))
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Gumbel(Pointwise):
         *,
         codebook_size: int = 1024,
         temperature: float = 1.0,
-        final_temperature: float = 1 / 16,
+        final_temperature: float = 0.5,
         anneal_steps: int = 10_000,
         hard: bool = True,
-        kl_weight: float = 5e-4,
+        kl_weight: float = 0.01,
     ) -> None:
         super().__init__(width, codebook_size, width)
         if min(temperature, final_temperature) <= 0 or anneal_steps < 0:

@@ -32,25 +32,25 @@ def tiny(pictures: Pictures) -> RunConfig:
             latent_width=32,
             quantizer_options={"codebook_size": 1024},
         ),
-        prior=PriorConfig(width=256, depth=4),
+        prior=PriorConfig(width=192, depth=4),
         training=StagesConfig(
             tokenizer=TrainingConfig(steps=600, batch=64, learning_rate=2e-3, ema=0.99, validations=5),
             prior=TrainingConfig(
-                steps=1000, batch=128, optimiser="muon", learning_rate=4e-3, weight_decay=0.05, ema=0.99
+                steps=1000, batch=128, optimiser="muon", learning_rate=8e-3, weight_decay=0.05, ema=0.99
             ),
         ),
     )
 
 
 def small(pictures: Pictures) -> RunConfig:
-    """A real run on a laptop: a grid of about 8×8 codes, 3 M and 8 M parameters.
+    """A real run on a laptop: a grid of about 8×8 codes, 2 M and 6 M parameters.
 
     Ten minutes on two cores for pictures of 32 to 64 pixels; better with an hour.
     """
     factor = _factor(pictures.size, grid=8, largest=16)
     return RunConfig(
         recipe="small",
-        data=DataConfig(shift=max(1, pictures.size // 32), views=4),
+        data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
         tokenizer=TokenizerConfig(
             factor=factor,
             patch=min(2, factor),
@@ -62,11 +62,11 @@ def small(pictures: Pictures) -> RunConfig:
             latent_width=64,
             quantizer_options={"codebook_size": 1024},
         ),
-        prior=PriorConfig(width=320, depth=6, dropout=0.2),
+        prior=PriorConfig(width=256, depth=6, dropout=0.1),
         training=StagesConfig(
             tokenizer=TrainingConfig(steps=5000, batch=32, learning_rate=1e-3, ema=0.995),
             prior=TrainingConfig(
-                steps=5000, batch=64, optimiser="muon", learning_rate=2e-3, weight_decay=0.1, ema=0.995
+                steps=5000, batch=64, optimiser="muon", learning_rate=5e-3, weight_decay=0.1, ema=0.99
             ),
         ),
     )

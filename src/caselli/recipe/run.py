@@ -21,7 +21,7 @@ from caselli.recipe.summary import look_at_samples, look_at_tokenizer, summarise
 from caselli.tokenizer import Tokenizer, TokenizerTask
 
 STAGES = ("both", "tokenizer", "prior")
-TOKENIZER_SHARE = 0.4
+TOKENIZER_SHARE = 0.35
 """Of the minutes of a run, what the first stage gets."""
 VALIDATION_PICTURES = 1024
 """Held-out pictures looked at in each validation, at most."""
