@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = {
     "quantizers": "nearest code and quantizer step against vector-quantize-pytorch",
+    "estimators": "evaluations of f and time against torch.distributions and loops written by hand",
 }
 
 

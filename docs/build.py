@@ -1,7 +1,7 @@
 """`make docs`: makes the pictures of the guide again, each by the function named after it.
 
-`python docs/build.py [NAME...]` makes those named, or all of them. `demo` copies from the folder `demo`, which
-`make demo` makes; it is left out where there is none.
+`python docs/build.py [NAME...]` makes those named, or all of them. `demo` copies from the folder `demo`,
+which `make demo` makes; it is left out where there is none.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ def glyphs() -> None:
     from caselli.report import grid, save_png
 
     pictures = data.open("glyphs", split="held_out")
-    first = torch.stack([(pictures.labels == label).nonzero()[0, 0] for label in range(len(pictures.classes))])
-    shown = torch.cat((first, (pictures.labels == pictures.classes.index("a")).nonzero()[:18, 0]))
+    of_each = [(pictures.labels == label).nonzero()[:, 0] for label in range(len(pictures.classes))]
+    shown = torch.cat([*(found[:1] for found in of_each), of_each[pictures.classes.index("a")][1:19]])
     labels = [pictures.classes[label] for label in pictures.labels[shown].tolist()]
-    save_png(grid(data.to_float(pictures.read(shown)), columns=20, labels=labels, scale=1), PICTURES / "glyphs.png")
+    sheet = grid(data.to_float(pictures.read(shown)), columns=20, labels=labels, scale=1)
+    save_png(sheet, PICTURES / "glyphs.png")
 
 
 def demo() -> None:

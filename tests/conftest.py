@@ -1,4 +1,4 @@
-"""Every annotation of the mathematical rooms is checked while the tests run; global seeds are set per test."""
+"""The annotations of the mathematical rooms are checked while the tests run; every test has its seed."""
 
 from __future__ import annotations
 

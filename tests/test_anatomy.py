@@ -413,7 +413,12 @@ def test_recording_leaves_the_module_as_it_was_and_needs_no_data():
     assert ReceptiveField(huge, (3, 224, 224)).at("block4").size == (1451, 1451)
 
 
-@pytest.mark.parametrize("name", ZOO)
+LARGE = {"resnet200", "resnet152_v2", "resnet200_v2", "inception_v3", "inception_v4", "inception_resnet_v2"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in ZOO]
+)
 def test_every_network_of_the_zoo_can_be_inspected(name):
     with torch.device("meta"):
         network = ZOO[name]()

@@ -82,7 +82,10 @@ def test_the_python_example_runs(folder, monkeypatch):
     assert scope["bits"].shape == (16,)
 
 
-@pytest.mark.parametrize("page", sorted((Path(__file__).parent.parent / "docs").glob("*.md")), ids=lambda p: p.stem)
+PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_guides_examples_run(page):
     for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
         exec(example, {})

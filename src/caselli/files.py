@@ -11,6 +11,9 @@ from pathlib import Path
 
 from caselli.errors import UserError
 
+FORBIDDEN = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""What the system says where nothing may be written."""
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -44,7 +47,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
                 f"the disk is full: {path} was not written",
                 remedy="make room; what was there before is intact",
             ) from error
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if isinstance(error, OSError) and error.errno in FORBIDDEN:
             raise UserError(f"{path} cannot be written ({error.strerror})") from error
         raise
     finally:
@@ -63,8 +66,8 @@ def _is_full(error: Exception) -> bool:
     """Whether the disk is full: libraries that write for us wrap the system's error in their own."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    words = str(error)
-    return "os error 28" in words or "PytorchStreamWriter failed" in words or os.strerror(errno.ENOSPC) in words
+    signs = ("os error 28", "PytorchStreamWriter failed", os.strerror(errno.ENOSPC))
+    return any(sign in str(error) for sign in signs)
 
 
 def _sync(path: Path) -> None:

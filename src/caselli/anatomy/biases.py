@@ -301,6 +301,9 @@ def _judge(tape: Tape, name: str, value: Value) -> Bias:
             walk.follow(out, frozenset({1}))
         elif operation.name in ("addmm", "linear", "native_layer_norm"):
             walk.follow(out, frozenset({len(out.shape) - 1}))
+        elif operation.name == "add":  # what torch makes of linear layers on some layouts
+            shift = len(out.shape) - len(value.shape)
+            walk.follow(out, frozenset(axis + shift for axis, size in enumerate(value.shape) if size > 1))
         else:
             walk.ends.append((Effect.NEEDED, operation.layer))
     effects = {effect for effect, _ in walk.ends}

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     DynamicOutputShapeException,
     FakeTensorMode,
 )
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -273,6 +275,19 @@ class _Recorder(TorchDispatchMode):
         self.values.update({key: value for key, held in self.values.items() if held is root})
 
 
+class _FusedAttention(TorchFunctionMode):
+    """Lays attention's tensors out so that torch keeps it one operation, whose mask can then be followed."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is not F.scaled_dot_product_attention or len(args) < 3:
+            return function(*args, **kwargs)
+        query, key, value = (tensor.contiguous() for tensor in args[:3])
+        if query.dim() != 3:
+            return function(query, key, value, *args[3:], **kwargs)
+        return function(query[:, None], key[:, None], value[:, None], *args[3:], **kwargs)[:, 0]
+
+
 def _has_base(value: Value, root: Value) -> bool:
     while value.base is not None:
         value = value.base
@@ -378,6 +393,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
                 torch.enable_grad(),
                 torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
                 _layers(module, recorder, calls),
+                _FusedAttention(),
                 recorder,
             ):
                 outputs = torch.func.functional_call(module, state, tuple(pictures))

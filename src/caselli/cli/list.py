@@ -14,6 +14,8 @@ ROOMS = {
     "order": ("caselli.order", "ORDERS"),
     "mixer": ("caselli.mixer", "MIXERS"),
     "prior": ("caselli.prior", "PRIORS"),
+    "estimator": ("caselli.estimator", "ESTIMATORS"),
+    "divergence": ("caselli.divergence", "DIVERGENCES"),
     "upsampler": ("caselli.layer.resample", "UPSAMPLERS"),
     "downsampler": ("caselli.layer.resample", "DOWNSAMPLERS"),
     "recipe": ("caselli.recipe", "RECIPES"),

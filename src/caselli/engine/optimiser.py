@@ -14,8 +14,8 @@ from caselli.engine.task import Task
 class Optimiser:
     """The optimisers of a task as one: AdamW, and Muon beside it where the configuration asks for it.
 
-    Muon replaces the gradient of a matrix by the nearest orthogonal one, so that every direction is learned at
-    the same pace; its update is scaled to AdamW's, so both share a learning rate. It takes the task's
+    Muon replaces the gradient of a matrix by the nearest orthogonal one, so that every direction is learned
+    at the same pace; its update is scaled to AdamW's, so both share a learning rate. It takes the task's
     `hidden_matrices`, AdamW the rest, with weight decay on what has two axes or more.
 
     Sources: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization; Jordan et al. 2024, Muon: An

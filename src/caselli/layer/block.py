@@ -15,7 +15,7 @@ def group_norm(width: int) -> nn.GroupNorm:
         >>> group_norm(64), group_norm(6)
         (GroupNorm(16, 64, eps=1e-06, affine=True), GroupNorm(1, 6, eps=1e-06, affine=True))
     """
-    groups = next(g for g in (32, 16, 8, 4, 2, 1) if width % g == 0 and width // g >= 4 or g == 1)
+    groups = next(g for g in (32, 16, 8, 4, 2, 1) if (width % g == 0 and width // g >= 4) or g == 1)
     return nn.GroupNorm(groups, width, eps=1e-6)
 
 
