@@ -8,6 +8,8 @@ import sys
 BENCHMARKS = {
     "quantizers": "nearest code and quantizer step against vector-quantize-pytorch",
     "estimators": "evaluations of f and time against torch.distributions and loops written by hand",
+    "mixers": "sequence mixers against SDPA and other libraries",
+    "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }
 
 

@@ -50,7 +50,7 @@ def test_train_with_wrong_options(capsys, trained, tmp_path):
     source, run = trained
     out = tmp_path / "new"
     assert "no out was given" in fails(capsys, "train", source)
-    assert "did you mean tiny" in fails(capsys, "train", source, "-o", out, "--recipe", "tyni")
+    assert "did you mean tiny" in fails(capsys, "train", source, "-o", out, "--recipe", "tinny")
     assert "stage" in fails(capsys, "train", source, "-o", out, "--stage", "third")
     assert "prior.width" in fails(capsys, "train", source, "-o", out, "--prior.width", "wide")
     assert "prior.wdth" in fails(capsys, "train", source, "-o", out, "--prior.wdth", "3")

@@ -34,7 +34,7 @@ def _is_picture(path: Path) -> bool:
 
 def _file(path: Path, size: int, channels: int) -> Tensor:
     try:
-        return torch.from_numpy(decode(path.read_bytes(), size, channels))
+        return torch.from_numpy(decode(path.read_bytes(), size, channels).copy())
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror})", "a picture was expected") from None
     except BadPicture as error:

@@ -7,7 +7,6 @@ import math
 
 import torch
 
-from caselli.engine import ranks
 from caselli.errors import UserError
 from caselli.shapes import Int, Tensor
 
@@ -46,7 +45,7 @@ def usage(counts: Int[Tensor, "K"]) -> Usage:
 
 
 class CodebookUse:
-    """Counts codes over batches, and over ranks, one row of counts per codebook.
+    """Counts codes over batches, one row of counts per codebook.
 
     Arguments:
         sizes: the number of codes of each codebook, as a quantizer's `sizes`.
@@ -80,8 +79,8 @@ class CodebookUse:
             self._counts[q] = self._counts[q].to(new.device) + new
 
     def counts(self) -> tuple[Int[Tensor, "K"], ...]:
-        """How often each code of each codebook occurred, on all ranks together."""
-        return tuple(ranks.total(row) for row in self._counts)
+        """How often each code of each codebook occurred."""
+        return tuple(self._counts)
 
     def usages(self) -> tuple[Usage, ...]:
         """The use of each codebook."""

@@ -65,10 +65,12 @@ def train(
     ranks.start()
     folder = RunFolder(out)
     folder.refuse_foreign()
+    begun = folder.holds_run()
+    ranks.wait()  # all have looked before the first rank writes
     changes = _budget(stage, minutes, steps) | (changes or {})
     if size is not None:
         changes["data.size"] = size
-    if folder.holds_run():
+    if begun:
         if not resume:
             raise UserError(
                 f"{out} holds a run already",
