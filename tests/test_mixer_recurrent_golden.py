@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.mixer import LRU, S4D, ChannelMix, Mamba, Mamba2, Retention, Rwkv4, Rwkv7
+from caselli.mixer import LRU, RWKV4, RWKV7, S4D, ChannelMix, Mamba, Mamba2, Retention
 from caselli.mixer.lru import UnitState
 from caselli.mixer.parts import ShiftedState
 from caselli.mixer.s4d import INITIAL, initial_eigenvalues
@@ -150,7 +150,7 @@ def test_rwkv7(form, first_layer):
         "residual__into": w["Wv1"], "residual__out": w["Wv2"], "residual__bias": w["v_bias"]
     }  # fmt: skip
     mixer = load(
-        Rwkv7(8, heads=2, rank=3, value_residual=not first_layer, chunk_size=2),
+        RWKV7(8, heads=2, rank=3, value_residual=not first_layer, chunk_size=2),
         shares=torch.stack([1 - w[f"m{n}"] for n in "rwkvag"]),
         decay__into=w["Ww1"],
         decay__out=w["Ww2"],
@@ -269,7 +269,7 @@ def test_mamba_models_sample(name, build):
 def rwkv4(w):
     attention, mix = part(w, "attention."), part(w, "feed_forward.")
     time = load(
-        Rwkv4(16, chunk_size=5),
+        RWKV4(16, chunk_size=5),
         decay=attention["time_decay"],
         bonus=attention["time_first"],
         share_key=attention["time_mix_key"][0, 0],

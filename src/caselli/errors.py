@@ -26,7 +26,7 @@ class UnknownName(UserError):
 
     Example:
         >>> str(UnknownName("mixer", "mamba3", ["attention", "mamba", "mamba2"]))
-        "mixer 'mamba3' was given; did you mean mamba2, mamba? Known: attention, mamba, mamba2"
+        "mixer 'mamba3' was given; did you mean mamba, mamba2? Known: attention, mamba, mamba2"
     """
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:

@@ -22,6 +22,8 @@ class Log:
     def __init__(self, folder: str | Path, stage: str) -> None:
         self.path, self.stage = Path(folder) / "log.jsonl", stage
         self.first = ranks.is_first()
+        if self.first:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         self.board = _board(Path(folder) / "tensorboard" / stage) if self.first else None
 
     def figures(self, split: str, step: int, seconds: float, values: dict[str, float]) -> None:

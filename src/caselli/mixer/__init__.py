@@ -19,10 +19,10 @@ from caselli.mixer.mamba2 import Mamba2
 from caselli.mixer.performer import Performer
 from caselli.mixer.reformer import Reformer
 from caselli.mixer.retention import Retention
-from caselli.mixer.rwkv4 import ChannelMix, Rwkv4
-from caselli.mixer.rwkv5 import Rwkv5
-from caselli.mixer.rwkv6 import Rwkv6
-from caselli.mixer.rwkv7 import Rwkv7
+from caselli.mixer.rwkv4 import RWKV4, ChannelMix
+from caselli.mixer.rwkv5 import RWKV5
+from caselli.mixer.rwkv6 import RWKV6
+from caselli.mixer.rwkv7 import RWKV7
 from caselli.mixer.s4 import S4
 from caselli.mixer.s4d import S4D
 from caselli.mixer.strided import StridedAttention
@@ -49,10 +49,10 @@ MIXERS: dict[str, type[Mixer]] = {
     "lru": LRU,
     "s4d": S4D,
     "s4": S4,
-    "rwkv4": Rwkv4,
-    "rwkv5": Rwkv5,
-    "rwkv6": Rwkv6,
-    "rwkv7": Rwkv7,
+    "rwkv4": RWKV4,
+    "rwkv5": RWKV5,
+    "rwkv6": RWKV6,
+    "rwkv7": RWKV7,
 }
 
 __all__ = [
@@ -61,6 +61,10 @@ __all__ = [
     "GAU",
     "LRU",
     "MIXERS",
+    "RWKV4",
+    "RWKV5",
+    "RWKV6",
+    "RWKV7",
     "S4",
     "S4D",
     "Attention",
@@ -80,10 +84,6 @@ __all__ = [
     "Performer",
     "Reformer",
     "Retention",
-    "Rwkv4",
-    "Rwkv5",
-    "Rwkv6",
-    "Rwkv7",
     "State",
     "StridedAttention",
     "TwoDimensional",

@@ -15,7 +15,7 @@ from caselli.ops.short_convolution import token_shift
 from caselli.ops.wkv import NOTHING, wkv
 
 
-class Rwkv4(RecurrentMixer):
+class RWKV4(RecurrentMixer):
     r"""Time mixing of RWKV-4.
 
     .. math::
@@ -32,7 +32,7 @@ class Rwkv4(RecurrentMixer):
     Source: Peng et al. 2023, RWKV: Reinventing RNNs for the Transformer Era.
 
     Example:
-        >>> y, state = Rwkv4(width=64)(torch.zeros(2, 5, 64))
+        >>> y, state = RWKV4(width=64)(torch.zeros(2, 5, 64))
         >>> state.memory.shape
         torch.Size([2, 3, 64])
     """

@@ -13,7 +13,7 @@ from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.short_convolution import token_shift
 
 
-class Rwkv5(MatrixTimeMixing):
+class RWKV5(MatrixTimeMixing):
     r"""Time mixing of RWKV-5.
 
     .. math::
@@ -31,7 +31,7 @@ class Rwkv5(MatrixTimeMixing):
     Source: Peng et al. 2024, Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence.
 
     Example:
-        >>> y, state = Rwkv5(width=64)(torch.zeros(2, 5, 64))
+        >>> y, state = RWKV5(width=64)(torch.zeros(2, 5, 64))
         >>> state.memory.shape
         torch.Size([2, 1, 64, 64])
     """

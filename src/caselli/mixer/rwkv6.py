@@ -13,7 +13,7 @@ from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.short_convolution import token_shift
 
 
-class Rwkv6(MatrixTimeMixing):
+class RWKV6(MatrixTimeMixing):
     r"""Time mixing of RWKV-6.
 
     .. math::
@@ -33,7 +33,7 @@ class Rwkv6(MatrixTimeMixing):
     Source: Peng et al. 2024, Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence.
 
     Example:
-        >>> y, state = Rwkv6(width=64)(torch.zeros(2, 5, 64))
+        >>> y, state = RWKV6(width=64)(torch.zeros(2, 5, 64))
         >>> state.memory.shape
         torch.Size([2, 1, 64, 64])
     """

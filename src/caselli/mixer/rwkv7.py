@@ -30,7 +30,7 @@ class LowRank(nn.Module):
         return self.bias + self.activation(x @ self.into) @ self.out
 
 
-class Rwkv7(MatrixTimeMixing):
+class RWKV7(MatrixTimeMixing):
     r"""Time mixing of RWKV-7.
 
     .. math::
@@ -51,7 +51,7 @@ class Rwkv7(MatrixTimeMixing):
     Source: Peng et al. 2025, RWKV-7 "Goose" with Expressive Dynamic State Evolution.
 
     Example:
-        >>> y, state = Rwkv7(width=64)(torch.zeros(2, 5, 64))
+        >>> y, state = RWKV7(width=64)(torch.zeros(2, 5, 64))
         >>> state.memory.shape
         torch.Size([2, 1, 64, 64])
     """

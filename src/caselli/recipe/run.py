@@ -118,6 +118,7 @@ class _Run:
         pictures = everything.split("train")
         settled = {"data.size": pictures.size, "data.channels": pictures.channels}
         config = override(chosen(pictures), changes | settled | {"tokenizer.channels": pictures.channels})
+        _check(config, pictures)
         where = machine(config.precision)
         if ranks.is_first():
             folder.path.mkdir(parents=True, exist_ok=True)
@@ -137,6 +138,7 @@ class _Run:
                 f"fingerprint {described['data_fingerprint']} was expected, {pictures.fingerprint} found",
                 "restore them, or begin a new run with another -o",
             )
+        _check(config, pictures)
         where = _recorded(folder)
         if ranks.is_first():
             folder.write(config, pictures.fingerprint, where)
@@ -281,6 +283,15 @@ def _open(config: DataConfig, progress: bool) -> Pictures:
         workers=config.workers,
         progress=progress and ranks.is_first(),
     )
+
+
+def _check(config: RunConfig, pictures: Pictures) -> None:
+    """Raises what is wrong with either stage before any time is spent on the first."""
+    with torch.random.fork_rng():
+        tokenizer = Tokenizer(config.tokenizer)
+        tokenizer.check(torch.empty(0, pictures.channels, pictures.size, pictures.size))
+        if tokenizer.quantizer.sizes:
+            build_prior(config.prior, tokenizer, pictures.size, len(pictures.classes))
 
 
 def _recorded(folder: RunFolder) -> Machine:
