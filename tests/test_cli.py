@@ -152,5 +152,25 @@ def test_list(capsys, room):
     assert lines and all(len(line.split("  ", 1)) == 2 for line in lines)
 
 
+def test_inspect(capsys, trained, tmp_path, monkeypatch):
+    assert main(["inspect", "vgg16", "-o", str(tmp_path / "page.html")]) == 0
+    assert "sees" in capsys.readouterr().out and (tmp_path / "page.html").stat().st_size > 1000
+    assert main(["inspect", str(trained[1])]) == 0
+    (tmp_path / "mine.py").write_text("import torch\ndef net(): return torch.nn.Conv1d(1, 2, 3)\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "mine:net", "--input", "1x32"]) == 0
+    assert "cannot be imported" in fails(capsys, "inspect", "mine:nett")
+    assert "did you mean resnet50" in fails(capsys, "inspect", "resnet5")
+    assert "channels and sizes" in fails(capsys, "inspect", "vgg16", "--input", "3")
+
+
+def test_compare(capsys, tmp_path):
+    words = ["compare", "estimators", "--estimators", "arm,disarm", "--repeats", "50"]
+    assert main([*words, "-o", str(tmp_path / "plot.png")]) == 0
+    assert "disarm" in capsys.readouterr().out and Image.open(tmp_path / "plot.png").size[0] > 100
+    assert "did you mean disarm" in fails(capsys, "compare", "estimators", "--estimators", "disarn")
+    assert "comparison" in fails(capsys, "compare", "mixer")
+
+
 def test_list_unknown(capsys):
     assert "did you mean mixer" in fails(capsys, "list", "mixers")

@@ -80,7 +80,7 @@ def test_it_learns_and_resumes_in_the_same_bits(tmp_path, optimiser):
     options = {"steps": 60, "learning_rate": 0.03, "optimiser": optimiser, "checkpoint_steps": 7}
     whole = training(tmp_path / "whole", **options).run()
     errors = [entry["loss"] for entry in lines(tmp_path / "whole", "validation")]
-    assert len(errors) == 3 and errors[-1] < 0.5, "y has variance 5.25"
+    assert len(errors) == 3 and errors[-1] < 2, "y has variance 5.25"
 
     class Cut(Stream):
         def stream(self, start=0):

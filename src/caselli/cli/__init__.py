@@ -16,6 +16,8 @@ COMMANDS = {
     "encode": "turn pictures into codes",
     "decode": "turn codes into pictures",
     "evaluate": "measure a run on held-out pictures",
+    "compare": "methods side by side: estimators",
+    "inspect": "tell what each layer of a network sees and costs",
     "list": "show what a room offers: mixers, quantizers, recipes and so on",
 }
 """Every command, with its line of help; the module of the same name has `run(arguments)`."""

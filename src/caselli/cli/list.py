@@ -18,6 +18,7 @@ ROOMS = {
     "divergence": ("caselli.divergence", "DIVERGENCES"),
     "upsampler": ("caselli.layer.resample", "UPSAMPLERS"),
     "downsampler": ("caselli.layer.resample", "DOWNSAMPLERS"),
+    "network": ("caselli.anatomy.zoo", "ZOO"),
     "recipe": ("caselli.recipe", "RECIPES"),
 }
 """The rooms that have a table, and where it is."""
@@ -37,5 +38,5 @@ def run(arguments: list[str]) -> None:
     entries = getattr(importlib.import_module(module), table)
     width = max(map(len, entries))
     for name, entry in entries.items():
-        line = (inspect.getdoc(entry) or "").split("\n\n")[0].replace("\n", " ")
+        line = (inspect.getdoc(getattr(entry, "func", entry)) or "").split("\n\n")[0].replace("\n", " ")
         print(f"{name:<{width}}  {line}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from caselli.shapes import Float, Tensor
 def source_for(model: Model, source: str, split: str) -> data.Pictures:
     """A set at the model's size and channels."""
     channels = model.tokenizer.config.channels
-    return data.open(source, size=model.size, channels=channels, split=split, progress=True)
+    return data.open(source, size=model.size, channels=channels, split=split, progress=sys.stderr.isatty())
 
 
 def read_pictures(model: Model, names: list[str], most: int) -> Float[Tensor, "B C H W"]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 
 from caselli.errors import UserError, lookup
+from caselli.options import options_of
 from caselli.quantizer.base import Quantizer
 
 
@@ -35,15 +35,3 @@ def build(name: str, width: int, options: Mapping[str, object] | None = None) ->
             f"one of {', '.join(known)} was expected",
         )
     return method(width, **options)
-
-
-def options_of(method: type[Quantizer]) -> list[str]:
-    """The names of a method's own arguments.
-
-    Example:
-        >>> from caselli.quantizer import FSQ
-        >>> options_of(FSQ)
-        ['levels', 'symmetric']
-    """
-    parameters = inspect.signature(method).parameters.values()
-    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -281,7 +282,7 @@ def _open(config: DataConfig, progress: bool) -> Pictures:
         channels=config.channels,
         split="all",
         workers=config.workers,
-        progress=progress and ranks.is_first(),
+        progress=progress and ranks.is_first() and sys.stderr.isatty(),
     )
 
 
