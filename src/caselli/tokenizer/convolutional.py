@@ -6,7 +6,7 @@ from torch import nn
 
 from caselli.errors import lookup
 from caselli.layer.block import ResidualBlock, SpatialAttention, group_norm
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS, PixelShuffle
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.config import TokenizerConfig
 
@@ -64,10 +64,7 @@ class ConvolutionalDecoder(nn.Module):
             if level < len(widths) - 1:
                 layers.append(up(width, scale=2))
                 factor //= 2
-        layers += [group_norm(width), nn.SiLU()]
-        layers.append(nn.Conv2d(width, config.channels * config.patch**2, 3, padding=1))
-        if config.patch > 1:
-            layers.append(nn.PixelShuffle(config.patch))
+        layers += [group_norm(width), nn.SiLU(), _patches_out(width, config.channels, config.patch)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latents: Float[Tensor, "B D h w"]) -> Float[Tensor, "B C H W"]:
@@ -79,6 +76,12 @@ def _patches_in(channels: int, width: int, patch: int) -> nn.Module:
         return nn.Conv2d(channels, width, 3, padding=1)
     # twice the patch, so that neighbours overlap and no seam is built in
     return nn.Conv2d(channels, width, 2 * patch, stride=patch, padding=patch // 2)
+
+
+def _patches_out(width: int, channels: int, patch: int) -> nn.Module:
+    if patch == 1:
+        return nn.Conv2d(width, channels, 3, padding=1)
+    return PixelShuffle(width, channels, scale=patch)  # its ICNR start keeps checkerboards out
 
 
 def _level(width: int, out: int, blocks: int, attention: bool) -> list[nn.Module]:
