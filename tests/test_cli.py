@@ -66,6 +66,23 @@ def test_size_that_does_not_divide(capsys, trained, tmp_path):
     assert "a size that 8 divides" in fails(capsys, *words, *options(TINY))
 
 
+def test_a_configuration_file(trained, tmp_path):
+    import yaml
+
+    from caselli.recipe import RunFolder
+
+    changes = {"prior": {"width": 48, "mixer_options": {"heads": 2}}, "data": {"shift": 2}}
+    (tmp_path / "fields.yaml").write_text(yaml.safe_dump(changes))
+    words = ["train", str(trained[0]), "-o", str(tmp_path / "run"), "--recipe", "tiny", "--steps", "1"]
+    rest = {name: value for name, value in TINY.items() if not name.startswith("prior.")}
+    assert (
+        main([*words, "--config", str(tmp_path / "fields.yaml"), *options(rest), "--prior.depth", "1"]) == 0
+    )
+    config = RunFolder(tmp_path / "run").config()
+    assert (config.prior.width, config.prior.depth, config.data.shift) == (48, 1, 2)
+    assert config.tokenizer.quantizer_options == {"codebook_size": 16}
+
+
 def test_unknown_label(capsys, trained, tmp_path):
     out = tmp_path / "x.png"
     assert "did you mean standing" in fails(capsys, "sample", trained[1], "--label", "standig", "-o", out)

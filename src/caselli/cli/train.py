@@ -22,13 +22,15 @@ def run(arguments: list[str]) -> None:
             raise UserError(f"no {name} was given", "`caselli train SOURCE -o RUN` was expected")
     given.pop("config", None)
 
-    from caselli.engine import Interrupted
+    from caselli.engine import Interrupted, ranks
     from caselli.recipe import train
 
     try:
         train(own.pop("source"), own.pop("out"), changes=_dotted(given.as_dict()), **own)
     except Interrupted as error:
         raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
+    finally:
+        ranks.stop()
 
 
 _OWN: dict[str, Any] = {
@@ -54,7 +56,8 @@ def _parser() -> jsonargparse.ArgumentParser:
     from caselli.tokenizer import TokenizerConfig
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = _Parser(prog="caselli train", description=DESCRIPTION)
+    usage = "caselli train SOURCE -o RUN [options]"
+    parser = _Parser(prog="caselli train", usage=usage, description=DESCRIPTION)
     parser.add_argument("source", help="pictures", nargs="?")
     parser.add_argument("-o", "--out", type=str, metavar="RUN", help="the run folder")
     parser.add_argument("--recipe", type=str, help=f"what the run starts from: {', '.join(RECIPES)} (small)")

@@ -1,5 +1,6 @@
 """The training loop, its checkpoints, and all that knows of ranks, precision and optimisers."""
 
+from caselli.engine import ranks
 from caselli.engine.config import TrainingConfig
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
@@ -16,5 +17,6 @@ __all__ = [
     "TrainingConfig",
     "machine",
     "matrix_rate",
+    "ranks",
     "read_log",
 ]

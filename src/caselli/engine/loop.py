@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import signal
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
 from caselli.engine import ranks
 from caselli.engine.batch import pieces, to_device
@@ -23,6 +20,8 @@ from caselli.engine.ema import Ema
 from caselli.engine.log import Log
 from caselli.engine.machine import Machine
 from caselli.engine.optimiser import Optimiser, learning_rate_factor
+from caselli.engine.progress import Bar, Recent
+from caselli.engine.signals import on_signals
 from caselli.engine.task import Task
 from caselli.errors import UserError
 
@@ -80,7 +79,7 @@ class Training:
     def run(self) -> Task:
         """Trains to the end of the budget; returns the best averaged task."""
         self._resume()
-        with torch.random.fork_rng(), _signals(self._stop):
+        with torch.random.fork_rng(), on_signals(self._stop):
             if self._progress() < 1:
                 self._train()
         return self._best_task()
@@ -91,8 +90,8 @@ class Training:
         model = self._parallel_model()
         self.clock = time.perf_counter() - self.seconds
         self.saved_at, self.saved_step = time.perf_counter(), self.step
-        bar = _Bar(self)
-        recent = _Recent()
+        bar = Bar(self.stage, self._progress())
+        recent = Recent()
         for batch in self.batches.stream(self.step):
             metrics = self._update(model, to_device(batch, self.machine.device))
             recent.add(metrics, len(batch.indices) * ranks.count())
@@ -160,17 +159,17 @@ class Training:
 
     # words --------------------------------------------------------------------------------------------------
 
-    def _report(self, recent: _Recent, bar: _Bar) -> None:
+    def _report(self, recent: Recent, bar: Bar) -> None:
         values = recent.take()
         values["learning_rate"] = self.rate
         self.log.figures("train", self.step, self.seconds, values)
-        bar.show(values)
+        bar.show(self.step, self._progress(), values)
 
     @torch.no_grad()
     def _validate(self) -> None:
         self.validated = max(self.validated + 1, int(self._progress() * self.config.validations))
         task = self.ema.module
-        figures = _Recent()
+        figures = Recent()
         for batch in self.validation:
             with self.machine.autocast():
                 figures.add(task.validate(to_device(batch, self.machine.device)), len(batch.indices))
@@ -229,73 +228,6 @@ class Training:
         return self.ema.module
 
 
-class _Recent:
-    """Averages of scalars since the last look, weighted by samples, and the rate of samples."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.count, self.start = 0, time.perf_counter()
-
-    def add(self, values: dict[str, torch.Tensor], samples: int) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach().float() * samples
-        self.count += samples
-
-    def take(self, rate: bool = True) -> dict[str, float]:
-        values = {name: float(ranks.mean(total)) / max(1, self.count) for name, total in self.sums.items()}
-        if rate:
-            values["samples_per_second"] = self.count / max(1e-9, time.perf_counter() - self.start)
-        self.reset()
-        return values
-
-
-class _Bar:
-    """The progress bar: how far, how fast, how long still, how good."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.bar = tqdm(
-            total=1.0,
-            initial=training._progress(),
-            desc=training.stage,
-            disable=not ranks.is_first() or not sys.stderr.isatty(),
-            bar_format="{desc} {percentage:3.0f}%|{bar:24}| {elapsed}<{remaining} {postfix}",
-        )
-
-    def show(self, values: dict[str, float]) -> None:
-        rate = values["samples_per_second"]
-        words = f"step {self.training.step} loss {values['loss']:.4f} {rate:.0f}/s"
-        self.bar.set_postfix_str(words, refresh=False)
-        self.bar.update(min(1.0, self.training._progress()) - self.bar.n)
-
-    def close(self) -> None:
-        self.bar.close()
-
-
 def _seed(seed: int, step: int, rank: int) -> int:
     """A seed of its own for every step and rank."""
     return ((seed * 1_000_003 + step) * 65_537 + rank) % (1 << 63)
-
-
-@contextmanager
-def _signals(stop):
-    """Ctrl-C and SIGTERM ask for a checkpoint; a second Ctrl-C is the ordinary one."""
-
-    def handle(number, frame):
-        stop()
-        signal.signal(number, previous[number])
-
-    previous = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, handle)
-    except ValueError:  # not the main thread: signals are somebody else's matter
-        previous = {}
-    try:
-        yield
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
