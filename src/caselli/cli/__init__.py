@@ -16,7 +16,7 @@ COMMANDS = {
     "encode": "turn pictures into codes",
     "decode": "turn codes into pictures",
     "evaluate": "measure a run on held-out pictures",
-    "compare": "methods side by side: estimators",
+    "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
     "list": "show what a room offers: mixers, quantizers, recipes and so on",
 }

@@ -30,7 +30,7 @@ class TokenizerReport:
     compression: float
     """Bits of the 8-bit picture per bit of code."""
     parameters: int
-    """Trainable numbers in encoder, quantizer and decoder."""
+    """Weights in encoder, quantizer and decoder."""
 
     def __str__(self) -> str:
         return (
@@ -101,7 +101,7 @@ class Tokenizer(nn.Module):
             codes=positions * len(sizes),
             bits=bits,
             compression=8 * size[0] * size[1] * self.config.channels / bits if bits else math.nan,
-            parameters=sum(p.numel() for p in self.parameters() if p.requires_grad),
+            parameters=sum(p.numel() for p in self.parameters()),
         )
 
     def fingerprint(self) -> str:

@@ -1,24 +1,15 @@
-"""`caselli compare WHAT ...`: methods side by side, a table and a picture."""
+"""`caselli compare estimators`."""
 
 from __future__ import annotations
 
 import io
 
 from caselli.cli.parser import free, parser
-from caselli.errors import UnknownName, UserError
+from caselli.errors import UserError
 
 
 def run(arguments: list[str]) -> None:
-    """Hands over to what is compared."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: caselli compare WHAT ...\n\nWHAT is one of: " + ", ".join(COMPARISONS))
-        return
-    if arguments[0] not in COMPARISONS:
-        raise UnknownName("comparison", arguments[0], COMPARISONS)
-    COMPARISONS[arguments[0]](arguments[1:])
-
-
-def _estimators(arguments: list[str]) -> None:
+    """Parses, measures, prints the table and writes the plot."""
     options = parser("compare estimators", "Bias, variance, direction and cost of gradient estimators.")
     options.add_argument("--problem", default="bernoulli", help="name of a problem (bernoulli)")
     options.add_argument("--estimators", help="names with commas between; default: all that serve")
@@ -42,7 +33,3 @@ def _estimators(arguments: list[str]) -> None:
         plot(found).savefig(picture, format="png", dpi=120)
         with atomic_write(out) as temporary:
             temporary.write_bytes(picture.getvalue())
-
-
-COMPARISONS = {"estimators": _estimators}
-"""What can be compared."""
