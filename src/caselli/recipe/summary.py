@@ -47,7 +47,7 @@ def look_at_samples(
 ) -> None:
     """A page of samples, the figures of both stages, and how well samples are read as their label."""
     log = Log(folder.path, "samples")
-    labels = _labels_to_show(model, 48)
+    labels = _labels_to_show(model, pictures, 48)
     names = None if labels is None else [model.classes[label] for label in labels]
     start = time.perf_counter()
     samples = model.sample(48 if labels is None else len(labels), label=labels)
@@ -93,14 +93,15 @@ def summarise(folder: RunFolder) -> None:
     Log(folder.path, "report").say(f"look at {page}")
 
 
-def _labels_to_show(model: Model, count: int) -> list[int] | None:
-    """Labels spread over all classes, or several of each where classes are few."""
+def _labels_to_show(model: Model, pictures: Pictures, count: int) -> list[int] | None:
+    """Several of each label where classes are few, all once, or the most frequent where they are many."""
     if not model.classes:
         return None
     classes = len(model.classes)
-    if classes > count:
-        return list(range(min(classes, 64)))
-    return [label for label in range(classes) for _ in range(count // classes)]
+    if classes > 64:
+        frequency = torch.bincount(pictures.labels, minlength=classes)
+        return frequency.topk(count).indices.sort().values.tolist()
+    return [label for label in range(classes) for _ in range(max(1, count // classes))]
 
 
 def _spread(count: int, wanted: int) -> torch.Tensor:
