@@ -7,8 +7,10 @@ import sys
 
 BENCHMARKS = {
     "quantizers": "nearest code and quantizer step against vector-quantize-pytorch",
+    "tokenizers": "training step of a tokenizer against diffusers' VQModel, at equal weights",
     "estimators": "evaluations of f and time against torch.distributions and loops written by hand",
     "mixers": "sequence mixers against SDPA and other libraries",
+    "sampling": "tokens per second against transformers' generate: GPT-2 and Mamba",
     "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }
 

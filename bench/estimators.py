@@ -8,16 +8,17 @@ loops over samples written by hand.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch import distributions as D
 
+from bench.measure import in_turn
 from caselli.estimator import ESTIMATORS, Score
 
-LATENTS, BATCH, SAMPLES, ROUNDS = 200, 24, 16, 15
+LATENTS, BATCH, SAMPLES, ROUNDS = 200, 24, 16, 20
+SAMPLED = (torch.rand(LATENTS + 1, BATCH, LATENTS) > 0.5).float()
 METHODS = (
     "score",
     "nvil",
@@ -93,21 +94,6 @@ def straight_through_loop(f: Objective, logits: Tensor) -> None:
         (f(hard + q - q.detach()).sum() / SAMPLES).backward()
 
 
-def seconds(run: Callable[[], None]) -> float:
-    """One run."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-def ratio(ours: Callable[[], None], theirs: Callable[[], None]) -> tuple[float, float]:
-    """Median milliseconds of ours, and the ratio of theirs to ours, run in turn."""
-    ours(), theirs()
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS)]
-    a, b = (sorted(column)[ROUNDS // 2] for column in zip(*pairs, strict=True))
-    return 1000 * a, b / a
-
-
 def run_ours(estimator: Callable, f: Objective, logits: Tensor, samples: int) -> None:
     """Estimate and backward pass, as in training."""
     p = D.Independent(D.Bernoulli(logits=logits), 1)
@@ -116,9 +102,8 @@ def run_ours(estimator: Callable, f: Objective, logits: Tensor, samples: int) ->
 
 
 def run_f(f: Objective, logits: Tensor, rows: int, differentiated: bool) -> None:
-    """The evaluations of f alone."""
-    z = torch.zeros(rows, BATCH, LATENTS, requires_grad=differentiated)
-    values = f(z)
+    """The evaluations of f alone, at samples that are there already."""
+    values = f(SAMPLED[:rows].requires_grad_(differentiated))
     if differentiated:
         values.sum().backward()
 
@@ -131,14 +116,17 @@ def measure(name: str, f: Objective, logits: Tensor) -> str:
     f.rows = 0
     run_ours(estimator, f, logits, samples)
     rows, formula = f.rows, estimator.evaluations(p, samples)
-    milliseconds, share = ratio(
-        lambda: run_ours(estimator, f, logits, samples),
-        lambda: run_f(f, logits, formula, estimator.needs_gradient),
+    ours, alone = in_turn(
+        [
+            lambda: run_ours(estimator, f, logits, samples),
+            lambda: run_f(f, logits, formula, estimator.needs_gradient),
+        ],
+        ROUNDS,
     )
-    return f"{name:<26}{rows:<13}{formula:<12}{rows / formula:<8.2f}{milliseconds:<9.2f}{1 / share:.2f}"
+    return f"{name:<26}{rows:<13}{formula:<12}{rows / formula:<8.2f}{1000 * ours:<9.2f}{ours / alone:.2f}"
 
 
-def main() -> None:
+def run() -> None:
     """Prints the costs and the ratios."""
     f = Objective()
     logits = torch.zeros(BATCH, LATENTS, requires_grad=True)
@@ -155,9 +143,11 @@ def main() -> None:
         "straight_through, loop over samples": (ESTIMATORS["straight_through"](), straight_through_loop),
     }
     for title, (estimator, theirs) in peers.items():
-        found = ratio(lambda e=estimator: run_ours(e, f, logits, SAMPLES), lambda t=theirs: t(f, logits))
-        print(f"{title:<38}{found[0]:7.2f} ms   {found[1]:5.2f} times")
+        ours, other = in_turn(
+            [lambda e=estimator: run_ours(e, f, logits, SAMPLES), lambda t=theirs: t(f, logits)], ROUNDS
+        )
+        print(f"{title:<38}{1000 * ours:7.2f} ms   {other / ours:5.2f} times")
 
 
 if __name__ == "__main__":
-    main()
+    run()

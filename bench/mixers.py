@@ -1,34 +1,57 @@
-"""Sequence mixers beside softmax attention and other libraries: time, memory, growth, cost of a token."""
+"""Sequence mixers beside softmax attention and other libraries: time, memory, growth, cost of a token.
+
+`python -m bench.mixers [SECTION...]` runs some of the sections, `python -m bench mixers` all of them.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
 from bench.measure import in_turn, matrix_rate, peak_memory, seconds, table
+from bench.mixer_peers import PEERS, WIDTH
 from caselli.mixer import MIXERS
 from caselli.ops import delta_rule, gated_linear_attention, linear_attention
 
-HEADS, HEAD_WIDTH, WIDTH = 4, 64, 256
+HEADS, HEAD_WIDTH, CHUNK = 4, 64, 64
 
 Step = Callable[[], object]
 
 
-def run(lengths: tuple[int, ...] = (1024, 4096, 16384, 65536), length: int = 1024, repeats: int = 3) -> None:
+def run(names: list[str] | None = None) -> None:
     """Prints the tables; two threads, so that machines compare."""
     torch.set_num_threads(2)
     torch.manual_seed(0)
     rate = matrix_rate()
-    print(f"two threads, batch 1; float32 matrix product {rate / 1e9:.0f} GF/s; forward and backward")
-    growth(lengths, rate, repeats)
-    peers(length, repeats)
-    tokens()
+    print(f"two threads, batch 1; float32 matrix product {rate / 1e9:.0f} GF/s")
+    for name in names or SECTIONS:
+        print(f"\n{name}: {SECTIONS[name].__doc__.splitlines()[0]}")
+        SECTIONS[name](rate)
 
 
-def both_ways(function: Callable[[], torch.Tensor]) -> Step:
-    return lambda: function().sum().backward()
+def peak(step: Step) -> float:
+    """Megabytes at the peak of a step, when the allocator has given back what earlier ones took (glibc)."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+    return peak_memory(step) / 1e6
+
+
+def training_step(output: Callable[[], torch.Tensor], leaves: list[torch.Tensor]) -> Step:
+    """Forward and backward, with a gradient that is not the same everywhere."""
+    gradient: list[torch.Tensor] = []
+
+    def step() -> None:
+        y = output()
+        if not gradient:
+            gradient.append(torch.randn_like(y))
+        torch.autograd.grad(y, leaves, gradient[0], allow_unused=True)
+
+    return step
 
 
 def ops(length: int) -> dict[str, tuple[Step, float]]:
@@ -37,134 +60,107 @@ def ops(length: int) -> dict[str, tuple[Step, float]]:
     def leaf(*shape: int) -> torch.Tensor:
         return torch.randn(1, length, HEADS, *shape).requires_grad_()
 
+    def decays(*shape: int) -> torch.Tensor:
+        return (-0.1 * leaf(*shape).detach().sigmoid()).requires_grad_()
+
     q, k, v = leaf(HEAD_WIDTH), leaf(HEAD_WIDTH), leaf(HEAD_WIDTH)
-    decay, decays = (
-        (-0.1 * leaf(*shape).detach().sigmoid()).requires_grad_() for shape in ((), (HEAD_WIDTH,))
-    )
-    unit, beta = F.normalize(k.detach(), dim=-1).requires_grad_(), leaf().detach().sigmoid()
+    scalar, vector = decays(), decays(HEAD_WIDTH)
+    unit, beta = F.normalize(k.detach(), dim=-1).requires_grad_(), leaf().detach().sigmoid().requires_grad_()
     state = torch.zeros(1, HEADS, HEAD_WIDTH, HEAD_WIDTH)
     rows = [x.detach().transpose(1, 2).contiguous().requires_grad_() for x in (q, k, v)]
-    work = 3 * 2 * length * HEADS * HEAD_WIDTH * (2 * 64 + 2 * HEAD_WIDTH)  # products in chunks of 64
+    work = 3 * 2 * length * HEADS * HEAD_WIDTH * (2 * CHUNK + 2 * HEAD_WIDTH)
     quadratic = 3 * 2 * length**2 * HEADS * HEAD_WIDTH
-    found: dict[str, tuple[Callable[[], torch.Tensor], float]] = {
-        "SDPA": (lambda: F.scaled_dot_product_attention(*rows, is_causal=True), quadratic),
-        "linear": (lambda: linear_attention(q, k, v, state)[0], work),
-        "scalar decay": (lambda: linear_attention(q, k, v, state, log_decay=decay)[0], work),
-        "vector decay": (lambda: gated_linear_attention(q, k, v, state, log_decay=decays)[0], work),
-        "delta rule": (lambda: delta_rule(q, unit, v, state, beta=beta, log_decay=decay)[0], 2 * work),
+    found: dict[str, tuple[Callable[[], torch.Tensor], list[torch.Tensor], float]] = {
+        "SDPA": (lambda: F.scaled_dot_product_attention(*rows, is_causal=True), rows, quadratic),
+        "no decay (linear)": (lambda: linear_attention(q, k, v, state)[0], [q, k, v], work),
+        "scalar decay (retention, SSD)": (
+            lambda: linear_attention(q, k, v, state, log_decay=scalar)[0],
+            [q, k, v, scalar],
+            work,
+        ),
+        "vector decay (GLA)": (
+            lambda: gated_linear_attention(q, k, v, state, log_decay=vector)[0],
+            [q, k, v, vector],
+            work,
+        ),
+        "delta rule, gated": (
+            lambda: delta_rule(q, unit, v, state, beta=beta, log_decay=scalar)[0],
+            [q, unit, v, beta, scalar],
+            2 * work,
+        ),
     }
-    return {name: (both_ways(function), flops) for name, (function, flops) in found.items()}
+    return {name: (training_step(output, leaves), flops) for name, (output, leaves, flops) in found.items()}
 
 
-def growth(lengths: tuple[int, ...], rate: float, repeats: int) -> None:
-    """Time against length, the ratio to SDPA, and how much four times the length costs."""
-    lines, before = [], {}
+def growth(rate: float, lengths: tuple[int, ...] = (1024, 4096, 16384, 65536), repeats: int = 3) -> None:
+    """Forward and backward of the ops, 4 heads of 64: time against length."""
+    lines, earlier = [], {}
     for length in lengths:
         steps = ops(length)
-        if length > 4096:
+        if length > 16384:
             del steps["SDPA"]
         times = dict(zip(steps, in_turn([step for step, _ in steps.values()], repeats), strict=True))
         for name, (step, flops) in steps.items():
             took = times[name]
             faster = f"{times['SDPA'] / took:.1f}" if "SDPA" in times else ""
-            more = f"{took / before[name]:.1f}" if name in before else ""
-            share, memory = f"{flops / took / rate:.0%}", f"{peak_memory(step) / 1e6:.0f}"
+            more = f"{took / earlier[name]:.2f}" if name in earlier else ""
+            share, memory = f"{flops / took / rate:.0%}", f"{peak(step):.0f}"
             lines.append((f"{name}, T = {length}", f"{1e3 * took:.1f}", faster, more, share, memory))
-        before = times
-    table(("op", "ms", "× SDPA", "× shorter", "of matrix rate", "peak MB"), lines)
+        earlier = times
+    table(("op", "ms", "× SDPA", "over T/4", "of matrix rate", "peak MB"), lines)
 
 
 def layer(module: torch.nn.Module, length: int) -> Step:
-    """One training step of a layer at width 256."""
+    """One training step of a layer."""
     x = torch.randn(1, length, WIDTH, requires_grad=True)
 
-    def step() -> None:
+    def output() -> torch.Tensor:
         y = module(x)
-        (y[0] if isinstance(y, tuple) else y).sum().backward()
+        return y[0] if isinstance(y, tuple) else y
 
-    return step
-
-
-def mambapy() -> torch.nn.Module:
-    from mambapy.mamba import MambaBlock, MambaConfig
-
-    return MambaBlock(MambaConfig(d_model=WIDTH, n_layers=1))
+    return training_step(output, [x, *module.parameters()])
 
 
-def transformers_mamba() -> torch.nn.Module:
-    from transformers import MambaConfig
-    from transformers.models.mamba.modeling_mamba import MambaMixer
-
-    return MambaMixer(MambaConfig(hidden_size=WIDTH), layer_idx=0)
-
-
-def transformers_mamba2() -> torch.nn.Module:
-    from transformers import Mamba2Config
-    from transformers.models.mamba2.modeling_mamba2 import Mamba2Mixer
-
-    config = Mamba2Config(hidden_size=WIDTH, num_heads=8, head_dim=64, n_groups=1, state_size=128)
-    return Mamba2Mixer(config, layer_idx=0)
-
-
-def flash_pytorch(name: str) -> torch.nn.Module:
-    import flash_pytorch
-
-    if name == "GAU":
-        return flash_pytorch.GAU(dim=WIDTH, causal=True)
-    return flash_pytorch.FLASH(dim=WIDTH, group_size=256, causal=True)
-
-
-PEERS: tuple[tuple[str, str, dict, Callable[[], torch.nn.Module]], ...] = (
-    ("mambapy Mamba", "mamba", {}, mambapy),
-    ("transformers Mamba", "mamba", {}, transformers_mamba),
-    ("transformers Mamba-2", "mamba2", {"state_size": 128}, transformers_mamba2),
-    ("flash-pytorch GAU", "gau", {}, lambda: flash_pytorch("GAU")),
-    ("flash-pytorch FLASH", "flash", {}, lambda: flash_pytorch("FLASH")),
-)
-"""Peer, our mixer, its options, and what builds the peer."""
-
-
-def peers(length: int, repeats: int) -> None:
-    """Layers beside those of other libraries, where these are installed."""
+def layers(rate: float, length: int = 1024) -> None:
+    """Layers of width 256 beside those of other libraries, T = 1,024: forward and backward."""
     lines = []
-    for label, name, options, build in PEERS:
-        if name not in MIXERS:
+    for peer in PEERS:
+        if length > peer.longest:
             continue
-        ours = layer(MIXERS[name](WIDTH, **options), length)
+        ours = layer(MIXERS[peer.mixer](WIDTH, **peer.options), length)
+        name = f"{peer.mixer} : {peer.title}"
         try:
-            theirs = layer(build(), length)
+            theirs = layer(peer.build(), length)
         except ImportError as error:
-            lines.append((label, f"{1e3 * seconds(ours, repeats):.1f}", f"{error.name} is not installed", ""))
+            lines.append((name, f"{1e3 * seconds(ours):.1f}", f"{error.name} is not installed", "", "", ""))
             continue
-        # transformers' Mamba loops over the tokens: once is enough
-        here, there = in_turn([ours, theirs], 1 if label == "transformers Mamba" else repeats)
-        lines.append((label, f"{1e3 * here:.1f}", f"{1e3 * there:.1f}", f"{there / here:.1f}"))
-    table((f"layer, width {WIDTH}, T = {length}", "ours ms", "peer ms", "ratio"), lines)
+        here, there = in_turn([ours, theirs], peer.repeats)
+        here = min(here, seconds(ours))  # after a peer of many small tensors the first run of ours frees them
+        memory = (f"{peak(step):.0f}" for step in (ours, theirs))
+        lines.append((name, f"{1e3 * here:.1f}", f"{1e3 * there:.1f}", f"{there / here:.1f}", *memory))
+    table((f"T = {length}", "ours ms", "peer ms", "ratio", "ours peak MB", "peer peak MB"), lines)
+
+
+def long_layers(rate: float) -> None:
+    """The same at T = 4,096."""
+    layers(rate, 4096)
 
 
 @torch.no_grad()
-def tokens(early: int = 10, late: int = 10_000, steps: int = 50) -> None:
-    """The cost of one more token after few and after many, and the size of the state."""
+def tokens(rate: float, early: int = 10, late: int = 10_000, steps: int = 20) -> None:
+    """One more token after 10 and after 10,000, width 256, and what the state takes."""
     lines = []
     for name, mixer in MIXERS.items():
         module = mixer(WIDTH).eval()
         if not module.causal:
             continue
-        times, sizes = [], []
-        for count in (early, late):
-            state = fed(module, count)
-            sizes.append(sum(tensor.nbytes for tensor in state.tensors()))
-            times.append(seconds(lambda m=module, s=state: one_more(m, s, steps), 3) / steps)
-        shown = [f"{1e6 * took:.0f}" for took in times] + [f"{size:,}" for size in sizes]
-        lines.append((name, *shown))
-    header = (
-        "one token, width 256",
-        f"µs at {early}",
-        f"µs at {late:,}",
-        f"bytes at {early}",
-        f"bytes at {late:,}",
-    )
-    table(header, lines)
+        states = [fed(module, count) for count in (early, late)]
+        times = in_turn([lambda m=module, s=s: one_more(m, s, steps) for s in states])
+        sizes = [sum(tensor.nbytes for tensor in state.tensors()) for state in states]
+        shown = [f"{1e6 * took / steps:.0f}" for took in times]
+        lines.append((name, *shown, f"{times[1] / times[0]:.2f}", *(f"{size:,}" for size in sizes)))
+    counts = (f"µs at {early}", f"µs at {late:,}", "ratio", f"bytes at {early}", f"bytes at {late:,}")
+    table(("mixer", *counts), lines)
 
 
 def fed(module, count: int):
@@ -179,3 +175,24 @@ def one_more(module, state, steps: int) -> None:
     x = torch.randn(1, 1, WIDTH)
     for _ in range(steps):
         _, state = module(x, state)
+
+
+SECTIONS: dict[str, Callable[[float], None]] = {
+    "growth": growth,
+    "layers": layers,
+    "long_layers": long_layers,
+    "tokens": tokens,
+}
+
+
+def main(names: list[str]) -> int:
+    unknown = [name for name in names if name not in SECTIONS]
+    if unknown:
+        print(f"no section {', '.join(unknown)}; there are: {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    run(names)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

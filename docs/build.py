@@ -39,7 +39,42 @@ def demo() -> None:
             print(f"no {source.relative_to(ROOT)}: run `make demo` first", file=sys.stderr)
 
 
-FIGURES = {"glyphs": glyphs, "demo": demo}
+def mixers() -> None:
+    """The tables of the mixers and the picture of a remembered signal."""
+    import mixers_page
+
+    mixers_page.mixers()
+
+
+def perceptrons() -> None:
+    """A perceptron with its threshold learnt, and one with the threshold fixed at zero."""
+    from caselli.anatomy import draw_perceptrons, train_perceptron
+
+    points = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    score = points @ torch.tensor([1.0, 0.5]) - 0.8
+    points, labels = points[score.abs() > 0.1], (score[score.abs() > 0.1] > 0).long()
+    runs = {
+        "learnt": train_perceptron(points, labels),
+        "fixed at 0": train_perceptron(points, labels, learn_threshold=False),
+    }
+    draw_perceptrons(runs, points, labels, PICTURES / "perceptrons.png")
+
+
+def fields() -> None:
+    """What PatchGAN sees of a picture, and where it really looks before any training."""
+    from caselli import anatomy
+    from caselli.data import to_float
+    from caselli.data.scenes import draw_scenes
+
+    picture = to_float(draw_scenes(1, 160, 0, "inspect").pictures)[0].expand(3, -1, -1)
+    torch.manual_seed(0)
+    network = anatomy.ZOO["patchgan"]().eval()
+    found = anatomy.inspect(network, (3, 160, 160))
+    effective = anatomy.effective_field(network, picture[None], position=found.at.position)
+    anatomy.draw_fields(found.spread, PICTURES / "fields.png", picture, effective)
+
+
+FIGURES = {"glyphs": glyphs, "demo": demo, "mixers": mixers, "perceptrons": perceptrons, "fields": fields}
 
 
 def main(names: list[str]) -> None:

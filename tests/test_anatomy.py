@@ -29,10 +29,12 @@ from caselli.anatomy import (
     support,
     train_perceptron,
 )
-from caselli.anatomy.zoo.dense import FCN, UNet, patchgan
+from caselli.anatomy.zoo import INPUTS
+from caselli.anatomy.zoo.dense import patchgan
 from caselli.anatomy.zoo.parts import Same
 from caselli.errors import UnknownName, UserError
 from caselli.layer.resample import UPSAMPLERS
+from caselli.segmentation import FCN, UNet
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "23_receptive_field.json").read_text())
 
@@ -422,12 +424,13 @@ LARGE = {"resnet200", "resnet152_v2", "resnet200_v2", "inception_v3", "inception
 def test_every_network_of_the_zoo_can_be_inspected(name):
     with torch.device("meta"):
         network = ZOO[name]()
-    seen = inspect(network, (3, 160, 160))
+    shape = INPUTS[name] if name == "vqgan_decoder" else (3, 160, 160)
+    seen = inspect(network, shape)
     assert not seen.misalignments
     assert seen.cost.macs > 1e8 and len(seen.table().splitlines()) > len(seen.layers)
     unique = [layer for layer in seen.layers if sum(row.path == layer.path for row in seen.layers) == 1]
     layer = next(layer for layer in reversed(unique) if layer.size and not layer.whole)
-    field = ReceptiveField(network, (3, 160, 160)).at(layer.path)
+    field = ReceptiveField(network, shape).at(layer.path)
     assert field.size == layer.size and field.padding == layer.padding, layer
 
 
@@ -446,6 +449,17 @@ def test_unet_of_both_conventions():
     for upsampler in ("transposed2", "bilinear", "pixel_shuffle"):
         assert UNet(width=4, depth=3, upsampler=upsampler)(torch.randn(1, 3, 37, 50)).shape == (1, 2, 37, 50)
     assert UNet(width=4, padded=False)(torch.randn(1, 3, 188, 188)).shape == (1, 2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("convention", "layer", "padding"),
+    [("torchvision", "layers.12.convolution", 76), ("original", "levels.3.resample.convolution", 61)],
+)
+def test_what_vqgan_sees_of_a_picture(convention, layer, padding):
+    """Four halvings between pairs of blocks; the original pads the far edges alone: 1 + 2 + 4 + 8 less."""
+    with torch.device("meta"):
+        encoder = ZOO["vqgan_encoder"](Convention(convention))
+    assert numbers(ReceptiveField(encoder, (3, 256, 256)).at(layer)) == (153, 16, padding)
 
 
 def test_networks_can_be_added_to_the_zoo():

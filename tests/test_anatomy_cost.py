@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from caselli.anatomy import ZOO, Convention, Machine, cost, record
+from caselli.anatomy import ZOO, Convention, Machine, cost, forward_seconds, measured_machine, record
 from caselli.anatomy.cost import cost_of_tape
 from caselli.errors import UserError
 
@@ -151,3 +151,11 @@ def test_the_floor_is_the_slower_of_arithmetic_and_memory():
     )  # pictures need no gradient
     with pytest.raises(UserError, match="positive time"):
         counted.share(0, arithmetic)
+
+
+def test_the_machine_is_measured():
+    single = measured_machine()
+    assert single.macs_per_second > 0 and single.bytes_per_second > 0 and "float32" in single.name
+    assert "bfloat16" in measured_machine(dtype=torch.bfloat16).name
+    module = nn.Dropout()
+    assert forward_seconds(module, torch.ones(1)) > 0 and module.training

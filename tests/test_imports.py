@@ -18,7 +18,8 @@ FLOORS = [
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},
-    {"model", "family", "anatomy"},  # anatomy above the towers: its zoo holds our own networks too
+    {"model", "family", "segmentation"},
+    {"anatomy"},  # above the towers: its zoo holds our own networks too
     {"codec", "slim", "interop"},
     {"evaluate"},
     {"report"},

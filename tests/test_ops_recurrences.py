@@ -240,16 +240,10 @@ def test_decayed_scores(size):
     g = numbers(2, 2, size, 3, like="log decay")
 
     def scores(function):
-        total = g.cumsum(-2)
-        result = function(q, k, total - g, total)
+        result = function(q, k, g)
         return (result, *torch.autograd.grad(result.square().sum(), (q, k, g)))
 
     same(scores(decayed.decayed_scores), scores(decayed.decayed_scores_definition))
-    inputs = (q, k, g.detach().cumsum(-2).requires_grad_())
-    if size > 1:
-        assert torch.autograd.gradgradcheck(
-            lambda q, k, total: decayed.decayed_scores(q, k, total, total), inputs, fast_mode=True
-        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
-from caselli.order import Delayed, Grid
+from caselli.order import Delayed, Grid, Raster
 from caselli.prior import Alphabet, Autoregressive, PriorConfig, Sampling, sample
-from caselli.prior.sampling import draw, noise, probabilities
+from caselli.prior.drawing import draw, guided, noise, probabilities
+from caselli.prior.task import PriorTask, corrupted
 
 ALPHABET = Alphabet((3,), (0,) * 4, classes=2)
 """Four codes of three kinds, two labels: 81 sequences."""
@@ -58,28 +60,146 @@ def test_probabilities_sum_to_one_and_steps_equal_parallel(mixer):
     assert (parallel - steps).abs().max() < 1e-5  # logits are given in float32
 
 
-@pytest.mark.parametrize("mixer", ["attention", "mamba2"])
-@pytest.mark.parametrize("label", [None, 1])
-def test_samples_follow_the_distribution(mixer, label):
-    """A chi-square test of 5,000 samples against the exact probabilities of all 81 sequences."""
-    if mixer not in MIXERS:
-        pytest.skip(f"no mixer {mixer} yet")
-    model = prior(mixer)
-    count = 5_000
-    condition = None if label is None else torch.full((count,), label)
-    codes = sample(model, condition, list(range(count)))
+def exact(model, label):
+    """Probabilities of all sequences."""
     sequences = all_sequences(model.alphabet)
-    one = None if label is None else torch.full((len(sequences),), label)
+    condition = None if label is None else torch.full((len(sequences),), label)
     with torch.no_grad():
-        p = model.log_prob(sequences, one).sum(1).exp().double()
-    index = (codes * torch.tensor([27, 9, 3, 1])).sum(1)
-    expected, seen = p * count, torch.bincount(index, minlength=81).double()
+        return model.log_prob(sequences, condition).sum(1).exp().double()
+
+
+def stepwise_exact(model, label, options):
+    """Probabilities of all sequences under options that change each step's distribution."""
+    sequences = all_sequences(model.alphabet)
+    condition = torch.full((len(sequences),), label)
+    with torch.no_grad():
+        both = [model.logits(sequences, c) for c in (condition, torch.full_like(condition, 2))]
+    p = torch.ones(len(sequences), dtype=torch.float64)
+    for slot, strength in enumerate(options.strengths(model.alphabet.length)):
+        logits = guided(torch.cat([logits[:, slot] for logits in both]), strength)
+        p *= probabilities(logits, options).gather(1, sequences[:, slot : slot + 1])[:, 0]
+    return p
+
+
+def chi_square(codes, p):
+    """Standard deviations by which the statistic lies above its mean, cells of few samples joined."""
+    assert codes.min() >= 0 and codes.max() <= 2
+    seen = torch.bincount((codes * torch.tensor([27, 9, 3, 1])).sum(1), minlength=81).double()
+    expected = p * len(codes)
+    assert (seen[expected == 0] == 0).all()
     rare = expected < 5
-    expected = torch.cat((expected[~rare], expected[rare].sum()[None]))
+    expected = torch.cat((expected[~rare], expected[rare].sum()[None])).clamp_min(1e-9)
     seen = torch.cat((seen[~rare], seen[rare].sum()[None]))
     chi = ((seen - expected) ** 2 / expected.clamp_min(1)).sum().item()
-    degrees = len(expected) - 1
-    assert chi < degrees + 5 * math.sqrt(2 * degrees)
+    degrees = max(1, len(expected) - 1)
+    return (chi - degrees) / math.sqrt(2 * degrees)
+
+
+@pytest.mark.parametrize("mixer", CAUSAL)
+def test_samples_follow_the_distribution(mixer):
+    """Samples of every mixer against the exact probabilities of all 81 sequences."""
+    model = prior(mixer)
+    codes = sample(model, torch.ones(1_500, dtype=torch.int64), list(range(1_500)))
+    assert chi_square(codes, exact(model, 1)) < 5
+
+
+UNCHANGING = [
+    {"top_k": 3},
+    {"top_k": 99},
+    {"guidance_schedule": "cosine"},
+    {"guidance": 5.0, "guidance_from": 0.1, "guidance_to": 0.2},
+    {"guidance": 7.0, "guidance_schedule": "linear", "guidance_to": 0.0},
+]
+"""Options that leave the distribution alone: four slots lie at shares 0, ⅓, ⅔ and 1."""
+
+
+@pytest.mark.parametrize("mixer", ["attention", "linear"])
+@pytest.mark.parametrize("options", UNCHANGING, ids=str)
+def test_options_that_leave_the_distribution_alone(mixer, options):
+    model = prior(mixer)
+    seeds, label = list(range(1_500)), torch.ones(1_500, dtype=torch.int64)
+    plain = sample(model, label, seeds)
+    codes = sample(model, label, seeds, Sampling(**options))
+    assert (codes == plain).float().mean() > 0.999  # the same noise, up to rounding
+    assert chi_square(codes, exact(model, 1)) < 5
+
+
+@pytest.mark.parametrize("mixer", ["attention", "gated_delta_net"])
+def test_samples_without_a_label_follow_the_null_label(mixer):
+    model = prior(mixer)
+    codes = torch.cat(
+        [sample(model, None, list(range(first, first + 500))) for first in range(0, 3_000, 500)]
+    )
+    assert chi_square(codes, exact(model, None)) < 5
+
+
+CHANGING = [
+    {"guidance": 2.5},
+    {"guidance": 0.0},
+    {"guidance": 3.0, "guidance_schedule": "linear"},
+    {"guidance": 3.0, "guidance_schedule": "cosine", "guidance_from": 0.5},
+    {"temperature": 0.7, "top_k": 2, "guidance": 1.5},
+    {"min_p": 0.4},
+    {"temperature": 1.5, "top_p": 0.8, "min_p": 0.1},
+]
+
+
+@pytest.mark.parametrize("options", CHANGING, ids=str)
+def test_samples_follow_the_options(options):
+    """Guidance and truncation against each step's own definition, over all sequences."""
+    model, options = prior(), Sampling(**options)
+    p = stepwise_exact(model, 1, options)
+    assert p.sum().item() == pytest.approx(1, abs=1e-5)
+    assert not torch.allclose(p, exact(model, 1), atol=1e-3)
+    codes = sample(model, torch.ones(3_000, dtype=torch.int64), list(range(3_000)), options)
+    assert chi_square(codes, p) < 5
+
+
+@pytest.mark.parametrize("mixer", CAUSAL)
+def test_known_codes_are_kept_and_conditioned_on(mixer):
+    """Rows that know two codes, one, and none: each follows what is left of its distribution."""
+    model = prior(mixer)
+    known = torch.full((1_000, 4), -1)
+    known[:, 0] = 2
+    known[500:, 1] = 1
+    codes = sample(model, torch.zeros(1_000, dtype=torch.int64), list(range(1_000)), known=known)
+    assert (codes[:, 0] == 2).all() and (codes[500:, 1] == 1).all()
+    p, sequences = exact(model, 0), all_sequences(model.alphabet)
+    for rows, told in ((codes[:500], {0: 2}), (codes[500:], {0: 2, 1: 1})):
+        fits = torch.stack([sequences[:, slot] == code for slot, code in told.items()]).all(0)
+        left = p * fits
+        assert chi_square(rows, left / left.sum()) < 5
+
+
+def test_known_codes_behind_unknown_ones():
+    """They are kept, and seen by what comes behind them alone."""
+    model = prior()
+    known = torch.tensor([[-1, 0, -1, 2]]).expand(1_500, 4)
+    codes = sample(model, torch.zeros(1_500, dtype=torch.int64), list(range(1_500)), known=known)
+    assert (codes[:, 1] == 0).all() and (codes[:, 3] == 2).all()
+    sequences = all_sequences(model.alphabet)
+    with torch.no_grad():
+        steps = model.log_prob(sequences, torch.zeros(81, dtype=torch.int64)).exp().double()
+    p = steps[:, 0] * steps[:, 2] * ((sequences[:, 1] == 0) & (sequences[:, 3] == 2))
+    assert chi_square(codes, p) < 5
+    whole = torch.tensor([[0, 1, 2, 0]])
+    assert torch.equal(sample(model, None, [0], known=whole), whole)
+
+
+def test_guidance_needs_a_label():
+    with pytest.raises(UserError, match="without a label"):
+        sample(prior(), None, [0], Sampling(guidance=2.0))
+
+
+def test_corrupted_codes():
+    """A share of the codes is random, each in its own codebook's range; none at share 0."""
+    alphabet = Alphabet((2, 50), (0, 1) * 8)
+    sequence = torch.zeros(400, 16, dtype=torch.int64)
+    assert corrupted(sequence, alphabet, 0.0) is sequence
+    seen = corrupted(sequence, alphabet, 0.5)
+    assert seen[:, ::2].max() == 1 and seen[:, 1::2].max() == 49 and seen.min() == 0
+    assert (seen[:, ::2] > 0).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert (seen[:, 1::2] > 0).float().mean().item() == pytest.approx(0.49, abs=0.03)
 
 
 def test_a_sample_depends_on_its_seed_alone():
@@ -95,6 +215,19 @@ def test_temperature_zero_takes_the_likeliest():
     assert torch.equal(codes[0], codes[1])
     with torch.no_grad():
         assert codes[0, 0] == model.logits(codes, None)[0, 0].argmax()
+
+
+def test_training_with_dropped_codes_predicts_the_true_ones(monkeypatch):
+    """The loss is that of the sequence itself behind corrupted inputs; validation sees it as it is."""
+    grid, batch = Grid(2, 2), SimpleNamespace(codes=torch.randint(3, (8, 2, 2)), labels=None)
+    model = prior(code_dropout=0.5)
+    task, sequence = PriorTask(model, Raster(), grid), Raster().flatten(batch.codes, grid)
+    seen = torch.randint(3, (8, 4))
+    monkeypatch.setattr("caselli.prior.task.corrupted", lambda given, alphabet, share: seen)
+    logits = model.logits(seen, None).log_softmax(-1)
+    expected = -logits.gather(2, sequence[..., None]).mean()
+    torch.testing.assert_close(task(batch, 0).total, expected)
+    torch.testing.assert_close(task.validate(batch)["loss"], -model.log_prob(sequence, None).mean())
 
 
 @settings(max_examples=50, deadline=None)
@@ -122,9 +255,21 @@ def test_draw_is_exact_inversion():
     assert draw(p, torch.tensor([0.0, 0.2499, 0.25, 0.9999])).tolist() == [0, 0, 2, 2]
 
 
-@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": -1.0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"top_k": -1},
+        {"min_p": 1.1},
+        {"guidance": -0.5},
+        {"guidance_from": 0.6, "guidance_to": 0.5},
+        {"guidance_schedule": "constand"},
+    ],
+)
 def test_wrong_sampling_options(options):
-    with pytest.raises(UserError, match="was expected"):
+    with pytest.raises(UserError, match=r"was expected|did you mean constant"):
         Sampling(**options)
 
 

@@ -116,7 +116,10 @@ def test_rotation_is_a_rotation():
 
 def test_finite_scalar_quantization_is_its_definition():
     levels = (5, 4, 3)
-    quantizer, latents = FSQ(3, levels=levels).double(), 2 * torch.randn(40, 3, dtype=torch.float64)
+    quantizer, latents = (
+        FSQ(3, levels=levels, whitening=0).double(),
+        2 * torch.randn(40, 3, dtype=torch.float64),
+    )
     quantized = quantizer(latents)
     for z, out, code in zip(latents, quantized.latents, quantized.codes, strict=True):
         values, expected = reference.finite_scalar(z, levels)
@@ -263,7 +266,7 @@ def test_bad_arguments_are_named(name, options):
 def test_an_unknown_option_lists_the_known():
     with pytest.raises(UserError, match="codebook_size, code_width"):
         build("vq", 8, {"codebook": 3})
-    with pytest.raises(UserError, match="levels, symmetric"):
+    with pytest.raises(UserError, match="levels, whitening, symmetric"):
         Grouped(8, quantizer="fsq", options={"codebook_size": 3})
 
 

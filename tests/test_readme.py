@@ -7,11 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 
 from caselli.cli import COMMANDS, main
 from tests.pictures import TINY, bars_and_stripes, options
+from tests.reference import published
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
+PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 MAKEFILE = (Path(__file__).parent.parent / "Makefile").read_text()
 
 
@@ -57,7 +60,9 @@ def test_every_caselli_command_runs(folder, monkeypatch, capsys):
         if words[1] == "train" and (folder / "run").exists():
             continue  # the README trains into `run` twice: once on your pictures, once on glyphs
         assert main(small(words[1:], folder)) == 0, (words, capsys.readouterr().err)
-    assert seen == set(COMMANDS), "the README shows every command"
+    guide = " ".join(page.read_text() for page in PAGES)
+    shown = seen | set(re.findall(r"^caselli ([a-z]+)", guide, re.MULTILINE))
+    assert shown == set(COMMANDS), "the README and the guide show every command"
     assert (folder / "letters.png").exists() and len(list((folder / "decoded").rglob("*.png"))) > 0
 
 
@@ -84,13 +89,23 @@ def test_the_python_example_runs(folder, monkeypatch):
     assert scope["bits"].shape == (16,)
 
 
-PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_guides_examples_run(page):
+def test_the_guides_examples_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope = checkpoint_of_taming() if page.stem == "interop" else {}
     for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
-        exec(example, {})
+        exec(example, dict(scope))
+
+
+def checkpoint_of_taming() -> dict[str, object]:
+    """Writes `last.ckpt`, and returns the pictures that its page speaks of."""
+    weights, pictures = published.Weights(), torch.zeros(1, 3, 16, 16, dtype=torch.float64)
+    shape = {"widths": (32, 32), "blocks": 1, "attended": (False, True), "latents": (8, 8)}
+    latents = published.encode(weights, published.TAMING, pictures, **shape)
+    _, quantized = published.nearest(weights, latents, 16)
+    published.decode(weights, published.TAMING, quantized, **shape)
+    torch.save({"state_dict": {name: weight.float() for name, weight in weights.items()}}, "last.ckpt")
+    return {"pictures": pictures.float()}
 
 
 def test_links_of_the_readme_lead_somewhere():

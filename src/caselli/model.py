@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+import torch.nn.functional as F
 
-from caselli.errors import UnknownName, UserError, lookup
-from caselli.files import atomic_write
+from caselli.data.labels import class_numbers
+from caselli.engine.weights import load_weights, read_description, save_weights
+from caselli.errors import UserError, lookup
 from caselli.order import ORDERS, Grid, Order
-from caselli.prior import Alphabet, Autoregressive, PriorConfig, Sampling, sample
-from caselli.shapes import Float, Int, Tensor
+from caselli.prior import (
+    AS_LEARNED,
+    Alphabet,
+    Autoregressive,
+    Engine,
+    PriorConfig,
+    Sampling,
+    best_engine,
+    sample,
+)
+from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer, TokenizerConfig
-
-FORMAT = 1
-"""Version of the files; a later one is refused."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Score:
 class Model:
     """A trained tokenizer and, where the run has one, a prior over its codes.
 
-    `encode`, `decode`, `sample` and `score` work on batches: pictures `B C H W` in [−1, 1], codes `B h w`.
+    `encode`, `decode`, `sample`, `complete` and `score` work on batches: pictures `B C H W` in [−1, 1], codes
+    `B h w`, or `B T` where the tokenizer lays them on one axis.
 
     Arguments:
         tokenizer: pictures ⟷ codes.
@@ -87,11 +92,10 @@ class Model:
         count: int,
         label: str | int | Sequence[str | int] | None = None,
         seed: int = 0,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
+        options: Sampling = AS_LEARNED,
         batch: int = 64,
         progress: Callable[[int], None] = lambda codes: None,
+        engine: Engine | None = None,
     ) -> Float[Tensor, "count C H W"]:
         """New pictures.
 
@@ -99,11 +103,12 @@ class Model:
             count: how many.
             label: a class (name or number), one for each picture, or None for any.
             seed: picture i is drawn with seed + i, whatever the batch.
-            temperature, top_k, top_p: see `caselli.prior.Sampling`.
+            options: guidance, temperature and truncation.
             batch: pictures drawn at a time.
-            progress: told the number of codes drawn at each step.
+            progress: told the number of codes drawn since it was last told.
+            engine: what computes the steps; by default `caselli.prior.best_engine` of the prior in float32.
         """
-        prior, options = self._prior(), Sampling(temperature, top_k, top_p)
+        engine = engine or best_engine(self.require_prior())[0]
         if count < 1:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
         labels = self.labels(label, count)
@@ -111,43 +116,78 @@ class Model:
         for start in range(0, count, batch):
             seeds = list(range(seed + start, seed + min(start + batch, count)))
             part = None if labels is None else labels[start : start + len(seeds)].to(self.device)
-            sequence = sample(prior, part, seeds, options, progress)
+            sequence = sample(engine, part, seeds, options, progress)
             pictures.append(self.decode(self.order.restore(sequence, self.grid)).cpu())
         return torch.cat(pictures)
+
+    @torch.no_grad()
+    def complete(
+        self,
+        pictures: Float[Tensor, "B C H W"],
+        keep: Bool[Tensor, "H W"],
+        label: str | int | Sequence[str | int] | None = None,
+        seed: int = 0,
+        options: Sampling = AS_LEARNED,
+        progress: Callable[[int], None] = lambda codes: None,
+        engine: Engine | None = None,
+    ) -> Float[Tensor, "B C H W"]:
+        """Pictures that go on from a part of the given ones.
+
+        A code is kept where all of its pixels are; what is hidden does not reach the encoder. Kept codes that
+        the order puts first are conditioned on exactly; one behind a drawn code is kept, and seen by those
+        behind it. The kept part comes back as the tokenizer reconstructs it: `paste` puts the original there.
+
+        Arguments:
+            pictures: at the model's size; what lies outside of `keep` does not matter.
+            keep: True where a pixel is given.
+            label, options, progress, engine: as of `sample`.
+            seed: picture i is drawn with seed + i.
+
+        Errors: `UserError` where the picture or the mask has another size, nothing is kept, or codes have
+        no places.
+        """
+        known = self._known(pictures, keep)
+        engine = engine or best_engine(self.require_prior())[0]
+        labels, seeds = self.labels(label, len(pictures)), list(range(seed, seed + len(pictures)))
+        sequence = sample(engine, labels, seeds, options, progress, known)
+        return self.decode(self.order.restore(sequence, self.grid)).cpu()
+
+    def _known(self, pictures: Tensor, keep: Tensor) -> Int[Tensor, "B T"]:
+        """The kept codes in order, −1 elsewhere."""
+        if self.grid.flat:
+            raise UserError(
+                "a tokenizer whose codes lie on one axis was given",
+                "to keep a part of a picture, codes with places are needed",
+            )
+        if pictures.shape[-2:] != keep.shape or keep.shape != (self.size, self.size):
+            raise UserError(
+                f"pictures of {tuple(pictures.shape[-2:])} and a mask of {tuple(keep.shape)} were given",
+                f"{(self.size, self.size)} was expected of both",
+            )
+        if not keep.any():
+            raise UserError("a mask that keeps nothing was given", remedy="use `sample` for whole pictures")
+        visible = pictures * keep
+        mean = visible.sum((2, 3), keepdim=True) / keep.sum()
+        codes = self.encode(torch.where(keep, pictures, mean))
+        cell = self.size // self.grid.height, self.size // self.grid.width
+        whole = -F.max_pool2d(-keep[None].float(), cell)[0] > 0
+        kept = whole.to(codes.device).expand(codes.shape)
+        return self.order.flatten(torch.where(kept, codes, -1), self.grid)
 
     @torch.no_grad()
     def score(self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None = None) -> Score:
         """Bits that the prior needs for the pictures' codes."""
         sequence = self.order.flatten(self.encode(pictures), self.grid)
         condition = None if labels is None else labels.to(self.device)
-        bits = -self._prior().log_prob(sequence, condition).sum(1) / math.log(2)
+        bits = -self.require_prior().log_prob(sequence, condition).sum(1) / math.log(2)
         return Score(bits, bits / pictures[0].numel())
 
     def labels(self, label: str | int | Sequence[str | int] | None, count: int) -> Int[Tensor, "B"] | None:
         """Class numbers for `count` pictures; an unknown label is a `UserError` that names close ones."""
-        if label is None:
-            return None
-        given = [label] * count if isinstance(label, str | int) else list(label)
-        if len(given) != count:
-            raise UserError(
-                f"{len(given)} labels were given for {count} pictures", "one for each was expected"
-            )
-        return torch.tensor([self._class(one) for one in given])
+        return class_numbers(self.classes, label, count)
 
-    def _class(self, label: str | int) -> int:
-        if not self.classes:
-            raise UserError(
-                f"label {label!r} was asked for",
-                "this model was trained without labels",
-                "leave the label out",
-            )
-        if label in self.classes:
-            return self.classes.index(label)
-        if isinstance(label, int) and 0 <= label < len(self.classes):
-            return label
-        raise UnknownName("label", label, self.classes)
-
-    def _prior(self) -> Autoregressive:
+    def require_prior(self) -> Autoregressive:
+        """The prior, or a `UserError` that says how to get one."""
         if self.prior is None:
             raise UserError(
                 "this run has no prior yet",
@@ -157,10 +197,23 @@ class Model:
         return self.prior
 
 
+def paste(
+    pictures: Float[Tensor, "B C H W"], completed: Float[Tensor, "B C H W"], keep: Bool[Tensor, "H W"]
+) -> Float[Tensor, "B C H W"]:
+    """The original's own pixels where they are kept.
+
+    Example:
+        >>> one, zero = torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
+        >>> paste(one, zero, torch.tensor([[True, False]])).flatten()
+        tensor([1., 0.])
+    """
+    return torch.where(keep, pictures, completed)
+
+
 def grid_of(tokenizer: Tokenizer, size: int) -> Grid:
-    """The grid of codes of a square picture."""
-    side = size // tokenizer.config.factor
-    return Grid(side, side, max(1, len(tokenizer.quantizer.sizes)))
+    """The grid of codes of a square picture; where they lie on one axis, a single row."""
+    shape, codebooks = tokenizer.code_shape((size, size)), max(1, len(tokenizer.quantizer.sizes))
+    return Grid(1, *shape, codebooks, flat=True) if len(shape) == 1 else Grid(*shape, codebooks)
 
 
 def build_prior(
@@ -183,20 +236,22 @@ def build_prior(
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, size: int) -> None:
     """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them."""
-    _save(folder / "tokenizer", tokenizer, {"config": dataclasses.asdict(tokenizer.config), "size": size})
+    save_weights(
+        folder / "tokenizer", tokenizer, {"config": dataclasses.asdict(tokenizer.config), "size": size}
+    )
 
 
 def save_prior(prior: Autoregressive, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
     """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
     described = {"config": dataclasses.asdict(prior.config), "tokenizer": tokenizer, "classes": list(classes)}
-    _save(folder / "prior", prior, described)
+    save_weights(folder / "prior", prior, described)
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     """The tokenizer of a run folder, and the picture size it was trained at."""
-    described = _describe(folder / "tokenizer")
+    described = read_description(folder / "tokenizer")
     tokenizer = Tokenizer(_config(TokenizerConfig, described, folder))
-    _weights(folder / "tokenizer", tokenizer)
+    load_weights(folder / "tokenizer", tokenizer)
     return tokenizer, described["size"]
 
 
@@ -215,7 +270,7 @@ def load(run: str | Path) -> Model:
     tokenizer, size = load_tokenizer(folder)
     if not (folder / "prior.json").exists():
         return Model(tokenizer, None, ORDERS["raster"](), size)
-    described = _describe(folder / "prior")
+    described = read_description(folder / "prior")
     if described["tokenizer"] != tokenizer.fingerprint():
         raise UserError(
             f"the prior in {folder} was trained on the codes of another tokenizer",
@@ -224,30 +279,8 @@ def load(run: str | Path) -> Model:
         )
     config = _config(PriorConfig, described, folder)
     prior, order = build_prior(config, tokenizer, size, len(described["classes"]))
-    _weights(folder / "prior", prior)
+    load_weights(folder / "prior", prior)
     return Model(tokenizer, prior, order, size, described["classes"])
-
-
-def _save(stem: Path, module: nn.Module, described: dict[str, Any]) -> None:
-    tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    with atomic_write(stem.with_suffix(".safetensors")) as temporary:
-        save_file(tensors, temporary)
-    with atomic_write(stem.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps({"format": FORMAT, **described}, indent=2), encoding="utf-8")
-
-
-def _describe(stem: Path) -> dict[str, Any]:
-    path = stem.with_suffix(".json")
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        version = described["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({error})", "the file that training wrote was expected"
-        ) from None
-    if version != FORMAT:
-        raise UserError(f"{path} has format {version}", f"format {FORMAT} was expected", "upgrade caselli")
-    return described
 
 
 def _config(kind: type, described: dict[str, Any], folder: Path) -> Any:
@@ -256,15 +289,3 @@ def _config(kind: type, described: dict[str, Any], folder: Path) -> Any:
     if not isinstance(given, dict) or not set(given) <= fields:
         raise UserError(f"the configuration in {folder} has unknown fields", remedy="upgrade caselli")
     return kind(**{k: tuple(v) if isinstance(v, list) and k != "mixer" else v for k, v in given.items()})
-
-
-def _weights(stem: Path, module: nn.Module) -> None:
-    path = stem.with_suffix(".safetensors")
-    try:
-        module.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} cannot be loaded ({reason})", "the weights of this run were expected"
-        ) from None
-    module.eval()

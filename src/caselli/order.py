@@ -21,19 +21,25 @@ class Grid:
         height: H, rows; 1 where the codes lie on one axis.
         width: W, columns.
         codebooks: Q, codes at each position.
+        flat: whether the codes lie on one axis: their shape is `W` or `Q W`, without H.
 
     Example:
         >>> Grid(4, 6).shape, Grid(4, 6, codebooks=2).shape, Grid(4, 6, codebooks=2).length
         ((4, 6), (2, 4, 6), 48)
+        >>> Grid(1, 6, codebooks=2, flat=True).shape
+        (2, 6)
     """
 
     height: int
     width: int
     codebooks: int = 1
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if min(self.height, self.width, self.codebooks) < 1:
             raise UserError(f"{self} was given", "at least 1 of each was expected")
+        if self.flat and self.height > 1:
+            raise UserError(f"{self} was given", "height 1 was expected of codes on one axis")
 
     @property
     def positions(self) -> int:
@@ -48,7 +54,7 @@ class Grid:
     @property
     def shape(self) -> tuple[int, ...]:
         """The codes' shape without the batch."""
-        space = (self.height, self.width)
+        space = (self.width,) if self.flat else (self.height, self.width)
         return space if self.codebooks == 1 else (self.codebooks, *space)
 
 

@@ -62,7 +62,7 @@ CASES: list[Case] = [
     Case("bsq", {"codebook_size": 16, "commitment": 0.25}),
     Case("ibq", SMALL, output_trains_codebook=True),
     Case("ibq", SMALL | {"code_width": 3}, output_trains_codebook=True),
-    Case("simvq", SMALL, passes=1),
+    Case("simvq", SMALL | {"code_width": None}, passes=1),
     Case("simvq", SMALL | {"code_width": 3, "gradient": "rotation"}),
     Case("residual", {"options": SMALL, "stages": 3}, passes=3),
     Case("residual", {"options": SMALL, "stages": 1}, passes=1),

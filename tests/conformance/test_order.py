@@ -12,7 +12,8 @@ from caselli.order import ORDERS, Delayed, Grid, Hilbert, Raster, Serpentine
 from tests.conformance.cases_order import CASES
 
 every_order = pytest.mark.parametrize(("name", "options"), CASES)
-grids = st.builds(Grid, st.integers(1, 17), st.integers(1, 17), st.integers(1, 5))
+flat = st.builds(Grid, st.just(1), st.integers(1, 17), st.integers(1, 5), st.just(True))
+grids = st.builds(Grid, st.integers(1, 17), st.integers(1, 17), st.integers(1, 5)) | flat
 
 
 def numbered(grid, batch=2):

@@ -1,12 +1,15 @@
 """What a network is, without running it on data: receptive fields, costs, biases; and a small zoo."""
 
-from caselli.anatomy.biases import Bias, Effect, biases, fold_batch_norm, folded, without_redundant_biases
+from caselli.anatomy.biases import Bias, biases
 from caselli.anatomy.cost import Cost, LayerCost, Machine, cost
-from caselli.anatomy.drawing import draw_field, draw_perceptrons
+from caselli.anatomy.drawing import draw_field, draw_fields, draw_perceptrons
+from caselli.anatomy.folding import fold_batch_norm, folded, without_redundant_biases
 from caselli.anatomy.gradient import effective_field, gradient_field, support
 from caselli.anatomy.inspection import Inspection, LayerField, inspect
+from caselli.anatomy.measuring import forward_seconds, measured_machine
 from caselli.anatomy.receptive_field import AxisField, Field, Misalignment, ReceptiveField
 from caselli.anatomy.rules import RULES, register_rule
+from caselli.anatomy.shift import Effect
 from caselli.anatomy.tape import Tape, record
 from caselli.anatomy.threshold import PerceptronRun, train_perceptron
 from caselli.anatomy.zoo import ZOO, Convention, register_network
@@ -31,12 +34,15 @@ __all__ = [
     "biases",
     "cost",
     "draw_field",
+    "draw_fields",
     "draw_perceptrons",
     "effective_field",
     "fold_batch_norm",
     "folded",
+    "forward_seconds",
     "gradient_field",
     "inspect",
+    "measured_machine",
     "record",
     "register_network",
     "register_rule",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from fractions import Fraction
 
@@ -43,6 +44,8 @@ class Inspection:
     layers: tuple[LayerField, ...]
     at: Field
     """What the middle position of the chosen layer sees."""
+    spread: tuple[Field, ...]
+    """What its corners and its middle see; the middle comes last."""
     sizes: tuple[Counter, ...]
     """How many positions of that layer have a field of each size, per axis."""
     misalignments: tuple[Misalignment, ...]
@@ -66,8 +69,12 @@ class Inspection:
             f"{count(counted.macs)} MACs forward, {count(counted.backward_macs)} backward",
             f"memory: {size(counted.parameter_bytes)} parameters, {size(counted.peak_bytes)} activations at "
             f"most, {size(counted.saved_bytes)} kept for training; {size(counted.bytes)} moved forward",
-            _field_line(self.at, self.sizes),
         ]
+        return lines + self.notes()
+
+    def notes(self) -> list[str]:
+        """The field of the chosen layer, branches that meet unaligned, biases that do nothing or little."""
+        lines = [_field_line(self.at, self.sizes)]
         lines += [
             f"branches meet unaligned at {m.place}, axis {m.axis}: "
             + ", ".join(f"stride {s:g} centre {c:g}" for s, c in m.lines)
@@ -114,11 +121,24 @@ def inspect(
         tuple(input_shape),
         _layers(fields, cost_of_tape(tape).layers),
         fields.at(at),
+        tuple(fields.at(at, position) for position in _spread(tape.value(at).shape[SPACE:])),
         fields.sizes(at),
         tuple(misalignments),
         cost_of_tape(tape),
         biases_of_tape(tape),
     )
+
+
+def _spread(space: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The corners of a map, and its middle last.
+
+    Example:
+        >>> _spread((3, 1))
+        [(0, 0), (2, 0), (1, 0)]
+    """
+    corners = itertools.product(*(sorted({0, size - 1}) for size in space))
+    middle = tuple(size // 2 for size in space)
+    return [*(corner for corner in corners if corner != middle), middle]
 
 
 def _maps_last(fields: ReceptiveField, calls: tuple[LayerCall, ...]) -> list[LayerCall]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import os
 import sys
 
@@ -12,15 +13,21 @@ from caselli.version import __version__
 COMMANDS = {
     "train": "train a tokenizer and a prior on pictures, and write a report",
     "sample": "make new pictures with a trained run",
+    "complete": "draw the rest of pictures of which a part is kept",
     "reconstruct": "show pictures beside what the tokenizer makes of them",
+    "import": "make a run of a tokenizer trained elsewhere",
+    "export": "write a tokenizer as programs that run elsewhere",
     "encode": "turn pictures into codes",
     "decode": "turn codes into pictures",
+    "segment": "give every pixel of pictures a class, with a run of unet or fcn",
+    "score": "say how probable a run finds pictures, the odd ones first",
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
     "list": "show what a room offers: mixers, quantizers, recipes and so on",
 }
-"""Every command, with its line of help; the module of the same name has `run(arguments)`."""
+"""Every command, with its line of help; the module of the same name has `run(arguments)`, with an underscore
+after a name that Python keeps for itself."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if arguments[0] not in COMMANDS:
             raise UnknownName("command", arguments[0], COMMANDS)
-        importlib.import_module(f"caselli.cli.{arguments[0]}").run(arguments[1:])
+        module = arguments[0] + "_" * keyword.iskeyword(arguments[0])
+        importlib.import_module(f"caselli.cli.{module}").run(arguments[1:])
     except UserError as error:
         return _say(f"{error}", 2)
     except KeyboardInterrupt as error:

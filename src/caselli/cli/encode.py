@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caselli.cli import family
 from caselli.cli.parser import add_out, add_run, free, parser
 
 
@@ -13,6 +14,9 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--split", default="all", help="train, held_out or all (all)")
     add_out(options, "FILE.safetensors")
     given = options.parse_args(arguments)
+    if family.is_family(given.run):
+        family.encode(given)
+        return
     out = free(given.out, given.overwrite)
 
     from caselli.cli.pictures import source_for

@@ -1,32 +1,113 @@
-"""`caselli evaluate RUN SOURCE [--json]`."""
+"""`caselli evaluate RUN SOURCE [--features NETWORK] [--json]`."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
+from typing import Any
 
+from caselli.cli import family
 from caselli.cli.parser import add_run, parser
+from caselli.errors import UnknownName, UserError
+
+NETWORKS = ("inception", "vgg", "reader")
 
 
 def run(arguments: list[str]) -> None:
     """Parses, evaluates on held-out pictures, prints."""
-    options = parser("evaluate", "Measures reconstruction, codebook use and likelihood on held-out pictures.")
-    add_run(options)
-    options.add_argument("source", metavar="SOURCE", help="pictures: a set, a folder, an archive")
-    options.add_argument("--split", default="held_out", help="train, held_out or all (held_out)")
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    given = options.parse_args(arguments)
+    given = _options().parse_args(arguments)
+    _check(given)
+    if family.is_family(given.run):
+        family.evaluate(given)
+        return
 
     from caselli.cli.pictures import source_for
     from caselli.evaluate.model import evaluate_model
+    from caselli.evaluate.perceptual import perceptual_distance
     from caselli.model import load
 
     model = load(given.run)
-    figures = dataclasses.asdict(evaluate_model(model, source_for(model, given.source, given.split)))
+    pictures = source_for(model, given.source, given.split)
+    distance = perceptual_distance(given.lpips)
+    figures = dataclasses.asdict(evaluate_model(model, pictures, distance=distance))
     del figures["code_counts"]
+    if given.features:
+        figures["reconstructions_against_originals"] = _distances(given, model, pictures)
     if given.json:
         print(json.dumps(figures))
         return
     for name, value in figures.items():
-        shown = "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-        print(f"{name.replace('_', ' '):<28} {shown:>12}")
+        _say(name, value)
+
+
+def _options() -> argparse.ArgumentParser:
+    options = parser("evaluate", "Measures reconstruction, codebook use and likelihood on held-out pictures.")
+    add_run(options)
+    options.add_argument("source", metavar="SOURCE", help="pictures: a set, a folder, an archive")
+    options.add_argument("--split", default="held_out", help="train, held_out or all (held_out)")
+    options.add_argument(
+        "--features",
+        metavar="NETWORK",
+        help="inception (rFID and rKID), vgg, or reader (a small classifier of the training pictures): "
+        "Fréchet and kernel distance, precision and recall of the reconstructions against their originals",
+    )
+    options.add_argument("--weights", metavar="FILE", help="published weights of inception or vgg")
+    options.add_argument("--reader-steps", type=int, default=150, help="training of the reader (150)")
+    options.add_argument("--lpips", metavar="FILE", help="VGG-16's published weights, for LPIPS")
+    options.add_argument("--json", action="store_true", help="print one JSON object")
+    return options
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Mistakes are told before anything is loaded."""
+    if given.features is None:
+        if given.weights is not None:
+            raise UserError("weights were given without features", "--features inception or vgg was expected")
+        return
+    if given.features not in NETWORKS:
+        raise UnknownName("features", given.features, NETWORKS)
+    if (given.features == "reader") != (given.weights is None):
+        raise UserError(
+            f"features {given.features!r} were asked for "
+            + ("with" if given.weights else "without")
+            + " weights",
+            "a local file of published weights for inception and vgg, and none for reader, was expected",
+            "give --weights FILE, or --features reader for a classifier trained on the pictures themselves",
+        )
+
+
+def _distances(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
+    """The set of reconstructions against the set of originals, with the protocol in words."""
+    from caselli.cli.pictures import source_for
+    from caselli.evaluate import VGG16, Inception
+    from caselli.evaluate.reconstruction import reconstruction_distances
+    from caselli.evaluate.tokenizers import own_features
+
+    if given.features == "reader":
+        network = own_features(source_for(model, given.source, "train"), given.reader_steps)
+    else:
+        network = {"inception": Inception, "vgg": VGG16}[given.features].load(given.weights)
+    reference = f"{pictures.name}, {given.split.replace('_', ' ')}, at {model.size} pixels"
+    found = dataclasses.asdict(reconstruction_distances(model, pictures, network, reference))
+    short = {"frechet": "rFID", "kernel": "rKID", "kernel_deviation": "rKID_deviation"}
+    if given.features != "inception":
+        return found
+    return {short.get(name, name): value for name, value in found.items()}
+
+
+def _say(name: str, value: Any) -> None:
+    """One line, or for a group of figures its name and theirs below it."""
+    words = name.replace("_", " ")
+    if isinstance(value, dict):
+        print(words)
+        for inner, one in value.items():
+            _say(f"  {inner}", one)
+    else:
+        print(f"{words:<28} {_shown(value):>12}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return "none" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

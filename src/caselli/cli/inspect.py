@@ -1,12 +1,12 @@
-"""`caselli inspect MODEL [--input 3x256x256] [--at LAYER] [-o page.html]`."""
+"""`caselli inspect MODEL [--input 3x256x256] [--at LAYER] [--measure] [-o page.html]`."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,24 @@ from caselli.cli.parser import free, parser
 from caselli.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from caselli.anatomy import Inspection, Machine
+    from caselli.report import Page
+    from caselli.report.inspection import Timing
+
+
+@dataclasses.dataclass(frozen=True)
+class _Subject:
+    """What is inspected."""
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    """The input that it is looked at with unless another is given."""
+    trained: dict[nn.Module, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    """All that a stage of a run trains, with the inputs."""
+    stage: str = ""
+    """That stage's name in the log."""
 
 
 def run(arguments: list[str]) -> None:
@@ -27,40 +44,122 @@ def run(arguments: list[str]) -> None:
     )
     options.add_argument("--input", default=None, help="CxHxW of one picture (3x224x224; a run's own)")
     options.add_argument("--at", metavar="LAYER", help="the layer whose field is looked at closely")
+    options.add_argument(
+        "--part", default="encoder", help="of a run's tokenizer: encoder or decoder (encoder)"
+    )
     options.add_argument("--original", action="store_true", help="a zoo network as its authors had it")
+    options.add_argument("--rate", type=float, help="the machine's multiply-accumulates, in 10⁹ a second")
+    options.add_argument("--bandwidth", type=float, help="the machine's memory, in 10⁹ bytes a second")
+    options.add_argument("--measure", action="store_true", help="measure this machine, and run the network")
+    options.add_argument("--picture", metavar="FILE", help="what the field is drawn over (letters)")
     options.add_argument("-o", "--out", metavar="PAGE", help="write a page, PAGE.html, with the field drawn")
     options.add_argument("--overwrite", action="store_true", help="replace PAGE if it is there")
     given = options.parse_args(arguments)
+    stated = [value for value in (given.rate, given.bandwidth) if value is not None]
+    if len(stated) == 1 or any(value <= 0 for value in stated):
+        raise UserError("half a machine was given", "positive --rate and --bandwidth were expected")
     out = None if given.out is None else free(given.out, given.overwrite)
 
     from caselli import anatomy
 
-    module, default = _network(given.model, given.original)
-    found = anatomy.inspect(module, _shape(given.input or default), given.at)
+    real = given.measure or out is not None  # only then are weights needed
+    subject = _subject(given.model, given.original, given.part, real)
+    found = anatomy.inspect(subject.module, _shape(given.input) or subject.shape, given.at)
     print(found.table())
+    machine = _machine(given)
+    timings = () if machine is None else _timings(subject, found, machine, given)
+    for timing in timings:
+        what, floor, measured, share = timing.words()
+        tail = f", took {measured}: {share} of the limit" if measured else ""
+        print(f"{what} on {machine.name}: at least {floor}{tail}")
     if out is not None:
-        _page(found, given.model).write(out)
+        _page(subject, found, given, machine, timings).write(out)
         print(f"look at {out}", file=sys.stderr)
 
 
-def _network(name: str, original: bool) -> tuple[nn.Module, str]:
-    """The network, and the input that it is looked at with unless another is given."""
+def _machine(given) -> Machine | None:
+    from caselli.anatomy import Machine, measured_machine
+
+    if given.rate is not None:
+        return Machine(1e9 * given.rate, 1e9 * given.bandwidth, "the machine given")
+    return measured_machine() if given.measure else None
+
+
+def _timings(subject: _Subject, found: Inspection, machine: Machine, given) -> tuple[Timing, ...]:
+    """Floor times of a forward pass and a training step, and of what a run's stage trained."""
     import torch
 
-    from caselli.anatomy.zoo import ZOO, Convention
+    from caselli.anatomy import cost, forward_seconds
+    from caselli.report.inspection import Timing
+
+    seconds = forward_seconds(subject.module, torch.rand(1, *found.input_shape)) if given.measure else None
+    timings = [
+        Timing("a picture forward", found.floor(machine), seconds),
+        Timing("a picture forward and backward", found.floor(machine, training=True)),
+    ]
+    if subject.trained:
+        machine, how = _machine_of_run(Path(given.model), machine, given.measure)
+        floors = [cost(part, shape).floor(machine, training=True) for part, shape in subject.trained.items()]
+        what = f"a picture in the training of this run's {subject.stage}{how}"
+        timings.append(Timing(what, sum(floors), _trained_seconds(given.model, subject.stage)))
+    return tuple(timings)
+
+
+def _machine_of_run(run: Path, machine: Machine, measure: bool) -> tuple[Machine, str]:
+    """The machine in the precision that the run was trained in, and that precision in words."""
+    import torch
+
+    from caselli.anatomy import measured_machine
+    from caselli.recipe import RunFolder
+
+    if not measure or RunFolder(run).describe()["machine"]["precision"] != "bfloat16":
+        return machine, ""
+    return measured_machine(dtype=torch.bfloat16), " (bfloat16)"
+
+
+def _trained_seconds(run: str, stage: str) -> float | None:
+    """Seconds that a picture took in the training of a run, as its log has it."""
+    from caselli.report.folder import read
+
+    curve = read(Path(run)).curves.get((stage, "train", "samples_per_second"))
+    return None if curve is None else 1 / sorted(curve.values)[len(curve.values) // 2]
+
+
+def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
+    import torch
+
+    from caselli.anatomy.zoo import INPUT, INPUTS, ZOO, Convention
 
     if Path(name).is_dir():
-        from caselli.model import load
-
-        model = load(name)
-        return model.tokenizer.encoder, f"{model.tokenizer.config.channels}x{model.size}x{model.size}"
+        return _of_run(Path(name), part)
     if ":" in name:
-        return _users(name), "3x224x224"
+        return _Subject(_users(name), INPUT)
     if name not in ZOO:
         raise UnknownName("model", name, ZOO)
     convention = Convention.ORIGINAL if original else Convention.TORCHVISION
-    with torch.device("meta"):
-        return ZOO[name](convention=convention).eval(), "3x224x224"
+    with torch.random.fork_rng(), torch.device("cpu" if real else "meta"):
+        torch.manual_seed(0)
+        return _Subject(ZOO[name](convention=convention).eval(), INPUTS.get(name, INPUT))
+
+
+def _of_run(run: Path, part: str) -> _Subject:
+    """A run's segmenter, or a part of its tokenizer."""
+    if (run / "segmenter.json").exists():
+        from caselli.segmentation import load_segmenter
+
+        segmenter = load_segmenter(run)
+        shape = (segmenter.config.channels, segmenter.size, segmenter.size)
+        return _Subject(segmenter.network, shape, {segmenter.network: shape}, "segmenter")
+    from caselli.model import load_tokenizer
+
+    tokenizer, size = load_tokenizer(run)
+    config, grid = tokenizer.config, tokenizer.architecture.latent_shape(tokenizer.config, (size, size))
+    shapes = {"encoder": (config.channels, size, size), "decoder": (config.latent_width, *grid)}
+    if part not in shapes:
+        raise UnknownName("part", part, shapes)
+    tokenizer.eval()
+    parts = {getattr(tokenizer, name): shape for name, shape in shapes.items()}
+    return _Subject(getattr(tokenizer, part), shapes[part], parts, "tokenizer")
 
 
 def _users(name: str) -> nn.Module:
@@ -83,27 +182,40 @@ def _users(name: str) -> nn.Module:
     return made.eval()
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(text: str | None) -> tuple[int, ...]:
+    """The sizes named; none if nothing is."""
+    if text is None:
+        return ()
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", text):
         raise UserError(f"input {text!r} was given", "channels and sizes such as 3x256x256 were expected")
     return tuple(map(int, text.split("x")))
 
 
-def _page(found, name: str):
-    """The table and the field over an empty picture."""
-    from caselli.anatomy import draw_field
-    from caselli.report import Page
+def _page(subject: _Subject, found: Inspection, given, machine: Machine | None, timings) -> Page:
+    """The page, with the fields over a picture and the effective field of the middle."""
+    from caselli.anatomy import effective_field
+    from caselli.report.inspection import inspection_page
 
-    page = Page(name, "what each layer sees and costs")
-    page.section("Summary")
-    for line in found.summary():
-        page.paragraph(line)
-    if len(found.input_shape) == 3:
-        with tempfile.TemporaryDirectory() as folder:
-            drawing = draw_field(found.at, Path(folder, "field.png"))
-            page.section("Field", "What the middle output sees of the picture.")
-            page.plot(drawing.read_bytes())
-    page.section("Layers", "Field, effective stride and padding as seen from the input.")
-    lines = found.table().split("\n\n")[0]
-    page.details("every layer", lines)
-    return page
+    picture = effective = None
+    if len(found.input_shape) == 3 and found.at.axes:
+        picture = _picture(given.picture, found.input_shape)
+        shown = picture if len(picture) == found.input_shape[0] else picture.mean(0, keepdim=True)
+        x = shown.expand(1, *found.input_shape)
+        effective = effective_field(subject.module, x, found.at.layer or None, found.at.position)
+    return inspection_page(found, given.model, picture, effective, machine, timings)
+
+
+def _picture(name: str | None, shape: tuple[int, ...]) -> Tensor:
+    """The picture asked for, or letters, in [−1, 1], at the size of the input."""
+    import torch.nn.functional as F
+
+    from caselli import data
+    from caselli.cli.whole_picture import whole_picture
+    from caselli.data.scenes import draw_scenes
+
+    channels, side = (3 if shape[0] == 3 else 1), max(*shape[1:], 16)
+    if name is None:
+        pixels = draw_scenes(1, side, 0, "inspect").pictures[0].expand(channels, -1, -1)
+    else:
+        pixels = data.pixels.centre_square(whole_picture(name, channels))
+    return F.interpolate(data.to_float(pixels)[None], size=shape[1:], mode="area")[0]

@@ -11,13 +11,18 @@ from caselli.errors import UnknownName
 ROOMS = {
     "data": ("caselli.data", "SOURCES"),
     "quantizer": ("caselli.quantizer", "QUANTIZERS"),
+    "architecture": ("caselli.tokenizer", "ARCHITECTURES"),
+    "importer": ("caselli.interop", "IMPORTERS"),
     "order": ("caselli.order", "ORDERS"),
     "mixer": ("caselli.mixer", "MIXERS"),
     "prior": ("caselli.prior", "PRIORS"),
     "estimator": ("caselli.estimator", "ESTIMATORS"),
     "divergence": ("caselli.divergence", "DIVERGENCES"),
+    "family": ("caselli.family", "FAMILIES"),
     "upsampler": ("caselli.layer.resample", "UPSAMPLERS"),
     "downsampler": ("caselli.layer.resample", "DOWNSAMPLERS"),
+    "discriminator": ("caselli.layer", "DISCRIMINATORS"),
+    "task": ("caselli.evaluate", "TASKS"),
     "network": ("caselli.anatomy.zoo", "ZOO"),
     "recipe": ("caselli.recipe", "RECIPES"),
 }

@@ -10,22 +10,27 @@ import torch
 from caselli import data
 from caselli.data.decode import BadPicture, decode
 from caselli.errors import UserError
+from caselli.family import FamilyModel
 from caselli.model import Model
 from caselli.shapes import Float, Tensor
 
 
-def source_for(model: Model, source: str, split: str) -> data.Pictures:
+def source_for(model: Model | FamilyModel, source: str, split: str) -> data.Pictures:
     """A set at the model's size and channels."""
-    channels = model.tokenizer.config.channels
-    return data.open(source, size=model.size, channels=channels, split=split, progress=sys.stderr.isatty())
+    channels, progress = _channels(model), sys.stderr.isatty()
+    return data.open(source, size=model.size, channels=channels, split=split, progress=progress)
 
 
-def read_pictures(model: Model, names: list[str], most: int) -> Float[Tensor, "B C H W"]:
+def _channels(model: Model | FamilyModel) -> int:
+    return model.channels if isinstance(model, FamilyModel) else model.tokenizer.config.channels
+
+
+def read_pictures(model: Model | FamilyModel, names: list[str], most: int) -> Float[Tensor, "B C H W"]:
     """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]."""
     if len(names) == 1 and not (Path(names[0]).is_file() and _is_picture(Path(names[0]))):
         pictures = source_for(model, names[0], "held_out")
         return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
-    decoded = [_file(Path(name), model.size, model.tokenizer.config.channels) for name in names]
+    decoded = [_file(Path(name), model.size, _channels(model)) for name in names]
     return data.to_float(torch.stack(decoded))
 
 

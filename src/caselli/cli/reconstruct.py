@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caselli.cli import family
 from caselli.cli.parser import add_out, add_run, free, parser
 
 
@@ -15,6 +16,9 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--most", type=int, default=48, help="pictures taken of a set (48)")
     add_out(options, "FILE.png")
     given = options.parse_args(arguments)
+    if family.is_family(given.run):
+        family.reconstruct(given)
+        return
     out = free(given.out, given.overwrite)
 
     from caselli.cli.pictures import read_pictures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import jsonargparse
@@ -9,13 +10,14 @@ import jsonargparse
 from caselli.errors import UserError
 
 DESCRIPTION = """Trains a tokenizer on pictures, then a prior over its codes, and writes RUN/report.html.
+With a one-stage recipe (vae, gan, mixture, pixels) it trains that; `--recipe gan --help` shows its fields.
 SOURCE is glyphs, digits, a folder of pictures, an .npz, idx .gz files or tar shards. Every field below can be
 set by its dotted name, or in a YAML file given with --config; what is not set comes from the recipe."""
 
 
 def run(arguments: list[str]) -> None:
     """Parses, trains."""
-    given = _parser().parse_args(arguments, defaults=False)
+    given = _parser(_recipe(arguments)).parse_args(arguments, defaults=False)
     own = {name: given.pop(name, default) for name, default in _OWN.items()}
     for name in ("source", "out"):
         if own[name] is None:
@@ -50,10 +52,30 @@ class _Parser(jsonargparse.ArgumentParser):
         raise UserError(message, remedy="see `caselli train --help`")
 
 
-def _parser() -> jsonargparse.ArgumentParser:
-    from caselli.prior import PriorConfig
-    from caselli.recipe import RECIPES, STAGES, DataConfig, ReadingConfig, StagesConfig
-    from caselli.tokenizer import TokenizerConfig
+def _recipe(arguments: list[str]) -> str:
+    """The recipe asked for, or that of the run in the folder; it decides which fields there are."""
+    from caselli.recipe.family_config import recipe_of_run
+
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    early.add_argument("--recipe")
+    early.add_argument("-o", "--out")
+    try:
+        given, _ = early.parse_known_args(arguments)
+    except argparse.ArgumentError:  # an option without its value: the parser proper says so
+        return _OWN["recipe"]
+    begun = None if given.out is None else recipe_of_run(given.out)
+    return begun or given.recipe or _OWN["recipe"]
+
+
+def _parser(recipe: str) -> jsonargparse.ArgumentParser:
+    from caselli.recipe import (
+        FAMILY_RECIPES,
+        RECIPES,
+        SEGMENTATION_RECIPES,
+        STAGES,
+        DataConfig,
+        ReadingConfig,
+    )
 
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     usage = "caselli train SOURCE -o RUN [options]"
@@ -61,7 +83,6 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser.add_argument("source", help="pictures", nargs="?")
     parser.add_argument("-o", "--out", type=str, metavar="RUN", help="the run folder")
     parser.add_argument("--recipe", type=str, help=f"what the run starts from: {', '.join(RECIPES)} (small)")
-    parser.add_argument("--stage", type=str, help=f"{', '.join(STAGES)} (both)")
     parser.add_argument("--size", type=int, help="height and width in pixels")
     parser.add_argument("--minutes", type=float, help="wall-clock budget of the training")
     parser.add_argument("--steps", type=int, help="steps of each stage, instead of the recipe's")
@@ -70,11 +91,44 @@ def _parser() -> jsonargparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="of everything random")
     parser.add_argument("--precision", type=str, help="auto, float32 or bfloat16")
     parser.add_class_arguments(DataConfig, "data", skip={"source", "size"})
+    if recipe in FAMILY_RECIPES:
+        _family_fields(parser, recipe)
+    elif recipe in SEGMENTATION_RECIPES:
+        _segmentation_fields(parser)
+    else:
+        parser.add_argument("--stage", type=str, help=f"{', '.join(STAGES)} (both)")
+        _two_stage_fields(parser)
+    if recipe not in SEGMENTATION_RECIPES:
+        parser.add_class_arguments(ReadingConfig, "reading")
+    return parser
+
+
+def _two_stage_fields(parser: jsonargparse.ArgumentParser) -> None:
+    from caselli.prior import PriorConfig
+    from caselli.recipe import StagesConfig
+    from caselli.tokenizer import TokenizerConfig
+
     parser.add_class_arguments(TokenizerConfig, "tokenizer")
     parser.add_class_arguments(PriorConfig, "prior")
     parser.add_class_arguments(StagesConfig, "training")
-    parser.add_class_arguments(ReadingConfig, "reading")
-    return parser
+
+
+def _family_fields(parser: jsonargparse.ArgumentParser, recipe: str) -> None:
+    from caselli.engine import TrainingConfig
+    from caselli.family import FAMILIES
+    from caselli.recipe.family_recipes import FAMILY_OF_RECIPE
+
+    kind = FAMILIES[FAMILY_OF_RECIPE[recipe]].config_kind
+    parser.add_class_arguments(kind, "model", skip={"channels", "size"})
+    parser.add_class_arguments(TrainingConfig, "training")
+
+
+def _segmentation_fields(parser: jsonargparse.ArgumentParser) -> None:
+    from caselli.engine import TrainingConfig
+    from caselli.segmentation import SegmenterConfig
+
+    parser.add_class_arguments(SegmenterConfig, "segmenter", skip={"channels", "classes"})
+    parser.add_class_arguments(TrainingConfig, "training")
 
 
 def _dotted(given: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -88,18 +88,21 @@ def draw(count: int, size: int, seed: int, split: str) -> tuple[Shaped[Tensor, "
         >>> pictures.shape, [CLASSES[label] for label in labels]
         (torch.Size([3, 1, 16, 16]), ['0', '1', '2'])
     """
-    masters, boxes = _masters(min(4 * size, 256))
     labels = torch.arange(count) % len(CLASSES)
-    random = generator("glyphs", seed, split)
+    return draw_labels(labels, size, generator("glyphs", seed, split)), labels
+
+
+def draw_labels(labels: Int[Tensor, "n"], size: int, random: torch.Generator) -> Shaped[Tensor, "n 1 S S"]:
+    """A picture (uint8) of each label's character, in a random font, randomly warped."""
+    masters, boxes = _masters(min(4 * size, 256))
+    count = len(labels)
     fonts = torch.randint(len(masters), (count,), generator=random)
     warps = _warps(boxes[fonts, labels], torch.rand(count, 6, generator=random, dtype=torch.float64), size)
-    pictures = torch.cat(
-        [
-            _warped(masters[fonts[i : i + CHUNK], labels[i : i + CHUNK]], warps[i : i + CHUNK], size)
-            for i in range(0, count, CHUNK)
-        ]
-    )
-    return pictures, labels
+    parts = [
+        _warped(masters[fonts[i : i + CHUNK], labels[i : i + CHUNK]], warps[i : i + CHUNK], size)
+        for i in range(0, count, CHUNK)
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0, 1, size, size, dtype=torch.uint8)
 
 
 def _warps(boxes: Float[Tensor, "n 4"], random: Float[Tensor, "n 6"], size: int) -> Float[Tensor, "n 2 3"]:
@@ -132,7 +135,7 @@ def _warped(masters: Shaped[Tensor, "n M M"], warps: Float[Tensor, "n 2 3"], siz
     return to_bytes(1 - 2 * F.avg_pool2d(ink, 2))
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def _masters(side: int) -> tuple[Shaped[Tensor, "F K M M"], Float[Tensor, "F K 4"]]:
     """Every character in every font, large, and the box of its ink (left, top, right, bottom in −1 … 1)."""
     masters = np.stack([[_rendered(path, character, side) for character in CLASSES] for path in _paths()])

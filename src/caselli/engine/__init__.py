@@ -5,13 +5,14 @@ from caselli.engine.config import TrainingConfig
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
 from caselli.engine.machine import Machine, machine, matrix_rate
-from caselli.engine.task import Losses, Task
+from caselli.engine.task import Losses, Part, Task
 
 __all__ = [
     "Interrupted",
     "Log",
     "Losses",
     "Machine",
+    "Part",
     "Task",
     "Training",
     "TrainingConfig",

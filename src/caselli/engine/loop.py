@@ -38,7 +38,8 @@ class Interrupted(Exception):
 
 class Training:
     """One stage of a run: `Training(...).run()` trains `task` to the end of its budget, from wherever its
-    checkpoints in `folder` say it stands, and returns the averaged twin with the best validation loss.
+    checkpoints in `folder` say it stands, and returns the averaged twin with the best validation loss (the
+    last one, where the task `keeps_last`).
 
     The random numbers of a step are a function of seed, step and rank, and so is its batch: a run that was
     killed ends in the same bits as one that was not (with a budget in steps, on a CPU).
@@ -100,6 +101,7 @@ class Training:
             if self.step % 10 == 0 or done:
                 self._check()
                 self._report(recent, bar)
+                self._advise()
             if done or self._progress() * self.config.validations >= self.validated + 1:
                 self._validate()
             if done or self.stopping or self._is_time_to_save():
@@ -114,7 +116,9 @@ class Training:
         config = self.config
         self.task.train()
         torch.manual_seed(_seed(self.seed, self.step, ranks.rank()))
-        self.rate = config.learning_rate * learning_rate_factor(config, self.step, self._progress())
+        self.task.progress = min(1.0, self._progress())
+        factor = learning_rate_factor(config, self.step, self.task.progress)
+        self.rate = config.learning_rate * factor
         self.optimiser.zero_grad()
         for number, piece in enumerate(pieces(batch, config.accumulate)):
             last = number == config.accumulate - 1
@@ -122,14 +126,12 @@ class Training:
                 with self.machine.autocast():
                     losses = model(piece, self.step)
                 (losses.total / config.accumulate).backward()
-        if config.clip:
-            norm = torch.nn.utils.clip_grad_norm_(self.task.parameters(), config.clip)
-        self.optimiser.step(self.rate)
+        norms = self.optimiser.clip(config.clip) if config.clip else {}
+        self.optimiser.step(factor)
         self.step += 1
         self.ema.update(self.task, self.step)
         self.loss = losses.total.detach()
-        metrics = {"loss": self.loss, **losses.metrics}
-        return {**metrics, "gradient_norm": norm} if config.clip else metrics
+        return {"loss": self.loss, **losses.metrics, **norms}
 
     def _parallel_model(self) -> torch.nn.Module:
         if ranks.count() == 1:
@@ -165,6 +167,10 @@ class Training:
         self.log.figures("train", self.step, self.seconds, values)
         bar.show(self.step, self._progress(), values)
 
+    def _advise(self) -> None:
+        for sentence in self.task.advise():
+            self.log.say(sentence, self.step)
+
     @torch.no_grad()
     def _validate(self) -> None:
         self.validated = max(self.validated + 1, int(self._progress() * self.config.validations))
@@ -175,8 +181,8 @@ class Training:
                 figures.add(task.validate(to_device(batch, self.machine.device)), len(batch.indices))
         values = figures.take(rate=False) | task.finish()
         self.log.figures("validation", self.step, self.seconds, values)
-        if values and values["loss"] < self.best:
-            self.best = values["loss"]
+        if values and (self.task.keeps_last or values["loss"] < self.best):
+            self.best = min(self.best, values["loss"])
             if ranks.is_first():
                 self.checkpoints.save_best({"task": task.state_dict(), "step": self.step})
 

@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import torch
+from torch.nn import Parameter
 
 from caselli.engine.config import TrainingConfig
 from caselli.engine.task import Task
+from caselli.shapes import Tensor
 
 
 class Optimiser:
@@ -18,33 +20,45 @@ class Optimiser:
     at the same pace; its update is scaled to AdamW's, so both share a learning rate. It takes the task's
     `hidden_matrices`, AdamW the rest, with weight decay on what has two axes or more.
 
+    Every part of a task has AdamW groups of its own, with its own rate, and is clipped on its own: the
+    gradients of two players are not of one scale.
+
     Sources: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization; Jordan et al. 2024, Muon: An
     optimizer for hidden layers in neural networks; Liu et al. 2025, Muon is Scalable for LLM Training.
     """
 
     def __init__(self, task: Task, config: TrainingConfig) -> None:
+        apart = task.parts()
+        taken = {id(p) for part in apart for p in part.parameters}
+        own = [p for p in task.parameters() if p.requires_grad and id(p) not in taken]
         matrices = task.hidden_matrices() if config.optimiser == "muon" else []
-        taken = {id(p) for p in matrices}
-        rest = [p for p in task.parameters() if p.requires_grad and id(p) not in taken]
-        groups = [
-            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
-        rate = config.learning_rate
+        for_muon = {id(p) for p in matrices}
+        rest = [p for p in own if id(p) not in for_muon]
+        self.clipped = {"": own} | {f"{part.name}_": part.parameters for part in apart}
+        groups = _groups(rest, config.learning_rate, config.betas, config.weight_decay)
+        for part in apart:
+            groups += _groups(part.parameters, part.learning_rate, part.betas, part.weight_decay)
         self.parts: list[torch.optim.Optimizer] = []
         if groups:
-            self.parts.append(torch.optim.AdamW(groups, lr=rate, betas=config.betas, foreach=True))
+            self.parts.append(torch.optim.AdamW(groups, foreach=True))
         if matrices:
-            decay = config.weight_decay
+            rate, decay = config.learning_rate, config.weight_decay
             muon = torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
             self.parts.append(muon)
+        self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
-    def step(self, learning_rate: float) -> None:
-        """Moves the weights by the gradients."""
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = learning_rate
+    def clip(self, largest: float) -> dict[str, Tensor]:
+        """Scales the gradients of each part down to a norm of `largest`; the norms before, by name."""
+        return {
+            f"{name}gradient_norm": torch.nn.utils.clip_grad_norm_(parameters, largest)
+            for name, parameters in self.clipped.items()
+        }
+
+    def step(self, factor: float) -> None:
+        """Moves the weights by the gradients, each part at this share of its peak learning rate."""
+        for part, peaks in zip(self.parts, self.peaks, strict=True):
+            for group, peak in zip(part.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor
             part.step()
 
     def zero_grad(self) -> None:
@@ -60,6 +74,15 @@ class Optimiser:
         """Takes up what `state_dict` gave."""
         for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict(state)
+
+
+def _groups(
+    parameters: list[Parameter], rate: float, betas: tuple[float, float], weight_decay: float
+) -> list[dict[str, Any]]:
+    """AdamW's groups: weight decay on what has two axes or more."""
+    matrices = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay}
+    others = {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}
+    return [{**group, "lr": rate, "betas": betas} for group in (matrices, others) if group["params"]]
 
 
 def learning_rate_factor(config: TrainingConfig, step: int, progress: float) -> float:

@@ -21,12 +21,36 @@ class Losses:
     """Scalars worth a curve, detached; `loss` is added by the loop."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Parameters that are trained apart from the rest: at a rate of their own, with a gradient norm of their
+    own."""
+
+    name: str
+    """For the log."""
+    parameters: list[nn.Parameter]
+    """Those of the part that are to be trained."""
+    learning_rate: float
+    """Peak learning rate; warm-up and decay are the training's."""
+    betas: tuple[float, float]
+    """AdamW's averages."""
+    weight_decay: float = 0.0
+    """Weight decay, on matrices and kernels only."""
+
+
 class Task(nn.Module, ABC):
     """A forward pass with its losses: `task(batch, step) -> Losses`.
 
     It knows nothing of ranks, precision and optimisers. Where two sets of parameters pull in opposite
-    directions, `total` is the sum of both losses, each cut off from the other's parameters.
+    directions, `total` is the sum of both losses, each cut off from the other's parameters; one of the sets
+    is then a `Part`.
     """
+
+    progress: float = 0.0
+    """Share of the budget that is spent, 0 to 1; the loop sets it before each step."""
+    keeps_last: bool = False
+    """Whether the newest averaged twin is kept and not the one with the lowest `loss`: for tasks whose
+    held-out loss does not say which is better, such as adversarial ones."""
 
     @abstractmethod
     def forward(self, batch: Any, step: int) -> Losses:
@@ -44,3 +68,14 @@ class Task(nn.Module, ABC):
     def finish(self) -> dict[str, float]:
         """Figures over all batches validated since the last call; none by default."""
         return {}
+
+    def parts(self) -> list[Part]:
+        """Parameters trained apart from the rest; none by default. The rest is the training's own part."""
+        return []
+
+    def advise(self) -> list[str]:
+        """Sentences for the log about how the training goes; the loop asks every ten steps, on every rank.
+
+        What it says and does must follow from the task's buffers alone, so that a resumed run does the same.
+        """
+        return []

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
-from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate, spread
-from caselli.estimator.relaxation import as_values, relaxation, uniform
+from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
+from caselli.estimator.relaxation import as_values, mean_product, relaxation, uniform
 
 
 class ARM(Estimator):
@@ -34,7 +34,7 @@ class ARM(Estimator):
         pair = antithetic_pair(p, samples)
         values = self._evaluate(f, p, as_values(p, torch.cat([pair.first, pair.second])))
         first, second = values.detach().chunk(2)
-        gradient = (spread(first - second, p) * (pair.u - 0.5)).mean(0)
+        gradient = mean_product(first - second, pair.u - 0.5)
         return mean_estimate(values, carry(pair.logits, gradient))
 
     def evaluations(self, p: Distribution, samples: int) -> int:

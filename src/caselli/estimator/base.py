@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 from caselli.errors import UserError
-from caselli.estimator.parameters import append_axes, unwrap
+from caselli.estimator.parameters import unwrap
 from caselli.shapes import Float, Tensor
 
 Function = Callable[[Tensor], Tensor]
@@ -169,11 +169,6 @@ def serving(p: Distribution, differentiable: bool) -> list[str]:
 
     made = {name: kind() for name, kind in ESTIMATORS.items() if kind.unbiased}
     return [name for name, e in made.items() if e.accepts(p) and (differentiable or not e.needs_gradient)]
-
-
-def spread(values: Tensor, p: Distribution) -> Tensor:
-    """`samples *batch` → `samples *batch 1...`, to be multiplied with events."""
-    return append_axes(values, len(p.event_shape))
 
 
 def _not_served(estimator: Estimator, p: Distribution) -> UserError:

@@ -7,8 +7,8 @@ from torch import Tensor, distributions
 from torch.distributions import Distribution
 
 from caselli.estimator.arm import antithetic_pair
-from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate, spread
-from caselli.estimator.relaxation import as_values
+from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
+from caselli.estimator.relaxation import as_values, mean_product
 
 
 class DisARM(Estimator):
@@ -39,7 +39,7 @@ class DisARM(Estimator):
         first, second = values.detach().chunk(2)
         signs = pair.first - pair.second  # (-1)^b2 where they differ, 0 where they agree
         weight = torch.sigmoid(pair.logits.detach().abs()) / 2
-        gradient = (spread(first - second, p) * signs * weight).mean(0)
+        gradient = mean_product(first - second, signs) * weight
         return mean_estimate(values, carry(pair.logits, gradient))
 
     def evaluations(self, p: Distribution, samples: int) -> int:

@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.baseline import Learned, MovingAverage
 from caselli.estimator.parameters import features
+from caselli.estimator.relaxation import draw
 from caselli.estimator.score import regression, score_term
 
 
@@ -56,7 +57,7 @@ class NVIL(Estimator):
         return cls(features(p).shape[-1])
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
-        z = p.sample((samples,))
+        z = draw(p, samples)
         values = self._evaluate(f, p, z)
         fixed = values.detach()
         c = self.learned(fixed, z, p, context)

@@ -115,7 +115,7 @@ def sum_last(x: Tensor, axes: int) -> Tensor:
 
 def append_axes(x: Tensor, axes: int) -> Tensor:
     """Adds `axes` axes of size one behind."""
-    return x.reshape(*x.shape, *(1,) * axes)
+    return x.reshape((*x.shape, *(1,) * axes))
 
 
 def _below(values: dict[str, Tensor], part: str) -> dict[str, Tensor]:

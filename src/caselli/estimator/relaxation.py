@@ -65,13 +65,13 @@ class Relaxation(ABC):
 
     def weighted_score(self, hard: Tensor, weights: Tensor) -> Tensor:
         """The mean over samples of weights `samples *batch` times the gradient of `log_prob`: `*logits`."""
-        spread = append_axes(weights, self.axes)
-        return (spread * hard).mean(0) - spread.mean(0) * self.probabilities(1.0).detach()
+        mean = append_axes(weights.mean(0), self.axes)
+        return mean_product(weights, hard) - mean * self.probabilities(1.0).detach()
 
+    @torch.no_grad()
     def sample(self, samples: int) -> Tensor:
         """Hard values, detached."""
-        with torch.no_grad():
-            return self.harden(self.perturb(samples))
+        return self.harden(self.perturb(samples))
 
     @abstractmethod
     def perturb(self, samples: int) -> Float[Tensor, "..."]:
@@ -108,6 +108,12 @@ class BernoulliRelaxation(Relaxation):
     def perturb(self, samples: int) -> Tensor:
         u = uniform(self.logits, (samples, *self.logits.shape))
         return self.logits + u.log() - torch.log1p(-u)
+
+    @torch.no_grad()
+    def sample(self, samples: int) -> Tensor:
+        # one comparison with uniform noise: several times faster than logistic noise, or than torch.bernoulli
+        noise = torch.rand((samples, *self.logits.shape), dtype=self.logits.dtype, device=self.logits.device)
+        return (noise < torch.sigmoid(self.logits)).to(noise.dtype)
 
     def harden(self, z: Tensor) -> Tensor:
         return (z > 0).to(z.dtype)
@@ -160,6 +166,27 @@ class CategoricalRelaxation(Relaxation):
 
     def _normalised(self) -> Tensor:
         return torch.log_softmax(self.logits, -1)
+
+
+def mean_product(weights: Tensor, events: Tensor) -> Tensor:
+    """The mean over samples of weights `samples *batch` times events `samples *batch *event`, as one product.
+
+    Example:
+        >>> mean_product(torch.tensor([1.0, 3.0]), torch.tensor([[2.0, 0.0], [0.0, 4.0]]))
+        tensor([1., 6.])
+    """
+    samples, batch = len(weights), weights.shape[1:]
+    kind = torch.promote_types(weights.dtype, events.dtype)
+    flat = events.reshape(samples, batch.numel(), -1).to(kind)
+    total = torch.einsum("sb,sbe->be", weights.reshape(samples, -1).to(kind), flat)
+    return total.reshape(events.shape[1:]) / samples
+
+
+def draw(p: D.Distribution, samples: int) -> Tensor:
+    """Samples of p, `samples *batch *event`, in p's own form."""
+    if isinstance(unwrap(p), D.Bernoulli):
+        return as_values(p, relaxation(p).sample(samples))
+    return p.sample((samples,))
 
 
 DISCRETE = (D.Bernoulli, D.Categorical, D.OneHotCategorical)

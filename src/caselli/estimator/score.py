@@ -9,7 +9,7 @@ from caselli.errors import lookup
 from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
 from caselli.estimator.baseline import BASELINES, Baseline
 from caselli.estimator.parameters import unwrap
-from caselli.estimator.relaxation import DISCRETE, as_hard, relaxation
+from caselli.estimator.relaxation import DISCRETE, as_hard, draw, relaxation
 
 
 class Score(Estimator):
@@ -45,7 +45,7 @@ class Score(Estimator):
         self.least_samples = self.baseline.least_samples
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
-        z = p.sample((samples,))
+        z = draw(p, samples)
         values = self._evaluate(f, p, z)
         fixed = values.detach()
         c = self.baseline(fixed, z, p, context)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
+from caselli.estimator.relaxation import draw
 from caselli.estimator.score import score_term
 
 
@@ -39,7 +40,7 @@ class VIMCO(Estimator):
     objective = "log_mean_exp"
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
-        z = p.sample((samples,))
+        z = draw(p, samples)
         values = self._evaluate(f, p, z)
         bound = torch.logsumexp(values, 0) - math.log(samples)
         signal = samples * (bound.detach() - _without(values.detach()))  # the term is a mean over samples

@@ -6,12 +6,13 @@ No metrics library is imported: the definitions are in this room, and the librar
 from __future__ import annotations
 
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
-from caselli.evaluate.features import FeatureNetwork, SetComparison, compare_sets, features_of
+from caselli.evaluate.features import SetComparison, compare_sets, features_of
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.inception import Inception
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
-from caselli.evaluate.lpips import LPIPS, VGG16
+from caselli.evaluate.mixers import compare_mixers
 from caselli.evaluate.neighbours import Manifold, manifold
+from caselli.evaluate.perceptual import multi_scale_distance, perceptual_distance
 from caselli.evaluate.pictures import ms_ssim, psnr, ssim
 from caselli.evaluate.reader import (
     Reader,
@@ -22,9 +23,14 @@ from caselli.evaluate.reader import (
     train_reader,
     train_rotation_reader,
 )
+from caselli.evaluate.tasks import TASKS, SequenceTask
+from caselli.layer.features import FeatureNetwork
+from caselli.layer.lpips import LPIPS
+from caselli.layer.vgg import VGG16
 
 __all__ = [
     "LPIPS",
+    "TASKS",
     "VGG16",
     "CodebookUse",
     "FeatureNetwork",
@@ -33,10 +39,12 @@ __all__ = [
     "Manifold",
     "Moments",
     "Reader",
+    "SequenceTask",
     "SetComparison",
     "Usage",
     "accuracy",
     "bits_per_picture",
+    "compare_mixers",
     "compare_sets",
     "confused",
     "confusion",
@@ -45,6 +53,8 @@ __all__ = [
     "kernel_distance",
     "manifold",
     "ms_ssim",
+    "multi_scale_distance",
+    "perceptual_distance",
     "psnr",
     "read",
     "squared_mmd",

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from caselli.data import to_bytes
-from caselli.evaluate.features import FeatureNetwork, coloured
-from caselli.evaluate.weights import Published, fill, read_weights
+from caselli.layer.features import FeatureNetwork, coloured
+from caselli.layer.published import Published, fill, read_weights
 from caselli.shapes import Float, Tensor
 
 SOURCE = "https://github.com/toshas/torch-fidelity/releases (weights-inception-2015-12-05-6726825d.pth)"

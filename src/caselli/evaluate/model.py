@@ -7,16 +7,18 @@ import math
 
 import torch
 
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures
 from caselli.evaluate.codes import CodebookUse
-from caselli.evaluate.pictures import psnr, ssim
+from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
+from caselli.evaluate.pictures import ms_ssim, psnr, ssim
+from caselli.evaluate.reconstruction import reconstructions
 from caselli.model import Model
 from caselli.shapes import Float, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Means over held-out pictures; None where a run has no prior."""
+    """Means over held-out pictures; None where a run has no prior, or no codebook."""
 
     pictures: int
     """How many were looked at."""
@@ -24,16 +26,26 @@ class Evaluation:
     """Peak signal-to-noise ratio of the reconstructions, mean of the pictures' decibels."""
     ssim: float
     """Structural similarity of the reconstructions."""
-    codebook_use: float
+    ms_ssim: float
+    """Multi-scale structural similarity of the reconstructions."""
+    perceptual: float
+    """Perceptual distance of the reconstructions."""
+    perceptual_distance: str
+    """Which: LPIPS, or one that needs no weights."""
+    codebook_use: float | None
     """Share of the codes that occur, mean over codebooks."""
     code_counts: list[list[int]]
     """How often each code of each codebook occurred."""
-    perplexity: float
+    perplexity: float | None
     """exp of the entropy of the codes' use, mean over codebooks."""
+    perplexities: list[float]
+    """The same for each codebook."""
     codes_per_picture: int
     """Codes of a picture."""
-    bits_per_picture: float
+    bits_per_picture: float | None
     """Bits of a picture's codes without a prior: Σ log₂ K."""
+    entropy_bits_per_picture: float | None
+    """Bits of a picture's codes when only the frequency of each code is known."""
     prior_bits_per_picture: float | None
     """−log₂ p(codes | label) under the prior."""
     prior_bits_per_dimension: float | None
@@ -45,18 +57,25 @@ class Evaluation:
 
 
 @torch.no_grad()
-def evaluate_model(model: Model, pictures: Pictures, batch: int = 128) -> Evaluation:
-    """Reconstruction, codebook use and likelihood of `pictures`, labels given where there are any."""
+def evaluate_model(
+    model: Model, pictures: Pictures, batch: int = 128, distance: Distance = multi_scale_distance
+) -> Evaluation:
+    """Reconstruction, codebook use and likelihood of `pictures`, labels given where there are any.
+
+    Arguments:
+        model: with or without a prior; the tokenizer may be a continuous one.
+        pictures: which are read batch by batch.
+        batch: how many at a time.
+        distance: the perceptual one.
+    """
     use = CodebookUse(model.tokenizer.quantizer.sizes)
-    reconstruction, similarity, bits, residuals = [], [], [], []
-    for start in range(0, len(pictures), batch):
-        indices = torch.arange(start, min(start + batch, len(pictures)))
-        x = to_float(pictures.read(indices)).to(model.device)
-        codes = model.encode(x)
-        y = model.decode(codes)
+    measures = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "perceptual": distance}
+    values: dict[str, list[Tensor]] = {name: [] for name in measures}
+    bits, residuals = [], []
+    for indices, x, codes, y in reconstructions(model, pictures, batch):
         use.add(codes)
-        reconstruction.append(psnr(y, x))
-        similarity.append(ssim(y, x))
+        for name, measure in measures.items():
+            values[name].append(measure(y, x))
         residuals.append((y - x).cpu())
         if model.prior is not None:
             labels = _labels(model, pictures, indices)
@@ -66,16 +85,18 @@ def evaluate_model(model: Model, pictures: Pictures, batch: int = 128) -> Evalua
     dimensions = residuals[0][0].numel()
     residual = residual_bits(torch.cat(residuals))
     prior = torch.cat(bits).mean().item() if bits else None
-    positions = model.grid.length
+    described = model.tokenizer.report((model.size, model.size))
     return Evaluation(
         pictures=len(pictures),
-        psnr=torch.cat(reconstruction).mean().item(),
-        ssim=torch.cat(similarity).mean().item(),
-        codebook_use=sum(u.use for u in usages) / len(usages),
+        **{name: torch.cat(parts).mean().item() for name, parts in values.items()},
+        perceptual_distance=name_of(distance),
+        codebook_use=sum(u.use for u in usages) / len(usages) if usages else None,
         code_counts=[counts.tolist() for counts in use.counts()],
-        perplexity=sum(u.perplexity for u in usages) / len(usages),
-        codes_per_picture=positions,
-        bits_per_picture=model.tokenizer.report((model.size, model.size)).bits,
+        perplexity=sum(u.perplexity for u in usages) / len(usages) if usages else None,
+        perplexities=[u.perplexity for u in usages],
+        codes_per_picture=model.grid.length if usages else 0,
+        bits_per_picture=described.bits if usages else None,
+        entropy_bits_per_picture=math.prod(described.grid) * use.together().entropy_bits if usages else None,
         prior_bits_per_picture=prior,
         prior_bits_per_dimension=None if prior is None else prior / dimensions,
         residual_bits_per_dimension=residual,

@@ -13,7 +13,8 @@ from torch.nn import functional
 from caselli.data import Augment, Batches, Pictures
 from caselli.engine.machine import machine
 from caselli.errors import UserError
-from caselli.evaluate.features import FeatureNetwork, in_batches
+from caselli.evaluate.features import in_batches
+from caselli.layer.features import FeatureNetwork
 from caselli.shapes import Float, Int, Tensor
 
 FEATURES = 256

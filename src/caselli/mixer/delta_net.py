@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import (
     ConvolvedState,
     RecurrentMixer,
@@ -46,11 +47,11 @@ class DeltaNet(RecurrentMixer):
     ) -> None:
         super().__init__(width, chunk_size=chunk_size)
         self.heads = head_count(width, heads)
-        self.input = nn.Linear(width, 3 * width, bias=False)
+        self.input = Dense(width, 3 * width, bias=False)
         self.convolution = ShortConvolution(3 * width, convolution)
-        self.beta = nn.Linear(width, self.heads, bias=False)
+        self.beta = Dense(width, self.heads, bias=False)
         self.norm = nn.Parameter(torch.ones(width // self.heads))
-        self.output = nn.Linear(width, width, bias=False)
+        self.output = Dense(width, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         head = self.width // self.heads

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from caselli.ops.matrix_product import linear
+from caselli.shapes import Float, Tensor
+
+FEW = 64
+"""Tokens up to which one product for several layers is cheaper than each alone."""
 
 
 class Dense(nn.Linear):
@@ -18,3 +24,21 @@ class Dense(nn.Linear):
 
     def forward(self, input):
         return linear(input, self.weight, self.bias)
+
+    def parts(self, x: Float[Tensor, "*A I"], sizes: Sequence[int]) -> list[Tensor]:
+        """The output in parts; of many tokens each is in a stretch of memory of its own.
+
+        A slice of one output would be copied by what follows, and so would its gradient. For a few tokens
+        one product is less to do.
+
+        Example:
+            >>> import torch
+            >>> dense, x = Dense(3, 4), torch.randn(100, 3)
+            >>> first, second = dense.parts(x, (1, 3))
+            >>> torch.allclose(torch.cat((first, second), 1), dense(x), atol=1e-6)
+            True
+        """
+        if x.numel() < FEW * x.shape[-1]:
+            return list(self(x).split(sizes, -1))
+        biases = [None] * len(sizes) if self.bias is None else self.bias.split(sizes)
+        return [linear(x, w, b) for w, b in zip(self.weight.split(sizes), biases, strict=True)]

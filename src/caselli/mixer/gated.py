@@ -105,9 +105,8 @@ class GatedUnit(Mixer):
 
     def project(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Values and gate `B T e`, and the queries and keys `B T s`, turned by their positions."""
-        values, gate, base = F.silu(self.input(x)).split(
-            (self.value_width, self.value_width, self.key_width), -1
-        )
+        sizes = (self.value_width, self.value_width, self.key_width)
+        values, gate, base = (F.silu(part) for part in self.input.parts(x, sizes))
         vectors = torch.addcmul(self.beta[:, None, None], base, self.gamma[:, None, None])
         if self.rotary_base:
             dtype = torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import (
     ConvolvedState,
     RecurrentMixer,
@@ -56,16 +57,16 @@ class GatedDeltaNet(RecurrentMixer):
     ) -> None:
         super().__init__(width, chunk_size=chunk_size)
         self.heads, self.values = head_count(width, heads), value_factor * width
-        self.input = nn.Linear(width, 2 * width + self.values, bias=False)
+        self.input = Dense(width, 2 * width + self.values, bias=False)
         self.convolution = ShortConvolution(2 * width + self.values, convolution)
-        self.beta = nn.Linear(width, self.heads, bias=False)
-        self.delta = nn.Linear(width, self.heads)
+        self.beta = Dense(width, self.heads, bias=False)
+        self.delta = Dense(width, self.heads)
         with torch.no_grad():
             self.delta.bias.copy_(inverse_softplus(log_uniform(1e-3, 1e-1, self.heads).clamp(min=1e-4)))
         self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
-        self.gate = nn.Linear(width, self.values, bias=False)
+        self.gate = Dense(width, self.values, bias=False)
         self.norm = nn.Parameter(torch.ones(self.values // self.heads))
-        self.output = nn.Linear(self.values, width, bias=False)
+        self.output = Dense(self.values, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         memory = self.zeros(batch, self.heads, self.width // self.heads, self.values // self.heads)

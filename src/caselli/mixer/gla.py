@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import MatrixState, RecurrentMixer, head_count, rms_normalise, split_heads
 from caselli.ops.chunks import exact
 from caselli.ops.gated_linear_attention import gated_linear_attention
@@ -49,13 +50,13 @@ class GatedLinearAttention(RecurrentMixer):
         self.heads, self.temperature = head_count(width, heads), temperature
         self.key_width = max(1, int(width * key_factor) // self.heads)
         keys = self.heads * self.key_width
-        self.query = nn.Linear(width, keys, bias=False)
-        self.key = nn.Linear(width, keys, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.decay = nn.Sequential(nn.Linear(width, gate_rank, bias=False), nn.Linear(gate_rank, keys))
-        self.gate = nn.Linear(width, width, bias=False)
+        self.query = Dense(width, keys, bias=False)
+        self.key = Dense(width, keys, bias=False)
+        self.value = Dense(width, width, bias=False)
+        self.decay = nn.Sequential(Dense(width, gate_rank, bias=False), Dense(gate_rank, keys))
+        self.gate = Dense(width, width, bias=False)
         self.norm = nn.Parameter(self.gate.weight.new_ones(width // self.heads))
-        self.output = nn.Linear(width, width, bias=False)
+        self.output = Dense(width, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> MatrixState:
         return MatrixState(self.zeros(batch, self.heads, self.key_width, self.width // self.heads))

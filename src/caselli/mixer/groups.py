@@ -47,9 +47,9 @@ class StraightGroups:
         self, written: Float[Tensor, "B n s e"], memory: Float[Tensor, "B s e"]
     ) -> tuple[Float[Tensor, "B n s e"], Float[Tensor, "B s e"]]:
         """The sum before each group, and after the last complete one."""
-        groups = written.shape[1]
-        sums = torch.cat((memory[:, None], written[:, : self.complete]), 1).cumsum(1)
-        return sums[:, :groups], sums[:, -1]
+        earlier = written.new_ones(written.shape[1], self.complete).tril_(-1)
+        sums = torch.matmul(earlier, written[:, : self.complete].flatten(2)).view_as(written)
+        return memory[:, None] + sums, memory + written[:, : self.complete].sum(1)
 
 
 class AlignedGroups:

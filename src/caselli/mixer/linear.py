@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from caselli.errors import UnknownName, UserError
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import MatrixState, RecurrentMixer, head_count, split_heads
 from caselli.ops.chunks import exact
 from caselli.ops.feature_maps import FEATURE_MAPS
@@ -66,10 +66,10 @@ class Linear(RecurrentMixer):
         if key_width is None:
             key_width = width // self.heads if feature_map != "taylor" else min(16, width // self.heads)
         self.key_width = key_width
-        self.query = nn.Linear(width, self.heads * key_width, bias=False)
-        self.key = nn.Linear(width, self.heads * key_width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
+        self.query = Dense(width, self.heads * key_width, bias=False)
+        self.key = Dense(width, self.heads * key_width, bias=False)
+        self.value = Dense(width, width, bias=False)
+        self.output = Dense(width, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> MatrixState:
         columns = self.width // self.heads + self.normalise

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import (
     ConvolvedState,
     RecurrentMixer,
@@ -60,16 +61,16 @@ class Mamba(RecurrentMixer):
         inner = expand * width
         self.inner, self.state_size = inner, state_size
         self.delta_rank = delta_rank or math.ceil(width / 16)
-        self.input = nn.Linear(width, 2 * inner, bias=False)
+        self.input = Dense(width, 2 * inner, bias=False)
         self.convolution = ShortConvolution(inner, convolution, bias=True)
-        self.select = nn.Linear(inner, self.delta_rank + 2 * state_size, bias=False)
-        self.delta = nn.Linear(self.delta_rank, inner)
+        self.select = Dense(inner, self.delta_rank + 2 * state_size, bias=False)
+        self.delta = Dense(self.delta_rank, inner)
         nn.init.uniform_(self.delta.weight, -(self.delta_rank**-0.5), self.delta_rank**-0.5)
         with torch.no_grad():
             self.delta.bias.copy_(inverse_softplus(log_uniform(1e-3, 1e-1, inner).clamp(min=1e-4)))
         self.log_a = nn.Parameter(torch.arange(1, state_size + 1).float().log().repeat(inner, 1))
         self.skip = nn.Parameter(torch.ones(inner))
-        self.output = nn.Linear(inner, width, bias=False)
+        self.output = Dense(inner, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         return ConvolvedState(
@@ -80,7 +81,7 @@ class Mamba(RecurrentMixer):
         return self._pieces(self.parallel, self.chunk_size, x, state, starts)
 
     def mix(self, x, state, starts, size):
-        x, z = self.input(x).chunk(2, -1)
+        x, z = self.input.parts(x, (self.inner, self.inner))
         x, inputs = self.convolution(x, state.inputs, starts)
         delta, b, c = self.select(x).split((self.delta_rank, self.state_size, self.state_size), -1)
         y, memory = selective_scan(

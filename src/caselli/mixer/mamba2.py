@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import (
     ConvolvedState,
     RecurrentMixer,
@@ -72,13 +73,13 @@ class Mamba2(RecurrentMixer):
         self.inner, self.heads, self.head_width = inner, inner // head_width, head_width
         self.state_size, self.groups, self.epsilon = state_size, groups, epsilon
         self.convolved = inner + 2 * groups * state_size
-        self.input = nn.Linear(width, inner + self.convolved + self.heads, bias=False)
+        self.input = Dense(width, inner + self.convolved + self.heads, bias=False)
         self.convolution = ShortConvolution(self.convolved, convolution, bias=True)
         self.delta_bias = nn.Parameter(inverse_softplus(log_uniform(1e-3, 1e-1, self.heads).clamp(min=1e-4)))
         self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm = nn.Parameter(torch.ones(inner))
-        self.output = nn.Linear(inner, width, bias=False)
+        self.output = Dense(inner, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         return ConvolvedState(
@@ -87,7 +88,7 @@ class Mamba2(RecurrentMixer):
         )
 
     def mix(self, x, state, starts, size):
-        z, projected, delta = self.input(x).split((self.inner, self.convolved, self.heads), -1)
+        z, projected, delta = self.input.parts(x, (self.inner, self.convolved, self.heads))
         projected, inputs = self.convolution(projected, state.inputs, starts)
         groups = self.groups * self.state_size
         x, b, c = projected.split((self.inner, groups, groups), -1)

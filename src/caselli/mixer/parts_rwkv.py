@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, ShiftedState, head_count
 from caselli.shapes import Float, Tensor
 
@@ -48,11 +49,11 @@ class MatrixTimeMixing(RecurrentMixer):
     def __init__(self, width: int, *, heads: int | None, chunk_size: int) -> None:
         super().__init__(width, chunk_size=chunk_size)
         self.heads = head_count(width, heads)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.receptance = nn.Linear(width, width, bias=False)
+        self.key = Dense(width, width, bias=False)
+        self.value = Dense(width, width, bias=False)
+        self.receptance = Dense(width, width, bias=False)
         self.norm = nn.GroupNorm(self.heads, width, eps=HEAD_EPSILON)
-        self.output = nn.Linear(width, width, bias=False)
+        self.output = Dense(width, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
         head = self.width // self.heads

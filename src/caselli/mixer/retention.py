@@ -11,6 +11,7 @@ from torch import nn
 
 from caselli.errors import UserError
 from caselli.mixer.base import State
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, head_count, rms_normalise, split_heads
 from caselli.ops.linear_attention import linear_attention
 from caselli.ops.rotary import rotary
@@ -67,11 +68,11 @@ class Retention(RecurrentMixer):
                 "an even number of channels a head was expected",
             )
         self.value_width = value_factor * width // self.heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, value_factor * width, bias=False)
-        self.gate = nn.Linear(width, value_factor * width, bias=False)
-        self.output = nn.Linear(value_factor * width, width, bias=False)
+        self.query = Dense(width, width, bias=False)
+        self.key = Dense(width, width, bias=False)
+        self.value = Dense(width, value_factor * width, bias=False)
+        self.gate = Dense(width, value_factor * width, bias=False)
+        self.output = Dense(value_factor * width, width, bias=False)
         for projection in (self.query, self.key, self.value, self.gate):
             nn.init.xavier_uniform_(projection.weight, gain=2**-2.5)
         nn.init.xavier_uniform_(self.output.weight, gain=2**-1)

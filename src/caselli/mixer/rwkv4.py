@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, ShiftedState
 from caselli.mixer.parts_rwkv import depth, left, shares, zigzag
 from caselli.ops.chunks import exact
@@ -45,10 +46,10 @@ class RWKV4(RecurrentMixer):
         self.bonus = nn.Parameter(math.log(0.3) + zigzag(width))
         self.share_key, self.share_value = shares(width), shares(width)
         self.share_receptance = shares(width, 0.5)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
-        self.receptance = nn.Linear(width, width, bias=False)
-        self.output = nn.Linear(width, width, bias=False)
+        self.key = Dense(width, width, bias=False)
+        self.value = Dense(width, width, bias=False)
+        self.receptance = Dense(width, width, bias=False)
+        self.output = Dense(width, width, bias=False)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
         memory = self.zeros(batch, 3, self.width)
@@ -96,10 +97,10 @@ class ChannelMix(RecurrentMixer):
         super().__init__(width, chunk_size=chunk_size)
         hidden = hidden or 4 * width
         self.share_key = shares(width)
-        self.key = nn.Linear(width, hidden, bias=False)
-        self.value = nn.Linear(hidden, width, bias=False)
+        self.key = Dense(width, hidden, bias=False)
+        self.value = Dense(hidden, width, bias=False)
         self.share_receptance = shares(width) if receptance else None
-        self.receptance = nn.Linear(width, width, bias=False) if receptance else None
+        self.receptance = Dense(width, width, bias=False) if receptance else None
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
         return ShiftedState(self.zeros(batch, self.width), self.zeros(batch, 0))

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import split_heads
 from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares, zigzag
 from caselli.ops.chunks import exact
@@ -42,7 +43,7 @@ class RWKV5(MatrixTimeMixing):
         self.bonus = nn.Parameter(0.5 * (1 - depth(width)) + 0.2 * zigzag(width))
         self.share_key, self.share_value = shares(width), shares(width)
         self.share_receptance, self.share_gate = shares(width, 0.5), shares(width, 0.5)
-        self.gate = nn.Linear(width, width, bias=False)
+        self.gate = Dense(width, width, bias=False)
 
     def mix(self, x, state, starts, size):
         before = token_shift(x, state.token, starts)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import split_heads
 from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares, zigzag
 from caselli.ops.chunks import exact
@@ -56,7 +57,7 @@ class RWKV6(MatrixTimeMixing):
         self.decay_in = nn.Parameter(torch.empty(width, decay_rank).uniform_(-1e-2, 1e-2))
         self.decay_out = nn.Parameter(torch.empty(decay_rank, width).uniform_(-1e-2, 1e-2))
         self.bonus = nn.Parameter(0.5 * (1 - depth(width)) + 0.2 * zigzag(width))
-        self.gate = nn.Linear(width, width, bias=False)
+        self.gate = Dense(width, width, bias=False)
 
     def mix(self, x, state, starts, size):
         w, k, v, r, gate = self._shift(x, token_shift(x, state.token, starts))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.mixer.base import State
+from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer
 from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
 from caselli.ops.long_convolution import long_convolution
@@ -49,7 +50,7 @@ class StateSpace(RecurrentMixer):
         super().__init__(width, chunk_size=chunk_size)
         self.state_size = state_size
         self.skip = nn.Parameter(torch.randn(width))
-        self.output = nn.Linear(width, 2 * width)
+        self.output = Dense(width, 2 * width)
 
     @abstractmethod
     def response(self, size: int) -> Response:

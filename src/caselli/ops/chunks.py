@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 import torch.nn.functional as F
 
+from caselli.ops import kernels
 from caselli.shapes import Bool, Float, Shaped, Tensor
 
 
@@ -37,6 +38,18 @@ def bounded_log_decay(log_decay: Tensor) -> Tensor:
     """
     log_decay = exact(log_decay)
     return log_decay.clamp(min=-100.0 if log_decay.dtype == torch.float64 else -30.0)
+
+
+def faded(exponent: Float[Tensor, "*A"]) -> Float[Tensor, "*A"]:
+    """e^x of x ≤ 0, in the place of x, and no smaller than e^−60 (e^−700 in float64): as good as zero.
+
+    An exponential that is too small for a normal number takes sixteen times as long.
+
+    Example:
+        >>> faded(torch.tensor([0.0, -1000.0])) > 0
+        tensor([True, True])
+    """
+    return exponent.clamp_(min=-700.0 if exponent.dtype == torch.float64 else -60.0).exp_()
 
 
 def power_of_two(number: int) -> int:
@@ -101,3 +114,56 @@ def forget(state: Float[Tensor, "B *S"], starts: Bool[Tensor, "B"] | None) -> Fl
 def before(state: Float[Tensor, "B *S"], states: Float[Tensor, "B n *S"]) -> Float[Tensor, "B n *S"]:
     """The state before each chunk, of the one at the beginning and those after each chunk."""
     return torch.cat((state[:, None], states[:, :-1]), 1)
+
+
+def chunks(x: Shaped[Tensor, "B T N *S"], size: int) -> Shaped[Tensor, "B N n size *S"]:
+    """`fold`, with the heads before the chunks and everything in one stretch of memory."""
+    return fold(x, size).movedim(3, 1).contiguous()
+
+
+def tokens(x: Shaped[Tensor, "B N n size *S"], length: int) -> Shaped[Tensor, "B T N *S"]:
+    """The inverse of `chunks`."""
+    return unfold(x.movedim(1, 3), length)
+
+
+def carry_states(
+    written: Float[Tensor, "B N n *S"], passed: Tensor | None, state: Float[Tensor, "B N *S"]
+) -> tuple[Float[Tensor, "B N n *S"], Float[Tensor, "B N *S"]]:
+    """S_c = a_c ⊙ S_{c−1} + W_c over chunks, without a graph: the states before each, and the last.
+
+    `passed` is a, which broadcasts; none for one that forgets nothing.
+    """
+    if kernels.suits(written, state):
+        from caselli.ops.kernels.carry import carry
+
+        return carry(written, passed, state)
+    entering = torch.empty_like(written)
+    for index, (place, more) in enumerate(zip(entering.unbind(2), written.unbind(2), strict=True)):
+        place.copy_(state)
+        state = place + more if passed is None else torch.addcmul(more, passed[:, :, index], place)
+    return entering, state
+
+
+def carry_gradients(
+    read: Float[Tensor, "B N n *S"], passed: Tensor | None, gradient: Float[Tensor, "B N *S"]
+) -> tuple[Float[Tensor, "B N n *S"], Float[Tensor, "B N *S"]]:
+    """The adjoint of `carry_states`: the gradients of the states after each chunk, and before the first.
+
+    `read` is the gradient by way of what each chunk reads of the state before it.
+    """
+    if kernels.suits(read, gradient):
+        from caselli.ops.kernels.carry import carry
+
+        return carry(read, passed, gradient, reverse=True)
+    leaving = torch.empty_like(read)
+    for index in reversed(range(read.shape[2])):
+        place, more = leaving[:, :, index].copy_(gradient), read[:, :, index]
+        gradient = place + more if passed is None else torch.addcmul(more, passed[:, :, index], place)
+    return leaving, gradient
+
+
+def after_each(
+    entering: Float[Tensor, "B N n *S"], last: Float[Tensor, "B N *S"]
+) -> Float[Tensor, "B N n *S"]:
+    """The states after each chunk, of those before each and the last."""
+    return torch.cat((entering[:, :, 1:], last[:, :, None]), 2)

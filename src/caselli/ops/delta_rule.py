@@ -6,6 +6,7 @@ import functools
 
 import torch
 
+from caselli.ops import kernels
 from caselli.ops.chunks import (
     Segments,
     before,
@@ -142,6 +143,11 @@ def carry(
 ) -> Float[Tensor, "B n N d v"]:
     """S_c = M_c S_{c−1} + N_c for matrices: the states after each of n chunks."""
     shape = state.shape
+    if kernels.suits(transition, written, state) and state.shape[2] <= kernels.WIDEST:
+        from caselli.ops.kernels.matrix_carry import matrix_carry
+
+        inputs = (transition.transpose(1, 2).flatten(0, 1), written.transpose(1, 2).flatten(0, 1))
+        return matrix_carry(*inputs, state.flatten(0, 1)).unflatten(0, shape[:2]).transpose(1, 2)
     state, states = state.flatten(0, 1), []
     for m, n in zip(transition.unbind(1), written.unbind(1), strict=True):
         state = torch.baddbmm(n.flatten(0, 1), m.flatten(0, 1), state)

@@ -6,20 +6,22 @@ import functools
 
 import torch
 
+from caselli.ops import kernels
 from caselli.ops.chunks import (
     Segments,
-    before,
+    after_each,
     bounded_log_decay,
+    carry_gradients,
+    carry_states,
+    chunks,
     exact,
-    fold,
     forget,
     no_autocast,
     power_of_two,
-    unfold,
+    tokens,
 )
-from caselli.ops.decayed_scores import decayed_scores
+from caselli.ops.decayed_scores import Decay, fill_scores, fill_scores_and_gradients, sums_to_the_end
 from caselli.ops.pieces import in_pieces
-from caselli.ops.scan import scan
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -73,7 +75,7 @@ def gated_linear_attention(
 
     .. math:: y_t = \big(S_{t-1} + \mathrm{diag}(u)\, k_t v_t^\top\big)^\top q_t
 
-    Time and memory are linear in T; safe for any decay.
+    Time and memory are linear in T; safe for any decay; differentiable once.
 
     Arguments:
         q, k: queries and keys; T ≥ 1.
@@ -99,36 +101,85 @@ def gated_linear_attention(
     dtype = v.dtype
     with no_autocast(v):
         q, k, v, state = (exact(x) for x in (q, k, v, state))
-        log_decay = bounded_log_decay(log_decay).to(v.dtype)
+        log_decay = exact(log_decay).to(v.dtype)
         bonus = None if bonus is None else exact(bonus)
         if v.shape[1] == 1:
             state = forget(state, None if starts is None else starts[:, 0])
             y, state = gated_linear_attention_step(q[:, 0], k[:, 0], v[:, 0], log_decay[:, 0], state, bonus)
             y = y[:, None]
+        elif kernels.suits(q, k, v, state) and k.shape[3] <= kernels.WIDEST:
+            from caselli.ops.kernels.gated_linear_attention import gated_linear_attention as fused
+
+            y, state = fused(q, k, v, bounded_log_decay(log_decay), state, bonus, starts)
         else:
             size = power_of_two(min(chunk_size, v.shape[1]))
-            compute = functools.partial(_chunked, size=size)
-            shared = () if bonus is None else (bonus,)
-            y, state = in_pieces(compute, (q, k, v, log_decay), state, starts, size, shared=shared)
+            compute, gradient = (functools.partial(f, size=size) for f in (_chunked, _chunked_gradient))
+            timed, shared = (q, k, v, log_decay), () if bonus is None else (bonus,)
+            y, state = in_pieces(compute, timed, state, starts, size, shared=shared, gradient=gradient)
     return y.to(dtype), state
 
 
 def _chunked(q, k, v, log_decay, state, bonus=None, *, starts, size):
-    length = v.shape[1]
-    segments = None if starts is None else Segments.of(starts, size)
-    q, k, v, log_decay = (fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, log_decay))
-    total = log_decay.cumsum(3)
-    query_total = total if bonus is None else total - log_decay
-    own = (q * k if bonus is None else q * k * bonus[:, None]).sum(-1, keepdim=True)
-
-    scores = decayed_scores(q, k, query_total, total)
-    kept, left = query_total.exp(), (total[..., -1:, :] - total).exp()
-    passed = total[..., -1, :].exp()
+    length, segments = v.shape[1], _segments(starts, size)
+    q, k, v, decay = (chunks(x, size) for x in (q, k, v, log_decay))
+    decay = decay.exp()
+    own = (q * k if bonus is None else q * k * bonus[:, None, None]).sum(-1)
+    q = q * decay if bonus is None else q  # now what comes between the key and the query is all that is left
+    blocks = Decay(decay)
+    scores = fill_scores(q, k, blocks)
+    scores.diagonal(dim1=-2, dim2=-1).copy_(own)
     if segments is not None:
-        scores = scores * segments.together[:, :, None]
-        kept = kept * segments.reads[:, :, None, :, None]
-        left = left * segments.writes[:, :, None, :, None]
-        passed = passed * segments.passes[:, :, None, None]
-    states = scan(passed[..., None], (k * left).mT @ v, state)
-    y = scores @ v + own * v + (q * kept) @ before(state, states)
-    return unfold(y.transpose(2, 3), length), states[:, -1]
+        scores *= segments.together[:, None]
+    kept, left, passed = _reach(blocks, segments)
+    entering, last = carry_states((k * left).mT @ v, passed, state)
+    return tokens(scores @ v + (q * kept) @ entering, length), last
+
+
+def _chunked_gradient(q, k, v, log_decay, state, bonus=None, *, outputs, starts, size):
+    """Written by hand: what a graph would keep is computed again, and stays in the cache."""
+    length, segments = v.shape[1], _segments(starts, size)
+    _, y_gradient, state_gradient = outputs
+    q, k, v, decay, of_y = (chunks(x, size) for x in (q, k, v, log_decay, y_gradient))
+    decay = decay.exp()
+    weight = 1.0 if bonus is None else bonus[:, None, None]
+    query = q * decay if bonus is None else q
+    of_scores, blocks = of_y @ v.mT, Decay(decay)
+    if segments is not None:
+        of_scores *= segments.together[:, None]
+    scores, of_query, of_k = fill_scores_and_gradients(query, k, blocks, of_scores)
+    scores.diagonal(dim1=-2, dim2=-1).copy_((q * k * weight).sum(-1))
+    if segments is not None:
+        scores *= segments.together[:, None]
+    kept, left, passed = _reach(blocks, segments)
+    reads, writes = query * kept, k * left
+    entering, last = carry_states(writes.mT @ v, passed, state)
+    leaving, of_state = carry_gradients(reads.mT @ of_y, passed, state_gradient)
+    of_v = scores.mT @ of_y + writes @ leaving
+    of_query.addcmul_(of_y @ entering.mT, kept)
+    of_k.addcmul_(v @ leaving.mT, left)
+
+    # A query's gradient by its total decay is the query times its own gradient; a key's the negative.
+    of_reads = query * of_query
+    of_total = of_reads - k * of_k
+    of_total[:, :, :, -1] += (after_each(entering, last) * leaving).sum(-1)
+    of_decay = sums_to_the_end(of_total)
+    of_own = of_scores.diagonal(dim1=-2, dim2=-1)[..., None]
+    of_q = torch.addcmul(of_query * decay if bonus is None else of_query, of_own, k * weight)
+    of_k.addcmul_(of_own, q * weight)
+    found = (of_q, of_k, of_v, of_decay if bonus is None else of_decay - of_reads)
+    found = (*(tokens(x, length) for x in found), of_state)
+    return found if bonus is None else (*found, (of_own * q * k).sum((0, 2, 3)))
+
+
+def _segments(starts: Tensor | None, size: int) -> Segments | None:
+    return None if starts is None else Segments.of(starts, size)
+
+
+def _reach(blocks: Decay, segments: Segments | None) -> tuple[Tensor, Tensor, Tensor]:
+    """What is kept from the beginning of the chunk, left at its end, and passed from one to the other."""
+    kept, left, passed = blocks.since, blocks.until, blocks.whole.mT
+    if segments is not None:
+        kept = kept * segments.reads[:, None, ..., None]
+        left = left * segments.writes[:, None, ..., None]
+        passed = passed * segments.passes[:, None, :, None, None]
+    return kept, left, passed

@@ -119,14 +119,12 @@ def _chunked(q, k, v, a, b, log_decay, state, *, starts, size):
         fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, a, b, log_decay)
     )
     total = log_decay.cumsum(3)
-    earlier_total = total - log_decay
-    kept, kept_earlier = total.exp(), earlier_total.exp()
+    kept, kept_earlier = total.exp(), (total - log_decay).exp()
     left, passed = (total[..., -1:, :] - total).exp(), total[..., -1, :].exp()
     scores = decayed_scores(
-        torch.stack((a, q), 3)[:, :, :, :, None],
+        torch.stack((a, q * log_decay.exp()), 3)[:, :, :, :, None],
         torch.stack((b, k), 3)[:, :, :, None],
-        torch.stack((earlier_total, total), 3)[:, :, :, :, None],
-        total[:, :, :, None, None],
+        log_decay[:, :, :, None, None],
     )
     if starts is not None:
         segments = Segments.of(starts, size)

@@ -67,9 +67,9 @@ def _highest(latents: Tensor, codebook: Tensor, bias: Tensor) -> Tensor:
     """argmax_k of z · e_k + bias_k, in the codebook's precision."""
     rows, columns = CHUNKS.get(latents.device.type, LARGE_CHUNKS)
     with full_precision(latents):
-        chunks = [
-            _highest_in_rows(z, codebook, bias, columns) for z in latents.to(codebook.dtype).split(rows)
-        ]
+        z = latents.to(codebook.dtype)
+        pieces = [z] if torch.compiler.is_exporting() else z.split(rows)  # a graph is for any number of rows
+        chunks = [_highest_in_rows(piece, codebook, bias, columns) for piece in pieces]
     return torch.cat(chunks) if chunks else latents.new_zeros(0, dtype=torch.int64)
 
 

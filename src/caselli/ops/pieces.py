@@ -11,8 +11,10 @@ from caselli.shapes import Bool, Tensor
 
 PIECE_ELEMENTS = 1 << 20
 """Output elements of a piece: its tensors stay small enough that the allocator keeps them."""
+CACHED_ELEMENTS = 1 << 17
+"""Output elements of a piece on a processor when the gradient is by hand: its tensors stay in the cache."""
 LONG = 1 << 22
-"""Output elements from which on memory costs more than computing again."""
+"""Output elements from which on memory costs more than computing again; and those of a piece on a device."""
 
 
 def in_pieces(
@@ -23,20 +25,24 @@ def in_pieces(
     size: int,
     *,
     shared: tuple[Tensor, ...] = (),
+    gradient: Callable[..., tuple[Tensor, ...]] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`compute(*timed, state, *shared, starts=starts) -> (y, state)`, piece by piece when it is long.
+    """`compute(*timed, state, *shared, starts=starts) -> (y, state)`, piece by piece.
 
     Large tensors come from the operating system page by page, each time anew; that makes four times the
-    length cost eight times the time. Short sequences are computed at once, and only these are twice
+    length cost eight times the time. With a gradient by hand the pieces are small ones, and the result is
+    differentiable once. Without, short sequences are computed at once, and only these are twice
     differentiable.
 
     Arguments:
-        compute: a causal recurrence, differentiable.
+        compute: a causal recurrence, differentiable if there is no gradient by hand.
         timed: inputs `B T …`; the third one is shaped as y.
         state: what is carried.
         starts: where packed sequences begin.
         size: pieces are a multiple of it.
         shared: inputs without time.
+        gradient: `gradient(*timed, state, *shared, outputs=(y, gradient of y, gradient of the state),
+            starts=starts)`, the gradients of its inputs in their order.
 
     Example:
         >>> x = torch.ones(1, 4, 1)
@@ -44,53 +50,62 @@ def in_pieces(
         >>> in_pieces(add, (x, x, x), torch.zeros(1, 1), None, 2)[0].flatten()
         tensor([1., 2., 3., 4.])
     """
-    elements = timed[2].numel()
-    if elements < LONG:
+    elements, length = timed[2].numel(), timed[2].shape[1]
+    if gradient is None and elements < LONG:
         return compute(*timed, state, *shared, starts=starts)
-    length = timed[2].shape[1]
-    piece = max(1, PIECE_ELEMENTS * length // elements // size) * size
-    return _Pieces.apply(compute, piece, starts, len(timed), *timed, state, *shared)
+    most = (CACHED_ELEMENTS if gradient is not None else PIECE_ELEMENTS) if state.is_cpu else LONG
+    piece = max(1, most * length // elements // size) * size
+    if gradient is None:
+        gradient = _Again(compute, len(timed))
+    return _Pieces.apply(compute, gradient, piece, starts, len(timed), *timed, state, *shared)
+
+
+class _Again:
+    """The gradient by computing again, with a graph."""
+
+    def __init__(self, compute: Callable, count: int) -> None:
+        self.compute, self.count = compute, count
+
+    def __call__(self, *inputs, outputs, starts):
+        inputs = [x.detach().requires_grad_() for x in inputs]
+        with torch.enable_grad():
+            results = self.compute(*inputs, starts=starts)
+        return torch.autograd.grad(results, inputs, outputs[1:])
 
 
 class _Pieces(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, compute, size, starts, count, *tensors):
+    def forward(ctx, compute, gradient, size, starts, count, *tensors):
         timed, state, shared = tensors[:count], tensors[count], tensors[count + 1 :]
         y, befores = torch.empty_like(timed[2], memory_format=torch.contiguous_format), []
         for piece in _slices(y.shape[1], size):
             befores.append(state)
             marks = None if starts is None else starts[:, piece]
             y[:, piece], state = compute(*(x[:, piece] for x in timed), state, *shared, starts=marks)
-        ctx.save_for_backward(starts, *timed, *shared, *befores)
-        ctx.compute, ctx.size, ctx.counts = compute, size, (count, len(shared))
+        ctx.save_for_backward(starts, y, *timed, *shared, *befores)
+        ctx.gradient, ctx.size, ctx.counts = gradient, size, (count, len(shared))
         return y, state
 
     @staticmethod
     @once_differentiable
     def backward(ctx, y_gradient, state_gradient):
-        starts, *tensors = ctx.saved_tensors
+        starts, y, *tensors = ctx.saved_tensors
         count, others = ctx.counts
         timed, shared, befores = tensors[:count], tensors[count : count + others], tensors[count + others :]
         gradients = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in timed]
         totals = [torch.zeros_like(x) for x in shared]
-        pieces = _slices(y_gradient.shape[1], ctx.size)
+        pieces = _slices(y.shape[1], ctx.size)
         for piece, before in reversed(list(zip(pieces, befores, strict=True))):
-            parts = [x[:, piece].detach().requires_grad_() for x in timed]
-            inputs = [
-                *parts,
-                before.detach().requires_grad_(),
-                *(x.detach().requires_grad_() for x in shared),
-            ]
-            with torch.enable_grad():
-                marks = None if starts is None else starts[:, piece]
-                outputs = ctx.compute(*inputs, starts=marks)
-            found = torch.autograd.grad(outputs, inputs, (y_gradient[:, piece], state_gradient))
+            marks = None if starts is None else starts[:, piece]
+            outputs = (y[:, piece], y_gradient[:, piece], state_gradient)
+            inputs = (*(x[:, piece] for x in timed), before, *shared)
+            found = ctx.gradient(*inputs, outputs=outputs, starts=marks)
             for whole, part in zip(gradients, found[:count], strict=True):
                 whole[:, piece] = part
             state_gradient = found[count]
             for total, part in zip(totals, found[count + 1 :], strict=True):
                 total.add_(part)
-        return None, None, None, None, *gradients, state_gradient, *totals
+        return None, None, None, None, None, *gradients, state_gradient, *totals
 
 
 def _slices(length: int, size: int) -> list[slice]:

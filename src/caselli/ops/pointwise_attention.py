@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from caselli.ops.matrix_product import products
 from caselli.shapes import Float, Int, Tensor
 
-BLOCK_ELEMENTS = 1 << 21
+BLOCK_ELEMENTS = 1 << 20
 """Scores held at a time, over the whole batch."""
 
 

@@ -72,10 +72,16 @@ class Autoregressive(nn.Module):
     # the distribution ---------------------------------------------------------------------------------------
 
     def log_prob(
-        self, sequence: Int[Tensor, "B T"], condition: Int[Tensor, "B"] | None
+        self,
+        sequence: Int[Tensor, "B T"],
+        condition: Int[Tensor, "B"] | None,
+        seen: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T"]:
-        """log p(x_t | condition, x_<t) in nats; a condition of None is the null label."""
-        logits = self.logits(sequence, condition)
+        """log p(x_t | condition, x_<t) in nats; a condition of None is the null label.
+
+        `seen` are the codes that the prior sees in place of x_<t, as when some are corrupted in training.
+        """
+        logits = self.logits(sequence if seen is None else seen, condition)
         nats = F.cross_entropy(logits.flatten(0, 1), (sequence + self.offset).flatten(), reduction="none")
         return -nats.view(sequence.shape)
 
@@ -88,12 +94,19 @@ class Autoregressive(nn.Module):
         return self._through(x, None, 0)[0]
 
     def start(
-        self, condition: Int[Tensor, "B"] | None, batch: int
+        self,
+        condition: Int[Tensor, "B"] | None,
+        batch: int,
+        known: Int[Tensor, "B P"] | None = None,
     ) -> tuple[Float[Tensor, "B K"], PriorState]:
-        """The first slot's logits, and a state with room for a whole sequence."""
+        """The logits of the first slot, or of the first behind P < T known codes, which are taken in at once;
+        and a state with room for a whole sequence."""
         layers = tuple(b.mixer.initial_state(batch, capacity=self.alphabet.length) for b in self.blocks)
-        logits, state = self._through(self._condition(condition, batch)[:, None], layers, 0)
-        return logits[:, 0], state
+        x = self._condition(condition, batch)[:, None]
+        if known is not None and known.shape[1]:
+            x = torch.cat((x, self.code(known + self.offset[: known.shape[1]])), 1)
+        logits, state = self._through(x, layers, 0)
+        return logits[:, -1], state
 
     def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B K"], PriorState]:
         """Takes the codes of slot `state.length − 1`; gives the next slot's logits."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from caselli.errors import UnknownName, UserError, lookup
 from caselli.mixer import MIXERS, Mixer, State
+from caselli.mixer.dense import Dense
 from caselli.options import options_of
 from caselli.shapes import Bool, Float, Tensor
 
@@ -30,7 +31,7 @@ class Block(nn.Module):
         inner = round(expansion * width)
         self.mixer = mixer
         self.norm1, self.norm2 = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
-        self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.up, self.down = Dense(width, inner), Dense(inner, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(

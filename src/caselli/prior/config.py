@@ -27,7 +27,10 @@ class PriorConfig:
     dropout: float = 0.0
     """Share of each layer's output that is dropped in training."""
     label_dropout: float = 0.1
-    """Share of the labels that are replaced by the null label in training."""
+    """Share of the labels that are replaced by the null label in training; 0 forgoes guidance."""
+    code_dropout: float = 0.0
+    """Share of the codes that the prior sees in training that are replaced by random ones; what it predicts
+    stays as it is."""
 
     def __post_init__(self) -> None:
         if not self.mixers():
@@ -35,7 +38,7 @@ class PriorConfig:
         for name in ("width", "depth"):
             if getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
-        for name in ("dropout", "label_dropout"):
+        for name in ("dropout", "label_dropout", "code_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")
 

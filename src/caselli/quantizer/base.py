@@ -57,6 +57,10 @@ class Quantizer(nn.Module, ABC):
     def decode(self, codes: Num[Tensor, "B ..."]) -> Float[Tensor, "B D ..."]:
         """The latents that the codes stand for."""
 
+    def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """The codes' axes, without batch and codebooks, for latents of spatial axes `space`: the same."""
+        return space
+
     def check_latents(self, latents: Tensor) -> None:
         """Raises `UserError` unless the latents are `B D *S`."""
         if latents.dim() < 2 or latents.shape[1] != self.width:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from caselli.errors import UserError
 from caselli.quantizer.base import widened
 from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
+from caselli.quantizer.whitening import Whitening
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -24,18 +26,27 @@ class FSQ(Pointwise):
         s = \mathrm{artanh}(o / h)
 
     The code is Σ level × basis with the first channel the fastest digit. Nothing is learned here but the
-    projections between the latents' width and the channels; no loss, no collapse.
+    projections between the latents' width and the channels, and there is no loss.
+
+    What the encoder gives need not reach all levels: the outer ones lie in the tails, and where channels are
+    correlated few combinations occur. So with `whitening` the channels are first brought to mean zero and
+    covariance one, then scaled, z = g u − s, such that normal ones meet each level equally often:
+
+    .. math:: g = \mathrm{artanh}\Big(\frac{L - 2}{L - 1}\Big) \Big/ \Phi^{-1}\Big(1 - \frac1L\Big), \qquad
+        g = 1 \text{ for } L = 2
 
     Arguments:
         width: D; learned projections lead in and out when it is not the number of levels.
-        levels: L of each channel, at least 2; K is their product. By default 8, 5, 5, 5, K = 1000.
+        levels: L of each channel, at least 2; K is their product. By default five times 4, K = 1024.
+        whitening: decay of the averages that whiten the channels; 0 takes them as they are, which is what was
+            published.
         symmetric: levels spread evenly over [−1, 1], both ends included, as in
             q = 2 round((L − 1)(tanh z + 1)/2)/(L − 1) − 1; otherwise even L lean to −1.
 
     Raises:
-        UserError: for no levels, fewer than two, or more codes than 2⁶².
+        UserError: for no levels, fewer than two, more codes than 2⁶², or a decay outside [0, 1).
 
-    Source: Mentzer et al. 2023, Finite Scalar Quantization: VQ-VAE Made Simple.
+    Source: Mentzer et al. 2023, Finite Scalar Quantization: VQ-VAE Made Simple; the whitening is ours.
 
     Example:
         >>> import torch
@@ -46,7 +57,14 @@ class FSQ(Pointwise):
         tensor([-1., -1., -1.])
     """
 
-    def __init__(self, width: int, *, levels: Sequence[int] = (8, 5, 5, 5), symmetric: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        levels: Sequence[int] = (4, 4, 4, 4, 4),
+        whitening: float = 0.99,
+        symmetric: bool = False,
+    ) -> None:
         levels = tuple(levels)
         if not levels or min(levels) < 2 or math.prod(levels) > 1 << 62:
             raise UserError(f"levels {levels} were given", "one or more numbers from 2 on were expected")
@@ -54,12 +72,16 @@ class FSQ(Pointwise):
         if self.project_in is not None:  # keeps the variance, so that the first latents reach most levels
             nn.init.normal_(self.project_in.weight, std=width**-0.5)
         self.levels, self.symmetric = levels, symmetric
+        self.whitening = Whitening(len(levels), decay=whitening) if whitening else None
         basis = [math.prod(levels[:channel]) for channel in range(len(levels))]
         numbers = torch.tensor(levels, dtype=torch.get_default_dtype())
         self.register_buffer("_levels", numbers, persistent=False)
+        self.register_buffer("_gains", torch.tensor([_gain(level) for level in levels]), persistent=False)
         self.register_buffer("_basis", torch.tensor(basis), persistent=False)
 
     def quantize_points(self, points: Float[Tensor, "n d"]) -> Points:
+        if self.whitening is not None and self.training and len(points):
+            self.whitening.learn(points)
         bounded = self._bounded(points)
         digits = bounded.detach().round()
         values = straight_through(bounded, digits) if self.training else digits
@@ -76,11 +98,14 @@ class FSQ(Pointwise):
     def _bounded(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Channels squeezed so that rounding gives each its levels."""
         levels = self._levels.to(z.dtype)
+        if self.whitening is not None:
+            z = self._gains.to(z.dtype) * self.whitening(z)
         if self.symmetric:
             return (levels - 1) * (z.tanh() + 1) / 2
         half = (levels - 1) * (1 + 1e-3) / 2
         offset = (1 - levels % 2) / 2
-        return (z + (offset / half).atanh()).tanh() * half - offset
+        shift = 0 if self.whitening is not None else (offset / half).atanh()
+        return (z + shift).tanh() * half - offset
 
     def _scaled(self, digits: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Rounded channels to values in [−1, 1]."""
@@ -94,3 +119,11 @@ class FSQ(Pointwise):
     def _joined(self, digits: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
         numbers = digits + self._lowest(self._levels.to(digits.dtype))
         return (numbers.to(torch.int64) * self._basis).sum(1)
+
+
+def _gain(levels: int) -> float:
+    """What a standard normal number is multiplied by, so that tanh and rounding give its outer levels, and so
+    about all of them, equal shares."""
+    if levels == 2:
+        return 1.0
+    return math.atanh((levels - 2) / (levels - 1)) / NormalDist().inv_cdf(1 - 1 / levels)

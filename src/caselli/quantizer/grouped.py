@@ -46,6 +46,9 @@ class Grouped(Quantizer):
         super().__init__(width, tuple(size for one in quantizers for size in one.sizes))
         self.groups = quantizers
 
+    def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        return self.groups[0].code_shape(space)
+
     def forward(self, latents: Float[Tensor, "B D *S"]) -> Quantized:
         results = [one(piece) for one, piece in self._pieces(latents)]
         with full_precision(latents):  # autocast has no cat of float16 on a CPU

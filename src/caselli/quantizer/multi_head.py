@@ -45,6 +45,9 @@ class MultiHead(Quantizer):
         super().__init__(width, shared.sizes * heads)
         self.heads, self.shared = heads, shared
 
+    def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        return self.shared.code_shape(space)
+
     def forward(self, latents: Float[Tensor, "B D *S"]) -> Quantized:
         result = self.shared(self._apart(latents))
         return dataclasses.replace(

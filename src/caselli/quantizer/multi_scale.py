@@ -125,14 +125,19 @@ class MultiScale(Quantizer):
                 total = total + self._up(self.shared.decode(piece.unflatten(-1, self.scales[scale])), scale)
         return total
 
-    def _check_size(self, latents: Tensor) -> None:
-        self.check_latents(latents)
-        if tuple(latents.shape[2:]) != self.scales[-1]:
+    def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        """One axis of all scales; `UserError` where the last one is not the latents' size."""
+        if space != self.scales[-1]:
             raise UserError(
-                f"latents of size {tuple(latents.shape[2:])} were given",
+                f"latents of size {space} were given",
                 f"{self.scales[-1]}, the last scale, was expected",
                 "give scales that end in the latents' size",
             )
+        return (sum(self.lengths),)
+
+    def _check_size(self, latents: Tensor) -> None:
+        self.check_latents(latents)
+        self.code_shape(tuple(latents.shape[2:]))
 
     def _down(self, latents: Tensor, scale: int) -> Tensor:
         return F.interpolate(latents, self.scales[scale], mode="area")

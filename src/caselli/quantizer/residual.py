@@ -42,6 +42,9 @@ class Residual(Quantizer):
         super().__init__(width, tuple(size for one in quantizers for size in one.sizes))
         self.stages = quantizers
 
+    def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
+        return self.stages[0].code_shape(space)
+
     def forward(self, latents: Float[Tensor, "B D *S"]) -> Quantized:
         self.check_latents(latents)
         rest, results = widened(latents), []

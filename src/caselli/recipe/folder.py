@@ -17,7 +17,7 @@ from caselli.files import write_text
 from caselli.recipe.config import RunConfig, flatten, override
 from caselli.version import __version__
 
-MAY_CHANGE = ("training.tokenizer.", "training.prior.", "data.workers", "reading.")
+MAY_CHANGE = ("training.", "data.workers", "reading.")
 """Fields that a resumed run may be given anew: its budget, and what does not change the result."""
 
 
@@ -34,6 +34,10 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Whether a run was begun here."""
         return (self.path / "run.yaml").exists()
+
+    def awaits_pictures(self) -> bool:
+        """Whether the run holds a tokenizer that was trained elsewhere, and no pictures are chosen yet."""
+        return self.holds_run() and self.describe().get("data_fingerprint") == ""
 
     def refuse_foreign(self) -> None:
         """Raises `UserError` when the folder holds something that is no run of ours."""
@@ -81,7 +85,7 @@ class RunFolder:
         write_text(self.path / "results.json", json.dumps(results, indent=2))
 
 
-def resumed_config(old: RunConfig, changes: dict[str, Any]) -> RunConfig:
+def resumed_config(old: Any, changes: dict[str, Any], may_change: tuple[str, ...] = MAY_CHANGE) -> Any:
     """A run's own configuration with a new budget.
 
     Errors: `UserError` when `changes` would make it another run.
@@ -89,7 +93,7 @@ def resumed_config(old: RunConfig, changes: dict[str, Any]) -> RunConfig:
     new = override(old, changes)
     before, after = flatten(old), flatten(new)
     for name, value in after.items():
-        if before[name] != value and not name.startswith(MAY_CHANGE):
+        if before[name] != value and not name.startswith(may_change):
             raise UserError(
                 f"{name} {value!r} was given to a run that was begun with {before[name]!r}",
                 "a resumed run keeps its configuration",

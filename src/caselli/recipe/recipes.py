@@ -9,7 +9,10 @@ from caselli.data import Pictures
 from caselli.engine import TrainingConfig
 from caselli.prior import PriorConfig
 from caselli.recipe.config import DataConfig, RunConfig, StagesConfig
-from caselli.tokenizer import TokenizerConfig
+from caselli.recipe.family_config import FamilyRunConfig
+from caselli.recipe.family_recipes import FAMILY_RECIPES
+from caselli.recipe.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
+from caselli.tokenizer import AdversarialConfig, TokenizerConfig
 from caselli.tokenizer.config import FACTORS
 
 
@@ -30,7 +33,6 @@ def tiny(pictures: Pictures) -> RunConfig:
             multipliers=(1, 2, 2),
             blocks=1,
             latent_width=32,
-            quantizer_options={"codebook_size": 1024},
         ),
         prior=PriorConfig(width=192, depth=4),
         training=StagesConfig(
@@ -60,11 +62,49 @@ def small(pictures: Pictures) -> RunConfig:
             blocks=1,
             attention=(factor,),
             latent_width=64,
-            quantizer_options={"codebook_size": 1024},
         ),
         prior=PriorConfig(width=256, depth=6, dropout=0.1),
         training=StagesConfig(
             tokenizer=TrainingConfig(steps=5000, batch=32, learning_rate=1e-3, ema=0.995),
+            prior=TrainingConfig(
+                steps=5000, batch=64, optimiser="muon", learning_rate=5e-3, weight_decay=0.1, ema=0.99
+            ),
+        ),
+    )
+
+
+def vqgan(pictures: Pictures) -> RunConfig:
+    """A laptop's VQGAN: a grid of about 8×8 codes, trained against a discriminator of patches.
+
+    The reconstruction alone for a quarter of the budget, then the discriminator; see the guide's page of the
+    VQGAN for what came out. With VGG-16's weights (--tokenizer.vgg FILE) the perceptual term is LPIPS.
+    """
+    factor = _factor(pictures.size, grid=8, largest=16)
+    return RunConfig(
+        recipe="vqgan",
+        data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
+        tokenizer=TokenizerConfig(
+            factor=factor,
+            patch=min(2, factor),
+            channels=pictures.channels,
+            width=32,
+            multipliers=(1, 2, 4),
+            blocks=1,
+            latent_width=64,
+            l1=1.0,
+            l2=0.0,
+            multi_scale=0.0,
+            perceptual=1.0,
+            adversarial=AdversarialConfig(
+                weight=0.5,
+                width=32,
+                discriminator_options={"layers": 2 if pictures.size <= 64 else 3, "norm": "group"},
+                learning_rate=1e-3,  # a slower one is outrun by the tokenizer
+            ),
+        ),
+        prior=PriorConfig(width=256, depth=6, dropout=0.1),
+        training=StagesConfig(
+            tokenizer=TrainingConfig(steps=5000, batch=16, learning_rate=1e-3, ema=0.995),
             prior=TrainingConfig(
                 steps=5000, batch=64, optimiser="muon", learning_rate=5e-3, weight_decay=0.1, ema=0.99
             ),
@@ -104,7 +144,14 @@ def base(pictures: Pictures) -> RunConfig:
     )
 
 
-RECIPES: dict[str, Callable[[Pictures], RunConfig]] = {"tiny": tiny, "small": small, "base": base}
+RECIPES: dict[str, Callable[[Pictures], RunConfig | FamilyRunConfig | SegmentationRunConfig]] = {
+    "tiny": tiny,
+    "small": small,
+    "vqgan": vqgan,
+    "base": base,
+    **FAMILY_RECIPES,
+    **SEGMENTATION_RECIPES,
+}
 
 
 def _factor(size: int, grid: int, largest: int) -> int:

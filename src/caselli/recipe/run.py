@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,35 @@ from caselli.data import Batches, CodeBatches, CodeStore, Pictures
 from caselli.engine import Log, Machine, Training, machine, ranks
 from caselli.errors import UserError, lookup
 from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior, save_tokenizer
+from caselli.options import options_of
 from caselli.prior import PriorTask
-from caselli.recipe.config import DataConfig, RunConfig, override
+from caselli.quantizer import QUANTIZERS
+from caselli.recipe.config import RunConfig, override
+from caselli.recipe.family import train_family
+from caselli.recipe.family_config import recipe_of_run
+from caselli.recipe.family_recipes import FAMILY_RECIPES
 from caselli.recipe.folder import RunFolder, resumed_config
+from caselli.recipe.opening import (
+    VALIDATION_PICTURES,
+    data_figures,
+    open_pictures,
+    recorded_machine,
+    validation_batches,
+)
 from caselli.recipe.recipes import RECIPES
+from caselli.recipe.segmentation import SEGMENTATION_RECIPES, train_segmentation
 from caselli.recipe.summary import look_at_samples, look_at_tokenizer, summarise
-from caselli.tokenizer import Tokenizer, TokenizerTask
+from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
+from caselli.tokenizer.autoencoding import Autoencoding
 
 STAGES = ("both", "tokenizer", "prior")
+ONE_STAGE: dict[str, Callable[..., Path]] = {
+    **dict.fromkeys(FAMILY_RECIPES, train_family),
+    **dict.fromkeys(SEGMENTATION_RECIPES, train_segmentation),
+}
+"""Recipe with one stage → what trains it."""
 TOKENIZER_SHARE = 0.35
 """Of the minutes of a run, what the first stage gets."""
-VALIDATION_PICTURES = 1024
-"""Held-out pictures looked at in each validation, at most."""
 
 
 def train(
@@ -41,7 +58,8 @@ def train(
     changes: dict[str, Any] | None = None,
     progress: bool = True,
 ) -> Path:
-    """Trains a tokenizer, then a prior over its codes, and writes the report; returns the run folder.
+    """Trains a tokenizer, then a prior over its codes (with a one-stage recipe such as `vae` or `gan` a
+    family), and writes the report; returns the run folder.
 
     Arguments:
         source: pictures; see `caselli.data.open`.
@@ -63,10 +81,14 @@ def train(
     """
     if stage not in STAGES:
         raise UserError(f"stage {stage!r} was given", f"one of {', '.join(STAGES)} was expected")
+    recipe = recipe_of_run(out) or recipe
+    if recipe in ONE_STAGE:
+        common = {"recipe": recipe, "size": size, "minutes": minutes, "steps": steps}
+        return ONE_STAGE[recipe](source, out, **common, resume=resume, changes=changes, progress=progress)
     ranks.start()
     folder = RunFolder(out)
     folder.refuse_foreign()
-    begun = folder.holds_run()
+    begun, adopted = folder.holds_run(), folder.awaits_pictures()
     ranks.wait()  # all have looked before the first rank writes
     changes = _budget(stage, minutes, steps) | (changes or {})
     if size is not None:
@@ -78,7 +100,10 @@ def train(
                 "a new folder was expected",
                 "go on with --resume, or choose another -o",
             )
-        run = _Run.resumed(folder, str(source), changes, progress)
+        if adopted:
+            run = _Run.adopted(folder, str(source), recipe, changes, progress)
+        else:
+            run = _Run.resumed(folder, str(source), changes, progress)
     else:
         run = _Run.begun(folder, str(source), recipe, changes, progress)
     if stage in ("both", "tokenizer"):
@@ -111,27 +136,45 @@ class _Run:
     machine: Machine
 
     @classmethod
-    def begun(cls, folder, source, recipe, changes, progress) -> _Run:
+    def begun(cls, folder, source, recipe, changes, progress, tokenizer=None) -> _Run:
         changes = {"data.source": source, **changes}
         chosen = lookup(RECIPES, "recipe", recipe)
         asked = override(RunConfig(), {k: v for k, v in changes.items() if k.startswith("data.")}).data
-        everything = _open(asked, progress)
+        everything = open_pictures(asked, progress)
         pictures = everything.split("train")
-        settled = {"data.size": pictures.size, "data.channels": pictures.channels}
-        config = override(chosen(pictures), changes | settled | {"tokenizer.channels": pictures.channels})
+        size, channels = pictures.size, pictures.channels
+        settled = {"data.size": size, "data.channels": channels}
+        settled |= {"tokenizer.size": size, "tokenizer.channels": channels}
+        start = chosen(pictures)
+        start = dataclasses.replace(start, tokenizer=tokenizer or _fitting(start.tokenizer, changes))
+        config = override(start, changes | settled)
         _check(config, pictures)
         where = machine(config.precision)
         if ranks.is_first():
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.write(config, pictures.fingerprint, where)
         ranks.wait()
-        return cls(folder, config, pictures, everything.split("held_out"), _recorded(folder)).ready()
+        return cls(folder, config, pictures, everything.split("held_out"), recorded_machine(folder)).ready()
+
+    @classmethod
+    def adopted(cls, folder, source, recipe, changes, progress) -> _Run:
+        """A run that holds a tokenizer trained elsewhere, and now meets its pictures."""
+        own = folder.config()
+        kept = {"data.size": own.data.size, "data.channels": own.data.channels}
+        for name, value in changes.items():
+            if name.startswith("tokenizer.") or kept.get(name, value) != value:
+                raise UserError(
+                    f"{name} {value!r} was given to a run whose tokenizer was trained elsewhere",
+                    "its tokenizer, size and channels stay as they are",
+                    "leave it out",
+                )
+        return cls.begun(folder, source, recipe, changes | kept, progress, own.tokenizer)
 
     @classmethod
     def resumed(cls, folder, source, changes, progress) -> _Run:
         described = folder.describe()
         config = resumed_config(folder.config(), {"data.source": source, **changes})
-        everything = _open(config.data, progress)
+        everything = open_pictures(config.data, progress)
         pictures = everything.split("train")
         if pictures.fingerprint != described["data_fingerprint"]:
             raise UserError(
@@ -140,7 +183,7 @@ class _Run:
                 "restore them, or begin a new run with another -o",
             )
         _check(config, pictures)
-        where = _recorded(folder)
+        where = recorded_machine(folder)
         if ranks.is_first():
             folder.write(config, pictures.fingerprint, where)
         return cls(folder, config, pictures, everything.split("held_out"), where).ready()
@@ -153,7 +196,7 @@ class _Run:
         for bad in self.pictures.bad:
             log.say(f"skipped {bad.name}: {bad.reason}")
         if ranks.is_first():
-            self.folder.add_results(data=_data_figures(self.pictures, self.held_out))
+            self.folder.add_results(data=data_figures(self.pictures, self.held_out))
         return self
 
     # first stage --------------------------------------------------------------------------------------------
@@ -164,9 +207,11 @@ class _Run:
             return
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            task = TokenizerTask(Tokenizer(self.config.tokenizer))
+            task = _tokenizer_task(Tokenizer(self.config.tokenizer))
         size = self.pictures.size
-        Log(path, "tokenizer").say(str(task.tokenizer.report((size, size))))
+        log = Log(path, "tokenizer")
+        for words in (str(task.tokenizer.report((size, size))), *task.words()):
+            log.say(words)
         config = self.config.training.tokenizer
         batches = Batches(
             self.pictures,
@@ -176,7 +221,7 @@ class _Run:
             rank=ranks.rank(),
             ranks=ranks.count(),
         )
-        held_out = _validation(self.held_out, config.batch)
+        held_out = validation_batches(self.held_out, config.batch)
         task = self._training(task, batches, held_out, config, "tokenizer").run()
         if ranks.is_first():
             save_tokenizer(task.tokenizer, path, size)
@@ -237,6 +282,10 @@ class _Run:
         return CodeStore.load(path, tokenizer.fingerprint())
 
 
+def _tokenizer_task(tokenizer: Tokenizer) -> Autoencoding:
+    return (AdversarialTask if tokenizer.config.adversarial.weight else TokenizerTask)(tokenizer)
+
+
 def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
     """Whether the store of codes is whole and this tokenizer's."""
     try:
@@ -254,7 +303,15 @@ def encode(
     seed: int = 0,
     batch: int = 256,
 ) -> CodeStore:
-    """The codes of a whole set, in order; with more than one view, of varied versions after it."""
+    """The codes of a whole set, in order; with more than one view, of varied versions after it.
+
+    Errors: `UserError` for a tokenizer without a codebook.
+    """
+    if not tokenizer.quantizer.sizes:
+        raise UserError(
+            f"a tokenizer with the continuous quantizer {tokenizer.config.quantizer!r} was given",
+            "one with a codebook was expected: its latents are no codes",
+        )
     device = next(tokenizer.parameters()).device
     parts = []
     for view in range(views):
@@ -275,15 +332,12 @@ def encode(
     )
 
 
-def _open(config: DataConfig, progress: bool) -> Pictures:
-    return data.open(
-        config.source,
-        size=config.size,
-        channels=config.channels,
-        split="all",
-        workers=config.workers,
-        progress=progress and ranks.is_first() and sys.stderr.isatty(),
-    )
+def _fitting(recipe: TokenizerConfig, changes: dict[str, Any]) -> TokenizerConfig:
+    """The recipe's tokenizer without options that a quantizer asked for in place of its own does not know."""
+    name = changes.get("tokenizer.quantizer", recipe.quantizer)
+    known = options_of(lookup(QUANTIZERS, "quantizer", name))
+    kept = {option: value for option, value in recipe.quantizer_options.items() if option in known}
+    return dataclasses.replace(recipe, quantizer_options=kept)
 
 
 def _check(config: RunConfig, pictures: Pictures) -> None:
@@ -293,31 +347,6 @@ def _check(config: RunConfig, pictures: Pictures) -> None:
         tokenizer.check(torch.empty(0, pictures.channels, pictures.size, pictures.size))
         if tokenizer.quantizer.sizes:
             build_prior(config.prior, tokenizer, pictures.size, len(pictures.classes))
-
-
-def _recorded(folder: RunFolder) -> Machine:
-    """The machine as `run.yaml` has it: the precision of a run is decided once, on one rank."""
-    recorded = folder.describe()["machine"]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Machine(device, recorded["precision"], recorded["reason"])
-
-
-def _data_figures(pictures: Pictures, held_out: Pictures) -> dict[str, Any]:
-    return {
-        "name": pictures.name,
-        "count": len(pictures),
-        "held_out": len(held_out),
-        "size": pictures.size,
-        "channels": pictures.channels,
-        "classes": len(pictures.classes),
-        "class_names": list(pictures.classes),
-        "bad": [{"name": bad.name, "reason": bad.reason} for bad in pictures.bad],
-    }
-
-
-def _validation(pictures: Pictures, batch: int) -> list[data.Batch]:
-    parts = torch.arange(min(len(pictures), VALIDATION_PICTURES)).split(batch)
-    return [pictures.batch(i) for i in parts]
 
 
 def _validation_codes(store: CodeStore, batch: int) -> list[data.CodeBatch]:

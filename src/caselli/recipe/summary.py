@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.reader import accuracy, train_reader
 from caselli.model import Model
 from caselli.order import ORDERS
+from caselli.prior import Timed, best_engine
 from caselli.recipe.config import ReadingConfig
 from caselli.recipe.folder import RunFolder
 from caselli.report import grid, pairs, save_png, write_report
@@ -49,9 +49,8 @@ def look_at_samples(
     log = Log(folder.path, "samples")
     labels = _labels_to_show(model, pictures, 48)
     names = None if labels is None else [model.classes[label] for label in labels]
-    start = time.perf_counter()
-    samples = model.sample(48 if labels is None else len(labels), label=labels)
-    rate = len(samples) * model.grid.length / (time.perf_counter() - start)
+    engine = Timed(best_engine(model.require_prior())[0])
+    samples = model.sample(48 if labels is None else len(labels), label=labels, engine=engine)
     save_png(grid(samples, labels=names), folder.path / "pictures" / "samples.png", {"seed": "0"})
     shown = held_out.subset(_spread(len(held_out), min(EVALUATED, len(held_out))))
     evaluation = {k: v for k, v in dataclasses.asdict(evaluate_model(model, shown)).items() if v is not None}
@@ -59,7 +58,7 @@ def look_at_samples(
         f"held out: {evaluation['psnr']:.2f} dB, {evaluation['codebook_use']:.1%} of the codes in use, "
         f"{evaluation['prior_bits_per_picture']:.1f} bits a picture"
     )
-    figures: dict[str, Any] = {"tokens_per_second": rate}
+    figures: dict[str, Any] = {"tokens_per_second": engine.codes / engine.seconds}
     if model.classes and reading.seconds:
         figures |= _readability(model, pictures, shown, reading, log)
     folder.add_results(evaluation=evaluation, samples=figures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
@@ -87,6 +88,29 @@ def pairs(
     return _stack(rows, gap)
 
 
+def rows(
+    named: Mapping[str, Float[Tensor, "B C H W"]], scale: int | None = None, gap: int = 6
+) -> Image.Image:
+    """One row for each name, the name in the margin: the same pictures as several methods give them.
+
+    Arguments:
+        named: name → pictures in [-1, 1], all batches of one shape.
+        scale, gap: as in `grid`.
+
+    Example:
+        >>> import torch
+        >>> x = torch.zeros(4, 1, 32, 32)
+        >>> rows({"original": x, "vq": x, "fsq": x}).height
+        312
+    """
+    tiles = {name: _tiles(pictures, scale) for name, pictures in named.items()}
+    if len({len(row) for row in tiles.values()}) != 1:
+        raise UserError("rows of different lengths were given", "as many pictures in each were expected")
+    margin = _margin_width(_font(next(iter(tiles.values()))[0].width), tuple(named))
+    sheets = [_sheet(row, len(row), None, gap, name, margin) for name, row in tiles.items()]
+    return _stack(sheets, gap, together=len(sheets))
+
+
 def save_png(image: Image.Image, path: str | Path, text: dict[str, str] | None = None) -> None:
     """Writes a PNG atomically, with `text` (how the picture was made) in its text chunks.
 
@@ -119,13 +143,18 @@ def _tiles(pictures: Tensor, scale: int | None) -> list[Image.Image]:
 
 
 def _sheet(
-    tiles: list[Image.Image], columns: int, labels: list[str] | None, gap: int, margin: str
+    tiles: list[Image.Image],
+    columns: int,
+    labels: list[str] | None,
+    gap: int,
+    margin: str,
+    margin_width: int | None = None,
 ) -> Image.Image:
     """Tiles in rows, captions below them, a name to the left; as wide for any number of tiles."""
     width, height = tiles[0].size
     font = _font(width)
     caption = 0 if labels is None else sum(font.getmetrics()) + gap + 4
-    left = gap if not margin else gap + _margin_width(font)
+    left = gap if not margin else gap + (margin_width or _margin_width(font))
     rows = math.ceil(len(tiles) / columns)
     size = (left + columns * (width + gap), gap + rows * (height + caption + gap))
     mode = tiles[0].mode
@@ -142,9 +171,9 @@ def _sheet(
     return sheet
 
 
-def _stack(sheets: list[Image.Image], gap: int) -> Image.Image:
-    """Sheets of one width below each other: pairs close together, a wider space between pairs."""
-    spaces = [0 if i % 2 == 0 else gap for i in range(len(sheets) - 1)]
+def _stack(sheets: list[Image.Image], gap: int, together: int = 2) -> Image.Image:
+    """Sheets of one width below each other: so many close together, then a wider space."""
+    spaces = [gap if i % together == together - 1 else 0 for i in range(len(sheets) - 1)]
     height = sum(sheet.height - gap for sheet in sheets) + sum(spaces) + gap
     joined = Image.new(sheets[0].mode, (sheets[0].width, height), _ink(sheets[0].mode, WHITE))
     y = 0
@@ -172,8 +201,8 @@ def _fitting(width: int, gap: int, margin: int) -> int:
     return max(1, (PAGE_WIDTH - gap - margin) // (width + gap))
 
 
-def _margin_width(font: ImageFont.FreeTypeFont) -> int:
-    return math.ceil(max(font.getlength(name) for name in ("original", "decoded"))) + 6
+def _margin_width(font: ImageFont.FreeTypeFont, names: tuple[str, ...] = ("original", "decoded")) -> int:
+    return math.ceil(max(font.getlength(name) for name in names)) + 6
 
 
 def _fitted(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

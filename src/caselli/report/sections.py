@@ -12,10 +12,11 @@ from caselli.report.page import Page
 
 TILES = (
     "psnr", "ssim", "codebook_use", "bits_per_picture", "prior_bits_per_picture", "compression_ratio",
-    "bits_per_dimension", "read_share_of_real",
+    "bits_per_dimension", "bits_per_dimension_bound", "probe_accuracy",
+    "read_share_of_real", "mean_iou", "accuracy",
 )  # fmt: skip
 """The key figures, in this order, where they are known."""
-CURVES = ("psnr", "ssim", "lpips")
+CURVES = ("psnr", "ssim", "lpips", "mean_iou")
 """Figures of reconstruction that get a curve beside the loss."""
 BITS = (
     "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture", "bits_per_pixel",
@@ -42,7 +43,8 @@ def samples(page: Page, run: Contents) -> None:
     pictures = {stem: data for stem, data in run.pictures.items() if stem.startswith("samples")}
     if not pictures:
         return
-    page.section("Samples", "New pictures: codes drawn from the prior, decoded by the tokenizer.")
+    drawn = "drawn from the model" if _family(run) else "codes drawn from the prior, decoded by the tokenizer"
+    page.section("Samples", f"New pictures: {drawn}.")
     for stem, data in pictures.items():
         page.picture(data, _caption(stem) if len(pictures) > 1 else "")
     _figures_table(page, run.group("samples"))
@@ -52,10 +54,23 @@ def reconstructions(page: Page, run: Contents) -> None:
     """Held-out pictures beside what their codes decode to."""
     data = run.pictures.get("reconstructions")
     if data is not None:
+        made = "comes back from its latents" if _family(run) else "the tokenizer makes of its codes"
+        page.section("Reconstructions", f"Held-out pictures, and below each what {made}.")
+        page.picture(data)
+
+
+def segmentation(page: Page, run: Contents) -> None:
+    """Held-out pictures beside their true and predicted masks, and how well each class is found."""
+    data = run.pictures.get("segmentation")
+    if data is not None:
         page.section(
-            "Reconstructions", "Held-out pictures, and below each what the tokenizer makes of its codes."
+            "Segmentation", "Held-out pictures, their true masks, and what the network makes of them."
         )
         page.picture(data)
+    found = run.group("segmentation").get("iou")
+    if isinstance(found, Mapping):
+        rows = [(name, f"{value:.1%}") for name, value in found.items() if is_number(value)]
+        page.table(rows, ("class", "intersection over union"))
 
 
 def training(page: Page, run: Contents) -> None:
@@ -84,6 +99,20 @@ def codebook(page: Page, run: Contents) -> None:
         plots["How often each code occurs on held-out pictures; dashed: all alike"] = sorted_counts(counts)
     if plots:
         page.section("Codebook", "How many of the codes are used, and how evenly.")
+        page.plots(plots)
+
+
+def discriminator(page: Page, run: Contents) -> None:
+    """How the discriminator and the tokenizer keep each other in balance."""
+    plots = {}
+    for stage in run.stages():
+        for name in ("score_real", "score_fake", "discriminator_right", "discriminator_doubt"):
+            plots |= _plot(run, stage, name, ("train",))
+        if plots:
+            plots |= _plot(run, stage, "adversarial_weight", ("train",))
+    if plots:
+        text = "What it thinks of pictures and of reconstructions, and how much that counts."
+        page.section("Discriminator", text)
         page.plots(plots)
 
 
@@ -140,12 +169,12 @@ def data(page: Page, run: Contents) -> None:
 
 def other(page: Page, run: Contents) -> None:
     """What has no section of its own: other figures, other pictures."""
-    groups = {k: v for k, v in run.results.items() if k not in ("data", "samples")}
+    groups = {k: v for k, v in run.results.items() if k not in ("data", "samples", "segmentation")}
     figures = {k: rest for k, v in groups.items() if (rest := _not_shown(v)) != {}}
     if figures:
         page.section("More figures")
         _figures_table(page, figures)
-    shown = ("samples", "reconstructions")
+    shown = ("samples", "reconstructions", "segmentation")
     pictures = {stem: data for stem, data in run.pictures.items() if not stem.startswith(shown)}
     if pictures:
         page.section("More pictures")
@@ -175,21 +204,40 @@ def commands(page: Page, run: Contents) -> None:
     source = run.source()
     label = _label(run)
     asked = f" --label {shlex.quote(label)}" if label else ""
-    lines = [
-        ("New pictures:", f"caselli sample {folder} -n 16{asked} -o samples.png"),
-        ("Pictures of your own, coded and decoded:", f"caselli reconstruct {folder} PICTURES -o pairs.png"),
-    ]
+    segments = "segmentation" in run.results
+    lines = [("Masks of pictures of your own:", f"caselli segment {folder} PICTURES -o masks")]
+    if not segments:
+        lines = _generating(folder, asked)
+    if _family(run) and "reconstructions" not in run.pictures:
+        lines = lines[:1]
+    if run.figure("bits_per_dimension") or run.figure("bits_per_dimension_bound"):
+        lines.append(("The odd ones among pictures of your own:", f"caselli score {folder} PICTURES"))
+    if source is not None and not segments:
+        lines.append(("Measure on held-out pictures:", f"caselli evaluate {folder} {shlex.quote(source)}"))
     if source is not None:
-        lines += [
-            ("Measure on held-out pictures:", f"caselli evaluate {folder} {shlex.quote(source)}"),
-            ("Train on:", f"caselli train {shlex.quote(source)} -o {folder} --resume"),
-        ]
+        lines.append(("Train on:", f"caselli train {shlex.quote(source)} -o {folder} --resume"))
     page.section("Go on")
     page.commands(lines)
 
 
+def _generating(folder: str, asked: str) -> list[tuple[str, str]]:
+    return [
+        ("New pictures:", f"caselli sample {folder} -n 16{asked} -o samples.png"),
+        ("Pictures of your own, coded and decoded:", f"caselli reconstruct {folder} PICTURES -o pairs.png"),
+    ]
+
+
+def _family(run: Contents) -> str:
+    """The one-stage family of the run; empty for a run with a tokenizer."""
+    config = run.config.get("config")
+    name = config.get("family") if isinstance(config, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
 def _label(run: Contents) -> str:
-    """A label that can be asked for, as an example; empty where the data have none."""
+    """A label that can be asked for, as an example; empty where the data or the model have none."""
+    if _family(run) and not run.config["config"].get("model", {}).get("classes"):
+        return ""
     names = run.group("data").get("class_names")
     return str(names[0]) if isinstance(names, list) and names else ""
 
@@ -250,8 +298,10 @@ SECTIONS: tuple[Callable[[Page, Contents], None], ...] = (
     key_figures,
     samples,
     reconstructions,
+    segmentation,
     training,
     codebook,
+    discriminator,
     bits,
     throughput,
     data,

@@ -1,19 +1,27 @@
-"""What a tokenizer is made of; plain data, stored beside its weights."""
+"""What a tokenizer is made of and trained by; plain data, stored beside its weights."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from caselli.errors import UserError
+from caselli.errors import UnknownName, UserError
+from caselli.tokenizer.adversarial_config import AdversarialConfig, adversarial_config
 
 FACTORS = (1, 2, 4, 8, 16, 32)
+DOCTORS = ("off", "watch", "apply")
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """Architecture and losses of a convolutional tokenizer."""
+    """Architecture and losses of a tokenizer."""
 
+    architecture: str = "convolutional"
+    """Name in `caselli.tokenizer.ARCHITECTURES`."""
+    architecture_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The architecture's own arguments, such as tokens."""
+    size: int = 0
+    """Height and width of the pictures, where the architecture is made for one size; else not used."""
     factor: int = 8
     """Pixels per code along each side: 1, 2, 4, 8, 16 or 32; picture sizes are multiples of it."""
     channels: int = 3
@@ -44,8 +52,22 @@ class TokenizerConfig:
     """Weight of the mean squared error."""
     multi_scale: float = 0.2
     """Weight of the weight-free multi-scale term."""
+    perceptual: float = 0.0
+    """Weight of the perceptual term: LPIPS, or the multi-scale term where `vgg` is not given."""
+    vgg: str | None = None
+    """File of VGG-16's published weights in torchvision's layout, for LPIPS; needed for training alone."""
+    lpips: str | None = None
+    """File of LPIPS's published heads for VGG-16; unless given, those that the `metrics` extra brings."""
+    adversarial: AdversarialConfig = dataclasses.field(default_factory=AdversarialConfig)
+    """The discriminator and its term; none unless it has a weight."""
+    doctor: str = "watch"
+    """off; watch, which says what goes wrong and the remedy; or apply, which applies the remedy too."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.adversarial, dict):  # as a file has it
+            object.__setattr__(self, "adversarial", adversarial_config(self.adversarial))
+        if self.doctor not in DOCTORS:
+            raise UnknownName("doctor", self.doctor, DOCTORS)
         if self.factor not in FACTORS:
             raise UserError(f"factor {self.factor} was given", f"one of {FACTORS} was expected")
         if self.channels not in (1, 3):

@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from torch import nn
 
 from caselli.errors import lookup
 from caselli.layer.block import ResidualBlock, SpatialAttention, group_norm
 from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS, PixelShuffle
 from caselli.shapes import Float, Tensor
+from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolutional(Architecture):
+    """Levels of residual blocks with a resampler between them, begun and ended by patches of pixels.
+
+    All its arguments are in the configuration.
+    """
+
+    def encoder(self, config: TokenizerConfig) -> ConvolutionalEncoder:
+        return ConvolutionalEncoder(config)
+
+    def decoder(self, config: TokenizerConfig) -> ConvolutionalDecoder:
+        return ConvolutionalDecoder(config)
 
 
 class ConvolutionalEncoder(nn.Module):

@@ -1,10 +1,84 @@
-"""How far a reconstruction is from its picture, without any network's weights."""
+"""How far a reconstruction is from its picture."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch.nn.functional as F
 
+from caselli.layer.lpips import LPIPS
+from caselli.layer.published import Borrowed
+from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
+from caselli.tokenizer.config import TokenizerConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Distorted:
+    """How far reconstructions are from their pictures."""
+
+    loss: Float[Tensor, ""]
+    """The weighted sum, differentiable."""
+    squared: Float[Tensor, ""]
+    """The mean squared error, detached."""
+    perceptual: Float[Tensor, ""] | None
+    """The perceptual term before its weight, detached; None without one."""
+
+
+class Distortion:
+    r"""The reconstruction's loss, with the weights of a tokenizer's configuration.
+
+    .. math:: \lambda_1 \langle|\hat x - x|\rangle + \lambda_2 \langle(\hat x - x)^2\rangle
+        + \lambda_m L_{\text{multi-scale}}(\hat x, x) + \lambda_p d(\hat x, x)
+
+    d is LPIPS where the configuration names VGG-16's weights, and the multi-scale loss where it does not.
+    Networks are borrowed: in evaluation mode, without gradients to their weights, and in no checkpoint.
+
+    Errors: `UserError` where the weights cannot be read.
+
+    Example:
+        >>> import torch
+        >>> distortion = Distortion(TokenizerConfig(l1=1.0, l2=0.0, multi_scale=0.0))
+        >>> distortion(torch.ones(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)).loss
+        tensor(1.)
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        self.config = config
+        wanted = config.perceptual and config.vgg is not None
+        self.lpips = Borrowed(LPIPS.load(config.vgg, config.lpips)) if wanted else None
+
+    def __call__(
+        self, reconstruction: Float[Tensor, "B C H W"], pictures: Float[Tensor, "B C H W"]
+    ) -> Distorted:
+        config = self.config
+        difference = reconstruction - pictures
+        squared = difference.square().mean()
+        loss, perceptual = config.l2 * squared, None
+        if config.l1:
+            loss = loss + config.l1 * difference.abs().mean()
+        if config.multi_scale:
+            loss = loss + config.multi_scale * multi_scale_loss(reconstruction, pictures)
+        if config.perceptual:
+            term = self._perceptual(reconstruction, pictures)
+            loss, perceptual = loss + config.perceptual * term, term.detach()
+        return Distorted(loss, squared.detach(), perceptual)
+
+    def words(self) -> list[str]:
+        """What the log says of the perceptual term before training."""
+        if not self.config.perceptual:
+            return []
+        if self.lpips is not None:
+            return [f"the perceptual term is LPIPS on {self.config.vgg}"]
+        return [
+            "the perceptual term is the weight-free multi-scale loss, because no VGG-16 weights were given; "
+            "LPIPS takes them with --tokenizer.vgg FILE"
+        ]
+
+    def _perceptual(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.lpips is None:
+            return multi_scale_loss(a, b)
+        return widened(self.lpips.on(a.device)(a, b)).mean()
 
 
 def multi_scale_loss(

@@ -13,16 +13,16 @@ from caselli.errors import UserError
 from caselli.quantizer.base import Quantized
 from caselli.quantizer.build import build as build_quantizer
 from caselli.shapes import Float, Int, Tensor
+from caselli.tokenizer.build import build
 from caselli.tokenizer.config import TokenizerConfig
-from caselli.tokenizer.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerReport:
     """What a tokenizer makes of a picture of a given size."""
 
-    grid: tuple[int, int]
-    """Rows and columns of codes."""
+    grid: tuple[int, ...]
+    """Rows and columns of codes, or their number on one axis."""
     codes: int
     """Codes per picture, over all codebooks."""
     bits: float
@@ -33,8 +33,9 @@ class TokenizerReport:
     """Weights in encoder, quantizer and decoder."""
 
     def __str__(self) -> str:
+        layout = "one axis" if len(self.grid) == 1 else f"{self.grid[0]}×{self.grid[1]} grid"
         return (
-            f"{self.grid[0]}×{self.grid[1]} grid, {self.codes} codes, {self.bits:.0f} bits a picture, "
+            f"{layout}, {self.codes} codes, {self.bits:.0f} bits a picture, "
             f"{self.compression:.0f} times smaller, {self.parameters / 1e6:.2f} M parameters"
         )
 
@@ -43,7 +44,8 @@ class Tokenizer(nn.Module):
     """Encoder, quantizer and decoder: `encode(pictures) -> codes`, `decode(codes) -> pictures`.
 
     Pictures are `B C H W` in [−1, 1], H and W multiples of `config.factor`; codes are `B h w` (`B Q h w` with
-    several codebooks), int64.
+    several codebooks), int64. Where the architecture or the quantizer lays codes on one axis they are `B T`;
+    `code_shape` says which.
 
     Example:
         >>> tokenizer = Tokenizer(TokenizerConfig(factor=4, channels=1, width=8, latent_width=4)).eval()
@@ -55,9 +57,10 @@ class Tokenizer(nn.Module):
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = ConvolutionalEncoder(config)
+        self.architecture = build(config)
+        self.encoder = self.architecture.encoder(config)
         self.quantizer = build_quantizer(config.quantizer, config.latent_width, config.quantizer_options)
-        self.decoder = ConvolutionalDecoder(config)
+        self.decoder = self.architecture.decoder(config)
 
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B C H W"], Quantized]:
         """The reconstruction (unclamped) and what the quantizer gave."""
@@ -79,22 +82,24 @@ class Tokenizer(nn.Module):
     def check(self, pictures: Tensor) -> None:
         """Raises `UserError` for pictures that this tokenizer cannot take."""
         _, channels, height, width = pictures.shape
-        factor = self.config.factor
         if channels != self.config.channels:
             raise UserError(
                 f"pictures of {channels} channels were given", f"{self.config.channels} were expected"
             )
-        if height % factor or width % factor:
-            raise UserError(
-                f"pictures of {height}×{width} were given",
-                f"a size that {factor} divides was expected",
-                f"try --size {max(factor, round(min(height, width) / factor) * factor)}",
-            )
+        self.architecture.check(self.config, (height, width))
+
+    def code_shape(self, size: tuple[int, int]) -> tuple[int, ...]:
+        """*S, the codes' axes without batch and codebooks, for pictures of `size` (height, width) pixels:
+        rows and columns, or one axis of T codes.
+
+        Errors: `UserError` for a size that the quantizer was not made for.
+        """
+        return self.quantizer.code_shape(self.architecture.latent_shape(self.config, size))
 
     def report(self, size: tuple[int, int]) -> TokenizerReport:
         """Codes, bits, compression and parameters for pictures of `size` (height, width) pixels."""
-        grid = (size[0] // self.config.factor, size[1] // self.config.factor)
-        positions, sizes = grid[0] * grid[1], self.quantizer.sizes
+        grid = self.code_shape(size)
+        positions, sizes = math.prod(grid), self.quantizer.sizes
         bits = positions * sum(math.log2(k) for k in sizes)
         return TokenizerReport(
             grid=grid,

@@ -12,12 +12,13 @@ from functools import partial
 from torch import nn
 
 from caselli.anatomy.zoo.alexnet import alexnet
-from caselli.anatomy.zoo.dense import FCN, UNet, fcn, patchgan, unet
+from caselli.anatomy.zoo.dense import fcn, patchgan, unet
 from caselli.anatomy.zoo.inception import inception_resnet_v2, inception_v2, inception_v3, inception_v4
 from caselli.anatomy.zoo.mobilenet import mobilenet
 from caselli.anatomy.zoo.parts import Convention
 from caselli.anatomy.zoo.resnet import resnet
 from caselli.anatomy.zoo.vgg import vgg
+from caselli.anatomy.zoo.vqgan import vqgan_decoder, vqgan_encoder
 
 ZOO: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
@@ -32,8 +33,14 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
     **{f"fcn{stride}s": partial(fcn, stride=stride) for stride in (8, 16, 32)},
     "patchgan": patchgan,
+    "vqgan_encoder": vqgan_encoder,
+    "vqgan_decoder": vqgan_decoder,
 }
 """Name → a function of the `Convention`."""
+
+INPUT = (3, 224, 224)
+INPUTS = {"vqgan_encoder": (3, 256, 256), "vqgan_decoder": (256, 16, 16), "unet": (3, 256, 256)}
+"""What a network is looked at with unless another input is asked for, where that is not `INPUT`."""
 
 
 def register_network(name: str, build: Callable[..., nn.Module]) -> None:
@@ -41,4 +48,4 @@ def register_network(name: str, build: Callable[..., nn.Module]) -> None:
     ZOO[name] = build
 
 
-__all__ = ["FCN", "ZOO", "Convention", "UNet", "register_network"]
+__all__ = ["INPUT", "INPUTS", "ZOO", "Convention", "register_network"]

@@ -7,7 +7,14 @@ import importlib
 from caselli.errors import UnknownName
 
 COMPARISONS = {
+    "quantizers": "tokenizers that differ in their quantizer alone: rate, distortion, codebook use",
     "estimators": "bias, variance, direction and cost of gradient estimators",
+    "autoencoders": "a VAE of binary latents trained with each gradient estimator",
+    "divergences": "what a model of the plane leaves out under each divergence",
+    "mixers": "tasks that tell sequence mixers apart: accuracy against length, time, memory, state",
+    "resamplers": "ways up and down in size: checkerboards, aliasing, reconstruction, segmentation, cost",
+    "guidance": "agreement of samples with their label against diversity, at each strength",
+    "reconstructions": "what several runs' tokenizers make of the same pictures",
 }
 """What can be compared, with its line of help; the module of the same name has `run(arguments)`."""
 

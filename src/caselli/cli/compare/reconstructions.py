@@ -1,0 +1,77 @@
+"""`caselli compare reconstructions SOURCE RUN RUN ... -o FILE.png`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from caselli.cli.parser import free, parser
+from caselli.errors import UserError
+
+HEAD = ("run", "Fréchet distance", "kernel distance", "sharpness", "PSNR (dB)", "SSIM", "codes in use")
+
+
+def run(arguments: list[str]) -> None:
+    """Parses, measures, prints the table, writes it and the picture."""
+    options = parser(
+        "compare reconstructions",
+        "What several runs' tokenizers make of the same pictures: FILE.png shows originals and "
+        "reconstructions row by row, FILE.md has the figures.",
+    )
+    options.add_argument("source", metavar="SOURCE", help="pictures: a set, a folder, an archive")
+    options.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
+    options.add_argument("--split", default="held_out", help="train, held_out or all (held_out)")
+    options.add_argument("--shown", type=int, default=12, help="pictures in a row (12)")
+    options.add_argument("--inception", metavar="FILE", help="Inception's weights; else a reader is trained")
+    options.add_argument("--reader-steps", type=int, default=150, help="training of the reader (150)")
+    options.add_argument("-o", "--out", required=True, metavar="FILE", help="the picture, FILE.png")
+    options.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    given = options.parse_args(arguments)
+    out = free(given.out, given.overwrite)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"{given.out} was given", "a name that ends in .png was expected")
+
+    from caselli.cli.pictures import source_for
+    from caselli.evaluate import Inception
+    from caselli.evaluate.tokenizers import own_features, tokenizer_figures
+    from caselli.files import write_text
+    from caselli.model import load
+
+    models = {Path(name).resolve().name: load(name) for name in given.runs}
+    first = next(iter(models.values()))
+    pictures = source_for(first, given.source, given.split)
+    if given.inception:
+        network = Inception.load(given.inception)
+    else:
+        network = own_features(source_for(first, given.source, "train"), given.reader_steps)
+    reference = f"{pictures.name}, {given.split.replace('_', ' ')}"
+    figures = {name: tokenizer_figures(m, pictures, network, reference) for name, m in models.items()}
+    text = _table(figures)
+    print(text)
+    write_text(out.with_suffix(".md"), text + "\n")
+    _draw(out, models, pictures, given.shown)
+
+
+def _table(figures: dict) -> str:
+    rows = [HEAD, ("---",) * len(HEAD)]
+    for name, f in figures.items():
+        numbers = (f"{f.frechet:.3g}", f"{f.kernel:.3g}", f"{f.sharpness:.2f}", f"{f.psnr:.2f}")
+        rows.append((name, *numbers, f"{f.ssim:.3f}", f"{f.codebook_use:.1%}"))
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    f = next(iter(figures.values()))
+    note = (
+        f"Features: {f.features}. Reference: the {f.count} originals ({f.reference}); {f.bits:.0f} bits each."
+    )
+    return "\n".join([*lines, "", note])
+
+
+def _draw(out: Path, models: dict, pictures, shown: int) -> None:
+    import torch
+
+    from caselli.data import to_float
+    from caselli.report import save_png
+    from caselli.report.grid import rows
+
+    indices = torch.linspace(0, len(pictures) - 1, min(shown, len(pictures))).round().long()
+    x = to_float(pictures.read(indices))
+    decoded = {name: m.decode(m.encode(x.to(m.device))).cpu() for name, m in models.items()}
+    save_png(rows({"original": x, **decoded}), out)

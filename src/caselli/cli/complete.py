@@ -1,0 +1,73 @@
+"""`caselli complete RUN PICTURE --keep upper -o FILE.png`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from caselli.cli.parser import add_out, add_run, free, parser
+from caselli.cli.sampling import add_engine, add_sampling, changed, sampling
+
+HALVES = ("upper", "lower", "left", "right")
+
+
+def run(arguments: list[str]) -> None:
+    """Parses, completes, writes a grid: a row for each picture, what was kept and then the completions."""
+    options = parser("complete", "Draws the rest of pictures of which a part is kept.")
+    add_run(options)
+    options.add_argument(
+        "pictures", metavar="PICTURE", nargs="+", help="files, or one set: its held-out ones"
+    )
+    options.add_argument(
+        "--keep", default="upper", metavar="PART", help=f"{', '.join(HALVES)}, or a picture, white where kept"
+    )
+    options.add_argument("-n", "--count", type=int, default=4, help="completions of each picture (4)")
+    options.add_argument("--most", type=int, default=8, help="pictures of a set (8)")
+    options.add_argument("--label", help="a class; none: any")
+    options.add_argument("--seed", type=int, default=0, help="the first completion's seed (0)")
+    options.add_argument("--paste", action="store_true", help="put the original's pixels where it is kept")
+    add_sampling(options)
+    add_engine(options)
+    add_out(options, "FILE.png")
+    given = options.parse_args(arguments)
+    out, drawn = free(given.out, given.overwrite), sampling(given)
+
+    import torch
+
+    from caselli.cli.pictures import read_pictures
+    from caselli.cli.sampling import engine_for, say_pace
+    from caselli.errors import UserError
+    from caselli.model import load, paste
+    from caselli.report import grid, save_png
+
+    if given.count < 1:
+        raise UserError(f"{given.count} completions were asked for", "at least 1 was expected")
+    model = load(given.run)
+    engine = engine_for(model, given.precision)
+    pictures, keep = read_pictures(model, given.pictures, given.most), _region(given.keep, model)
+    repeated = pictures.repeat_interleave(given.count, 0)
+    completed = model.complete(repeated, keep, given.label, given.seed, drawn, engine=engine)
+    if given.paste:
+        completed = paste(repeated, completed, keep)
+    shown = torch.cat(
+        (torch.where(keep, pictures, 0.0)[:, None], completed.unflatten(0, (-1, given.count))), 1
+    )
+    text = {"run": str(given.run), "keep": given.keep, "seed": str(given.seed)}
+    text |= {name: str(value) for name, value in changed(drawn).items()}
+    save_png(grid(shown.flatten(0, 1), columns=given.count + 1), out, text)
+    print(f"{len(completed)} completions in {out}", file=sys.stderr)
+    say_pace(engine)
+
+
+def _region(name: str, model: Any) -> Any:
+    """Which pixels are kept."""
+    import torch
+
+    from caselli.cli.pictures import read_pictures
+
+    keep, half = torch.zeros(model.size, model.size, dtype=torch.bool), model.size // 2
+    if name in HALVES:
+        part = {"upper": keep[:half], "lower": keep[half:], "left": keep[:, :half], "right": keep[:, half:]}
+        part[name].fill_(True)
+        return keep
+    return read_pictures(model, [name], 1)[0].mean(0) > 0

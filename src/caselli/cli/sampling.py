@@ -1,0 +1,67 @@
+"""The options of drawing that commands share; one for each field of `caselli.prior.Sampling`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+OPTIONS: dict[str, tuple[type, str]] = {
+    "temperature": (float, "1 as learned, 0 the likeliest (1)"),
+    "top_k": (int, "only the k likeliest codes (0: all)"),
+    "top_p": (float, "only the likeliest codes that together hold p (1: all)"),
+    "min_p": (float, "only codes with this share of the likeliest one's probability (0: all)"),
+    "guidance": (float, "strength of the label: 1 as learned, 2 to 4 clearer and less varied (1)"),
+    "guidance_schedule": (str, "constant, linear or cosine growth along the sequence (constant)"),
+    "guidance_from": (float, "share of the sequence at which guidance begins (0)"),
+    "guidance_to": (float, "share of the sequence at which guidance ends (1)"),
+}
+"""Field → its type and its line of help."""
+
+
+def add_sampling(into: argparse.ArgumentParser) -> None:
+    """An option for each field; those that are not given are left to the record."""
+    for name, (kind, line) in OPTIONS.items():
+        into.add_argument("--" + name.replace("_", "-"), type=kind, default=argparse.SUPPRESS, help=line)
+
+
+def add_engine(into: argparse.ArgumentParser) -> None:
+    """The --precision argument."""
+    line = "of the weights while sampling: float32, bfloat16 or int8 (float32)"
+    into.add_argument("--precision", default="float32", help=line)
+
+
+def engine_for(model: Any, precision: str) -> Any:
+    """The fastest engine for a model's prior, timed; says why where that is not the fused step."""
+    from caselli.engine import ranks
+    from caselli.prior import Timed, best_engine
+
+    engine, why = best_engine(model.require_prior(), precision)
+    if why and ranks.is_first():
+        print(f"sampling {engine.name}: {why}", file=sys.stderr)
+    return Timed(engine)
+
+
+def say_pace(engine: Any) -> None:
+    """Tokens per second, and on the CPU the share of the memory's read rate."""
+    from caselli.prior import read_rate
+
+    words = f"{engine.codes / max(engine.seconds, 1e-9):,.0f} tokens per second, {engine.name}"
+    if engine.prior.offset.device.type == "cpu":
+        words += f", {engine.bytes / max(engine.seconds, 1e-9) / read_rate():.0%} of the memory's read rate"
+    print(words, file=sys.stderr)
+
+
+def sampling(given: argparse.Namespace) -> Any:
+    """The record; `UserError` for a value out of range."""
+    from caselli.prior import Sampling
+
+    return Sampling(**{name: getattr(given, name) for name in OPTIONS if hasattr(given, name)})
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """The fields that differ from the record's own values."""
+    plain = type(options)()
+    return {
+        name: getattr(options, name) for name in OPTIONS if getattr(options, name) != getattr(plain, name)
+    }

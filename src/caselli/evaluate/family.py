@@ -1,0 +1,109 @@
+"""What a trained one-stage family is worth on pictures that it has not seen: its three uses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from caselli.data import Pictures, to_float
+from caselli.errors import UserError
+from caselli.evaluate.pictures import psnr
+from caselli.evaluate.probe import linear_probe
+from caselli.family import FamilyModel
+from caselli.shapes import Float, Tensor
+
+PROBED = 5000
+"""Training pictures that a linear probe is fitted on, at most."""
+SCORED = 512
+"""Held-out pictures whose probability is found, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyEvaluation:
+    """Means over held-out pictures; None where the family has no such use."""
+
+    pictures: int
+    """How many were looked at."""
+    bits_per_dimension: float | None
+    """−log₂ p per number of a picture, exact."""
+    bits_per_dimension_bound: float | None
+    """An upper bound of it, where the exact value is not known."""
+    grey_levels: int | None
+    """Of the pictures that these bits speak of."""
+    psnr: float | None
+    """Of reconstructions from the posterior's mean."""
+    probe_accuracy: float | None
+    """How often a linear layer reads the label from the representation."""
+
+
+@torch.no_grad()
+def evaluate_family(
+    model: FamilyModel, pictures: Pictures, held_out: Pictures, batch: int = 64
+) -> FamilyEvaluation:
+    """Likelihood, reconstruction and representation.
+
+    Arguments:
+        model: the family.
+        pictures: labelled training pictures for the probe.
+        held_out: what the figures are measured on.
+        batch: pictures at a time.
+    """
+    scored = held_out.subset(torch.linspace(0, len(held_out) - 1, min(SCORED, len(held_out))).long().unique())
+    bits = bits_of(model, scored, batch)
+    mean = None if bits is None else bits.mean().item()
+    exact = model.family.density == "density"
+    return FamilyEvaluation(
+        pictures=len(held_out),
+        bits_per_dimension=mean if exact else None,
+        bits_per_dimension_bound=None if exact else mean,
+        grey_levels=model.family.levels() if model.family.density else None,
+        psnr=_reconstruction(model, held_out, batch),
+        probe_accuracy=probe_accuracy(model.encode, pictures, held_out),
+    )
+
+
+def bits_of(model: FamilyModel, pictures: Pictures, batch: int = 64) -> Float[Tensor, "n"] | None:
+    """Bits per dimension of every picture, with labels that the model knows; None without a density."""
+    if not model.family.density:
+        return None
+    parts = []
+    for indices in torch.arange(len(pictures)).split(batch):
+        known = pictures.labels is not None and pictures.classes == model.classes
+        labels = pictures.labels[indices] if known else None
+        parts.append(model.score(to_float(pictures.read(indices)), labels).bits_per_dimension)
+    return torch.cat(parts)
+
+
+def probe_accuracy(encode, pictures: Pictures, held_out: Pictures, batch: int = 256) -> float | None:
+    """A linear probe's accuracy on the held-out pictures; None without labels or without a representation.
+
+    Arguments:
+        encode: pictures `B C H W` → `B F`.
+        pictures, held_out: what the probe is fitted on, and judged on.
+        batch: pictures at a time.
+    """
+    if pictures.labels is None or held_out.labels is None:
+        return None
+    chosen = torch.linspace(0, len(pictures) - 1, min(PROBED, len(pictures))).round().long().unique()
+    try:
+        sides = [_encoded(encode, part, batch) for part in (pictures.subset(chosen), held_out)]
+    except UserError:  # no representation
+        return None
+    return linear_probe(sides[0], pictures.labels[chosen], sides[1], held_out.labels)
+
+
+def _encoded(encode, pictures: Pictures, batch: int) -> Float[Tensor, "n F"]:
+    parts = torch.arange(len(pictures)).split(batch)
+    return torch.cat([encode(to_float(pictures.read(i))).flatten(1).float().cpu() for i in parts])
+
+
+def _reconstruction(model: FamilyModel, pictures: Pictures, batch: int) -> float | None:
+    found = []
+    for indices in torch.arange(len(pictures)).split(batch):
+        x = to_float(pictures.read(indices))
+        try:
+            found.append(psnr(model.reconstruct(x).cpu(), x))
+        except UserError:  # nothing to reconstruct from
+            return None
+    return torch.cat(found).mean().item()

@@ -1,0 +1,225 @@
+"""A tokenizer as programs for elsewhere: ONNX, or torch.export; each is run before it is called done."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from caselli.errors import MissingExtra, UserError, lookup
+from caselli.files import atomic_write, write_text
+from caselli.shapes import Float, Int, Tensor
+from caselli.tokenizer import Tokenizer
+
+TOLERANCE = 1e-4
+"""Largest difference of a picture's numbers, on [−1, 1], between a program and the tokenizer."""
+DIFFERING = 0.001
+"""Largest share of codes (one is allowed in any case) that may differ: between two that are equally near the
+last bit decides."""
+
+Runner = Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """One way to write a program down."""
+
+    write: Callable[[ExportedProgram, Path], None]
+    """The graph to a file."""
+    run: Callable[[Path], Runner]
+    """What a file does to a tensor."""
+    suffix: str
+    """The end of the file's name."""
+    libraries: tuple[str, ...] = ()
+    """What it needs beside torch."""
+
+    def require(self, name: str) -> None:
+        """Raises `MissingExtra` for the first library that is not installed."""
+        for library in self.libraries:
+            if importlib.util.find_spec(library) is None:
+                raise MissingExtra(f"export to {name}", library, "export")
+
+
+class Encoding(nn.Module):
+    """Pictures → codes, as one program."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.encoder, self.quantizer = tokenizer.encoder, tokenizer.quantizer
+
+    def forward(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:
+        return self.quantizer.encode(self.encoder(pictures))
+
+
+class Decoding(nn.Module):
+    """Codes → pictures in [−1, 1], as one program."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.decoder, self.quantizer = tokenizer.decoder, tokenizer.quantizer
+
+    def forward(self, codes: Int[Tensor, "B *S"]) -> Float[Tensor, "B C H W"]:
+        return self.decoder(self.quantizer.decode(codes)).clamp(-1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written, and how well it agrees with the tokenizer."""
+
+    encoder: Path
+    """Pictures → codes."""
+    decoder: Path
+    """Codes → pictures."""
+    codes: int
+    """How many codes were compared."""
+    differing: int
+    """Codes that the program chose otherwise than the tokenizer."""
+    largest_difference: float
+    """Of a picture's numbers, on [−1, 1]."""
+
+    def agree(self) -> bool:
+        """Whether the programs do what the tokenizer does, but for rounding."""
+        return self.differing <= max(1, DIFFERING * self.codes) and self.largest_difference <= TOLERANCE
+
+
+def export_tokenizer(tokenizer: Tokenizer, size: int, folder: str | Path, form: str) -> Exported:
+    """Writes `encoder` and `decoder` programs and `programs.json`, and runs both on batches of other sizes.
+
+    Programs take any batch, and pictures of one size.
+
+    Arguments:
+        tokenizer: with its weights.
+        size: height and width of the pictures.
+        folder: made if need be; files of the same names are replaced.
+        form: name in `FORMS`.
+
+    Errors: `UserError` for an unknown form, a tokenizer that cannot be written so, or a program that differs
+    from the tokenizer; `MissingExtra` without the libraries that ONNX needs.
+    """
+    chosen, folder = lookup(FORMS, "form", form), Path(folder)
+    chosen.require(form)
+    tokenizer = copy.deepcopy(tokenizer).cpu().eval()
+    pictures = _pictures(tokenizer, size, 2)
+    codes = tokenizer.encode(pictures)
+    paths = [folder / f"{name}{chosen.suffix}" for name in ("encoder", "decoder")]
+    for path, part, example in zip(paths, (Encoding, Decoding), (pictures, codes), strict=True):
+        with atomic_write(path) as temporary, _quiet():
+            chosen.write(_program(part(tokenizer), example), temporary)
+    found = Exported(*paths, *_compare(tokenizer, size, chosen.run(paths[0]), chosen.run(paths[1])))
+    if not found.agree():
+        for path in paths:
+            path.unlink()
+        raise UserError(
+            f"the programs differ from the tokenizer in {found.differing} of {found.codes} codes, "
+            f"and by up to {found.largest_difference:.1e} in the pictures",
+            f"at most {DIFFERING:.1%} and {TOLERANCE:.0e} were expected",
+            "they were removed; try the other --to",
+        )
+    write_text(folder / "programs.json", json.dumps(_description(tokenizer, size, codes, found), indent=2))
+    return found
+
+
+def _program(part: nn.Module, example: Tensor) -> ExportedProgram:
+    """The graph of one half, for any batch."""
+    try:
+        with torch.no_grad():
+            return torch.export.export(part, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    except Exception as error:  # whatever of a hundred things the tracer cannot follow
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"this tokenizer cannot be made a program ({reason[:200]})",
+            "an architecture and a quantizer that torch.export can trace were expected",
+        ) from error
+
+
+def _compare(tokenizer: Tokenizer, size: int, encode: Runner, decode: Runner) -> tuple[int, int, float]:
+    """Codes, those that differ, and the largest difference of a picture, over batches of one and of three."""
+    total, differing, difference = 0, 0, 0.0
+    for batch in (1, 3):
+        pictures = _pictures(tokenizer, size, batch)
+        codes, found = tokenizer.encode(pictures), encode(pictures)
+        same = found == codes if tokenizer.quantizer.sizes else _near(found, codes)
+        total, differing = total + same.numel(), differing + int((~same).sum())
+        difference = max(difference, (decode(codes) - tokenizer.decode(codes)).abs().max().item())
+    return total, differing, difference
+
+
+def _near(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs() <= TOLERANCE * b.abs().max().clamp_min(1)
+
+
+def _pictures(tokenizer: Tokenizer, size: int, batch: int) -> Tensor:
+    """Noise that is the same at every call; smooth and rough."""
+    source = torch.Generator().manual_seed(batch)
+    noise = torch.rand(batch, tokenizer.config.channels, size, size, generator=source) * 2 - 1
+    return (noise + noise.mean((2, 3), keepdim=True)).clamp(-1, 1)
+
+
+def _description(tokenizer: Tokenizer, size: int, codes: Tensor, found: Exported) -> dict[str, Any]:
+    channels = tokenizer.config.channels
+    return {
+        "encoder": {"file": found.encoder.name, "input": "pictures", "output": "codes"},
+        "decoder": {"file": found.decoder.name, "input": "codes", "output": "pictures"},
+        "pictures": {"shape": ["batch", channels, size, size], "type": "float32", "range": [-1, 1]},
+        "codes": {"shape": ["batch", *codes.shape[1:]], "type": str(codes.dtype).removeprefix("torch.")},
+        "codebook_sizes": list(tokenizer.quantizer.sizes),
+        "fingerprint": tokenizer.fingerprint(),
+        "codes_compared": found.codes,
+        "codes_differing": found.differing,
+        "largest_difference": found.largest_difference,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' remarks on libraries and functions that are not ours."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+# the forms --------------------------------------------------------------------------------------------------
+
+
+def _write_torch(program: ExportedProgram, path: Path) -> None:
+    torch.export.save(program, path)
+
+
+def _run_torch(path: Path) -> Runner:
+    return torch.export.load(path).module()
+
+
+def _write_onnx(program: ExportedProgram, path: Path) -> None:
+    torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False)
+
+
+def _run_onnx(path: Path) -> Runner:
+    from onnxruntime import InferenceSession
+
+    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda given: torch.from_numpy(session.run(None, {name: given.numpy()})[0])
+
+
+FORMS = {
+    "torch": Form(_write_torch, _run_torch, ".pt2"),
+    "onnx": Form(_write_onnx, _run_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+}
+"""How programs are written."""

@@ -1,0 +1,56 @@
+"""Checkpoints of taming-transformers: VQModel and GumbelVQ; latent diffusion's KL autoencoder too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caselli.interop.checkpoint import Weights, only
+from caselli.interop.layout import Hints, Layout, reverse
+from caselli.interop.vqgan import LEGACY, vqgan_tokenizer
+from caselli.tokenizer import Tokenizer
+
+OUTER = {
+    "quant_conv.": "encoder.to_latents.",
+    "post_quant_conv.": "decoder.from_latents.",
+    "quantize.embedding.": "codebook.",
+    "encoder.conv_in.": "encoder.first.",
+    "encoder.norm_out.": "encoder.norm.",
+    "encoder.conv_out.": "encoder.last.",
+    "decoder.conv_in.": "decoder.first.",
+    "decoder.norm_out.": "decoder.norm.",
+    "decoder.conv_out.": "decoder.last.",
+}
+"""What taming-transformers and LlamaGen name alike."""
+PARTS = {"nin_shortcut": "skip", "proj_out": "output", "conv": "convolution"}
+LAYOUT = Layout(
+    places=OUTER
+    | {
+        "quantize.embed.": "gumbel_codebook.",
+        "quantize.proj.": "logits.",
+        "encoder.down.#.block.#.": "encoder.levels.#.steps.#.0.",
+        "encoder.down.#.attn.#.": "encoder.levels.#.steps.#.1.",
+        "encoder.down.#.downsample.": "encoder.levels.#.resample.",
+        "encoder.mid.block_1.": "encoder.middle.0.",
+        "encoder.mid.attn_1.": "encoder.middle.1.",
+        "encoder.mid.block_2.": "encoder.middle.2.",
+        "decoder.mid.block_1.": "decoder.middle.0.",
+        "decoder.mid.attn_1.": "decoder.middle.1.",
+        "decoder.mid.block_2.": "decoder.middle.2.",
+        "decoder.up.#.block.#.": "decoder.levels.#.steps.#.0.",
+        "decoder.up.#.attn.#.": "decoder.levels.#.steps.#.1.",
+        "decoder.up.#.upsample.": "decoder.levels.#.resample.",
+    },
+    parts=PARTS,
+    dropped=("loss.", "model_ema."),
+)
+
+
+def import_taming(files: Sequence[Weights], hints: Hints) -> Tokenizer:
+    """A VQGAN of taming-transformers: VQModel, GumbelVQ, or the KL autoencoder of latent diffusion.
+
+    GumbelVQ draws its codes at random even in evaluation; here they are the likeliest.
+
+    Errors: `UserError` for weights of another family.
+    """
+    weights = reverse(LAYOUT.rename(only(files)), "decoder.levels.")  # theirs begin with the finest
+    return vqgan_tokenizer(weights, hints, LEGACY)

@@ -1,0 +1,76 @@
+"""What every way of training a tokenizer shares: the reconstruction, its figures, the doctor."""
+
+from __future__ import annotations
+
+from abc import ABC
+
+import torch
+
+from caselli.engine.task import Task
+from caselli.quantizer.base import Quantized, perplexity, widened
+from caselli.shapes import Float, Tensor
+from caselli.tokenizer.doctor import Doctor
+from caselli.tokenizer.loss import Distorted, Distortion
+from caselli.tokenizer.tokenizer import Tokenizer
+
+
+class Autoencoding(Task, ABC):
+    """Autoencoding through the quantizer; a way of training extends this class, is final, and gives
+    `forward`.
+
+    Arguments:
+        tokenizer: what is trained, by the weights and settings of its own configuration.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.distortion = Distortion(tokenizer.config)
+        self.doctor = Doctor(tokenizer.config, tokenizer.quantizer)
+        self.counts: list[Tensor] = []
+
+    def validate(self, batch) -> dict[str, Tensor]:
+        reconstruction, quantized = self.tokenizer(batch.pictures)
+        distorted = self.distortion(widened(reconstruction).clamp(-1, 1), batch.pictures)
+        self._count(quantized.codes)
+        figures = {"loss": distorted.loss, "psnr": psnr_of(distorted.squared)}
+        return figures if distorted.perceptual is None else figures | {"perceptual": distorted.perceptual}
+
+    def finish(self) -> dict[str, float]:
+        if not self.counts:
+            return {}
+        counts = torch.stack(self.counts).sum(0)
+        self.counts = []
+        return {
+            "codebook_use": (counts > 0).float().mean().item(),
+            "perplexity": perplexity(counts.float()).item(),
+        }
+
+    def advise(self) -> list[str]:
+        return self.doctor.advise()
+
+    def words(self) -> list[str]:
+        """What the log says before training."""
+        return self.distortion.words()
+
+    def _figures(self, distorted: Distorted, quantized: Quantized) -> dict[str, Tensor]:
+        """Figures of a training step."""
+        figures = {"psnr": psnr_of(distorted.squared), "quantizer_loss": quantized.loss.detach()}
+        if distorted.perceptual is not None:
+            figures["perceptual"] = distorted.perceptual
+        return figures | quantized.metrics
+
+    def _count(self, codes: Tensor) -> None:
+        sizes = self.tokenizer.quantizer.sizes
+        if len(sizes) == 1:
+            self.counts.append(torch.bincount(codes.flatten(), minlength=sizes[0]))
+
+
+def psnr_of(squared: Float[Tensor, ""]) -> Float[Tensor, ""]:
+    """Peak signal-to-noise ratio in decibels of a mean squared error on [−1, 1].
+
+    Example:
+        >>> psnr_of(torch.tensor(0.04))
+        tensor(20.)
+    """
+    return 10 * torch.log10(4 / squared.clamp_min(1e-12))

@@ -1,0 +1,59 @@
+"""The guide's page of mixers says what the code says: its tables are made again and compared."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from caselli.evaluate.mixers import load
+from caselli.mixer import MIXERS
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture(scope="module")
+def page():
+    spec = importlib.util.spec_from_file_location("mixers_page", DOCS / "mixers_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_tables_are_those_of_the_code(page):
+    text, tables = page.PAGE.read_text(), page.tables()
+    for name, table in tables.items():
+        assert page.between(text, name, table) == text, "run `python docs/build.py mixers`"
+    for name in ("mixers", "tolerances"):
+        assert re.findall(r"^\| `(\w+)`", tables[name], re.MULTILINE) == list(MIXERS)
+
+
+def test_what_the_comparison_shows(page):
+    """The figures that the page speaks of, at the length that was learnt."""
+    found = load(page.COMPARED)
+
+    def right(task, mixer):
+        score = found.score(task, mixer)
+        return score.right[score.lengths.index(found.learnt_at[task])]
+
+    assert right("selective_copying", "mamba") >= 0.97 > 0.9 > right("selective_copying", "s4")
+    for mixer in ("attention", "delta_net", "gated_delta_net"):
+        assert right("associative_recall", mixer) >= 0.97 > 0.9 > right("associative_recall", "linear")
+    sizes = [score.parameters for score in found.scores if score.task == "selective_copying"]
+    assert max(sizes) < 1.03 * min(sizes)
+
+
+def test_every_mixer_names_its_source(page):
+    rows = [row for row in page.tables()["mixers"].splitlines() if row.startswith("| `")]
+    assert all(re.search(r"(19|20)\d\d", row.split("|")[-2]) for row in rows)
+
+
+def test_the_tolerances_are_those_of_the_cases(page):
+    """Read back from the page, number by number."""
+    from tests.conformance.cases_mixer import DEFAULT_TOLERANCE, TOLERANCES
+
+    text = page.PAGE.read_text().split("<!-- tolerances -->")[1].split("<!-- end -->")[0]
+    found = {name: (float(a), float(b)) for name, a, b in re.findall(r"`(\w+)` \| (\S+) \| (\S+) \|", text)}
+    assert found == {name: TOLERANCES.get(name, DEFAULT_TOLERANCE) for name in MIXERS}

@@ -1,0 +1,164 @@
+"""Every quantizer trains with the tiny recipe; the comparison of all is written, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from caselli.cli import main
+from caselli.errors import UserError
+from caselli.evaluate.model import evaluate_model
+from caselli.evaluate.perceptual import multi_scale_distance
+from caselli.model import load
+from caselli.quantizer import QUANTIZERS
+from caselli.recipe import train
+from caselli.recipe.quantizer_comparison import compare_quantizers, options_for, table
+from caselli.report.rate import spread
+from caselli.tokenizer.loss import multi_scale_loss
+from tests.pictures import bars_and_stripes
+
+EMOJI = Path(__file__).parents[2] / "shared" / "data" / "emoji64"
+QUICK = {
+    "tokenizer.width": 8,
+    "tokenizer.latent_width": 8,
+    "training.tokenizer.batch": 8,
+    "training.tokenizer.validations": 1,
+    "precision": "float32",
+    "data.workers": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    source = bars_and_stripes(folder / "pictures")
+    out = folder / "comparison"
+    found = compare_quantizers(source, out, quantizers=["vq", "residual", "identity"], steps=2, changes=QUICK)
+    return source, out, found
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_every_quantizer_trains_with_the_tiny_recipe(name, tmp_path):
+    """On pictures of glyphs' size; losses are finite, and what was trained can be loaded and judged."""
+    source = bars_and_stripes(tmp_path / "pictures", count=24, size=32)
+    chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options_for(name, 4)}
+    run = train(
+        source,
+        tmp_path / "run",
+        recipe="tiny",
+        stage="tokenizer",
+        steps=3,
+        changes=QUICK | chosen,
+        progress=False,
+    )
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert losses and all(map(math.isfinite, losses))
+    assert load(run).tokenizer.config.quantizer == name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["glyphs", "emoji64"])
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_every_quantizer_learns_real_pictures(name, source, tmp_path):
+    """A few steps of the real tiny recipe lower the loss."""
+    if source == "emoji64" and not EMOJI.exists():
+        pytest.skip("the emoji are not here")
+    given, side = (source, 4) if source == "glyphs" else (str(EMOJI), 8)
+    chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options_for(name, side)}
+    run = train(
+        given, tmp_path / "run", recipe="tiny", stage="tokenizer", steps=20, progress=False,
+        changes={"training.tokenizer.batch": 16, "training.tokenizer.validations": 4, **chosen},
+    )  # fmt: skip
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line.get("split") == "validation"]
+    assert losses[-1] < losses[0]
+
+
+def test_a_comparison_is_written(compared):
+    _, out, found = compared
+    assert [row.quantizer for row in found] == ["vq", "residual", "identity"]
+    vq, residual, identity = found
+    assert vq.bits_per_picture == 160 and residual.bits_per_picture == 640  # 16 positions of 10 and 40 bits
+    assert identity.use_held_out is None and identity.bits_per_picture == 16 * 8 * 32
+    assert vq.steps == 2 and 0 < vq.use_trained <= 1 and vq.held_out_codes % 16 == 0
+    assert (out / "table.md").read_text().startswith(table(found))
+    assert "no network's weights" in (out / "table.md").read_text()
+    assert Image.open(out / "pictures.png").width > 100 and Image.open(out / "rate.png").width > 100
+    assert "residual" in (out / "index.html").read_text()
+
+
+def test_a_comparison_goes_on_where_it_stands(compared, capsys):
+    source, out, found = compared
+    (out / "table.md").unlink()
+    before = (out / "runs" / "vq" / "tokenizer.safetensors").stat().st_mtime_ns
+    again = compare_quantizers(source, out, quantizers=["vq", "fsq"], steps=2, changes=QUICK, resume=True)
+    assert (out / "runs" / "vq" / "tokenizer.safetensors").stat().st_mtime_ns == before
+    assert [row.quantizer for row in again] == ["vq", "fsq", "residual", "identity"]
+    assert again[0] == found[0] and "fsq" in (out / "table.md").read_text()
+    assert "fsq" in capsys.readouterr().err
+    with pytest.raises(UserError, match="steps 3"):
+        compare_quantizers(source, out, quantizers=["vq"], steps=3, changes=QUICK, resume=True)
+
+
+def test_mistakes_on_the_command_line(compared, tmp_path, capsys):
+    source, out, _ = compared
+    words = ["compare", "quantizers", str(source), "-o"]
+    for wrong, said in (
+        ([str(out), "--steps", "2"], "holds a comparison already"),
+        ([str(out / "runs"), "--steps", "2"], "holds other files"),
+        ([str(tmp_path / "new"), "--quantizers", "vqq"], "did you mean vq"),
+        ([str(tmp_path / "new"), "--steps", "2", "--minutes", "1"], "one of them"),
+        ([str(tmp_path / "new"), "--recipe", "tinny"], "did you mean tiny"),
+        ([str(tmp_path / "new"), "--lpips", str(tmp_path / "none.pth")], "published at"),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_evaluate_names_its_protocol(compared, capsys, tmp_path):
+    source, out, _ = compared
+    run = str(out / "runs" / "residual")
+    words = ["evaluate", run, str(source), "--split", "train", "--features", "reader", "--reader-steps", "2"]
+    assert main([*words, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    distances = figures["reconstructions_against_originals"]
+    assert "trained on the data themselves" in distances["features"]
+    assert "train, at 16 pixels" in distances["reference"]
+    assert distances["frechet"] >= 0 and 0 <= distances["precision"] <= 1
+    assert len(figures["perplexities"]) == 4 and 0 < figures["ms_ssim"] <= 1
+    assert figures["perceptual_distance"] == "multi-scale distance (no network's weights)"
+    assert main(words) == 0
+    assert "frechet" in capsys.readouterr().out
+    for wrong in (["--features", "inception"], ["--features", "incepton"], ["--weights", "x.pth"]):
+        assert main(["evaluate", run, str(source), *wrong]) == 2
+    assert (
+        main(["evaluate", run, str(source), "--features", "vgg", "--weights", str(tmp_path / "x.pth")]) == 2
+    )
+
+
+def test_a_continuous_tokenizer_is_judged_without_codes(compared):
+    from caselli import data
+
+    source, out, _ = compared
+    model = load(out / "runs" / "identity")
+    found = evaluate_model(model, data.open(source, size=model.size, channels=1, workers=0))
+    assert found.codebook_use is None and found.bits_per_picture is None and found.codes_per_picture == 0
+
+
+def test_the_weight_free_distance_is_the_loss_of_each_pair():
+    a, b = torch.randn(2, 3, 3, 24, 24)
+    expected = [multi_scale_loss(x[None], y[None]) for x, y in zip(a, b, strict=True)]
+    torch.testing.assert_close(multi_scale_distance(a, b), torch.stack(expected))
+
+
+def test_labels_are_kept_apart():
+    moved = spread([1.0, 1.1, 1.2, 5.0], 1.0)
+    assert moved == pytest.approx([0.1, 1.1, 2.1, 5.0])
+    assert sum(moved) == pytest.approx(7.3 + 1.0)
