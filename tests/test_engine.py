@@ -14,6 +14,7 @@ from torch import nn
 from caselli.engine import Losses, Machine, Task, Training, TrainingConfig, machine
 from caselli.engine.ema import Ema
 from caselli.engine.loop import Interrupted
+from caselli.engine.machine import matrix_rate
 from caselli.errors import UserError
 from caselli.files import atomic_write
 
@@ -191,3 +192,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_rate_is_measured_however_busy_the_machine_is():
+    assert matrix_rate(torch.float32, size=32, seconds=0.0) > 0
