@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 
 def seconds(function: Callable[[], object], repeats: int = 5) -> float:
@@ -30,6 +32,48 @@ def matrix_rate(size: int = 2048) -> float:
     """Floating-point operations per second of a large float32 matrix product."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / seconds(lambda: a @ b)
+
+
+class _Products(TorchDispatchMode):
+    """Notes every matrix product with the layout of what it takes."""
+
+    NAMES = frozenset({"mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function.overloadpacket.__name__ in self.NAMES:
+            self.calls.append((function, tree_map(_layout, args), kwargs or {}))
+        return function(*args, **(kwargs or {}))
+
+
+def _layout(x: object) -> object:
+    return x.new_empty(0).new_empty_strided(x.shape, x.stride()) if isinstance(x, torch.Tensor) else x
+
+
+def products_alone(step: Callable[[], object]) -> Callable[[], None]:
+    """The matrix products of a step and nothing else: its time is what no arrangement of them goes below.
+
+    Example:
+        >>> a = torch.ones(2, 2)
+        >>> products_alone(lambda: a @ a + 1)()
+    """
+    with _Products() as noted:
+        step()
+    calls = [(f, tree_map(_filled, args), options) for f, args, options in noted.calls]
+
+    @torch.no_grad()
+    def run() -> None:
+        for function, args, options in calls:
+            function(*args, **options)
+
+    return run
+
+
+def _filled(x: object) -> object:
+    return x.normal_() if isinstance(x, torch.Tensor) else x
 
 
 def peak_memory(function: Callable[[], object]) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from bench.measure import in_turn, matrix_rate, peak_memory, seconds, table
+from bench.measure import in_turn, matrix_rate, peak_memory, products_alone, seconds, table
 from bench.mixer_peers import PEERS, WIDTH
 from caselli.mixer import MIXERS
 from caselli.ops import delta_rule, gated_linear_attention, linear_attention
@@ -132,13 +132,16 @@ def layers(rate: float, length: int = 1024) -> None:
         try:
             theirs = layer(peer.build(), length)
         except ImportError as error:
-            lines.append((name, f"{1e3 * seconds(ours):.1f}", f"{error.name} is not installed", "", "", ""))
+            lines.append((name, f"{1e3 * seconds(ours):.1f}", *6 * [""], f"{error.name} is not installed"))
             continue
-        here, there = in_turn([ours, theirs], peer.repeats)
+        alone = [products_alone(ours), products_alone(theirs)]
+        here, there, *least = in_turn([ours, theirs, *alone], peer.repeats)
         here = min(here, seconds(ours))  # after a peer of many small tensors the first run of ours frees them
+        times = (f"{1e3 * took:.1f}" for took in (here, least[0], there, least[1]))
         memory = (f"{peak(step):.0f}" for step in (ours, theirs))
-        lines.append((name, f"{1e3 * here:.1f}", f"{1e3 * there:.1f}", f"{there / here:.1f}", *memory))
-    table((f"T = {length}", "ours ms", "peer ms", "ratio", "ours peak MB", "peer peak MB"), lines)
+        lines.append((name, *times, f"{there / here:.1f}", *memory))
+    header = ("ours ms", "products", "peer ms", "products", "ratio", "ours peak MB", "peer peak MB")
+    table((f"T = {length}", *header), lines)
 
 
 def long_layers(rate: float) -> None:

@@ -228,3 +228,11 @@ def test_small_pictures_and_foreign_channels_are_users_mistakes(inception):
         features_of(inception, torch.zeros(1, 4, 16, 16))
     with pytest.raises(UserError, match="at least one"):
         features_of(inception, torch.zeros(0, 3, 16, 16))
+
+
+def test_untrained_features_are_a_function_of_their_seed():
+    pictures = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    first, again, other = (VGG16.untrained(seed).features(pictures) for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.allclose(first, other)
+    assert first.std(0).mean() > 1e-3, "pictures differ in their features"
+    assert "seed 1" in VGG16.untrained(1).features_name

@@ -9,9 +9,11 @@ from abc import abstractmethod
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from caselli.errors import UserError
 from caselli.mixer.base import Mixer, State
+from caselli.ops.chunks import exact
 from caselli.ops.short_convolution import short_convolution
 from caselli.shapes import Bool, Float, Shaped, Tensor
 
@@ -84,13 +86,34 @@ def split_heads(x: Shaped[Tensor, "B T D"], heads: int) -> Shaped[Tensor, "B T N
 
 
 def rms_normalise(x: Float[Tensor, "*A d"], epsilon: float = 1e-5) -> Float[Tensor, "*A d"]:
-    """x over the root of its mean square, in float32 at least.
+    """x over the root of its mean square, in float32 at least; differentiable once.
 
     Example:
         >>> rms_normalise(torch.tensor([3.0, 3.0])).round(decimals=3)
         tensor([1., 1.])
     """
-    return F.rms_norm(x, x.shape[-1:], eps=epsilon)
+    return _RMSNormalise.apply(x, epsilon)
+
+
+class _RMSNormalise(torch.autograd.Function):
+    """Half of the passes over memory that autograd would make."""
+
+    @staticmethod
+    def forward(ctx, x, epsilon):
+        wide = exact(x)
+        scale = (torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_() / x.shape[-1]).add_(epsilon)
+        scale.rsqrt_()
+        y = wide * scale
+        ctx.save_for_backward(y, scale)
+        return y.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        y, scale = ctx.saved_tensors
+        wide = exact(gradient)
+        along = (wide * y).mean(-1, keepdim=True)
+        return torch.addcmul(wide, y, along, value=-1).mul_(scale).to(gradient.dtype), None
 
 
 def inverse_softplus(x: Tensor) -> Tensor:

@@ -191,9 +191,9 @@ def _chunked_gradient(*inputs, outputs, starts, size):
     log_decay = timed[3] if len(timed) == 4 else None
     q, k, v, decay, weights, weighted, entering, last = _inputs(*timed[:3], log_decay, state, starts, size)
     of_y = chunks(y_gradient.unflatten(2, (groups, -1)), size)
-    heads_y = of_y.transpose(3, 4)
+    heads_y, heads_v = (x.transpose(3, 4).contiguous() for x in (of_y, v))
     of_v = (weights.mT @ heads_y).transpose(3, 4)
-    of_scores = (heads_y @ v.transpose(3, 4).mT).mul_(decay.within).sum(3)
+    of_scores = (heads_y @ heads_v.mT).mul_(decay.within).sum(3)
     read = (of_y * decay.kept if decay.passed is not None else of_y).flatten(4)
     of_last = state_gradient.unflatten(1, (groups, -1)).transpose(2, 3)
     leaving, of_state = carry_gradients((q.mT @ read).view_as(entering), decay.passed, of_last)

@@ -6,6 +6,9 @@ import torch
 
 from caselli.shapes import Bool, Float, Tensor
 
+ROWS = 64
+"""Tokens that are multiplied and added at a time."""
+
 
 def short_convolution_definition(
     x: Float[Tensor, "B T D"],
@@ -79,8 +82,16 @@ class _ShortConvolution(torch.autograd.Function):
             part = gradient if seen is None else gradient * seen[..., lag, None]
             padded_gradient[:, lag : lag + length].addcmul_(part, w)
         taps = _taps(padded, seen, len(weights))
-        weight_gradient = torch.stack([(gradient * tap).sum((0, 1)) for tap in taps], 1)
+        weight_gradient = torch.stack([_summed_product(gradient, tap) for tap in taps], 1)
         return padded_gradient, weight_gradient, None
+
+
+def _summed_product(a: Float[Tensor, "B T D"], b: Float[Tensor, "B T D"]) -> Float[Tensor, "D"]:
+    """Σ a b over batch and time, into a sum of a few tokens that stays in the cache."""
+    total = a.new_zeros(len(a), min(ROWS, a.shape[1]), a.shape[2])
+    for left, right in zip(a.split(ROWS, 1), b.split(ROWS, 1), strict=True):
+        total[:, : left.shape[1]].addcmul_(left, right)
+    return total.sum((0, 1))
 
 
 def _taps(padded: Tensor, seen: Tensor | None, width: int) -> list[Tensor]:

@@ -21,8 +21,7 @@ def run(arguments: list[str]) -> None:
     options.add_argument("runs", metavar="RUN", nargs="+", help="run folders")
     options.add_argument("--split", default="held_out", help="train, held_out or all (held_out)")
     options.add_argument("--shown", type=int, default=12, help="pictures in a row (12)")
-    options.add_argument("--inception", metavar="FILE", help="Inception's weights; else a reader is trained")
-    options.add_argument("--reader-steps", type=int, default=150, help="training of the reader (150)")
+    options.add_argument("--inception", metavar="FILE", help="Inception's weights; else VGG-16's, untrained")
     options.add_argument("-o", "--out", required=True, metavar="FILE", help="the picture, FILE.png")
     options.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     given = options.parse_args(arguments)
@@ -31,18 +30,15 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"{given.out} was given", "a name that ends in .png was expected")
 
     from caselli.cli.pictures import source_for
-    from caselli.evaluate import Inception
-    from caselli.evaluate.tokenizers import own_features, tokenizer_figures
+    from caselli.evaluate import VGG16, Inception
+    from caselli.evaluate.tokenizers import tokenizer_figures
     from caselli.files import write_text
     from caselli.model import load
 
     models = {Path(name).resolve().name: load(name) for name in given.runs}
     first = next(iter(models.values()))
     pictures = source_for(first, given.source, given.split)
-    if given.inception:
-        network = Inception.load(given.inception)
-    else:
-        network = own_features(source_for(first, given.source, "train"), given.reader_steps)
+    network = Inception.load(given.inception) if given.inception else VGG16.untrained()
     reference = f"{pictures.name}, {given.split.replace('_', ' ')}"
     figures = {name: tokenizer_figures(m, pictures, network, reference) for name, m in models.items()}
     text = _table(figures)
