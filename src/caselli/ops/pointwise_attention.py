@@ -173,7 +173,7 @@ class _Block:
 
 def _blocks(q: Tensor, k: Tensor, causal: bool) -> Iterator[_Block]:
     length, end = q.shape[1], k.shape[1]
-    size = min(512, max(64, BLOCK_ELEMENTS // (len(q) * end)))
+    size = min(512, max(64, BLOCK_ELEMENTS // (len(q) * end)), max(64, end // 2))  # half a triangle is saved
     for start in range(0, length, size):
         stop = min(start + size, length)
         seen = end - length + stop if causal else end
