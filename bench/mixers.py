@@ -132,7 +132,7 @@ def layers(rate: float, length: int = 1024) -> None:
         try:
             theirs = layer(peer.build(), length)
         except ImportError as error:
-            lines.append((name, f"{1e3 * seconds(ours):.1f}", *6 * [""], f"{error.name} is not installed"))
+            lines.append((name, f"{1e3 * seconds(ours):.1f}", *5 * [""], f"{error.name} is not installed"))
             continue
         alone = [products_alone(ours), products_alone(theirs)]
         here, there, *least = in_turn([ours, theirs, *alone], peer.repeats)

@@ -111,9 +111,41 @@ def test_labels():
     assert not torch.equal(*same_seed) and torch.equal(same_seed[0], model.sample(1, label=0))
     with pytest.raises(UserError, match="did you mean"):
         model.sample(1, label="aa")
-    for name in ("vae", "mixture"):
-        with pytest.raises(UserError, match="takes no labels"):
-            built(name, classes=3)
+    with pytest.raises(UserError, match="takes no labels"):
+        built("mixture", classes=3)
+
+
+@pytest.mark.parametrize("latents", LATENTS)
+def test_labels_of_a_vae(latents):
+    """Encoder and decoder hear them; the null label stands in where there is none, and is trained too."""
+    vae, x = built("vae", classes=3, latents=latents, label_dropout=0.5)
+    model, labels = FamilyModel("vae", vae, ["a", "b", "c"]), torch.arange(6) % 3
+    for step in range(10):
+        vae.train().losses(x, labels, step).total.backward()
+    assert (vae.label.weight.grad.abs().sum(1) > 0).all()
+    vae.eval()
+    assert not torch.equal(model.sample(1, label="a"), model.sample(1, label="b"))
+    assert torch.equal(model.sample(2, label="b"), model.sample(2, label=1))
+    assert model.sample(2).shape == model.reconstruct(x[:2]).shape == x[:2].shape
+    assert model.encode(x).shape[0] == 6
+    scores = [model.score(x, given).bits_per_dimension for given in (labels, labels.roll(1), None)]
+    assert not torch.equal(scores[0], scores[1]) and not torch.equal(scores[0], scores[2])
+    with pytest.raises(UserError, match="0 up to 1"):
+        built("vae", classes=3, label_dropout=1.0)
+
+
+def test_a_vae_learns_its_labels():
+    """Pictures that are their label: told it, the bound is better than without."""
+    vae, _ = built("vae", classes=2, objective_options={"beta": 100.0})  # so that the latents say nothing
+    labels = torch.arange(32) % 2
+    x = (labels.float() * 1.6 - 0.8).view(-1, 1, 1, 1).expand(-1, *vae.config.shape)
+    adam = torch.optim.Adam(vae.parameters(), 1e-2)
+    for step in range(60):
+        adam.zero_grad()
+        vae.losses(x, labels, step).total.backward()
+        adam.step()
+    model = FamilyModel("vae", vae.eval(), ["dark", "light"])
+    assert model.sample(4, label="light").mean() > model.sample(4, label="dark").mean() + 0.8
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

@@ -19,6 +19,7 @@ FLOORS = [
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},
     {"model", "family", "segmentation"},
+    {"canvas"},
     {"anatomy"},  # above the towers: its zoo holds our own networks too
     {"codec", "slim", "interop"},
     {"evaluate"},

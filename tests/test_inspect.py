@@ -8,6 +8,8 @@ from torch import nn
 
 from caselli.anatomy import inspect
 from caselli.cli import main
+from caselli.family import GAN, VAE, FamilyModel, GANConfig, Mixture, MixtureConfig, VAEConfig
+from caselli.family.model import save_family
 from caselli.report.inspection import Timing, inspection_page
 from caselli.segmentation import SegmenterConfig, build_segmenter, save_segmenter
 
@@ -35,6 +37,26 @@ def test_a_run_against_its_floor(run, tmp_path, capsys):
     text = page.read_text()
     for words in ("share of the limit", "partly redundant", "most expensive layers", "effective field"):
         assert words in text, words
+
+
+@pytest.mark.parametrize(("name", "part", "words"), [
+    ("vae", "encoder", "on 1x8x8"),
+    ("vae", "decoder", "on 5"),
+    ("gan", "encoder", "on 1x8x8"),
+    ("gan", "decoder", "on 37"),
+])  # fmt: skip
+def test_the_run_of_a_family(name, part, words, tmp_path, capsys):
+    sizes = {"size": 8, "width": 8, "count": 5, "network": "residual"}
+    family = {"vae": VAE(VAEConfig(**sizes)), "gan": GAN(GANConfig(classes=2, **sizes))}[name]
+    save_family(FamilyModel(name, family), tmp_path)
+    assert main(["inspect", str(tmp_path), "--part", part]) == 0
+    assert words in capsys.readouterr().out
+
+
+def test_families_without_such_networks(tmp_path, capsys):
+    save_family(FamilyModel("mixture", Mixture(MixtureConfig(size=8, components=2))), tmp_path)
+    assert main(["inspect", str(tmp_path)]) == 2
+    assert "vae and gan" in capsys.readouterr().err
 
 
 def test_a_stated_machine_needs_no_weights(capsys):

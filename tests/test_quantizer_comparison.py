@@ -136,6 +136,8 @@ def test_evaluate_names_its_protocol(compared, capsys, tmp_path):
     assert figures["perceptual_distance"] == "multi-scale distance (no network's weights)"
     assert main(words) == 0
     assert "frechet" in capsys.readouterr().out
+    assert main([*words[:-4], "--features", "random"]) == 0
+    assert "random weights, seed 0" in capsys.readouterr().out
     for wrong in (["--features", "inception"], ["--features", "incepton"], ["--weights", "x.pth"]):
         assert main(["evaluate", run, str(source), *wrong]) == 2
     assert (

@@ -11,18 +11,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from caselli.data import Pictures, to_float
 from caselli.data.labels import class_numbers
+from caselli.data.pixels import with_size
 from caselli.engine.weights import load_weights, read_description, save_weights
 from caselli.errors import UserError, lookup
 from caselli.order import ORDERS, Grid, Order
 from caselli.prior import (
     AS_LEARNED,
     Alphabet,
-    Autoregressive,
+    Conditions,
     Engine,
+    Prior,
     PriorConfig,
     Sampling,
+    Vocabulary,
     best_engine,
+    build,
+    described_vocabulary,
+    read_vocabulary,
     sample,
 )
 from caselli.shapes import Bool, Float, Int, Tensor
@@ -37,6 +44,8 @@ class Score:
     """−log₂ p(codes | label) of each picture."""
     bits_per_dimension: Float[Tensor, "B"]
     """The same, divided by the picture's numbers (C·H·W)."""
+    exact: bool
+    """Whether the bits are exact; else an upper bound, as of a masked prior."""
 
 
 class Model:
@@ -56,7 +65,7 @@ class Model:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        prior: Autoregressive | None,
+        prior: Prior | None,
         order: Order,
         size: int,
         classes: Sequence[str] = (),
@@ -96,12 +105,16 @@ class Model:
         batch: int = 64,
         progress: Callable[[int], None] = lambda codes: None,
         engine: Engine | None = None,
+        text: str | Sequence[str] | None = None,
+        picture: Float[Tensor, "count C h w"] | None = None,
     ) -> Float[Tensor, "count C H W"]:
         """New pictures.
 
         Arguments:
             count: how many.
             label: a class (name or number), one for each picture, or None for any.
+            text: a caption, one for each picture, or None.
+            picture: for a prior that is told of another picture, that one, at `condition_size`.
             seed: picture i is drawn with seed + i, whatever the batch.
             options: guidance, temperature and truncation.
             batch: pictures drawn at a time.
@@ -111,11 +124,11 @@ class Model:
         engine = engine or best_engine(self.require_prior())[0]
         if count < 1:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
-        labels = self.labels(label, count)
+        told = self.conditions(count, label, text, picture)
         pictures = []
         for start in range(0, count, batch):
             seeds = list(range(seed + start, seed + min(start + batch, count)))
-            part = None if labels is None else labels[start : start + len(seeds)].to(self.device)
+            part = told.rows(slice(start, start + len(seeds)))
             sequence = sample(engine, part, seeds, options, progress)
             pictures.append(self.decode(self.order.restore(sequence, self.grid)).cpu())
         return torch.cat(pictures)
@@ -130,17 +143,20 @@ class Model:
         options: Sampling = AS_LEARNED,
         progress: Callable[[int], None] = lambda codes: None,
         engine: Engine | None = None,
+        text: str | Sequence[str] | None = None,
     ) -> Float[Tensor, "B C H W"]:
         """Pictures that go on from a part of the given ones.
 
-        A code is kept where all of its pixels are; what is hidden does not reach the encoder. Kept codes that
-        the order puts first are conditioned on exactly; one behind a drawn code is kept, and seen by those
-        behind it. The kept part comes back as the tokenizer reconstructs it: `paste` puts the original there.
+        A code is kept where all of its pixels are; what is hidden does not reach the encoder. A masked and
+        a random-order prior are conditioned on all kept codes; other kinds on those that the order puts
+        first, and one behind a drawn code is kept, and seen by those behind it; a prior that is told the
+        visible part sees all of them from the first drawn code on. The kept part comes back as the tokenizer
+        reconstructs it: `paste` puts the original there.
 
         Arguments:
             pictures: at the model's size; what lies outside of `keep` does not matter.
             keep: True where a pixel is given.
-            label, options, progress, engine: as of `sample`.
+            label, text, options, progress, engine: as of `sample`.
             seed: picture i is drawn with seed + i.
 
         Errors: `UserError` where the picture or the mask has another size, nothing is kept, or codes have
@@ -148,8 +164,11 @@ class Model:
         """
         known = self._known(pictures, keep)
         engine = engine or best_engine(self.require_prior())[0]
-        labels, seeds = self.labels(label, len(pictures)), list(range(seed, seed + len(pictures)))
-        sequence = sample(engine, labels, seeds, options, progress, known)
+        told = self.conditions(len(pictures), label, text)
+        if self.prior.config.condition_picture == "visible_part":
+            told = dataclasses.replace(told, codes=self.order.restore(known, self.grid).flatten(1))
+        seeds = list(range(seed, seed + len(pictures)))
+        sequence = sample(engine, told, seeds, options, progress, known)
         return self.decode(self.order.restore(sequence, self.grid)).cpu()
 
     def _known(self, pictures: Tensor, keep: Tensor) -> Int[Tensor, "B T"]:
@@ -175,18 +194,97 @@ class Model:
         return self.order.flatten(torch.where(kept, codes, -1), self.grid)
 
     @torch.no_grad()
-    def score(self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None = None) -> Score:
-        """Bits that the prior needs for the pictures' codes."""
+    def score(
+        self,
+        pictures: Float[Tensor, "B C H W"],
+        labels: Int[Tensor, "B"] | None = None,
+        text: Sequence[str] | None = None,
+    ) -> Score:
+        """Bits that the prior needs for the pictures' codes, told their labels and captions."""
+        told = self.conditions(len(pictures), text=text)
+        return self.score_told(pictures, dataclasses.replace(told, labels=labels))
+
+    @torch.no_grad()
+    def score_told(self, pictures: Float[Tensor, "B C H W"], told: Conditions) -> Score:
+        """Bits that the prior needs for the pictures' codes, told whatever is given."""
         sequence = self.order.flatten(self.encode(pictures), self.grid)
-        condition = None if labels is None else labels.to(self.device)
-        bits = -self.require_prior().log_prob(sequence, condition).sum(1) / math.log(2)
-        return Score(bits, bits / pictures[0].numel())
+        bits = -self.require_prior().log_prob(sequence, told.to(self.device)).sum(1) / math.log(2)
+        return Score(bits, bits / pictures[0].numel(), self.prior.exact)
+
+    # conditions ---------------------------------------------------------------------------------------------
+
+    def conditions(
+        self,
+        count: int,
+        label: str | int | Sequence[str | int] | None = None,
+        text: str | Sequence[str] | None = None,
+        picture: Float[Tensor, "count C h w"] | None = None,
+    ) -> Conditions:
+        """What the prior is told of `count` pictures.
+
+        Arguments:
+            label, text, picture: as of `sample`.
+
+        Errors: `UserError` for what the prior was not trained with, and for a wrong number of them.
+        """
+        codes = None if picture is None else self._condition_codes(picture)
+        told = Conditions(self.labels(label, count), self._numbers(text, count), codes)
+        return told.to(self.device)
+
+    def conditions_of(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Conditions:
+        """What the prior can be told of pictures of a set: labels of the same classes, captions, and the
+        pictures at the low resolution."""
+        prior, labels, text, codes = self.require_prior(), None, None, None
+        if pictures.labels is not None and pictures.classes == self.classes:
+            labels = pictures.labels[indices]
+        if pictures.captions is not None and prior.alphabet.text is not None:
+            text = prior.alphabet.text.encode([pictures.captions[i] for i in indices.tolist()])
+        if prior.config.condition_picture == "low_resolution":
+            pixels = with_size(pictures.read(indices), self.condition_size)
+            codes = self._condition_codes(to_float(pixels))
+        return Conditions(labels, text, codes).to(self.device)
+
+    @property
+    def condition_size(self) -> int:
+        """Side of the other picture that the prior is told of, in pixels; 0 where there is none to give."""
+        return condition_size(self.require_prior().config, self.size)
+
+    def _numbers(self, text: str | Sequence[str] | None, count: int) -> Int[Tensor, "B L"] | None:
+        if text is None:
+            return None
+        vocabulary = self.require_prior().alphabet.text
+        if vocabulary is None:
+            raise UserError(
+                f"the text {text!r} was given",
+                "this model was trained without captions",
+                "leave the text out",
+            )
+        captions = [text] * count if isinstance(text, str) else list(text)
+        if len(captions) != count:
+            raise UserError(
+                f"{len(captions)} captions were given for {count} pictures", "one for each was expected"
+            )
+        return vocabulary.encode(captions)
+
+    def _condition_codes(self, pictures: Float[Tensor, "B C h w"]) -> Int[Tensor, "B P"]:
+        side = self.condition_size
+        if not side:
+            raise UserError(
+                "another picture was given",
+                "this model was trained without",
+                "train one with --prior.condition_picture low_resolution or paired",
+            )
+        if pictures.shape[-2:] != (side, side):
+            raise UserError(
+                f"pictures of {tuple(pictures.shape[-2:])} were given", f"{(side, side)} expected"
+            )
+        return self.encode(pictures).flatten(1)
 
     def labels(self, label: str | int | Sequence[str | int] | None, count: int) -> Int[Tensor, "B"] | None:
         """Class numbers for `count` pictures; an unknown label is a `UserError` that names close ones."""
         return class_numbers(self.classes, label, count)
 
-    def require_prior(self) -> Autoregressive:
+    def require_prior(self) -> Prior:
         """The prior, or a `UserError` that says how to get one."""
         if self.prior is None:
             raise UserError(
@@ -216,10 +314,44 @@ def grid_of(tokenizer: Tokenizer, size: int) -> Grid:
     return Grid(1, *shape, codebooks, flat=True) if len(shape) == 1 else Grid(*shape, codebooks)
 
 
+def condition_size(config: PriorConfig, size: int) -> int:
+    """Side in pixels of the other picture that a prior is told of; 0 where there is none.
+
+    Errors: `UserError` for a size that the factor does not divide.
+
+    Example:
+        >>> condition_size(PriorConfig(condition_picture="low_resolution"), 64)
+        32
+    """
+    if config.condition_picture == "low_resolution":
+        if size % config.condition_factor:
+            raise UserError(
+                f"condition_factor {config.condition_factor} was given for pictures of {size} pixels",
+                "a divisor of the size was expected",
+            )
+        return size // config.condition_factor
+    return size if config.condition_picture == "paired" else 0
+
+
+def _picture_slots(config: PriorConfig, tokenizer: Tokenizer, size: int) -> tuple[int, ...]:
+    """The codebook of each code of the other picture, or of the visible part."""
+    side = size if config.condition_picture == "visible_part" else condition_size(config, size)
+    if not side:
+        return ()
+    grid = grid_of(tokenizer, side)
+    if config.condition_picture == "visible_part" and grid.flat:
+        raise UserError(
+            "condition_picture visible_part was given for a tokenizer whose codes lie on one axis",
+            "codes with places were expected",
+        )
+    return tuple(book for book in range(grid.codebooks) for _ in range(grid.positions))
+
+
 def build_prior(
-    config: PriorConfig, tokenizer: Tokenizer, size: int, classes: int
-) -> tuple[Autoregressive, Order]:
-    """A fresh prior over the codes of `tokenizer`, and its order."""
+    config: PriorConfig, tokenizer: Tokenizer, size: int, classes: int, text: Vocabulary | None = None
+) -> tuple[Prior, Order]:
+    """A fresh prior over the codes of `tokenizer`, told labels, captions by `text`, and what else the
+    configuration says; and its order."""
     if not tokenizer.quantizer.sizes:
         raise UserError(
             f"quantizer {tokenizer.config.quantizer!r} was given",
@@ -227,8 +359,16 @@ def build_prior(
             "choose a quantizer with codebooks, or train with --stage tokenizer",
         )
     order: Order = lookup(ORDERS, "order", config.order)()
-    codebooks = order.codebook(grid_of(tokenizer, size)).tolist()
-    return Autoregressive(config, Alphabet(tokenizer.quantizer.sizes, tuple(codebooks), classes)), order
+    grid = grid_of(tokenizer, size)
+    alphabet = Alphabet(
+        tokenizer.quantizer.sizes,
+        tuple(order.codebook(grid).tolist()),
+        places=tuple(map(tuple, order.position(grid).tolist())),
+        classes=classes,
+        text=text,
+        picture=_picture_slots(config, tokenizer, size),
+    )
+    return build(config, alphabet, tokenizer.quantizer), order
 
 
 # files ------------------------------------------------------------------------------------------------------
@@ -241,9 +381,14 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, size: int) -> None:
     )
 
 
-def save_prior(prior: Autoregressive, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
+def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
     """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
-    described = {"config": dataclasses.asdict(prior.config), "tokenizer": tokenizer, "classes": list(classes)}
+    described = {
+        "config": dataclasses.asdict(prior.config),
+        "tokenizer": tokenizer,
+        "classes": list(classes),
+        "text": described_vocabulary(prior.alphabet.text),
+    }
     save_weights(folder / "prior", prior, described)
 
 
@@ -278,7 +423,8 @@ def load(run: str | Path) -> Model:
             "train the prior anew: caselli train ... --stage prior",
         )
     config = _config(PriorConfig, described, folder)
-    prior, order = build_prior(config, tokenizer, size, len(described["classes"]))
+    text = read_vocabulary(described.get("text"))
+    prior, order = build_prior(config, tokenizer, size, len(described["classes"]), text)
     load_weights(folder / "prior", prior)
     return Model(tokenizer, prior, order, size, described["classes"])
 

@@ -103,7 +103,12 @@ def test_workers_die_with_an_interrupted_process(tmp_path, word):
             print("x", flush=True)
         """
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a suite in the background ignores it
     )
     assert process.stdout.readline() == b"x\n"
     workers = decoders_alive(process.pid)

@@ -21,16 +21,22 @@ def sample(given: Any, drawn: Any) -> None:
     """`caselli sample`: a grid, or a folder of pictures."""
     from tqdm import tqdm
 
-    from caselli.cli.sample import labels_in_turn, write
+    from caselli.cli.sample import Asked, labels_in_turn, write
     from caselli.cli.sampling import changed
     from caselli.family import load_family
 
     out, model = free(given.out, given.overwrite), load_family(given.run)
+    if given.text or given.picture:
+        raise UserError(
+            f"{'a caption' if given.text else 'another picture'} was given for a family, {model.name}",
+            "a family knows labels alone",
+            "leave it out",
+        )
     labels = labels_in_turn(given.label, given.count, model.classes)
     with tqdm(total=given.count, unit="picture", disable=not sys.stderr.isatty()) as bar:
         pictures = model.sample(given.count, labels, given.seed, drawn, given.batch, bar.update)
     text = {"run": str(given.run), **{name: str(value) for name, value in changed(drawn).items()}}
-    write(pictures, out, labels, given.seed, text)
+    write(pictures, out, Asked(labels), given.seed, text)
     print(f"{given.count} pictures in {out}", file=sys.stderr)
 
 

@@ -45,7 +45,9 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--input", default=None, help="CxHxW of one picture (3x224x224; a run's own)")
     options.add_argument("--at", metavar="LAYER", help="the layer whose field is looked at closely")
     options.add_argument(
-        "--part", default="encoder", help="of a run's tokenizer: encoder or decoder (encoder)"
+        "--part",
+        default="encoder",
+        help="of a run: encoder (a critic too) or decoder (a generator too) (encoder)",
     )
     options.add_argument("--original", action="store_true", help="a zoo network as its authors had it")
     options.add_argument("--rate", type=float, help="the machine's multiply-accumulates, in 10⁹ a second")
@@ -143,7 +145,9 @@ def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
 
 
 def _of_run(run: Path, part: str) -> _Subject:
-    """A run's segmenter, or a part of its tokenizer."""
+    """A run's segmenter, or a part of its tokenizer or of its one-stage family."""
+    if (run / "family.json").exists():
+        return _of_family(run, part)
     if (run / "segmenter.json").exists():
         from caselli.segmentation import load_segmenter
 
@@ -154,12 +158,41 @@ def _of_run(run: Path, part: str) -> _Subject:
 
     tokenizer, size = load_tokenizer(run)
     config, grid = tokenizer.config, tokenizer.architecture.latent_shape(tokenizer.config, (size, size))
-    shapes = {"encoder": (config.channels, size, size), "decoder": (config.latent_width, *grid)}
-    if part not in shapes:
-        raise UnknownName("part", part, shapes)
     tokenizer.eval()
-    parts = {getattr(tokenizer, name): shape for name, shape in shapes.items()}
-    return _Subject(getattr(tokenizer, part), shapes[part], parts, "tokenizer")
+    parts = {
+        "encoder": (tokenizer.encoder, (config.channels, size, size)),
+        "decoder": (tokenizer.decoder, (config.latent_width, *grid)),
+    }
+    return _part(parts, part, "tokenizer")
+
+
+def _of_family(run: Path, part: str) -> _Subject:
+    """The network of a one-stage family that reads pictures, or the one that makes them."""
+    from torch import nn
+
+    from caselli.family import load_family
+    from caselli.family.network import Decoder, Encoder
+
+    model, parts = load_family(run), {}
+    for module in model.family.modules():
+        if isinstance(module, Encoder):
+            parts["encoder"] = (module, (model.channels, model.size, model.size))
+        if isinstance(module, Decoder):
+            first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
+            parts["decoder"] = (module, (first.in_features,))
+    if not parts:
+        raise UserError(
+            f"the run of a {model.name} family was given",
+            "networks between pictures and latents were expected",
+            "vae and gan have them",
+        )
+    return _part(parts, part, model.name)
+
+
+def _part(parts: dict[str, tuple[nn.Module, tuple[int, ...]]], name: str, stage: str) -> _Subject:
+    if name not in parts:
+        raise UnknownName("part", name, parts)
+    return _Subject(*parts[name], dict(parts.values()), stage)
 
 
 def _users(name: str) -> nn.Module:

@@ -16,6 +16,7 @@ ROOMS = {
     "order": ("caselli.order", "ORDERS"),
     "mixer": ("caselli.mixer", "MIXERS"),
     "prior": ("caselli.prior", "PRIORS"),
+    "vocabulary": ("caselli.prior", "VOCABULARIES"),
     "estimator": ("caselli.estimator", "ESTIMATORS"),
     "divergence": ("caselli.divergence", "DIVERGENCES"),
     "family": ("caselli.family", "FAMILIES"),

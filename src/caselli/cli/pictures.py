@@ -15,22 +15,25 @@ from caselli.model import Model
 from caselli.shapes import Float, Tensor
 
 
-def source_for(model: Model | FamilyModel, source: str, split: str) -> data.Pictures:
-    """A set at the model's size and channels."""
+def source_for(model: Model | FamilyModel, source: str, split: str, size: int | None = None) -> data.Pictures:
+    """A set at the model's size and channels, or at another size."""
     channels, progress = _channels(model), sys.stderr.isatty()
-    return data.open(source, size=model.size, channels=channels, split=split, progress=progress)
+    return data.open(source, size=size or model.size, channels=channels, split=split, progress=progress)
 
 
 def _channels(model: Model | FamilyModel) -> int:
     return model.channels if isinstance(model, FamilyModel) else model.tokenizer.config.channels
 
 
-def read_pictures(model: Model | FamilyModel, names: list[str], most: int) -> Float[Tensor, "B C H W"]:
-    """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]."""
+def read_pictures(
+    model: Model | FamilyModel, names: list[str], most: int, size: int | None = None
+) -> Float[Tensor, "B C H W"]:
+    """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]; of the model's size unless
+    told another."""
     if len(names) == 1 and not (Path(names[0]).is_file() and _is_picture(Path(names[0]))):
-        pictures = source_for(model, names[0], "held_out")
+        pictures = source_for(model, names[0], "held_out", size)
         return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
-    decoded = [_file(Path(name), model.size, _channels(model)) for name in names]
+    decoded = [_file(Path(name), size or model.size, _channels(model)) for name in names]
     return data.to_float(torch.stack(decoded))
 
 

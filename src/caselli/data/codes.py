@@ -34,6 +34,8 @@ class CodeBatch:
     captions: tuple[str, ...] | None
     indices: Int[Tensor, "B"]
     """Which pictures of the store these are."""
+    condition: Int[Tensor, "B P"] | None = None
+    """Codes of another picture that belongs to each."""
 
 
 class CodeStore:
@@ -49,6 +51,7 @@ class CodeStore:
         classes: names of the classes; empty without labels.
         captions: n captions, or None.
         names: n names of pictures; may be left empty.
+        condition: `n P` codes of another picture that belongs to each, by the same tokenizer, or None.
 
     Raises:
         UserError: a code lies beyond its codebook, or the numbers of things do not agree.
@@ -70,11 +73,13 @@ class CodeStore:
         classes: Sequence[str] = (),
         captions: Sequence[str] | None = None,
         names: Sequence[str] = (),
+        condition: Shaped[Tensor, "n P"] | None = None,
     ) -> None:
         self.sizes, self.classes, self.names = tuple(sizes), tuple(classes), tuple(names)
         self.tokenizer, self.data = tokenizer, data
         self.captions = None if captions is None else tuple(captions)
         self.labels = None if labels is None else labels.cpu().long()
+        self.condition = None if condition is None else condition.cpu().to(smallest_type(max(self.sizes)))
         _check(self, codes)
         self.packed = codes.cpu().to(smallest_type(max(self.sizes)))
         """The codes in the smallest type; `codes` and `read` give int64."""
@@ -94,7 +99,8 @@ class CodeStore:
     def batch(self, indices: Int[Tensor, "n"]) -> CodeBatch:
         """The codes of those pictures, with what is known of them."""
         known = picked(self.labels, indices), picked(self.captions, indices)
-        return CodeBatch(self.read(indices), *known, indices)
+        condition = None if self.condition is None else self.condition[indices].long()
+        return CodeBatch(self.read(indices), *known, indices, condition)
 
     def subset(self, indices: Int[Tensor, "n"]) -> CodeStore:
         """A store of those pictures alone, in that order."""
@@ -107,6 +113,7 @@ class CodeStore:
             classes=self.classes,
             captions=picked(self.captions, indices),
             names=picked(self.names, indices) if self.names else (),
+            condition=picked(self.condition, indices),
         )
 
     def save(self, path: str | Path) -> None:
@@ -120,6 +127,8 @@ class CodeStore:
             tensors["labels"] = self.labels
         if self.captions is not None:
             tensors["captions"] = _as_tensor(self.captions)
+        if self.condition is not None:
+            tensors["condition"] = self.condition.contiguous()
         stamp = {name: getattr(self, name) for name in STAMP}
         metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
         with atomic_write(path) as temporary:
@@ -146,7 +155,8 @@ class CodeStore:
             )
         captions = _as_texts(tensors["captions"]) if "captions" in tensors else None
         texts = {"names": _as_texts(tensors["names"]), "captions": captions}
-        return CodeStore(tensors["codes"], labels=tensors.get("labels"), **texts, **stamp)
+        others = {name: tensors.get(name) for name in ("labels", "condition")}
+        return CodeStore(tensors["codes"], **others, **texts, **stamp)
 
 
 def smallest_type(size: int) -> torch.dtype:
@@ -169,6 +179,7 @@ def _check(store: CodeStore, codes: Tensor) -> None:
         if wide.min() < 0 or wide.max() >= size:
             raise UserError(f"the codes lie in {wide.min()} … {wide.max()}", f"0 … {size - 1} was expected")
     counts = {"labels": store.labels, "captions": store.captions, "names": store.names or None}
+    counts["conditions"] = store.condition
     for what, values in counts.items():
         if values is not None and len(values) != len(codes):
             raise UserError(f"{len(values)} {what} were given", f"one for each of {len(codes)} pictures")

@@ -1,4 +1,7 @@
-"""Weights with the plain data that rebuild them: `NAME.safetensors` and `NAME.json`."""
+"""Weights with the plain data that rebuild them: `NAME.safetensors` and `NAME.json`.
+
+A module that was made smaller (`caselli.engine.compression`) lies there as small as it is.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,24 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from caselli.engine.compression import Compression, compression_of, narrow, pack_all, unpack_all
+from caselli.engine.integer import multiply_integers
 from caselli.errors import UserError
 from caselli.files import atomic_write, write_text
 
-FORMAT = 1
-"""Version of the files; a later one is refused."""
+FORMATS = (1, 2)
+"""Versions of the files, the second with a compression; a later one is refused."""
 
 
 def save_weights(stem: Path, module: nn.Module, described: dict[str, Any]) -> None:
     """Writes both files; the description last, so that where it is, the weights are."""
+    compression = compression_of(module)
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     with atomic_write(stem.with_suffix(".safetensors")) as temporary:
-        save_file(tensors, temporary)
-    write_text(stem.with_suffix(".json"), json.dumps({"format": FORMAT, **described}, indent=2))
+        save_file(pack_all(tensors, compression), temporary)
+    plain = compression.plain()
+    described = {"format": FORMATS[bool(plain)], **described} | ({"compression": plain} if plain else {})
+    write_text(stem.with_suffix(".json"), json.dumps(described, indent=2))
 
 
 def read_description(stem: Path) -> dict[str, Any]:
@@ -35,19 +43,40 @@ def read_description(stem: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} cannot be read ({error})", "the file that training wrote was expected"
         ) from None
-    if version != FORMAT:
-        raise UserError(f"{path} has format {version}", f"format {FORMAT} was expected", "upgrade caselli")
+    if version not in FORMATS:
+        known = " or ".join(map(str, FORMATS))
+        raise UserError(f"{path} has format {version}", f"format {known} was expected", "upgrade caselli")
     return described
 
 
 def load_weights(stem: Path, module: nn.Module) -> None:
-    """The weights into a module of the same configuration, in evaluation mode afterwards."""
+    """The weights into a module of the same configuration, in evaluation mode afterwards; it becomes as
+    narrow as the description says, and keeps the note of it."""
     path = stem.with_suffix(".safetensors")
     try:
-        module.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        compression = Compression.of_plain(read_description(stem).get("compression", {}))
+        narrow(module, compression)
+        shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        module.load_state_dict(unpack_all(load_file(path), compression, shapes))
+    except _DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be loaded ({reason})", "the weights of this run were expected"
         ) from None
+    if compression.plain():
+        module.compression = compression
+        multiply_integers(module, compression.integers())
     module.eval()
+
+
+_DAMAGED = (
+    OSError,
+    SafetensorError,
+    RuntimeError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+)
+"""What files make of the reader when they do not fit each other."""

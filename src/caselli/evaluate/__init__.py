@@ -5,6 +5,7 @@ No metrics library is imported: the definitions are in this room, and the librar
 
 from __future__ import annotations
 
+from caselli.evaluate.captions import Ranking, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
 from caselli.evaluate.features import SetComparison, compare_sets, features_of
 from caselli.evaluate.frechet import Moments, frechet_distance
@@ -38,6 +39,7 @@ __all__ = [
     "KernelDistance",
     "Manifold",
     "Moments",
+    "Ranking",
     "Reader",
     "SequenceTask",
     "SetComparison",
@@ -55,7 +57,10 @@ __all__ = [
     "ms_ssim",
     "multi_scale_distance",
     "perceptual_distance",
+    "pooled_pixels",
     "psnr",
+    "rank_captions",
+    "rank_pictures",
     "read",
     "squared_mmd",
     "ssim",

@@ -48,6 +48,8 @@ class Evaluation:
     """Bits of a picture's codes when only the frequency of each code is known."""
     prior_bits_per_picture: float | None
     """−log₂ p(codes | label) under the prior."""
+    prior_bits_exact: bool | None
+    """Whether these are the bits; false for an upper bound, as of a masked prior."""
     prior_bits_per_dimension: float | None
     """The same, divided by the picture's numbers."""
     residual_bits_per_dimension: float
@@ -60,7 +62,8 @@ class Evaluation:
 def evaluate_model(
     model: Model, pictures: Pictures, batch: int = 128, distance: Distance = multi_scale_distance
 ) -> Evaluation:
-    """Reconstruction, codebook use and likelihood of `pictures`, labels given where there are any.
+    """Reconstruction, codebook use and likelihood of `pictures`, told their labels and captions where there
+    are any.
 
     Arguments:
         model: with or without a prior; the tokenizer may be a continuous one.
@@ -78,9 +81,9 @@ def evaluate_model(
             values[name].append(measure(y, x))
         residuals.append((y - x).cpu())
         if model.prior is not None:
-            labels = _labels(model, pictures, indices)
+            told = model.conditions_of(pictures, indices)
             sequence = model.order.flatten(codes, model.grid)
-            bits.append(-model.prior.log_prob(sequence, labels).sum(1) / math.log(2))
+            bits.append(-model.prior.log_prob(sequence, told).sum(1) / math.log(2))
     usages = use.usages()
     dimensions = residuals[0][0].numel()
     residual = residual_bits(torch.cat(residuals))
@@ -98,6 +101,7 @@ def evaluate_model(
         bits_per_picture=described.bits if usages else None,
         entropy_bits_per_picture=math.prod(described.grid) * use.together().entropy_bits if usages else None,
         prior_bits_per_picture=prior,
+        prior_bits_exact=None if model.prior is None else model.prior.exact,
         prior_bits_per_dimension=None if prior is None else prior / dimensions,
         residual_bits_per_dimension=residual,
         bits_per_dimension=None if prior is None else prior / dimensions + residual,
@@ -123,10 +127,3 @@ def residual_bits(residual: Float[Tensor, "n C H W"]) -> float:
     mass = torch.sigmoid((r + h) / scales) - torch.sigmoid((r - h) / scales)
     bits = -(mass.clamp_min(1e-30).log2() * counts).sum(1) / counts.sum()
     return bits.min().item()
-
-
-def _labels(model: Model, pictures: Pictures, indices: Tensor) -> Tensor | None:
-    """The model's class numbers for pictures of a set with the same classes; None where they differ."""
-    if pictures.labels is None or pictures.classes != model.classes:
-        return None
-    return pictures.labels[indices].to(model.device)

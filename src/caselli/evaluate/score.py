@@ -61,12 +61,11 @@ def score_pictures(model: Model | FamilyModel, pictures: Pictures, batch: int = 
 
 @torch.no_grad()
 def _two_stages(model: Model, pictures: Pictures, batch: int) -> Tensor:
-    known = pictures.labels is not None and pictures.classes == model.classes
     codes, residuals = [], []
     for indices in torch.arange(len(pictures)).split(batch):
         x = to_float(pictures.read(indices)).to(model.device)
         y = model.decode(model.encode(x))
-        codes.append(model.score(x, pictures.labels[indices] if known else None).prior_bits.cpu())
+        codes.append(model.score_told(x, model.conditions_of(pictures, indices)).prior_bits.cpu())
         residuals.append((x - y).flatten(1).cpu())
     residual = torch.cat(residuals)
     return torch.cat(codes) / residual.shape[1] + residual_bits_each(residual)

@@ -37,6 +37,9 @@ REGULARISERS: dict[str, type[Regulariser]] = {
 }
 """What keeps a critic smooth, by name."""
 
+LABEL_WIDTH = 32
+"""Numbers that a label adds to a vector."""
+
 
 @dataclasses.dataclass(frozen=True)
 class FamilyConfig:

@@ -13,13 +13,10 @@ from caselli.engine import ranks
 from caselli.engine.task import Losses
 from caselli.errors import UserError, lookup
 from caselli.family.adversarial import adversarial
-from caselli.family.base import Family, FamilyConfig, divergence_of, expect, seeded
+from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect, seeded
 from caselli.family.network import DECODERS, ENCODERS
 from caselli.prior import Sampling
 from caselli.shapes import Float, Int, Tensor
-
-LABEL_WIDTH = 32
-"""Numbers that a label adds to the latents."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import nn
 from caselli.engine.task import Losses
 from caselli.errors import UserError, lookup
 from caselli.estimator import ESTIMATORS, SCHEDULES, Estimator
-from caselli.family.base import Family, FamilyConfig, divergence_of, expect
+from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect
 from caselli.family.latents import LATENTS, Latents
 from caselli.family.likelihood import LIKELIHOODS, Likelihood
 from caselli.family.network import DECODERS, ENCODERS
@@ -53,6 +53,8 @@ class VAEConfig(FamilyConfig):
     """Name in `caselli.estimator.SCHEDULES`, of the temperature of estimators that have one."""
     schedule_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Its start, end and steps."""
+    label_dropout: float = 0.1
+    """Share of the labels that are replaced by the null label in training, where there are labels."""
     evaluation_samples: int = 32
     """Importance samples of the bound that is reported for held-out pictures."""
     divergence: str = "maximum_likelihood"
@@ -63,6 +65,7 @@ class VAEConfig(FamilyConfig):
         for name in ("count", "evaluation_samples"):
             expect(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         expect(self.categories >= 2, "categories", self.categories, "at least 2")
+        expect(0 <= self.label_dropout < 1, "label_dropout", self.label_dropout, "0 up to 1")
 
 
 class VAE(Family):
@@ -70,9 +73,11 @@ class VAE(Family):
 
     .. math:: \log p(x) \ge E_{q(z \mid x)}[\log p(x \mid z)] - \mathrm{KL}(q(z \mid x) \| p(z))
 
-    Its density is a bound, so it is fitted by maximum likelihood; `encode` gives the posterior's mean.
+    Its density is a bound, so it is fitted by maximum likelihood; `encode` gives the posterior's mean. A
+    label, where there are any, is told to encoder and decoder; without one they are told the null label.
 
-    Source: Kingma and Welling 2014, Auto-Encoding Variational Bayes.
+    Sources: Kingma and Welling 2014, Auto-Encoding Variational Bayes; Sohn, Lee and Yan 2015, Learning
+    Structured Output Representation using Deep Conditional Generative Models.
 
     Example:
         >>> vae = VAE(VAEConfig(size=8, width=8, count=4))
@@ -86,22 +91,18 @@ class VAE(Family):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__(config)
-        if config.classes:
-            raise UserError(
-                f"classes {config.classes} were given",
-                "a VAE takes no labels",
-                "families with labels: gan, autoregressive",
-            )
         divergence_of(self, config.divergence, {})
         self.space: Latents = lookup(LATENTS, "latents", config.latents)(config.count, config.categories)
         self.likelihood: Likelihood = lookup(LIKELIHOODS, "likelihood", config.likelihood)()
         self.objective = _built(OBJECTIVES, "objective", config.objective, config.objective_options)
         encoder = lookup(ENCODERS, "network", config.network)
         self.encoder = encoder(config.channels, config.size, config.width)
-        self.head = nn.Linear(self.encoder.features, self.space.inputs)
+        self.label = nn.Embedding(config.classes + 1, LABEL_WIDTH) if config.classes else None
+        told = LABEL_WIDTH if config.classes else 0
+        self.head = nn.Linear(self.encoder.features + told, self.space.inputs)
         outputs = config.channels * self.likelihood.outputs
         decoder = lookup(DECODERS, "network", config.network)
-        self.decoder = decoder(self.space.outputs, outputs, config.size, config.width)
+        self.decoder = decoder(self.space.outputs + told, outputs, config.size, config.width)
         self.estimator = self._estimator()
         self.schedule = _built(SCHEDULES, "schedule", config.schedule, config.schedule_options)
 
@@ -110,35 +111,44 @@ class VAE(Family):
     def losses(self, pictures: Tensor, labels: Tensor | None, step: int) -> Losses:
         if hasattr(self.estimator, "temperature") and self.config.schedule != "constant":
             self.estimator.temperature = self.schedule(step)
-        q = self.posterior(pictures)
+        labels = self._dropped(labels)
+        q = self.posterior(pictures, labels)
         unit = self.config.dimensions * math.log(2)  # nats of one bit per dimension
-        bound = self.objective(self._log_likelihood(pictures), q, self.space, self.estimator, unit)
+        bound = self.objective(self._log_likelihood(pictures, labels), q, self.space, self.estimator, unit)
         own = bound.auxiliary_loss - bound.auxiliary_loss.detach()  # trains the estimator, adds no loss
         return Losses(own - bound.value, {"rate_bits": bound.rate / math.log(2)})
 
     def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        q = self.posterior(pictures)
+        q = self.posterior(pictures, labels)
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same draws at every look
-            nats = -self.bound(pictures, 1).mean() + self.config.dimensions * self.likelihood.levels_nats()
+            nats = (
+                -self.bound(pictures, 1, labels).mean()
+                + self.config.dimensions * self.likelihood.levels_nats()
+            )
             bits = nats / (self.config.dimensions * math.log(2))
-        mean = self.likelihood.mean(self.decoder(self.space.represent(q)))
+        mean = self.decode(self.space.represent(q), labels)
         squared = (mean - pictures).square().mean()
         rate = self.space.divergence(q).flatten(1).sum(1).mean() / math.log(2)
         return {"loss": bits, "psnr": 10 * torch.log10(4 / squared.clamp_min(1e-12)), "rate_bits": rate}
 
-    def posterior(self, pictures: Float[Tensor, "B C H W"]) -> D.Distribution:
-        """q(z | x)."""
-        return self.space.posterior(self.head(self.encoder(self._input(pictures))))
+    def posterior(
+        self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None = None
+    ) -> D.Distribution:
+        """q(z | x), or q(z | x, y)."""
+        seen = self.encoder(self._input(pictures))
+        return self.space.posterior(self.head(self._told(seen, labels)))
 
     # the three uses -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def bound(self, pictures: Float[Tensor, "B C H W"], samples: int) -> Float[Tensor, "B"]:
+    def bound(
+        self, pictures: Float[Tensor, "B C H W"], samples: int, labels: Int[Tensor, "B"] | None = None
+    ) -> Float[Tensor, "B"]:
         """The importance-weighted bound of log p, in nats, with that many samples of the posterior."""
         prepared = self.likelihood.prepared(pictures)
-        q, p = self.posterior(prepared), self.space.prior()
-        f, parts = self._log_likelihood(prepared), []
+        q, p = self.posterior(prepared, labels), self.space.prior()
+        f, parts = self._log_likelihood(prepared, labels), []
         block = max(1, CHUNK // len(pictures))
         for start in range(0, samples, block):
             z = q.sample((min(block, samples - start),))
@@ -146,7 +156,7 @@ class VAE(Family):
         return torch.cat(parts).logsumexp(0) - math.log(samples)
 
     def nats(self, pictures: Tensor, labels: Tensor | None) -> Tensor:
-        nats = -self.bound(pictures, self.config.evaluation_samples)
+        nats = -self.bound(pictures, self.config.evaluation_samples, labels)
         return nats + self.config.dimensions * self.likelihood.levels_nats()
 
     def levels(self) -> int:
@@ -161,7 +171,7 @@ class VAE(Family):
 
     @torch.no_grad()
     def decode(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        return self.likelihood.mean(self.decoder(latents))
+        return self.likelihood.mean(self.decoder(self._told(latents, labels)))
 
     def reconstruct(self, pictures: Tensor) -> Tensor:
         return self.decode(self.represent(pictures), None)
@@ -176,9 +186,25 @@ class VAE(Family):
         """What the encoder sees: no more than what is modelled."""
         return torch.where(pictures > 0, 1.0, -1.0) if self.likelihood.levels == 2 else pictures
 
-    def _log_likelihood(self, pictures: Tensor):
+    def _told(self, vectors: Float[Tensor, "*n B D"], labels: Tensor | None) -> Float[Tensor, "*n B E"]:
+        """The vectors with the label's beside them, the null label's where there is none."""
+        if self.label is None:
+            return vectors
+        if labels is None:
+            labels = torch.full(vectors.shape[-2:-1], self.config.classes, device=vectors.device)
+        told = self.label(labels.to(vectors.device))
+        return torch.cat((vectors, told.expand(*vectors.shape[:-1], -1)), -1)
+
+    def _dropped(self, labels: Tensor | None) -> Tensor | None:
+        """Labels as training sees them: a share of them is the null label."""
+        if labels is None or self.label is None:
+            return None
+        gone = torch.rand(len(labels), device=labels.device) < self.config.label_dropout
+        return labels.masked_fill(gone, self.config.classes)
+
+    def _log_likelihood(self, pictures: Tensor, labels: Tensor | None):
         def f(z: Tensor) -> Tensor:
-            flat = self.space.flat(z)
+            flat = self._told(self.space.flat(z), labels)
             outputs = self.decoder(flat.flatten(0, 1)).unflatten(0, flat.shape[:2])
             return self.likelihood.log_prob(outputs, pictures)
 

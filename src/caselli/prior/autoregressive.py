@@ -5,34 +5,34 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from caselli.mixer import State
-from caselli.prior.block import Block, build_mixers
+from caselli.prior.base import SequencePrior
+from caselli.prior.conditions import Conditions
 from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.drawing import Drawing, draw
 from caselli.shapes import Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class PriorState(State):
-    """Each layer's state; the number of inputs taken so far."""
+    """Each layer's state; the number of slots whose logits have been given."""
 
     layers: tuple[State, ...]
     length: int
 
 
-class Autoregressive(nn.Module):
+class Autoregressive(SequencePrior):
     r"""An autoregressive prior over any mixers.
 
     .. math:: \log p(x \mid c) = \sum_t \log p(x_t \mid c, x_{<t})
 
-    The condition is the first input; slot t's code is read from the output at input t. Labels have a null
-    label beside them, for sequences of any label and for guidance.
+    The conditions are the first P inputs, see `Conditioner`. The first slot's logits are read at the last of
+    them, each further slot's at the code before it.
 
     Arguments:
         config: the architecture.
-        alphabet: slots, codebooks and labels.
+        alphabet: slots, codebooks and conditions.
 
     Example:
         >>> prior = Autoregressive(PriorConfig(width=32, depth=1), Alphabet((8,), (0,) * 4, classes=3))
@@ -40,93 +40,85 @@ class Autoregressive(nn.Module):
         torch.Size([2, 4])
     """
 
+    kind = "autoregressive"
+    stepwise = True
+
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
-        super().__init__()
-        self.config, self.alphabet = config, alphabet
-        width = config.width
-        self.code = nn.Embedding(sum(alphabet.sizes), width)
-        self.label = nn.Embedding(alphabet.classes + 1, width)
-        self.position = nn.Embedding(alphabet.length, width)
-        mixers = build_mixers(config.mixers(), config.depth, width, config.mixer_options)
-        self.blocks = nn.ModuleList(Block(m, config.expansion, config.dropout) for m in mixers)
-        self.norm = nn.LayerNorm(width, bias=False)
-        self.head = nn.Linear(width, sum(alphabet.sizes), bias=False)
-        self._slots()
-        self._start()
-
-    def _slots(self) -> None:
-        sizes, codebooks = self.alphabet.sizes, torch.tensor(self.alphabet.codebooks)
-        firsts = torch.tensor([sum(sizes[:q]) for q in range(len(sizes))])
-        self.register_buffer("offset", firsts[codebooks], persistent=False)
-        entries = torch.arange(sum(sizes))
-        first, size = firsts[codebooks, None], torch.tensor(sizes)[codebooks, None]
-        self.register_buffer("allowed", (entries >= first) & (entries < first + size), persistent=False)
-
-    def _start(self) -> None:
-        for embedding in (self.code, self.label, self.position):
-            nn.init.normal_(embedding.weight, std=0.02)
-        nn.init.normal_(self.head.weight, std=0.02)
-        for block in self.blocks:  # a deep stack begins near the identity
-            nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+        super().__init__(config, alphabet, alphabet.length)
 
     # the distribution ---------------------------------------------------------------------------------------
 
     def log_prob(
         self,
         sequence: Int[Tensor, "B T"],
-        condition: Int[Tensor, "B"] | None,
+        condition: Conditions | Int[Tensor, "B"] | None,
         seen: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T"]:
-        """log p(x_t | condition, x_<t) in nats; a condition of None is the null label.
+        """log p(x_t | condition, x_<t) in nats.
 
-        `seen` are the codes that the prior sees in place of x_<t, as when some are corrupted in training.
+        A label for each sequence is short for `Conditions` with labels alone, None for none at all. `seen`
+        are the codes that the prior sees in place of x_<t, as when some are corrupted in training.
         """
         logits = self.logits(sequence if seen is None else seen, condition)
-        nats = F.cross_entropy(logits.flatten(0, 1), (sequence + self.offset).flatten(), reduction="none")
-        return -nats.view(sequence.shape)
+        return self.chosen(logits, sequence, self.offset)
 
     def logits(
-        self, sequence: Int[Tensor, "B T"], condition: Int[Tensor, "B"] | None
+        self, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
     ) -> Float[Tensor, "B T K"]:
         """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
-        first = self._condition(condition, len(sequence))
-        x = torch.cat((first[:, None], self.code(sequence[:, :-1] + self.offset[:-1])), 1)
-        return self._through(x, None, 0)[0]
+        return self._begin(condition, len(sequence), sequence[:, :-1], None)[0]
 
     def start(
         self,
-        condition: Int[Tensor, "B"] | None,
+        condition: Conditions | Int[Tensor, "B"] | None,
         batch: int,
-        known: Int[Tensor, "B P"] | None = None,
+        known: Int[Tensor, "B N"] | None = None,
     ) -> tuple[Float[Tensor, "B K"], PriorState]:
-        """The logits of the first slot, or of the first behind P < T known codes, which are taken in at once;
+        """The logits of the first slot, or of the first behind N < T known codes, which are taken in at once;
         and a state with room for a whole sequence."""
-        layers = tuple(b.mixer.initial_state(batch, capacity=self.alphabet.length) for b in self.blocks)
-        x = self._condition(condition, batch)[:, None]
-        if known is not None and known.shape[1]:
-            x = torch.cat((x, self.code(known + self.offset[: known.shape[1]])), 1)
-        logits, state = self._through(x, layers, 0)
+        layers = self.room(batch, self.alphabet.length - 1)
+        if known is None:
+            known = self.offset.new_empty(batch, 0)
+        logits, state = self._begin(condition, batch, known, layers)
         return logits[:, -1], state
 
     def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B K"], PriorState]:
         """Takes the codes of slot `state.length − 1`; gives the next slot's logits."""
         slot = state.length
-        logits, state = self._through(self.code(codes + self.offset[slot - 1])[:, None], state.layers, slot)
-        return logits[:, 0], state
+        x = self.code(codes + self.offset[slot - 1])[:, None] + self.position.weight[slot]
+        y, layers = self.through(x, state.layers)
+        return self._logits(y, slot)[:, 0], PriorState(layers, slot + 1)
 
-    def _condition(self, condition: Tensor | None, batch: int) -> Tensor:
-        if condition is None:
-            condition = self.label.weight.new_full((batch,), self.alphabet.classes, dtype=torch.int64)
-        return self.label(condition)
+    def _begin(self, condition, batch, codes, layers):
+        """The logits of the slots up to the one behind the codes, and the state there."""
+        prefix = self.prefix(condition, batch)
+        seen = codes.shape[1]
+        position = self.position.weight[: seen + 1]
+        first = prefix[:, :1] + position[0]
+        x = torch.cat((first, prefix[:, 1:], self.code(codes + self.offset[:seen]) + position[1:]), 1)
+        y, layers = self.through(x, layers)
+        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1)
 
-    def _through(self, x, layers, slot):
-        end = slot + x.shape[1]
-        x = x + self.position.weight[slot:end]
-        states = []
-        for number, block in enumerate(self.blocks):
-            x, state = block(x, None if layers is None else layers[number])
-            states.append(state)
-        logits = self.head(self.norm(x)).float()
-        if len(self.alphabet.sizes) > 1:
-            logits = logits.masked_fill(~self.allowed[slot:end], -torch.inf)
-        return logits, PriorState(tuple(states), end)
+    def _logits(self, y, slot):
+        """Of the slots from `slot` on."""
+        return self.entries(y, self.allowed[slot : slot + y.shape[1]])
+
+    # drawing ------------------------------------------------------------------------------------------------
+
+    def draw(self, drawing: Drawing) -> int:
+        logits, state = self.start(*drawing.known())
+        for slot in range(drawing.first, self.alphabet.length):
+            drawn = draw(drawing.distribution(logits, slot), drawing.uniform[:, slot])
+            drawing.fill(slot, drawn - self.offset[slot])
+            if slot + 1 < self.alphabet.length:
+                logits, state = self.step(drawing.doubled(drawing.codes[:, slot]), state)
+        return sum(tensor.nbytes for tensor in state.tensors())
+
+    # files --------------------------------------------------------------------------------------------------
+
+    def _load_from_state_dict(self, state_dict, prefix, *rest):
+        """Runs from before captions have the labels' embedding at the prior itself."""
+        old = prefix + "label.weight"
+        if old in state_dict:
+            state_dict[f"{prefix}conditioner.label.weight"] = state_dict.pop(old)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UnknownName, UserError, lookup
-from caselli.mixer import MIXERS, Mixer, State
+from caselli.mixer import MIXERS, Bidirectional, Mixer, State
 from caselli.mixer.dense import Dense
 from caselli.options import options_of
 from caselli.shapes import Bool, Float, Tensor
@@ -42,10 +42,15 @@ class Block(nn.Module):
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))), state
 
 
-def build_mixers(names: list[str], depth: int, width: int, options: dict[str, Any]) -> list[Mixer]:
-    """`depth` causal mixers, the names in turn; each gets those of the options that it knows.
+def build_mixers(
+    names: list[str], depth: int, width: int, options: dict[str, Any], causal: bool = True
+) -> list[Mixer]:
+    """`depth` mixers, the names in turn; each gets those of the options that it knows.
 
-    Errors: `UserError` for a name or option that no mixer knows, and for one that is not causal.
+    Where the prior is not causal, a mixer that can see both ways does; one that is causal by nature goes
+    forwards and another backwards.
+
+    Errors: `UserError` for a name or option that no mixer knows, and for a causal prior one that is not.
     """
     kinds = [lookup(MIXERS, "mixer", name) for name in names]
     known = {kind: options_of(kind) for kind in kinds}
@@ -55,8 +60,9 @@ def build_mixers(names: list[str], depth: int, width: int, options: dict[str, An
     mixers = []
     for layer in range(depth):
         kind = kinds[layer % len(kinds)]
-        mixer = kind(width, **{k: v for k, v in options.items() if k in known[kind]})
-        if not mixer.causal:
+        own = {k: v for k, v in options.items() if k in known[kind]}
+        mixer = kind(width, **own) if causal else _seeing_both_ways(kind, width, own)
+        if mixer.causal != causal:
             raise UserError(
                 f"mixer {names[layer % len(names)]!r} was given",
                 "an autoregressive prior needs a causal one",
@@ -64,3 +70,12 @@ def build_mixers(names: list[str], depth: int, width: int, options: dict[str, An
             )
         mixers.append(mixer)
     return mixers
+
+
+def _seeing_both_ways(kind: type[Mixer], width: int, options: dict[str, Any]) -> Mixer:
+    if "causal" in options_of(kind):
+        try:
+            return kind(width, **(options | {"causal": False}))
+        except UserError:  # causal by nature, or another mistake, which comes again
+            pass
+    return Bidirectional(kind(width, **options), kind(width, **options))

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
-from caselli.errors import UserError
+from caselli.errors import UnknownName, UserError, lookup
+from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
+
+O = TypeVar("O")
+
+NONE = "none"
+PICTURE_CONDITIONS = (NONE, "low_resolution", "visible_part", "paired")
+"""What else of a picture a prior may be told: nothing, its codes at a lower resolution, the codes of a part
+of it, or those of a picture that belongs to it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PriorConfig:
-    """Architecture of an autoregressive prior."""
+    """Architecture of a prior."""
 
+    kind: str = "autoregressive"
+    """Name in `caselli.prior.PRIORS`."""
+    prior_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What only that kind knows, such as steps; see the guide's page of priors."""
     mixer: list[str] | str = "attention"
     """Names in `caselli.mixer.MIXERS`, repeated over the layers in turn: one name, or a list for a hybrid."""
     mixer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -28,6 +40,28 @@ class PriorConfig:
     """Share of each layer's output that is dropped in training."""
     label_dropout: float = 0.1
     """Share of the labels that are replaced by the null label in training; 0 forgoes guidance."""
+    text: str = "bytes"
+    """How captions are read where the pictures have them: a name in `caselli.prior.VOCABULARIES`, or none."""
+    text_length: int = 64
+    """Bytes, words or tokens of a caption that are read; the rest is cut."""
+    text_width: int = 128
+    """Width of the text encoder that is trained along."""
+    text_depth: int = 2
+    """Its layers."""
+    text_vectors: int = 8
+    """Inputs in front of the sequence that it gives."""
+    text_path: str = ""
+    """Local folder of a pretrained text encoder, for `text: transformers`."""
+    text_dropout: float = 0.1
+    """Share of the captions that are left out in training; 0 forgoes guidance."""
+    condition_picture: str = NONE
+    """Another picture that the prior is told of, by the codes of the same tokenizer: low_resolution (the same
+    at a lower one, for `caselli upscale`), visible_part (a part of the same, for completing any region),
+    paired (of equal file name in `data.paired`: depth, an outline, a mask), or none."""
+    condition_factor: int = 2
+    """How many times smaller the sides are at the low resolution."""
+    picture_dropout: float = 0.1
+    """Share of the pictures for which that other picture is left out in training; 0 forgoes guidance."""
     code_dropout: float = 0.0
     """Share of the codes that the prior sees in training that are replaced by random ones; what it predicts
     stays as it is."""
@@ -35,12 +69,29 @@ class PriorConfig:
     def __post_init__(self) -> None:
         if not self.mixers():
             raise UserError("no mixer was given", "a name or a list of names was expected")
-        for name in ("width", "depth"):
+        if self.text != NONE:
+            lookup(VOCABULARIES, "text", self.text)
+        if self.condition_factor < 2:
+            raise UserError(f"condition_factor {self.condition_factor} was given", "at least 2 was expected")
+        if self.condition_picture not in PICTURE_CONDITIONS:
+            raise UnknownName("condition picture", self.condition_picture, PICTURE_CONDITIONS)
+        for name in ("width", "depth", "text_length", "text_width", "text_depth", "text_vectors"):
             if getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
-        for name in ("dropout", "label_dropout", "code_dropout"):
+        for name in ("dropout", "label_dropout", "text_dropout", "picture_dropout", "code_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")
+
+    def options(self, kind: type[O]) -> O:
+        """The record of a kind's own options, filled from `prior_options`.
+
+        Errors: `UnknownName` for an option that the record does not have.
+        """
+        known = [field.name for field in dataclasses.fields(kind)]
+        for name in self.prior_options:
+            if name not in known:
+                raise UnknownName(f"option of prior {self.kind}", name, known)
+        return kind(**self.prior_options)
 
     def mixers(self) -> list[str]:
         """The names, in turn.
@@ -54,7 +105,7 @@ class PriorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Alphabet:
-    """What a prior speaks of: slots, the codes that each may hold, and labels."""
+    """What a prior speaks of: slots, the codes that each may hold, and the conditions."""
 
     sizes: tuple[int, ...]
     """Codes of each codebook."""
@@ -62,6 +113,12 @@ class Alphabet:
     """The codebook of each of the T slots."""
     classes: int = 0
     """Labels; 0 for none."""
+    text: Vocabulary | None = None
+    """Of the captions; None without."""
+    picture: tuple[int, ...] = ()
+    """The codebook of each code of another picture that the prior is told of; empty without."""
+    places: tuple[tuple[int, int], ...] = ()
+    """Row and column of each slot, for priors that go by them; empty where codes have none."""
 
     @property
     def length(self) -> int:

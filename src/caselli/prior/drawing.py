@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 
 from caselli.errors import UserError, lookup
+from caselli.prior.conditions import Conditions
+from caselli.prior.schedule import MASK_SCHEDULES
 from caselli.shapes import Float, Int, Tensor
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -47,9 +49,17 @@ class Sampling:
     """Share of the sequence before which there is no guidance."""
     guidance_to: float = 1.0
     """Share of the sequence behind which there is none."""
+    steps: int = 0
+    """Rounds in which a masked prior draws a picture; 0 for as many as it was built for."""
+    mask_schedule: str = "cosine"
+    """Name in `MASK_SCHEDULES`: how many codes a masked prior leaves to the later rounds."""
+    choice_temperature: float = 4.5
+    """Noise in a masked prior's choice of what to keep, which fades over the rounds: 0 keeps the surest
+    codes, inf any."""
 
     def __post_init__(self) -> None:
         lookup(SCHEDULES, "guidance schedule", self.guidance_schedule)
+        lookup(MASK_SCHEDULES, "mask schedule", self.mask_schedule)
         for name, least, most in _RANGES:
             value = getattr(self, name)
             if not least <= value <= most or (name == "top_p" and value == 0):
@@ -86,8 +96,13 @@ _RANGES = (
     ("guidance", 0, math.inf),
     ("guidance_from", 0, 1),
     ("guidance_to", 0, 1),
+    ("steps", 0, math.inf),
+    ("choice_temperature", 0, math.inf),
 )
 
+
+OF_MASKED = ("steps", "mask_schedule", "choice_temperature")
+"""What only a masked prior can follow."""
 
 AS_LEARNED = Sampling()
 """From the prior's own distribution."""
@@ -134,7 +149,7 @@ def probabilities(logits: Float[Tensor, "B K"], options: Sampling) -> Float[Tens
     return p / p.sum(-1, keepdim=True)
 
 
-def draw(p: Float[Tensor, "B K"], uniform: Float[Tensor, "B"]) -> Int[Tensor, "B"]:
+def draw(p: Float[Tensor, "*B K"], uniform: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
     """The code at which the cumulated probability passes the uniform number: exact inversion.
 
     Example:
@@ -142,11 +157,69 @@ def draw(p: Float[Tensor, "B K"], uniform: Float[Tensor, "B"]) -> Int[Tensor, "B
         tensor([2])
     """
     cumulated = p.double().cumsum(-1)
-    target = uniform.double() * cumulated[:, -1]
-    return torch.searchsorted(cumulated, target[:, None], right=True)[:, 0].clamp_max(p.shape[-1] - 1)
+    target = uniform.double() * cumulated[..., -1]
+    found = torch.searchsorted(cumulated, target[..., None].contiguous(), right=True)
+    return found[..., 0].clamp_max(p.shape[-1] - 1)
 
 
 def noise(seeds: list[int], length: int) -> Float[Tensor, "B T"]:
     """Uniform numbers of each sample's own seed: a sample does not depend on those beside it."""
     rows = [torch.rand(length, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     return torch.stack(rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A batch of sequences that are to be drawn."""
+
+    codes: Int[Tensor, "B T"]
+    """Filled in place: −1 where a code is to be drawn, known codes in front."""
+    first: int
+    """Slots that are known in every row, less than T."""
+    conditions: Conditions
+    """What is known of each sequence."""
+    uniform: Float[Tensor, "B T"]
+    """The noise of each slot's draw."""
+    seeds: list[int]
+    """Of each sample, for priors that need more noise than that."""
+    strengths: list[float]
+    """Guidance in each round: at each slot, where a round draws one."""
+    options: Sampling
+    progress: Callable[[int], None]
+    """Told the number of codes drawn since it was last told."""
+
+    @property
+    def guides(self) -> bool:
+        """Whether there is guidance in any round."""
+        return any(strength != 1 for strength in self.strengths)
+
+    @property
+    def rows(self) -> int:
+        """R: B, or 2 B under guidance, those of which nothing is known last."""
+        return len(self.codes) * (2 if self.guides else 1)
+
+    def row_conditions(self) -> Conditions:
+        """Those of each row."""
+        return self.conditions.doubled() if self.guides else self.conditions
+
+    def doubled(self, codes: Int[Tensor, "B *T"]) -> Int[Tensor, "R *T"]:
+        """Codes for every row."""
+        return torch.cat((codes, codes)) if self.guides else codes
+
+    def known(self) -> tuple[Conditions, int, Tensor]:
+        """What `Autoregressive.start` takes: conditions, rows, and the codes known in every row."""
+        return self.row_conditions(), self.rows, self.doubled(self.codes[:, : self.first])
+
+    def guided(self, logits: Float[Tensor, "R *T K"], round: int) -> Float[Tensor, "B *T K"]:
+        """The logits of every row as those of every sample."""
+        return guided(logits, self.strengths[round]) if self.guides else logits
+
+    def distribution(self, logits: Float[Tensor, "R *T K"], round: int) -> Float[Tensor, "B *T K"]:
+        """What a round draws from: the logits guided, tempered and truncated."""
+        return probabilities(self.guided(logits, round), self.options)
+
+    def fill(self, slots: int | slice | Tensor, drawn: Int[Tensor, "B *T"]) -> None:
+        """Puts what was drawn where the codes are not known; known ones stay."""
+        codes = self.codes[:, slots]
+        self.codes[:, slots] = torch.where(codes < 0, drawn, codes)
+        self.progress(codes.numel())

@@ -272,6 +272,7 @@ struct Heads {
 };
 
 static void attend(const Op& op, N slot, Worker& worker) {
+    slot += op.n[7];  // the conditions in front
     const N batch = op.n[0];
     const N begin = std::max<N>(0, slot + 1 - op.n[6]);
     const Heads h{op.n[1], op.n[2], op.n[3], op.n[4], op.n[5], slot, begin, (const float*)op.p[4], (const float*)op.p[5]};

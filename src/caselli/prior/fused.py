@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from caselli.prior.autoregressive import Autoregressive
-from caselli.prior.drawing import Sampling
-from caselli.prior.engine import Drawing, Engine
+from caselli.prior.base import Prior
+from caselli.prior.drawing import Drawing, Sampling
+from caselli.prior.engine import Engine
 from caselli.prior.lowering import LOWERINGS
 from caselli.prior.native import Unavailable, library
 from caselli.prior.program import DRAW, EMBED, GELU, Packed, Program
@@ -26,7 +27,7 @@ class Fused(Engine):
     Errors: `caselli.prior.native.Unavailable`, with the reason, where it cannot serve this prior.
     """
 
-    def __init__(self, prior: Autoregressive, precision: str = "float32") -> None:
+    def __init__(self, prior: Prior, precision: str = "float32") -> None:
         reason = unsuited(prior)
         if reason:
             raise Unavailable(reason)
@@ -46,7 +47,7 @@ class Fused(Engine):
             self.steps = steps = Steps(self, drawing)
         steps.begin(drawing)
         first, length = drawing.first, self.prior.alphabet.length
-        if first:
+        if first or self.prior.conditioner.length > 1:
             first = self._behind_known(steps, drawing)
         while first < length:
             last = min(first + PIECE, length) if first > drawing.first else first + 1
@@ -56,7 +57,7 @@ class Fused(Engine):
         drawing.codes.copy_(steps.codes)
 
     def _behind_known(self, steps: Steps, drawing: Drawing) -> int:
-        """Takes in the known codes at once, and draws the first behind them."""
+        """Takes in the conditions and the known codes at once, and draws the first code behind them."""
         logits, state = self.prior.start(*drawing.known())
         steps.bring_in(state)
         steps.logits.copy_(logits)
@@ -76,22 +77,24 @@ class Steps:
     def __init__(self, engine: Fused, drawing: Drawing) -> None:
         prior, samples, rows = engine.prior, len(drawing.codes), drawing.rows
         self.options, self.samples, self.rows = drawing.options, samples, rows
+        self.label_rows = prior.conditioner.label_rows
         length, width = prior.alphabet.length, prior.config.width
+        before = prior.conditioner.length - 1
         self.program = program = Program(engine.library, rows, engine.precision, engine.packs)
         self.codes = torch.zeros(samples, length, dtype=torch.int64)
         self.labels = torch.zeros(rows, dtype=torch.int64)
         self.uniform, self.strengths = torch.zeros(samples, length), torch.zeros(length)
         self.logits, x = torch.zeros(rows, sum(prior.alphabet.sizes)), program.buffer(rows, width)
-        tables = [e.weight.detach() for e in (prior.code, prior.label, prior.position)]
+        tables = [e.weight.detach() for e in (prior.code, prior.conditioner.label, prior.position)]
         sizes, inputs = (rows, width, length, samples), (self.codes, prior.offset, self.labels)
         program.add(EMBED, sizes, (*inputs, *tables, x))
-        self.imports = [self._block(block, x, length) for block in prior.blocks]
+        self.imports = [self._block(block, x, length, before) for block in prior.blocks]
         program.linear(x, (prior.head,), self.logits, norm=prior.norm)
         self._draw(prior, length)
 
-    def _block(self, block, x: Tensor, length: int):
+    def _block(self, block, x: Tensor, length: int, before: int):
         program, inner = self.program, block.up.out_features
-        bring_in = LOWERINGS[type(block.mixer)](program, block.mixer, block.norm1, x, length)
+        bring_in = LOWERINGS[type(block.mixer)](program, block.mixer, block.norm1, x, length, before)
         hidden = program.buffer(program.rows, inner)
         program.linear(x, (block.up,), hidden, norm=block.norm2, activation=GELU)
         program.linear(hidden, (block.down,), x, adds=True)
@@ -121,7 +124,7 @@ class Steps:
         self.codes.copy_(drawing.codes)
         self.uniform.copy_(drawing.uniform)
         self.strengths.copy_(torch.tensor(drawing.strengths))
-        self.labels.copy_(drawing.labels)
+        self.labels.copy_(self.label_rows(drawing.row_conditions(), self.rows))
         for state in self.program.states:
             state.zero_()
 
@@ -131,8 +134,10 @@ class Steps:
             bring_in(layer)
 
 
-def unsuited(prior: Autoregressive) -> str:
+def unsuited(prior: Prior) -> str:
     """Why the fused step cannot serve a prior; empty where it can."""
+    if not isinstance(prior, Autoregressive):
+        return f"no fused step for a {prior.kind.replace('_', '-')} prior"
     weight = prior.head.weight
     if weight.device.type != "cpu":
         return f"the fused step is for the CPU, the prior is on {weight.device.type}"

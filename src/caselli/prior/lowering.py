@@ -23,9 +23,12 @@ def lower_attention(
     norm: nn.LayerNorm,
     x: Float[Tensor, "B E"],
     length: int,
+    before: int,
 ) -> Import:
-    """Queries, keys and values; attention to what is kept; the output. Keys lie in panels like weights."""
+    """Queries, keys and values; attention to what is kept, `before` tokens in front of the slots included;
+    the output. Keys lie in panels like weights."""
     rows, lanes, width = program.rows, program.lanes, mixer.head_width
+    length += before
     capacity, padded = math.ceil(length / lanes) * lanes, math.ceil(width / lanes) * lanes
     qkv = program.buffer(rows, (mixer.heads + 2 * mixer.kv_heads) * width)
     y = program.buffer(rows, mixer.heads * width)
@@ -37,7 +40,7 @@ def lower_attention(
         cosine, sine = angles.cos().contiguous(), angles.sin().contiguous()
     program.linear(x, (mixer.query, mixer.key_value), qkv, norm=norm)
     window = mixer.window or length
-    sizes = (rows, mixer.heads, mixer.kv_heads, width, padded, capacity, window)
+    sizes = (rows, mixer.heads, mixer.kv_heads, width, padded, capacity, window, before)
     program.add(ATTEND, sizes, (qkv, keys, values, y, cosine, sine))
     program.linear(y, (mixer.output,), x, adds=True)
 
@@ -53,7 +56,7 @@ def lower_attention(
 
 
 def lower_mamba(
-    program: Program, mixer: Mamba, norm: nn.LayerNorm, x: Float[Tensor, "B E"], length: int
+    program: Program, mixer: Mamba, norm: nn.LayerNorm, x: Float[Tensor, "B E"], length: int, before: int
 ) -> Import:
     """Input and gate; the convolution; Δ, B and C; the scan; the output. Vectors hold channels."""
     rows, inner, states, rank = program.rows, mixer.inner, mixer.state_size, mixer.delta_rank

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from caselli.mixer.dense import Dense
-from caselli.prior.autoregressive import Autoregressive
-from caselli.prior.engine import Drawing, Eager, Engine
+from caselli.prior.base import Prior
+from caselli.prior.drawing import Drawing
+from caselli.prior.engine import Eager, Engine
 from caselli.prior.native import Unavailable
 from caselli.prior.rounding import rounded
 from caselli.shapes import Float, Tensor
@@ -43,7 +44,9 @@ class Packed(Engine):
     Errors: `Unavailable` for another device or dtype, and where PyTorch was built without oneDNN.
     """
 
-    def __init__(self, prior: Autoregressive, precision: str = "float32") -> None:
+    def __init__(self, prior: Prior, precision: str = "float32") -> None:
+        if not prior.stepwise:
+            raise Unavailable(f"a {prior.kind.replace('_', '-')} prior takes many vectors at a time")
         weight = prior.head.weight
         if not weight.is_cpu or weight.dtype != torch.float32:
             raise Unavailable(f"weights are packed for float32 on the CPU, not {weight.dtype}")
@@ -65,7 +68,7 @@ class Packed(Engine):
         return self.eager.bytes_per_step()
 
 
-def packed(prior: Autoregressive, rows: int) -> Autoregressive:
+def packed(prior: Prior, rows: int) -> Prior:
     """The prior with its linear layers packed for steps of `rows` sequences; it shares the parameters."""
     shared = {id(tensor): tensor for tensor in (*prior.parameters(), *prior.buffers())}
     prior = copy.deepcopy(prior, shared)

@@ -7,12 +7,18 @@ import copy
 import torch
 from torch import nn
 
+from caselli.engine.compression import compression_of
+from caselli.engine.packing import AS_IT_IS
 from caselli.errors import UnknownName
-from caselli.prior.autoregressive import Autoregressive
+from caselli.prior.base import Prior
 from caselli.shapes import Float, Tensor
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 """Of the linear layers' weights; activations, states and sums stay float32."""
+
+
+CACHED = 32 << 20
+"""Bytes of float32 weights up to which int8 is not faster: each step reads them from a cache."""
 
 
 def int8_scale(weight: Float[Tensor, "E D"]) -> Float[Tensor, "E"]:
@@ -40,7 +46,18 @@ def rounded_weight(weight: Float[Tensor, "E D"], precision: str) -> Float[Tensor
     return weight
 
 
-def rounded(prior: Autoregressive, precision: str) -> Autoregressive:
+def own_precision(prior: Prior) -> str:
+    """int8 where that is how all of a prior's linear layers are stored, so that nothing is rounded, and they
+    are more than caches hold, so that reading them takes the time; else float32."""
+    packed = compression_of(prior).packed
+    layers = {f"{path}.weight": m for path, m in prior.named_modules() if isinstance(m, nn.Linear)}
+    stored = [packed.get(name, AS_IT_IS) for name in layers]
+    bytes_read = sum(layer.weight.nbytes for layer in layers.values())
+    whole_rows = all(how.bits == 8 and not how.group for how in stored)
+    return "int8" if whole_rows and bytes_read > CACHED else "float32"
+
+
+def rounded(prior: Prior, precision: str) -> Prior:
     """The prior whose linear layers have the precision's weights; itself for float32.
 
     This is the definition of sampling in a precision: whatever computes it follows this prior's distribution.

@@ -1,4 +1,4 @@
-"""Training a prior on codes: maximum likelihood."""
+"""Training a prior on codes: maximum likelihood, or what its kind has for it."""
 
 from __future__ import annotations
 
@@ -9,44 +9,80 @@ from torch import nn
 
 from caselli.engine.task import Losses, Task
 from caselli.order import Grid, Order
-from caselli.prior.autoregressive import Autoregressive
+from caselli.prior.base import Prior
+from caselli.prior.conditions import Conditions
 from caselli.prior.config import Alphabet
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Bool, Int, Tensor
 
 
 class PriorTask(Task):
-    """Mean −log p(code | label, codes before).
+    """Mean −log p(code | conditions, codes before).
 
-    Now and then the label is replaced by the null label, and a code before by a random one (taming's `pkeep`:
-    a sampled sequence has mistakes in it, and the prior is to go on from them).
+    Now and then a condition is left out, each for itself, and a code before is replaced by a random one
+    (taming's `pkeep`: a sampled sequence has mistakes in it, and the prior is to go on from them).
 
     Sources: Ho and Salimans 2022, Classifier-Free Diffusion Guidance; Esser et al. 2021, Taming Transformers.
     """
 
-    def __init__(self, prior: Autoregressive, order: Order, grid: Grid) -> None:
+    def __init__(self, prior: Prior, order: Order, grid: Grid) -> None:
         super().__init__()
         self.prior, self.order, self.grid = prior, order, grid
+        config = prior.config
+        self.shares = {
+            "labels": config.label_dropout,
+            "text": config.text_dropout,
+            "codes": config.picture_dropout,
+        }
 
     def forward(self, batch, step: int) -> Losses:
         sequence = self.order.flatten(batch.codes, self.grid)
         seen = corrupted(sequence, self.prior.alphabet, self.prior.config.code_dropout)
-        nats = -self.prior.log_prob(sequence, self._dropped(batch.labels), seen).mean()
+        told = self.told(batch).dropped(self.shares)
+        nats = self.prior.training_loss(sequence, told, seen, self.progress)
         return Losses(nats, {"bits_per_code": nats.detach() / math.log(2)})
 
     def validate(self, batch) -> dict[str, Tensor]:
         sequence = self.order.flatten(batch.codes, self.grid)
-        nats = -self.prior.log_prob(sequence, batch.labels).mean()
+        nats = self.prior.validation_loss(sequence, self.told(batch, torch.Generator().manual_seed(0)))
         return {"loss": nats, "bits_per_code": nats / math.log(2)}
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        layers = self.prior.blocks.modules()
-        return [m.weight for m in layers if isinstance(m, nn.Linear) and m.weight.requires_grad]
+        return self.prior.hidden_matrices()
 
-    def _dropped(self, labels: Tensor | None) -> Tensor | None:
-        if labels is None:
-            return None
-        drop = torch.rand(labels.shape, device=labels.device) < self.prior.config.label_dropout
-        return labels.masked_fill(drop, self.prior.alphabet.classes)
+    def told(self, batch, random: torch.Generator | None = None) -> Conditions:
+        """What the prior is told of a batch; `random` draws the visible parts."""
+        vocabulary, picture, text = self.prior.alphabet.text, None, None
+        if vocabulary is not None and batch.captions is not None:
+            text = vocabulary.encode(batch.captions).to(batch.codes.device)
+        if self.prior.config.condition_picture == "visible_part":
+            visible = visible_parts(len(batch.codes), self.grid.height, self.grid.width, random)
+            visible = visible.to(batch.codes.device).flatten(1).repeat(1, self.grid.codebooks)
+            picture = batch.codes.flatten(1).masked_fill(~visible, -1)
+        elif self.prior.alphabet.picture:
+            picture = batch.condition
+        return Conditions(batch.labels, text, picture)
+
+
+def visible_parts(
+    batch: int, height: int, width: int, random: torch.Generator | None = None
+) -> Bool[Tensor, "B H W"]:
+    """Random regions: the inside of a rectangle or all but it; half of its sides are the picture's own, so
+    that halves and bands come up often.
+
+    Example:
+        >>> visible_parts(4, 8, 8).shape
+        torch.Size([4, 8, 8])
+    """
+
+    def interval(size: int) -> Tensor:
+        ends = torch.randint(size + 1, (batch, 2), generator=random).sort(1).values
+        whole = torch.rand(batch, 2, generator=random) < 0.5
+        ends = torch.where(whole, torch.tensor([0, size]), ends)
+        place = torch.arange(size)
+        return (place >= ends[:, :1]) & (place < ends[:, 1:])
+
+    inside = interval(height)[:, :, None] & interval(width)[:, None, :]
+    return inside ^ (torch.rand(batch, 1, 1, generator=random) < 0.5)
 
 
 def corrupted(sequence: Int[Tensor, "B T"], alphabet: Alphabet, share: float) -> Int[Tensor, "B T"]:

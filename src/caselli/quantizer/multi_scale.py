@@ -89,7 +89,7 @@ class MultiScale(Quantizer):
             total, results, losses = torch.zeros_like(z), [], []
             for scale in range(len(self.scales)):
                 results.append(self.shared(self._down((z - total).detach(), scale)))
-                total = total + self._up(results[-1].latents, scale)
+                total = total + self.up(results[-1].latents, scale)
                 trained = F.mse_loss(total, z.detach()) + self.commitment * F.mse_loss(total.detach(), z)
                 losses.append(trained + results[-1].loss)
             codes = self._joined([result.codes for result in results])
@@ -109,7 +109,7 @@ class MultiScale(Quantizer):
             total, codes = torch.zeros_like(z), []
             for scale in range(len(self.scales)):
                 codes.append(self.shared.encode(self._down(z - total, scale)))
-                total = total + self._up(self.shared.decode(codes[-1]), scale)
+                total = total + self.up(self.shared.decode(codes[-1]), scale)
         return self._joined(codes)
 
     def decode(self, codes: Num[Tensor, "B ..."]) -> Float[Tensor, "B D H W"]:
@@ -122,7 +122,7 @@ class MultiScale(Quantizer):
         total = 0
         with full_precision(codes):
             for scale, piece in enumerate(codes.split(self.lengths, -1)):
-                total = total + self._up(self.shared.decode(piece.unflatten(-1, self.scales[scale])), scale)
+                total = total + self.up(self.shared.decode(piece.unflatten(-1, self.scales[scale])), scale)
         return total
 
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ class MultiScale(Quantizer):
     def _down(self, latents: Tensor, scale: int) -> Tensor:
         return F.interpolate(latents, self.scales[scale], mode="area")
 
-    def _up(self, latents: Tensor, scale: int) -> Tensor:
+    def up(self, latents: Tensor, scale: int) -> Tensor:
         """To the last scale's size, then φ: the convolution of the nearest share of the way."""
         if self.scales[scale] != self.scales[-1]:
             latents = F.interpolate(latents, self.scales[-1], mode="bicubic")

@@ -31,6 +31,9 @@ class DataConfig:
     """How many varied versions of each picture the prior learns from; the first is the picture as it is."""
     workers: int | None = None
     """Processes that decode; None for as many as there are cores, 0 for none."""
+    paired: str = ""
+    """Pictures that belong to those of the source, by equal names but for the suffix, for a prior with
+    `condition_picture: paired`: depth, outlines, masks."""
 
 
 @dataclasses.dataclass(frozen=True)

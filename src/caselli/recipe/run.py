@@ -17,7 +17,9 @@ from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior
 from caselli.options import options_of
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
+from caselli.recipe.conditions import check_condition, encode_condition, vocabulary
 from caselli.recipe.config import RunConfig, override
+from caselli.recipe.encoding import encode
 from caselli.recipe.family import train_family
 from caselli.recipe.family_config import recipe_of_run
 from caselli.recipe.family_recipes import FAMILY_RECIPES
@@ -101,11 +103,11 @@ def train(
                 "go on with --resume, or choose another -o",
             )
         if adopted:
-            run = _Run.adopted(folder, str(source), recipe, changes, progress)
+            run = Run.adopted(folder, str(source), recipe, changes, progress)
         else:
-            run = _Run.resumed(folder, str(source), changes, progress)
+            run = Run.resumed(folder, str(source), changes, progress)
     else:
-        run = _Run.begun(folder, str(source), recipe, changes, progress)
+        run = Run.begun(folder, str(source), recipe, changes, progress)
     if stage in ("both", "tokenizer"):
         run.train_tokenizer()
     if stage in ("both", "prior"):
@@ -128,7 +130,9 @@ def _budget(stage: str, minutes: float | None, steps: int | None) -> dict[str, A
 
 
 @dataclasses.dataclass
-class _Run:
+class Run:
+    """A run under way: its folder, its pictures, and what trains either stage."""
+
     folder: RunFolder
     config: RunConfig
     pictures: Pictures
@@ -136,7 +140,7 @@ class _Run:
     machine: Machine
 
     @classmethod
-    def begun(cls, folder, source, recipe, changes, progress, tokenizer=None) -> _Run:
+    def begun(cls, folder, source, recipe, changes, progress, tokenizer=None) -> Run:
         changes = {"data.source": source, **changes}
         chosen = lookup(RECIPES, "recipe", recipe)
         asked = override(RunConfig(), {k: v for k, v in changes.items() if k.startswith("data.")}).data
@@ -157,7 +161,7 @@ class _Run:
         return cls(folder, config, pictures, everything.split("held_out"), recorded_machine(folder)).ready()
 
     @classmethod
-    def adopted(cls, folder, source, recipe, changes, progress) -> _Run:
+    def adopted(cls, folder, source, recipe, changes, progress) -> Run:
         """A run that holds a tokenizer trained elsewhere, and now meets its pictures."""
         own = folder.config()
         kept = {"data.size": own.data.size, "data.channels": own.data.channels}
@@ -171,7 +175,7 @@ class _Run:
         return cls.begun(folder, source, recipe, changes | kept, progress, own.tokenizer)
 
     @classmethod
-    def resumed(cls, folder, source, changes, progress) -> _Run:
+    def resumed(cls, folder, source, changes, progress) -> Run:
         described = folder.describe()
         config = resumed_config(folder.config(), {"data.source": source, **changes})
         everything = open_pictures(config.data, progress)
@@ -188,7 +192,7 @@ class _Run:
             folder.write(config, pictures.fingerprint, where)
         return cls(folder, config, pictures, everything.split("held_out"), where).ready()
 
-    def ready(self) -> _Run:
+    def ready(self) -> Run:
         log = Log(self.folder.path, "data")
         log.say(
             f"{len(self.pictures)} pictures to train on, {len(self.held_out)} held out; {self.machine.reason}"
@@ -202,6 +206,7 @@ class _Run:
     # first stage --------------------------------------------------------------------------------------------
 
     def train_tokenizer(self) -> None:
+        """The first stage, unless it is done."""
         path = self.folder.path
         if (path / "tokenizer.json").exists():
             return
@@ -217,21 +222,23 @@ class _Run:
             self.pictures,
             config.batch,
             seed=self.config.seed,
-            augment=self._augment(),
+            augment=self.augment(),
             rank=ranks.rank(),
             ranks=ranks.count(),
         )
         held_out = validation_batches(self.held_out, config.batch)
-        task = self._training(task, batches, held_out, config, "tokenizer").run()
+        task = self.training(task, batches, held_out, config, "tokenizer").run()
         if ranks.is_first():
             save_tokenizer(task.tokenizer, path, size)
             look_at_tokenizer(self.folder, task.tokenizer, self.held_out)
         ranks.wait()
 
-    def _augment(self) -> data.Augment:
+    def augment(self) -> data.Augment:
+        """How the pictures are varied."""
         return data.Augment(flip=self.config.data.flip, shift=self.config.data.shift)
 
-    def _training(self, task, batches, held_out, config, stage) -> Training:
+    def training(self, task, batches, held_out, config, stage) -> Training:
+        """What trains a task of this run."""
         return Training(
             task, batches, held_out, config, self.folder.path, stage, self.machine, self.config.seed
         )
@@ -239,6 +246,7 @@ class _Run:
     # second stage -------------------------------------------------------------------------------------------
 
     def train_prior(self) -> None:
+        """The second stage, unless it is done."""
         path = self.folder.path
         if (path / "prior.json").exists():
             return
@@ -251,8 +259,9 @@ class _Run:
         tokenizer, size = load_tokenizer(path)
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed)
-            prior, order = build_prior(self.config.prior, tokenizer, size, len(self.pictures.classes))
-        store, held_out = self._codes(tokenizer, "train"), self._codes(tokenizer, "held_out")
+            text = vocabulary(self.config.prior, self.pictures)
+            prior, order = build_prior(self.config.prior, tokenizer, size, len(self.pictures.classes), text)
+        store, held_out = self.codes(tokenizer, "train"), self.codes(tokenizer, "held_out")
         config = self.config.training.prior
         batches = CodeBatches(
             store, config.batch, seed=self.config.seed, rank=ranks.rank(), ranks=ranks.count()
@@ -262,22 +271,24 @@ class _Run:
         Log(path, "prior").say(
             f"{len(store)} code maps of {prior.alphabet.length} codes, {parameters / 1e6:.2f} M parameters"
         )
-        held = _validation_codes(held_out, config.batch)
-        task = self._training(task, batches, held, config, "prior").run()
+        held = validation_codes(held_out, config.batch)
+        task = self.training(task, batches, held, config, "prior").run()
         if ranks.is_first():
             save_prior(task.prior, path, tokenizer.fingerprint(), self.pictures.classes)
             model = load(path).to(self.machine.device)
             look_at_samples(self.folder, model, self.pictures, self.held_out, self.config.reading)
         ranks.wait()
 
-    def _codes(self, tokenizer: Tokenizer, split: str) -> CodeStore:
+    def codes(self, tokenizer: Tokenizer, split: str) -> CodeStore:
         """The store of a split's codes, made by the first rank unless it is there already."""
         path = self.folder.path / "codes" / f"{split}.safetensors"
         if ranks.is_first() and not _is_of(path, tokenizer):
             pictures = self.pictures if split == "train" else self.held_out
             views = self.config.data.views if split == "train" else 1
             tokenizer = tokenizer.to(self.machine.device)
-            encode(tokenizer, pictures, views, self._augment(), self.config.seed).save(path)
+            varied = views, self.augment(), self.config.seed
+            condition = encode_condition(tokenizer, pictures, self.config, *varied)
+            encode(tokenizer, pictures, *varied, condition=condition).save(path)
         ranks.wait()
         return CodeStore.load(path, tokenizer.fingerprint())
 
@@ -295,43 +306,6 @@ def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
     return True
 
 
-def encode(
-    tokenizer: Tokenizer,
-    pictures: Pictures,
-    views: int = 1,
-    augment: data.Augment = data.Augment(),  # noqa: B008  (frozen)
-    seed: int = 0,
-    batch: int = 256,
-) -> CodeStore:
-    """The codes of a whole set, in order; with more than one view, of varied versions after it.
-
-    Errors: `UserError` for a tokenizer without a codebook.
-    """
-    if not tokenizer.quantizer.sizes:
-        raise UserError(
-            f"a tokenizer with the continuous quantizer {tokenizer.config.quantizer!r} was given",
-            "one with a codebook was expected: its latents are no codes",
-        )
-    device = next(tokenizer.parameters()).device
-    parts = []
-    for view in range(views):
-        for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
-            if view:
-                moves = augment.draw(len(pixels), data.generator("views", seed, view, number))
-                pixels = augment.apply(pixels, moves)
-            parts.append(tokenizer.encode(data.to_float(pixels).to(device)).cpu())
-    return CodeStore(
-        codes=torch.cat(parts),
-        labels=None if pictures.labels is None else pictures.labels.repeat(views),
-        sizes=tokenizer.quantizer.sizes,
-        classes=pictures.classes,
-        captions=None if pictures.captions is None else pictures.captions * views,
-        names=pictures.names * views,
-        tokenizer=tokenizer.fingerprint(),
-        data=pictures.fingerprint,
-    )
-
-
 def _fitting(recipe: TokenizerConfig, changes: dict[str, Any]) -> TokenizerConfig:
     """The recipe's tokenizer without options that a quantizer asked for in place of its own does not know."""
     name = changes.get("tokenizer.quantizer", recipe.quantizer)
@@ -346,9 +320,12 @@ def _check(config: RunConfig, pictures: Pictures) -> None:
         tokenizer = Tokenizer(config.tokenizer)
         tokenizer.check(torch.empty(0, pictures.channels, pictures.size, pictures.size))
         if tokenizer.quantizer.sizes:
-            build_prior(config.prior, tokenizer, pictures.size, len(pictures.classes))
+            text = vocabulary(config.prior, pictures)
+            build_prior(config.prior, tokenizer, pictures.size, len(pictures.classes), text)
+            check_condition(tokenizer, pictures, config)
 
 
-def _validation_codes(store: CodeStore, batch: int) -> list[data.CodeBatch]:
+def validation_codes(store: CodeStore, batch: int) -> list[data.CodeBatch]:
+    """The held-out batches that validation sees."""
     parts = torch.arange(min(len(store), VALIDATION_PICTURES)).split(batch)
     return [store.batch(i) for i in parts]

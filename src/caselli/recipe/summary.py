@@ -14,6 +14,7 @@ from caselli.evaluate.reader import accuracy, train_reader
 from caselli.model import Model
 from caselli.order import ORDERS
 from caselli.prior import Timed, best_engine
+from caselli.recipe.condition_summary import look_at_captions, look_at_upscaled, reads_captions, spread
 from caselli.recipe.config import ReadingConfig
 from caselli.recipe.folder import RunFolder
 from caselli.report import grid, pairs, save_png, write_report
@@ -27,7 +28,7 @@ EVALUATED = 4096
 
 def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Pictures) -> None:
     """Reconstructions beside held-out originals."""
-    indices = _spread(len(held_out), SHOWN)
+    indices = spread(len(held_out), SHOWN)
     x = to_float(held_out.read(indices))
     model = Model(tokenizer, None, ORDERS["raster"](), held_out.size)
     described = tokenizer.report((held_out.size, held_out.size))
@@ -50,9 +51,14 @@ def look_at_samples(
     labels = _labels_to_show(model, pictures, 48)
     names = None if labels is None else [model.classes[label] for label in labels]
     engine = Timed(best_engine(model.require_prior())[0])
-    samples = model.sample(48 if labels is None else len(labels), label=labels, engine=engine)
-    save_png(grid(samples, labels=names), folder.path / "pictures" / "samples.png", {"seed": "0"})
-    shown = held_out.subset(_spread(len(held_out), min(EVALUATED, len(held_out))))
+    if model.require_prior().config.condition_picture == "low_resolution":
+        look_at_upscaled(folder, model, held_out, engine)
+    if reads_captions(model, held_out):
+        look_at_captions(folder, model, held_out, engine, log)
+    else:
+        samples = model.sample(48 if labels is None else len(labels), label=labels, engine=engine)
+        save_png(grid(samples, labels=names), folder.path / "pictures" / "samples.png", {"seed": "0"})
+    shown = held_out.subset(spread(len(held_out), min(EVALUATED, len(held_out))))
     evaluation = {k: v for k, v in dataclasses.asdict(evaluate_model(model, shown)).items() if v is not None}
     log.say(
         f"held out: {evaluation['psnr']:.2f} dB, {evaluation['codebook_use']:.1%} of the codes in use, "
@@ -101,8 +107,3 @@ def _labels_to_show(model: Model, pictures: Pictures, count: int) -> list[int] |
         frequency = torch.bincount(pictures.labels, minlength=classes)
         return frequency.topk(count).indices.sort().values.tolist()
     return [label for label in range(classes) for _ in range(max(1, count // classes))]
-
-
-def _spread(count: int, wanted: int) -> torch.Tensor:
-    """Up to `wanted` indices spread evenly over `count`."""
-    return torch.linspace(0, count - 1, min(count, wanted)).round().long().unique()

@@ -16,6 +16,8 @@ from caselli.shapes import Float, Tensor
 WHITE, INK = (255, 255, 255), (84, 84, 84)
 TILE = 96
 """Small pictures are enlarged by a whole factor to about this many pixels."""
+LINES = 3
+"""Of a caption under a picture, at most."""
 PAGE_WIDTH = 1160
 """Pixels across a page: a grid no wider is shown there pixel by pixel."""
 
@@ -33,7 +35,7 @@ def grid(
         pictures: grey (C = 1) or colour (C = 3), in [-1, 1].
         columns: pictures in a row; by default the grid is about twice as wide as high, and
             fits a page.
-        labels: a caption under each picture.
+        labels: a caption under each picture, on up to three lines.
         scale: whole factor of enlargement, by repeating pixels; by default small pictures reach 96 pixels.
         gap: pixels between pictures and around them.
 
@@ -153,7 +155,9 @@ def _sheet(
     """Tiles in rows, captions below them, a name to the left; as wide for any number of tiles."""
     width, height = tiles[0].size
     font = _font(width)
-    caption = 0 if labels is None else sum(font.getmetrics()) + gap + 4
+    line = sum(font.getmetrics())
+    captions = None if labels is None else [_wrapped(label, width, font) for label in labels]
+    caption = 0 if captions is None else max(map(len, captions)) * line + gap + 4
     left = gap if not margin else gap + (margin_width or _margin_width(font))
     rows = math.ceil(len(tiles) / columns)
     size = (left + columns * (width + gap), gap + rows * (height + caption + gap))
@@ -165,9 +169,9 @@ def _sheet(
     for i, tile in enumerate(tiles):
         x, y = left + i % columns * (width + gap), gap + i // columns * (height + caption + gap)
         sheet.paste(tile, (x, y))
-        if labels is not None:
-            text = _fitted(labels[i], width, font)
-            draw.text((x + width / 2, y + height + 3), text, _ink(mode, INK), font, anchor="ma")
+        for number, text in enumerate(captions[i] if captions else ()):
+            place = x + width / 2, y + height + 3 + number * line
+            draw.text(place, text, _ink(mode, INK), font, anchor="ma")
     return sheet
 
 
@@ -203,6 +207,18 @@ def _fitting(width: int, gap: int, margin: int) -> int:
 
 def _margin_width(font: ImageFont.FreeTypeFont, names: tuple[str, ...] = ("original", "decoded")) -> int:
     return math.ceil(max(font.getlength(name) for name in names)) + 6
+
+
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont, most: int = LINES) -> list[str]:
+    """The text in lines no wider than the picture; what does not fit in the last is cut."""
+    lines: list[str] = []
+    words = " ".join(str(text).split()).split(" ")
+    while words and len(lines) < most:
+        fits = next((n for n in range(len(words), 1, -1) if font.getlength(" ".join(words[:n])) <= width), 1)
+        last = len(lines) == most - 1
+        lines.append(_fitted(" ".join(words if last else words[:fits]), width, font))
+        words = words[fits:]
+    return lines
 
 
 def _fitted(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:

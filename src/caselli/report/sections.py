@@ -9,6 +9,7 @@ from typing import Any
 from caselli.report.figures import FIGURES, Known, flat, show
 from caselli.report.folder import Contents, Curve, is_number
 from caselli.report.page import Page
+from caselli.report.slim import slimmed
 
 TILES = (
     "psnr", "ssim", "codebook_use", "bits_per_picture", "prior_bits_per_picture", "compression_ratio",
@@ -169,12 +170,13 @@ def data(page: Page, run: Contents) -> None:
 
 def other(page: Page, run: Contents) -> None:
     """What has no section of its own: other figures, other pictures."""
-    groups = {k: v for k, v in run.results.items() if k not in ("data", "samples", "segmentation")}
+    own = ("data", "samples", "segmentation", "slim", "trained")
+    groups = {k: v for k, v in run.results.items() if k not in own}
     figures = {k: rest for k, v in groups.items() if (rest := _not_shown(v)) != {}}
     if figures:
         page.section("More figures")
         _figures_table(page, figures)
-    shown = ("samples", "reconstructions", "segmentation")
+    shown = ("samples", "reconstructions", "segmentation", "slim")
     pictures = {stem: data for stem, data in run.pictures.items() if not stem.startswith(shown)}
     if pictures:
         page.section("More pictures")
@@ -296,6 +298,7 @@ def _caption(stem: str) -> str:
 
 SECTIONS: tuple[Callable[[Page, Contents], None], ...] = (
     key_figures,
+    slimmed,
     samples,
     reconstructions,
     segmentation,

@@ -13,7 +13,10 @@ COMPARISONS = {
     "divergences": "what a model of the plane leaves out under each divergence",
     "mixers": "tasks that tell sequence mixers apart: accuracy against length, time, memory, state",
     "resamplers": "ways up and down in size: checkerboards, aliasing, reconstruction, segmentation, cost",
+    "priors": "samples of runs that differ in their prior, its bits, its rounds and its pace",
     "guidance": "agreement of samples with their label against diversity, at each strength",
+    "codecs": "bytes against distortion: runs beside JPEG, WebP, AVIF, and PNG without loss",
+    "slim": "a run and smaller ones made of it: bytes, bits per dimension, PSNR, pace",
     "reconstructions": "what several runs' tokenizers make of the same pictures",
 }
 """What can be compared, with its line of help; the module of the same name has `run(arguments)`."""

@@ -1,0 +1,182 @@
+"""The layout of the codec's files."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import struct
+import zlib
+from pathlib import PurePosixPath
+
+from PIL import Image
+
+from caselli.codec.lossless import MODES, SIGNATURE, check_png, damaged
+from caselli.errors import UserError
+
+MAGIC, VERSION = b"CSLI", 1
+ENDINGS = (".csl", ".png")
+"""Of files for one picture; a PNG is what it says."""
+KINDS = ("codes", "exact", "png", "webp")
+HEADER = struct.Struct("<4sBB6sHHHI")
+"""Magic word; version; kind (2 bits), channels − 1 (2 bits), archive (1 bit); the model's fingerprint;
+height; width; check sum of the content, and of the file: 22 bytes."""
+NONE = -1
+"""The check sum of a content that has its own."""
+MOST_SIDE = 65_535
+MOST_DIRECTORY = 1 << 26
+"""Bytes of an archive's directory when it is unpacked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Pictures of one size in one stream."""
+
+    kind: str
+    """One of `KINDS`: codes, pixels, or a picture file of another format as it is."""
+    channels: int
+    height: int
+    width: int
+    count: int
+    check: int
+    """Of what comes out of the stream, 16 bits."""
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """What is in a file."""
+
+    fingerprint: bytes
+    """Six bytes of the model."""
+    groups: tuple[Group, ...]
+    names: tuple[str, ...]
+    """Of the pictures, group by group; of a file for one picture, none."""
+
+
+def checksum(content: bytes) -> int:
+    """16 bits of CRC-32.
+
+    Example:
+        >>> checksum(b"123456789")
+        14630
+    """
+    return zlib.crc32(content) & 0xFFFF
+
+
+def pack_one(fingerprint: bytes, group: Group) -> bytes:
+    """The file of one picture."""
+    return _with_header(fingerprint, group, False, group.check, group.data)
+
+
+def pack_archive(archive: Archive, kind: str) -> bytes:
+    """The file of many pictures: header, the directory's length, the deflated directory, the streams."""
+    lines = [
+        f"{KINDS.index(g.kind)} {g.channels} {g.height} {g.width} {g.count} {g.check} {len(g.data)}"
+        for g in archive.groups
+    ]
+    text = "\n".join([str(len(lines)), *lines, *archive.names])
+    directory = zlib.compress(text.encode(), 9)
+    body = struct.pack("<I", len(directory)) + directory + b"".join(g.data for g in archive.groups)
+    empty = Group(kind, 1, 0, 0, 0, 0, b"")
+    return _with_header(archive.fingerprint, empty, True, 0, body)
+
+
+def unpack(data: bytes) -> Archive:
+    """What is in a file's bytes.
+
+    Errors: `UserError` for a file of another kind, of a later version, cut short or with any bit changed.
+    """
+    if data[: len(SIGNATURE)] == SIGNATURE:
+        return Archive(b"", (_picture_file(data),), ())
+    if data[:4] != MAGIC:
+        raise UserError(
+            "a file that is none of the codec's was given", "one of `caselli compress` was expected"
+        )
+    if len(data) < HEADER.size:
+        raise damaged("it is cut short")
+    _, version, flags, fingerprint, height, width, check, crc = HEADER.unpack_from(data)
+    if version > VERSION:
+        raise UserError(
+            f"a file of version {version} was given", f"up to {VERSION} was expected", "upgrade caselli"
+        )
+    body = data[HEADER.size :]
+    if crc != _crc(data[: HEADER.size - 4], body) or flags >> 5 or version < 1:
+        raise damaged()
+    if flags >> 4:
+        return _unpack_archive(fingerprint, body)
+    kind, channels = KINDS[flags & 3], 1 + (flags >> 2 & 3)
+    return Archive(fingerprint, (_checked(Group(kind, channels, height, width, 1, check, body)),), ())
+
+
+def _picture_file(data: bytes) -> Group:
+    """A PNG that was written as it is, because it is smaller than what the codec makes."""
+    check_png(data)
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+    except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        raise damaged(str(error)) from None
+    mode = "RGB" if image.mode == "P" else image.mode
+    channels = next((c for c, name in MODES.items() if name == mode), 3)
+    return _checked(Group("png", channels, image.height, image.width, 1, NONE, data))
+
+
+def _with_header(fingerprint: bytes, group: Group, archive: bool, check: int, body: bytes) -> bytes:
+    flags = KINDS.index(group.kind) | (group.channels - 1) << 2 | archive << 4
+    head = HEADER.pack(MAGIC, VERSION, flags, fingerprint, group.height, group.width, check, 0)[:-4]
+    return head + struct.pack("<I", _crc(head, body)) + body
+
+
+def _crc(head: bytes, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(head))
+
+
+def _unpack_archive(fingerprint: bytes, body: bytes) -> Archive:
+    lines, streams = _directory(body)
+    groups, at = [], 0
+    try:
+        count = int(lines[0])
+        for line in lines[1 : 1 + count]:
+            kind, channels, height, width, pictures, check, length = map(int, line.split(" "))
+            group = Group(KINDS[kind], channels, height, width, pictures, check, streams[at : at + length])
+            if length < 0 or kind < 0 or len(group.data) != length:
+                raise ValueError
+            groups.append(_checked(group))
+            at += length
+    except (ValueError, IndexError):
+        raise damaged("its directory is wrong") from None
+    names = tuple(lines[1 + count :])
+    if len(groups) != count or at != len(streams) or len(names) != sum(g.count for g in groups):
+        raise damaged("its directory is wrong")
+    return Archive(fingerprint, tuple(groups), tuple(map(_inside, names)))
+
+
+def _directory(body: bytes) -> tuple[list[str], bytes]:
+    """The lines of the directory, and the streams."""
+    if len(body) < 4:
+        raise damaged("it is cut short")
+    (length,) = struct.unpack_from("<I", body)
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(body[4 : 4 + length], MOST_DIRECTORY)
+        lines = text.decode().split("\n")
+    except (zlib.error, UnicodeDecodeError):
+        raise damaged("its directory is wrong") from None
+    if not unpacker.eof or unpacker.unused_data:
+        raise damaged("its directory is wrong")
+    return lines, body[4 + length :]
+
+
+def _checked(group: Group) -> Group:
+    sides = min(group.height, group.width) >= 1 and max(group.height, group.width) <= MOST_SIDE
+    most = 1 if group.kind in ("png", "webp") else 1 << 32
+    if not sides or not 1 <= group.channels <= 4 or not 1 <= group.count <= most:
+        raise damaged("it asks for pictures of no size")
+    return group
+
+
+def _inside(name: str) -> str:
+    """A path inside the output folder, whatever a file says."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
+        raise UserError(f"an archive names a picture {name!r}", "a name inside the folder was expected")
+    return name

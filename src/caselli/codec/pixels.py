@@ -1,0 +1,119 @@
+"""Pixels ⟷ bytes, given the reconstruction that the codes make."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+
+from caselli.codec.coder import Decoder, Encoder, weights
+from caselli.codec.reproducible import Reproducible, reproducible
+from caselli.codec.residual import SLOPE, Context, Places, ResidualModel, context
+from caselli.shapes import Float, Int, Tensor
+
+ROWS = 4096
+"""Pixels that are computed together when many are at hand; the bytes do not depend on it."""
+
+Progress = Callable[[float], None]
+
+
+class Pixels:
+    """Codes pictures' pixels with a residual model's probabilities, in one stream for pictures of one size.
+
+    A pixel waits for its neighbours above and to the left: all pixels whose column + 2 · row is the same are
+    coded at the same time, in all pictures.
+
+    Arguments:
+        network: the residual model.
+        rows: pixels that are computed together; the bytes do not depend on it.
+    """
+
+    def __init__(self, network: ResidualModel, rows: int = ROWS) -> None:
+        self.network, self.rows = copy.deepcopy(network).double().eval(), rows
+        self.mode = Reproducible(self.network)
+
+    def encode(
+        self,
+        pixels: Int[Tensor, "B C H W"],
+        reconstruction: Int[Tensor, "B C H W"],
+        encoder: Encoder,
+        progress: Progress = lambda share: None,
+    ) -> Float[Tensor, "B"]:
+        """Appends the pictures; the bits of each."""
+        bits = torch.zeros(len(pixels), dtype=torch.float64)
+        for fronts in _together(_fronts(*pixels.shape[2:]), len(pixels), self.rows):
+            each = [_places(front, len(pixels)) for front in fronts]
+            places = Places(*(torch.cat(parts) for parts in zip(*map(_fields, each), strict=True)))
+            known = context(pixels, reconstruction, places)
+            values = pixels[places.picture, :, places.row, places.column]
+            tables = [self._tables(known, values, c) for c in range(values.shape[1])]
+            first = 0
+            for front in each:
+                part = slice(first, first + len(front))
+                for c, table in enumerate(tables):
+                    bits.index_add_(0, front.picture, encoder.put(values[part, c], table[part]))
+                first = part.stop
+            progress(len(places) / pixels[:, 0].numel())
+        return bits
+
+    def decode(
+        self,
+        reconstruction: Int[Tensor, "B C H W"],
+        decoder: Decoder,
+        progress: Progress = lambda share: None,
+    ) -> Int[Tensor, "B C H W"]:
+        """The next pictures."""
+        pixels = torch.zeros_like(reconstruction)
+        for front in _fronts(*pixels.shape[2:]):
+            places = _places(front, len(pixels))
+            known = context(pixels, reconstruction, places)
+            values = torch.zeros(len(places), pixels.shape[1], dtype=torch.int64)
+            for c in range(pixels.shape[1]):
+                for first in range(0, len(places), self.rows):
+                    part = slice(first, first + self.rows)
+                    values[part, c] = decoder.take(self._tables(known[part], values[part], c))
+            pixels[places.picture, :, places.row, places.column] = values
+            progress(len(places) / pixels[:, 0].numel())
+        return pixels
+
+    def _tables(self, known: Context, values: Tensor, channel: int) -> Float[Tensor, "n 256"]:
+        parts = []
+        for first in range(0, len(values), self.rows):
+            part = slice(first, first + self.rows)
+            with reproducible(self.mode):
+                logits = self.network(known[part], values[part], channel)
+            parts.append(weights(logits))
+        return torch.cat(parts)
+
+
+def _fronts(height: int, width: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns of the pixels that wait for the same ones."""
+    for time in range(width + SLOPE * (height - 1)):
+        first, last = max(0, -(-(time - width + 1) // SLOPE)), min(height - 1, time // SLOPE)
+        row = torch.arange(first, last + 1)
+        if len(row):
+            yield row, time - SLOPE * row
+
+
+def _places(front: tuple[Tensor, Tensor], pictures: int) -> Places:
+    """A front in every picture, the pictures in turn."""
+    row, column = front
+    picture = torch.arange(pictures).repeat_interleave(len(row))
+    return Places(picture, row.repeat(pictures), column.repeat(pictures))
+
+
+def _fields(places: Places) -> tuple[Tensor, Tensor, Tensor]:
+    return places.picture, places.row, places.column
+
+
+def _together(fronts: Iterator, pictures: int, rows: int) -> Iterator[list]:
+    """Fronts in lists of about `rows` pixels."""
+    kept: list = []
+    for front in fronts:
+        kept.append(front)
+        if sum(len(row) for row, _ in kept) * pictures >= rows:
+            yield kept
+            kept = []
+    if kept:
+        yield kept

@@ -1,0 +1,212 @@
+"""The contract of every prior: a distribution over sequences of codes, however it takes them apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.mixer import Mixer, State
+from caselli.prior.block import Block, build_mixers
+from caselli.prior.conditions import Conditioner, Conditions
+from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.drawing import AS_LEARNED, OF_MASKED, Drawing, Sampling
+from caselli.shapes import Bool, Float, Int, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Of a kind that knows nothing of its own."""
+
+
+class Prior(nn.Module, ABC):
+    """A distribution over sequences `B T` of codes, given a condition.
+
+    A kind extends this class, is final, has its line in `caselli.prior.PRIORS`, and gives `log_prob` and
+    `draw`. What only one kind knows stands in a record of its own, filled from `config.prior_options`.
+
+    Arguments:
+        config: the architecture; its `kind` is this class's name in the table.
+        alphabet: slots, codebooks and labels.
+
+    Errors: `UserError` where the configuration is of another kind.
+    """
+
+    kind: ClassVar[str]
+    """Name in `PRIORS`."""
+    options_kind: ClassVar[type] = NoOptions
+    """The record of what only this kind knows; filled, it is `options`."""
+    exact: ClassVar[bool] = True
+    """Whether `log_prob` is the likelihood; else its sum over a sequence is a lower bound."""
+    stepwise: ClassVar[bool] = False
+    """Whether a round of drawing takes one vector a sequence through the layers, so that reading the weights
+    is what it costs."""
+    conditioner: Conditioner
+    """What turns conditions into vectors."""
+    blocks: nn.ModuleList
+    """The layers."""
+
+    def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
+        super().__init__()
+        if config.kind != self.kind:
+            raise UserError(
+                f"prior kind {config.kind!r} was given to {type(self).__name__}",
+                f"{self.kind!r} was expected",
+                "build a prior of any kind with caselli.prior.build",
+            )
+        self.config, self.alphabet = config, alphabet
+        self.options = config.options(self.options_kind)
+        sizes, codebooks = alphabet.sizes, torch.tensor(alphabet.codebooks)
+        firsts = torch.tensor([sum(sizes[:q]) for q in range(len(sizes))])
+        self.register_buffer("offset", firsts[codebooks], persistent=False)
+        entries = torch.arange(sum(sizes))
+        first, size = firsts[codebooks, None], torch.tensor(sizes)[codebooks, None]
+        self.register_buffer("allowed", (entries >= first) & (entries < first + size), persistent=False)
+
+    @abstractmethod
+    def log_prob(
+        self,
+        sequence: Int[Tensor, "B T"],
+        condition: Conditions | Int[Tensor, "B"] | None,
+        seen: Int[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B T"]:
+        """Each slot's share of log p(sequence | condition) in nats, or of its lower bound where the prior is
+        not `exact`.
+
+        A label for each sequence is short for `Conditions` with labels alone, None for none at all. `seen`
+        are the codes that the prior sees in place of those that it predicts from, as when some are corrupted
+        in training.
+        """
+
+    @abstractmethod
+    def draw(self, drawing: Drawing) -> int:
+        """Fills the codes that are not known; the bytes of the state that it carried to the last one.
+
+        The noise is each sample's own, so that the same seed gives the same codes in any batch.
+        """
+
+    def training_loss(
+        self,
+        sequence: Int[Tensor, "B T"],
+        condition: Conditions | Int[Tensor, "B"] | None,
+        seen: Int[Tensor, "B T"],
+        progress: float,
+    ) -> Float[Tensor, ""]:
+        """What training lowers: here −log p, nats a code.
+
+        Arguments:
+            sequence, condition, seen: as of `log_prob`.
+            progress: share of the budget that is spent, 0 to 1.
+        """
+        return -self.log_prob(sequence, condition, seen).mean()
+
+    def validation_loss(
+        self, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, ""]:
+        """Nats a code on held-out sequences: the mean of −`log_prob`, or an estimate that costs less."""
+        return -self.log_prob(sequence, condition).mean()
+
+    def rounds(self, options: Sampling) -> int:
+        """How many times `draw` goes through the layers; guidance has a strength for each.
+
+        Errors: `UserError` for options that this kind cannot follow.
+        """
+        for name in OF_MASKED:
+            value = getattr(options, name)
+            if value != getattr(AS_LEARNED, name):
+                raise UserError(
+                    f"{name.replace('_', '-')} {value} was given to a prior of kind {self.kind!r}",
+                    "a masked prior was expected",
+                    "leave it out",
+                )
+        return self.alphabet.length
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights that Muon may take: of linear layers whose inputs and outputs are hidden."""
+        layers = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear)]
+        return [w for w in (*layers, *self.conditioner.hidden_matrices()) if w.requires_grad]
+
+    def weight_bytes(self) -> int:
+        """Bytes of the weights that a round reads: all but the embeddings'."""
+        modules = [m for m in self.modules() if not isinstance(m, nn.Embedding)]
+        return sum(p.nbytes for module in modules for p in module.parameters(recurse=False))
+
+    def prefix(self, condition: Conditions | Int[Tensor, "B"] | None, batch: int) -> Float[Tensor, "B P E"]:
+        """What the prior is told, as the conditioner's P ≥ 1 vectors."""
+        return self.conditioner(Conditions.of(condition), batch)
+
+    def masked(
+        self, logits: Float[Tensor, "B T K"], allowed: Bool[Tensor, "*B T K"]
+    ) -> Float[Tensor, "B T K"]:
+        """In float32, −∞ where an entry is not of the slot's codebook."""
+        logits = logits.float()
+        return logits if len(self.alphabet.sizes) == 1 else logits.masked_fill(~allowed, -torch.inf)
+
+    def chosen(
+        self, logits: Float[Tensor, "B T K"], sequence: Int[Tensor, "B T"], offset: Int[Tensor, "*B T"]
+    ) -> Float[Tensor, "B T"]:
+        """The logarithm of the probability that the logits give the codes."""
+        nats = F.cross_entropy(logits.flatten(0, 1), (sequence + offset).flatten(), reduction="none")
+        return -nats.view(sequence.shape)
+
+
+class SequencePrior(Prior):
+    """A prior whose network is a stack of blocks over a sequence of vectors.
+
+    Arguments:
+        config, alphabet: as of `Prior`.
+        positions: how many learned positions there are.
+    """
+
+    causal: ClassVar[bool] = True
+    """Whether a vector sees only those before it."""
+    embeds_codes: ClassVar[bool] = True
+    """Whether codes become vectors by an embedding."""
+
+    def __init__(self, config: PriorConfig, alphabet: Alphabet, positions: int) -> None:
+        super().__init__(config, alphabet)
+        width = config.width
+        self.code = nn.Embedding(sum(alphabet.sizes), width) if self.embeds_codes else None
+        self.conditioner = Conditioner(config, alphabet)
+        self.position = nn.Embedding(positions, width)
+        self.blocks = nn.ModuleList(Block(m, config.expansion, config.dropout) for m in self.mixers())
+        self.norm = nn.LayerNorm(width, bias=False)
+        self.head = nn.Linear(width, sum(alphabet.sizes), bias=False)
+        if self.code is not None:
+            nn.init.normal_(self.code.weight, std=0.02)
+        self.conditioner.start()
+        nn.init.normal_(self.position.weight, std=0.02)
+        nn.init.normal_(self.head.weight, std=0.02)
+        for block in self.blocks:  # a deep stack begins near the identity
+            nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+
+    def mixers(self) -> list[Mixer]:
+        """One for each layer."""
+        config = self.config
+        return build_mixers(
+            config.mixers(), config.depth, config.width, config.mixer_options, causal=self.causal
+        )
+
+    def room(self, batch: int, length: int) -> tuple[State, ...]:
+        """Each layer's state before the first vector, with room for the conditions and `length` more."""
+        capacity = self.conditioner.length + length
+        return tuple(block.mixer.initial_state(batch, capacity=capacity) for block in self.blocks)
+
+    def through(
+        self, x: Float[Tensor, "B T E"], states: tuple[State, ...] | None = None
+    ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
+        """The blocks, and each layer's state behind x."""
+        after = []
+        for number, block in enumerate(self.blocks):
+            x, state = block(x, None if states is None else states[number])
+            after.append(state)
+        return x, tuple(after)
+
+    def entries(self, y: Float[Tensor, "B T E"], allowed: Bool[Tensor, "*B T K"]) -> Float[Tensor, "B T K"]:
+        """Logits over the entries of all codebooks joined, −∞ where an entry is not allowed."""
+        return self.masked(self.head(self.norm(y)), allowed)

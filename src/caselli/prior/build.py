@@ -1,0 +1,40 @@
+"""A prior of any kind, from its configuration."""
+
+from __future__ import annotations
+
+from caselli.errors import lookup
+from caselli.prior.autoregressive import Autoregressive
+from caselli.prior.base import Prior
+from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.masked import Masked
+from caselli.prior.next_scale import NextScale
+from caselli.prior.parallel import ParallelHeads
+from caselli.prior.pixel_cnn import PixelCNN
+from caselli.prior.random_order import RandomOrder
+from caselli.quantizer import Quantizer
+
+PRIORS: dict[str, type[Prior]] = {
+    "autoregressive": Autoregressive,
+    "masked": Masked,
+    "random_order": RandomOrder,
+    "next_scale": NextScale,
+    "parallel": ParallelHeads,
+    "pixel_cnn": PixelCNN,
+}
+
+
+def build(config: PriorConfig, alphabet: Alphabet, quantizer: Quantizer | None = None) -> Prior:
+    """The prior that a configuration describes, untrained.
+
+    Arguments:
+        config, alphabet: as of the kinds.
+        quantizer: what made the codes, for the kinds that look into it.
+
+    Errors: `UserError` for an unknown kind or option.
+
+    Example:
+        >>> build(PriorConfig(kind="masked", width=32, depth=1), Alphabet((8,), (0,) * 4)).exact
+        False
+    """
+    kind = lookup(PRIORS, "prior kind", config.kind)
+    return NextScale(config, alphabet, quantizer) if kind is NextScale else kind(config, alphabet)

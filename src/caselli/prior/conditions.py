@@ -1,0 +1,171 @@
+"""What a prior is told about a picture, and how that becomes the first inputs of its sequence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.text import TextEncoder
+from caselli.shapes import Float, Int, Tensor
+
+NULL = {"labels": -1, "text": 0, "codes": -1}
+"""What stands for nothing in each part."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+    """What is known of each picture of a batch, in parts; a part that is None is known of none of them.
+
+    Example:
+        >>> conditions = Conditions(labels=torch.tensor([3, -1]))
+        >>> conditions.doubled().labels
+        tensor([ 3, -1, -1, -1])
+    """
+
+    labels: Int[Tensor, "B"] | None = None
+    """Class numbers; −1 for none."""
+    text: Int[Tensor, "B L"] | None = None
+    """Captions by the prior's vocabulary; a row of zeros for none."""
+    codes: Int[Tensor, "B P"] | None = None
+    """Another picture's codes, or the same one's in part; −1 where they are not known."""
+
+    @classmethod
+    def of(cls, given: Conditions | Int[Tensor, "B"] | None) -> Conditions:
+        """Conditions; a label for each picture is short for those with labels alone, None for none."""
+        if given is None:
+            return cls()
+        return given if isinstance(given, Conditions) else cls(labels=given)
+
+    def is_empty(self) -> bool:
+        """Whether there is no part."""
+        return not self.parts()
+
+    def parts(self) -> dict[str, Tensor]:
+        """The parts that there are."""
+        named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def map(self, function: Callable[[str, Tensor], Tensor]) -> Conditions:
+        """The record with a function of name and tensor applied to each part."""
+        return Conditions(**{name: function(name, part) for name, part in self.parts().items()})
+
+    def to(self, device: torch.device | str) -> Conditions:
+        """The parts on a device."""
+        return self.map(lambda name, part: part.to(device))
+
+    def rows(self, index: Int[Tensor, "b"] | slice) -> Conditions:
+        """Those of some of the pictures."""
+        return self.map(lambda name, part: part[index])
+
+    def null(self) -> Conditions:
+        """As many pictures of which nothing is known."""
+        return self.map(lambda name, part: torch.full_like(part, NULL[name]))
+
+    def doubled(self) -> Conditions:
+        """The pictures, and behind them as many of which nothing is known: the rows of guidance."""
+        null = self.null().parts()
+        return self.map(lambda name, part: torch.cat((part, null[name])))
+
+    def dropped(self, shares: dict[str, float]) -> Conditions:
+        """Each part replaced by nothing in a share of the rows, drawn for each part of its own.
+
+        Source: Ho and Salimans 2022, Classifier-Free Diffusion Guidance.
+        """
+
+        def drop(name: str, part: Tensor) -> Tensor:
+            gone = torch.rand(len(part), device=part.device) < shares[name]
+            return part.masked_fill(gone.view(-1, *[1] * (part.dim() - 1)), NULL[name])
+
+        return self.map(drop)
+
+
+class Conditioner(nn.Module):
+    """Conditions → the P ≥ 1 vectors in front of a sequence: the label's, the caption's, the other picture's.
+
+    P is the same whatever is known: what is not known has learned vectors too. The label's vector comes
+    first and is always there; the others have positions of their own.
+
+    Arguments:
+        config: of the prior.
+        alphabet: labels, vocabulary of the captions, and the codebooks of the other picture's codes.
+
+    Example:
+        >>> conditioner = Conditioner(PriorConfig(width=32), Alphabet((8,), (0,) * 4, classes=3))
+        >>> conditioner(Conditions(labels=torch.tensor([0, 2])), batch=2).shape
+        torch.Size([2, 1, 32])
+    """
+
+    def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
+        super().__init__()
+        self.alphabet, self.text, self.picture = alphabet, None, None
+        width = config.width
+        self.label = nn.Embedding(alphabet.classes + 1, width)
+        if alphabet.text is not None:
+            sizes = {"width": config.text_width, "depth": config.text_depth, "vectors": config.text_vectors}
+            self.text = TextEncoder(alphabet.text, out=width, dropout=config.dropout, **sizes)
+        if alphabet.picture:
+            self.picture = nn.Embedding(sum(alphabet.sizes) + 1, width)
+            firsts = [sum(alphabet.sizes[:q]) for q in alphabet.picture]
+            self.register_buffer("offset", torch.tensor(firsts), persistent=False)
+        further = (config.text_vectors if self.text else 0) + len(alphabet.picture)
+        self.place = nn.Embedding(further, width) if further else None
+
+    def start(self) -> None:
+        """Draws the embeddings anew, small."""
+        for embedding in (self.label, self.picture, self.place):
+            if embedding is not None:
+                nn.init.normal_(embedding.weight, std=0.02)
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return 1 if self.place is None else 1 + self.place.num_embeddings
+
+    def forward(self, conditions: Conditions, batch: int) -> Float[Tensor, "B P E"]:
+        """Errors: `UserError` for a part that the prior knows nothing of."""
+        self._check(conditions)
+        label = self.label(self.label_rows(conditions, batch))[:, None]
+        if self.place is None:
+            return label
+        further = []
+        if self.text is not None:
+            further.append(self.text(self._given(conditions.text, batch, self.alphabet.text.length, "text")))
+        if self.picture is not None:
+            codes = self._given(conditions.codes, batch, len(self.alphabet.picture), "codes")
+            known = torch.where(codes < 0, self.picture.num_embeddings - 1, codes + self.offset)
+            further.append(self.picture(known))
+        return torch.cat((label, torch.cat(further, 1) + self.place.weight), 1)
+
+    def label_rows(self, conditions: Conditions, batch: int) -> Int[Tensor, "B"]:
+        """The row of `label` for each picture, the null label's where there is none."""
+        labels = conditions.labels
+        if labels is None:
+            return torch.full((batch,), self.alphabet.classes, device=self.label.weight.device)
+        return labels % (self.alphabet.classes + 1)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The weights of linear layers whose inputs and outputs are hidden."""
+        layers = [] if self.text is None else self.text.blocks.modules()
+        return [layer.weight for layer in layers if isinstance(layer, nn.Linear)]
+
+    def _given(self, part: Tensor | None, batch: int, length: int, name: str) -> Tensor:
+        if part is None:
+            return torch.full((batch, length), NULL[name], device=self.label.weight.device)
+        return part
+
+    def _check(self, conditions: Conditions) -> None:
+        for part, layer, what in (
+            (conditions.text, self.text, "a caption"),
+            (conditions.codes, self.picture, "another picture"),
+        ):
+            if part is not None and layer is None:
+                raise UserError(
+                    f"{what} was given to a prior that was trained without",
+                    "a prior trained with such conditions was expected",
+                    "leave it out, or see the guide's page of conditions",
+                )

@@ -1,0 +1,167 @@
+"""A distribution over the codes of a multi-scale quantizer, a whole scale at a time."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+import torch.nn.functional as F
+
+from caselli.errors import UnknownName, UserError
+from caselli.mixer import Mixer
+from caselli.mixer.dense import Dense
+from caselli.mixer.heads import CachedMixer
+from caselli.ops.attention import attention
+from caselli.ops.nearest_code import full_precision
+from caselli.options import options_of
+from caselli.prior.base import SequencePrior
+from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.drawing import Drawing, Sampling, draw
+from caselli.quantizer import Quantizer
+from caselli.quantizer.multi_scale import MultiScale
+from caselli.shapes import Float, Int, Tensor
+
+
+class ScaleAttention(CachedMixer):
+    """Softmax attention of every token to its own scale and to all coarser ones.
+
+    Arguments:
+        width: E.
+        lengths: tokens of each scale, coarse to fine.
+        options: as of `caselli.mixer.heads.ProjectingMixer`.
+
+    Example:
+        >>> mixer = ScaleAttention(64, lengths=(1, 4))
+        >>> mixer(torch.zeros(2, 5, 64))[0].shape
+        torch.Size([2, 5, 64])
+    """
+
+    def __init__(self, width: int, *, lengths: tuple[int, ...], rotary_base: float = 0.0, **options) -> None:
+        super().__init__(width, rotary_base=rotary_base, **options)
+        scale = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+        self.register_buffer("scale", scale, persistent=False)
+
+    def attend(self, q, k, v, begin):
+        end = k.shape[2]
+        seen = self.scale[:end] <= self.scale[end - q.shape[2] : end, None]
+        return attention(q, k, v, seen[None, None])
+
+
+class NextScale(SequencePrior):
+    r"""All codes of a scale at once, given those of the coarser scales.
+
+    .. math:: \log p(x \mid c) = \sum_s \sum_j \log p(x_{s, j} \mid c, x_{<s})
+
+    The inputs of a scale are the latents that the codes of the coarser ones add up to, brought to its size,
+    so that the prior works on the picture as far as it is drawn and has no embedding of codes. Attention goes
+    within a scale and to all coarser ones. It keeps a frozen copy of the quantizer, which it needs for that.
+
+    Arguments:
+        config: the architecture; its mixer is attention.
+        alphabet: slots, codebooks and conditions.
+        quantizer: what made the codes, a `MultiScale`.
+
+    Errors: `UserError` for another quantizer or mixer.
+
+    Source: Tian et al. 2024, Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale
+    Prediction.
+
+    Example:
+        >>> quantizer = MultiScale(width=8, scales=(1, 2), options={"codebook_size": 16})
+        >>> config = PriorConfig(kind="next_scale", width=32, depth=1)
+        >>> prior = NextScale(config, Alphabet((16,), (0,) * 5), quantizer)
+        >>> prior.log_prob(torch.zeros(2, 5, dtype=torch.int64), None).shape
+        torch.Size([2, 5])
+    """
+
+    kind = "next_scale"
+    embeds_codes = False
+
+    def __init__(self, config: PriorConfig, alphabet: Alphabet, quantizer: Quantizer | None = None) -> None:
+        if not isinstance(quantizer, MultiScale):
+            raise UserError(
+                f"a next-scale prior over {type(quantizer).__name__} codes was asked for",
+                "codes of a multi-scale quantizer were expected",
+                "train the tokenizer with --tokenizer.quantizer multi_scale",
+            )
+        if config.mixers() != ["attention"]:
+            raise UserError(f"mixer {config.mixer!r} was given", "a next-scale prior has attention")
+        self.lengths = quantizer.lengths
+        super().__init__(config, alphabet, sum(self.lengths))
+        self.quantizer = copy.deepcopy(quantizer).requires_grad_(False)
+        self.input = Dense(quantizer.width, config.width)
+        place = torch.tensor([column for _, column in alphabet.places] or range(alphabet.length))
+        table = torch.empty(len(alphabet.sizes), sum(self.lengths), dtype=torch.int64)
+        table[torch.tensor(alphabet.codebooks), place] = torch.arange(alphabet.length)
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("slots", table, persistent=False)
+
+    def mixers(self) -> list[Mixer]:
+        options, known = self.config.mixer_options, options_of(ScaleAttention)
+        for name in options:
+            if name not in known or name == "lengths":
+                raise UnknownName("mixer option", name, [option for option in known if option != "lengths"])
+        lengths = (self.conditioner.length + self.lengths[0], *self.lengths[1:])
+        return [
+            ScaleAttention(self.config.width, lengths=lengths, **options) for _ in range(self.config.depth)
+        ]
+
+    # the distribution ---------------------------------------------------------------------------------------
+
+    def log_prob(self, sequence, condition, seen=None):
+        logits = self.logits(sequence if seen is None else seen, condition)
+        return self.chosen(logits, sequence, self.offset)
+
+    def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
+        """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
+        total, inputs = self._blank(len(sequence)), []
+        for scale in range(len(self.lengths)):
+            inputs.append(self._inputs(total, scale))
+            if scale + 1 < len(self.lengths):
+                total = total + self._added(sequence, scale)
+        y, _ = self.through(torch.cat((self.prefix(condition, len(sequence)), *inputs), 1))
+        return self.entries(y[:, -sum(self.lengths) :][:, self.place], self.allowed)
+
+    def _blank(self, batch: int) -> Float[Tensor, "B D H W"]:
+        """The latents before any scale."""
+        return self.position.weight.new_zeros(batch, self.quantizer.width, *self.quantizer.scales[-1])
+
+    def _inputs(self, total: Float[Tensor, "B D H W"], scale: int) -> Float[Tensor, "B n E"]:
+        """The latents so far at a scale's size, as its tokens."""
+        latents = F.interpolate(total, self.quantizer.scales[scale], mode="area").flatten(2).transpose(1, 2)
+        return self.input(latents) + self.position.weight[self._range(scale)]
+
+    @torch.no_grad()
+    def _added(self, sequence: Int[Tensor, "B T"], scale: int) -> Float[Tensor, "B D H W"]:
+        """What the codes of a scale add to the latents."""
+        codes = sequence[:, self.slots[:, self._range(scale)]].unflatten(-1, self.quantizer.scales[scale])
+        with full_precision(codes):
+            latents = self.quantizer.shared.decode(codes if len(self.slots) > 1 else codes[:, 0])
+            return self.quantizer.up(latents, scale).to(self.position.weight.dtype)
+
+    def _range(self, scale: int) -> slice:
+        """The tokens of a scale."""
+        first = sum(self.lengths[:scale])
+        return slice(first, first + self.lengths[scale])
+
+    # drawing ------------------------------------------------------------------------------------------------
+
+    def rounds(self, options: Sampling) -> int:
+        super().rounds(options)
+        return len(self.lengths)
+
+    def draw(self, drawing: Drawing) -> int:
+        prefix = self.prefix(drawing.row_conditions(), drawing.rows)
+        layers = self.room(drawing.rows, sum(self.lengths))
+        total = self._blank(len(drawing.codes))
+        for scale, length in enumerate(self.lengths):
+            x = drawing.doubled(self._inputs(total, scale))
+            y, layers = self.through(x if scale else torch.cat((prefix, x), 1), layers)
+            slots = self.slots[:, self._range(scale)].flatten()
+            y = y[:, -length:].repeat(1, len(self.slots), 1)
+            drawn = draw(
+                drawing.distribution(self.entries(y, self.allowed[slots]), scale), drawing.uniform[:, slots]
+            )
+            drawing.fill(slots, drawn - self.offset[slots])
+            total = total + self._added(drawing.codes, scale)
+        return sum(tensor.nbytes for state in layers for tensor in state.tensors())

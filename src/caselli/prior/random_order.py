@@ -1,0 +1,153 @@
+"""A distribution over sequences of codes that may be drawn in any order, one code after another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from caselli.errors import UserError
+from caselli.prior.autoregressive import Autoregressive, PriorState
+from caselli.prior.base import SequencePrior
+from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.drawing import Drawing, draw
+from caselli.shapes import Float, Int, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomOrderOptions:
+    """What only a random-order prior knows."""
+
+    anneal_from: float = 0.5
+    """Share of the training up to which every sequence is learned in a random order."""
+    anneal_to: float = 0.75
+    """Share of the training from which only `final_share` of them are; the rest is learned as it stands."""
+    final_share: float = 0.1
+    """Kept, so that the prior does not forget other orders."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.anneal_from <= self.anneal_to <= 1 or not 0 <= self.final_share <= 1:
+            raise UserError(f"{self} was given", "0 ≤ anneal_from ≤ anneal_to ≤ 1 and a share were expected")
+
+    def share(self, progress: float) -> float:
+        """Of random orders, when a share of the training is done.
+
+        Example:
+            >>> [RandomOrderOptions(final_share=0.0).share(p) for p in (0.0, 0.5, 0.625, 1.0)]
+            [1.0, 1.0, 0.5, 0.0]
+        """
+        way = (progress - self.anneal_from) / max(self.anneal_to - self.anneal_from, 1e-9)
+        return 1 - (1 - self.final_share) * min(1.0, max(0.0, way))
+
+
+class RandomOrder(SequencePrior):
+    r"""An autoregressive prior that knows which slot it is asked for, and so can go in any order σ.
+
+    .. math:: \log p_\sigma(x \mid c) = \sum_i \log p(x_{\sigma_i} \mid c, x_{\sigma_{<i}}, \sigma_{\le i})
+
+    An input is a code's embedding, that of its slot, and that of the slot that is asked for. Training begins
+    with random orders and ends with the slots as they stand, in which `log_prob` is the exact likelihood.
+    Known codes are taken first, wherever they lie, so that what is drawn is conditioned on all of them.
+
+    Arguments:
+        config: the architecture; see `RandomOrderOptions`.
+        alphabet: slots, codebooks and conditions.
+
+    Source: Yu et al. 2024, Randomized Autoregressive Visual Generation.
+
+    Example:
+        >>> config = PriorConfig(kind="random_order", width=32, depth=1)
+        >>> prior = RandomOrder(config, Alphabet((8,), (0,) * 4))
+        >>> sequence = torch.zeros(2, 4, dtype=torch.int64)
+        >>> prior.log_prob(sequence, None, order=torch.tensor([[2, 0, 1, 3]] * 2)).shape
+        torch.Size([2, 4])
+    """
+
+    kind = "random_order"
+    options_kind = RandomOrderOptions
+    stepwise = True
+
+    def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
+        super().__init__(config, alphabet, alphabet.length)
+        self.target = nn.Embedding(alphabet.length, config.width)
+        nn.init.normal_(self.target.weight, std=0.02)
+
+    # the distribution ---------------------------------------------------------------------------------------
+
+    def log_prob(self, sequence, condition, seen=None, order: Int[Tensor, "B T"] | None = None):
+        """As of `Prior`, in an order of the slots for each sequence; by default as they stand."""
+        if order is None:
+            order = torch.arange(self.alphabet.length, device=sequence.device).expand(sequence.shape)
+        logits = self.logits((sequence if seen is None else seen).gather(1, order), condition, order)
+        found = self.chosen(logits, sequence.gather(1, order), self.offset[order])
+        return torch.zeros_like(found).scatter(1, order, found)
+
+    def logits(
+        self, ordered: Int[Tensor, "B T"], condition, order: Int[Tensor, "B T"]
+    ) -> Float[Tensor, "B T K"]:
+        """Unnormalised log-probabilities of each slot of the order, from the codes in that order."""
+        return self._begin(ordered[:, :-1], condition, order, None)[0]
+
+    def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
+        """The logits behind N < T known codes, and a state with room for a whole sequence."""
+        layers = self.room(len(order), self.alphabet.length - 1)
+        logits, layers = self._begin(ordered, condition, order, layers)
+        return logits[:, -1], PriorState(layers, ordered.shape[1] + 1)
+
+    def step(self, codes: Int[Tensor, "B"], order: Int[Tensor, "B T"], state: PriorState):
+        """Takes the codes of slot σ at `state.length − 1`; gives the logits of the next."""
+        given, asked = order[:, state.length - 1 : state.length], order[:, state.length : state.length + 1]
+        y, layers = self.through(self._inputs(codes[:, None], given, asked), state.layers)
+        return self.entries(y, self.allowed[asked])[:, 0], PriorState(layers, state.length + 1)
+
+    def _begin(self, ordered, condition, order, layers):
+        prefix, seen = self.prefix(condition, len(order)), ordered.shape[1]
+        first = prefix[:, :1] + self.target(order[:, :1])
+        inputs = self._inputs(ordered, order[:, :seen], order[:, 1 : seen + 1])
+        y, layers = self.through(torch.cat((first, prefix[:, 1:], inputs), 1), layers)
+        return self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]]), layers
+
+    def _inputs(self, codes, given, asked) -> Float[Tensor, "B N E"]:
+        return self.code(codes + self.offset[given]) + self.position(given) + self.target(asked)
+
+    @torch.no_grad()
+    def in_sequence(self) -> Autoregressive:
+        """The slots as they stand, as an autoregressive prior with a copy of the weights: the embeddings of
+        the slot before and of the one asked for add up to its position."""
+        config = dataclasses.replace(self.config, kind=Autoregressive.kind, prior_options={})
+        weights = {name: x for name, x in self.state_dict().items() if not name.startswith("target.")}
+        before = torch.cat((torch.zeros_like(self.position.weight[:1]), self.position.weight[:-1]))
+        weights["position.weight"] = self.target.weight + before
+        twin = Autoregressive(config, self.alphabet).to(self.head.weight)
+        twin.load_state_dict(weights)
+        return twin.train(self.training)
+
+    # training -----------------------------------------------------------------------------------------------
+
+    def training_loss(self, sequence, condition, seen, progress):
+        """−log p in the order of each row: a random one in a share of them that shrinks."""
+        order = torch.rand(sequence.shape, device=sequence.device).argsort(1)
+        random = torch.rand(len(sequence), 1, device=sequence.device) < self.options.share(progress)
+        order = torch.where(random, order, torch.arange(sequence.shape[1], device=sequence.device))
+        return -self.log_prob(sequence, condition, seen, order).mean()
+
+    # drawing ------------------------------------------------------------------------------------------------
+
+    def draw(self, drawing: Drawing) -> int:
+        codes = drawing.codes
+        order = (codes < 0).long().argsort(dim=1, stable=True)  # what is known comes first
+        first = int((codes >= 0).sum(1).min())
+        known, rows = drawing.doubled(codes.gather(1, order[:, :first])), drawing.doubled(order)
+        logits, state = self.start(known, drawing.row_conditions(), rows)
+        for number in range(first, codes.shape[1]):
+            slot = order[:, number : number + 1]
+            uniform = drawing.uniform.gather(1, slot)
+            drawn = draw(drawing.distribution(logits, number), uniform[:, 0])[:, None] - self.offset[slot]
+            there = codes.gather(1, slot)
+            now = torch.where(there < 0, drawn, there)
+            codes.scatter_(1, slot, now)
+            drawing.progress(len(codes))
+            if number + 1 < codes.shape[1]:
+                logits, state = self.step(drawing.doubled(now[:, 0]), rows, state)
+        return sum(tensor.nbytes for tensor in state.tensors())

@@ -1,0 +1,64 @@
+"""The codes of a whole set, with varied versions of its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from caselli import data
+from caselli.data import CodeStore, Pictures
+from caselli.data.pixels import with_size
+from caselli.errors import UserError
+from caselli.shapes import Int, Tensor
+from caselli.tokenizer import Tokenizer
+
+
+def encode(
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    views: int = 1,
+    augment: data.Augment = data.Augment(),  # noqa: B008  (frozen)
+    seed: int = 0,
+    batch: int = 256,
+    condition: Int[Tensor, "n P"] | None = None,
+) -> CodeStore:
+    """The codes of a whole set, in order; with more than one view, of varied versions after it.
+
+    Errors: `UserError` for a tokenizer without a codebook.
+    """
+    if not tokenizer.quantizer.sizes:
+        raise UserError(
+            f"a tokenizer with the continuous quantizer {tokenizer.config.quantizer!r} was given",
+            "one with a codebook was expected: its latents are no codes",
+        )
+    return CodeStore(
+        codes=torch.cat(list(encoded(tokenizer, pictures, pictures.size, views, augment, seed, batch))),
+        labels=None if pictures.labels is None else pictures.labels.repeat(views),
+        sizes=tokenizer.quantizer.sizes,
+        classes=pictures.classes,
+        captions=None if pictures.captions is None else pictures.captions * views,
+        names=pictures.names * views,
+        tokenizer=tokenizer.fingerprint(),
+        data=pictures.fingerprint,
+        condition=condition,
+    )
+
+
+def encoded(
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    side: int,
+    views: int,
+    augment: data.Augment,
+    seed: int,
+    batch: int = 256,
+) -> Iterator[Tensor]:
+    """The codes of each batch of every view, at `side` pixels; the same views for sets of equal length."""
+    device = next(tokenizer.parameters()).device
+    for view in range(views):
+        for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
+            if view:
+                moves = augment.draw(len(pixels), data.generator("views", seed, view, number))
+                pixels = augment.apply(pixels, moves)
+            yield tokenizer.encode(data.to_float(with_size(pixels, side)).to(device)).cpu()

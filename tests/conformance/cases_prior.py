@@ -1,0 +1,64 @@
+"""The priors under test: name, what is built, and over which codes; each small enough to enumerate."""
+
+from __future__ import annotations
+
+import torch
+
+from caselli.order import ORDERS, Grid
+from caselli.prior import Alphabet, Prior, PriorConfig, build
+from caselli.quantizer import MultiScale
+
+GRID = Grid(2, 2)
+SEVERAL = Grid(1, 2, codebooks=2)
+
+CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
+    "autoregressive": ({}, GRID, (3,)),
+    "autoregressive, hybrid": ({"mixer": ["mamba2", "local"]}, GRID, (3,)),
+    "autoregressive, delayed": ({"order": "delayed"}, SEVERAL, (2, 4)),
+    "masked": ({"kind": "masked"}, GRID, (3,)),
+    "masked, recurrent": ({"kind": "masked", "mixer": "mamba2"}, GRID, (3,)),
+    "masked, several": ({"kind": "masked"}, SEVERAL, (2, 4)),
+    "random_order": ({"kind": "random_order"}, GRID, (3,)),
+    "random_order, recurrent": ({"kind": "random_order", "mixer": "gla"}, GRID, (3,)),
+    "random_order, several": ({"kind": "random_order"}, SEVERAL, (2, 4)),
+    "parallel": ({"kind": "parallel"}, SEVERAL, (2, 4)),
+    "parallel, no delay": ({"kind": "parallel", "prior_options": {"delay": 0}}, SEVERAL, (2, 4)),
+    "parallel, one codebook": ({"kind": "parallel"}, GRID, (3,)),
+    "pixel_cnn": ({"kind": "pixel_cnn"}, GRID, (3,)),
+    "pixel_cnn, kernel": ({"kind": "pixel_cnn", "prior_options": {"kernel": 5}}, Grid(1, 4), (3,)),
+    "pixel_cnn, several": ({"kind": "pixel_cnn"}, SEVERAL, (2, 4)),
+    "next_scale": ({"kind": "next_scale"}, Grid(1, 4, flat=True), (3,)),
+    "next_scale, several": ({"kind": "next_scale"}, Grid(1, 3, codebooks=2, flat=True), (3, 3)),
+}
+
+
+SCALES = {
+    "next_scale": {"scales": (1, (1, 3)), "options": {"codebook_size": 3}},
+    "next_scale, several": {
+        "scales": (1, (1, 2)),
+        "quantizer": "grouped",
+        "options": {"groups": 2, "options": {"codebook_size": 3}},
+    },
+}
+"""The quantizers of the next-scale priors."""
+
+
+def alphabet_of(grid: Grid, sizes: tuple[int, ...], order: str = "raster", classes: int = 2) -> Alphabet:
+    """Slots and places of a grid."""
+    read = ORDERS[order]()
+    places = tuple(map(tuple, read.position(grid).tolist()))
+    return Alphabet(sizes, tuple(read.codebook(grid).tolist()), places=places, classes=classes)
+
+
+def built(name: str, **changes) -> Prior:
+    """A prior away from its nearly uniform start, in float64."""
+    torch.manual_seed(0)
+    options, grid, sizes = CASES[name]
+    config = PriorConfig(**({"width": 32, "depth": 2} | options | changes))
+    quantizer = MultiScale(width=4, **SCALES[name]) if name in SCALES else None
+    prior = build(config, alphabet_of(grid, sizes, config.order), quantizer).double().eval()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        prior.head.weight.mul_(6)
+    return prior

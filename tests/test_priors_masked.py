@@ -1,0 +1,225 @@
+"""The masked prior: what it sees, its bound, and the distribution of its rounds, by enumeration."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import pytest
+import torch
+
+from caselli.errors import UserError
+from caselli.mixer import MIXERS
+from caselli.prior import MASK_SCHEDULES, Alphabet, Masked, PriorConfig, Sampling, sample
+from caselli.prior.masked import left
+from tests.conformance.cases_prior import built
+from tests.conformance.test_prior import excess, sequences_of
+
+ONE_BY_ONE = Sampling(steps=4, mask_schedule="linear", choice_temperature=math.inf)
+"""One code a round, in random order: the any-order autoregressive model."""
+
+
+@functools.cache
+def tables(prior, label):
+    """log p of each slot's every code, `T K`, for every way in which codes can be known."""
+    states = list(itertools.product(range(-1, 3), repeat=4))
+    known = torch.tensor(states)
+    with torch.no_grad():
+        prefix = prior.prefix(torch.full((len(states),), label), len(states))
+        return dict(zip(states, prior.logits(known, known < 0, prefix).log_softmax(-1), strict=True))
+
+
+def conditionals(prior, label, known):
+    """log p of each slot's every code given what is known; known slots are not asked for."""
+    return tables(prior, label)[tuple(known)]
+
+
+def in_order(prior, label, sequence, order, known):
+    """log p of the sequence's unknown codes drawn in an order."""
+    known, total = list(known), 0.0
+    for slot in order:
+        total += conditionals(prior, label, known)[slot, sequence[slot]].item()
+        known[slot] = sequence[slot]
+    return total
+
+
+def mixture(prior, label, known=(-1, -1, -1, -1)):
+    """Probabilities of all sequences: the mean over all orders of the unknown slots."""
+    orders = list(itertools.permutations([slot for slot in range(4) if known[slot] < 0]))
+    p = []
+    for sequence in sequences_of(prior).tolist():
+        fits = all(code in (-1, given) for code, given in zip(known, sequence, strict=True))
+        each = [math.exp(in_order(prior, label, sequence, order, known)) for order in orders] if fits else []
+        p.append(sum(each) / len(orders))
+    return torch.tensor(p)
+
+
+@pytest.fixture(scope="module")
+def prior():
+    return built("masked")
+
+
+@pytest.mark.parametrize("known", [(-1, -1, -1, -1), (-1, 2, -1, 0), (-1, -1, -1, 1)])
+def test_one_code_a_round_is_the_any_order_model(prior, known):
+    """Whatever is known is conditioned on, wherever it lies."""
+    given = torch.tensor(known).expand(1_500, 4)
+    codes = sample(prior, torch.ones(1_500, dtype=torch.int64), list(range(1_500)), ONE_BY_ONE, known=given)
+    p = mixture(prior, 1, known)
+    assert p.sum().item() == pytest.approx(1, abs=1e-5)
+    assert excess(prior, codes, p) < 5
+
+
+def test_one_round_draws_each_code_for_itself(prior):
+    codes = sample(prior, torch.zeros(1_500, dtype=torch.int64), list(range(1_500)), Sampling(steps=1))
+    alone = conditionals(prior, 0, [-1] * 4)
+    p = torch.stack([alone[range(4), s].sum() for s in sequences_of(prior)]).exp()
+    assert excess(prior, codes, p) < 5
+
+
+def test_two_rounds_by_enumeration(prior):
+    """The first round keeps two of four codes, any two; the second draws the others from them."""
+    options = Sampling(steps=2, mask_schedule="linear", choice_temperature=math.inf)
+    codes = sample(prior, torch.zeros(1_500, dtype=torch.int64), list(range(1_500)), options)
+    alone, p = conditionals(prior, 0, [-1] * 4), []
+    pairs = list(itertools.combinations(range(4), 2))
+    for sequence in sequences_of(prior).tolist():
+        total = 0.0
+        for pair in pairs:
+            known = [sequence[slot] if slot in pair else -1 for slot in range(4)]
+            then = conditionals(prior, 0, known)
+            logs = [(alone if slot in pair else then)[slot, sequence[slot]] for slot in range(4)]
+            total += math.exp(sum(logs)) / len(pairs)
+        p.append(total)
+    assert excess(prior, codes, torch.tensor(p)) < 5
+
+
+def test_guided_rounds(prior):
+    """Guidance and temperature at each round's own strength."""
+    options = Sampling(steps=1, guidance=2.5, temperature=1.3)
+    codes = sample(prior, torch.ones(1_500, dtype=torch.int64), list(range(1_500)), options)
+    told, null = (conditionals(prior, label, [-1] * 4) for label in (1, 2))
+    alone = ((null + 2.5 * (told - null)) / 1.3).log_softmax(-1)
+    p = torch.stack([alone[range(4), s].sum() for s in sequences_of(prior)]).exp()
+    assert excess(prior, codes, p) < 5
+
+
+def test_without_noise_the_surest_code_is_kept_first(prior):
+    """Two rounds at temperature 0: the more probable half stays, and the other is asked for again."""
+    options = Sampling(temperature=0.0, steps=2, mask_schedule="linear", choice_temperature=0.0)
+    codes = sample(prior, torch.tensor([1]), [0], options)[0]
+    best = conditionals(prior, 1, [-1] * 4).max(-1)
+    surest = best.values.topk(2).indices.tolist()
+    known = [best.indices[slot].item() if slot in surest else -1 for slot in range(4)]
+    then = conditionals(prior, 1, known).argmax(-1)
+    expected = [known[slot] if slot in surest else then[slot].item() for slot in range(4)]
+    assert codes.tolist() == expected
+
+
+def test_the_bound(prior):
+    """Its mean over many masks is the mean over all orders of log p, which lies below log of the mean."""
+    sequence = torch.tensor([[0, 2, 1, 1]])
+    orders = list(itertools.permutations(range(4)))
+    logs = torch.tensor([in_order(prior, 1, sequence[0].tolist(), order, [-1] * 4) for order in orders])
+    masked = prior.bound_masks(1_000, seed=1)
+    each = sequence.expand(len(masked), -1)
+    with torch.no_grad():
+        logits = prior.logits(each, masked, prior.prefix(torch.tensor([1]), 1).expand(len(masked), -1, -1))
+        log_p = prior.chosen(logits, each, prior.offset)
+    found = (log_p * masked).sum(1) * 4 / masked.sum(1)
+    assert (found.mean() - logs.mean()).abs() < 5 * found.std() / len(found) ** 0.5
+    assert logs.mean() < logs.exp().mean().log()
+    with torch.no_grad():
+        bound = prior.log_prob(sequence, torch.tensor([1])).sum().item()
+    assert bound == pytest.approx(logs.mean().item(), abs=1.0)
+
+
+def test_validation_is_the_bound_in_one_pass(prior):
+    """Over many rows of one sequence, each with a mask of its own."""
+    rows, label = torch.tensor([[0, 2, 1, 1]]).expand(2_000, -1), torch.ones(2_000, dtype=torch.int64)
+    with torch.no_grad():
+        found = -prior.validation_loss(rows, label).item() * 4
+        assert found == -prior.validation_loss(rows, label).item() * 4
+    logs = [in_order(prior, 1, [0, 2, 1, 1], order, [-1] * 4) for order in itertools.permutations(range(4))]
+    assert found == pytest.approx(sum(logs) / 24, abs=0.15)
+
+
+@pytest.mark.parametrize("passes", [1, 3, 4, 16])
+def test_the_masks_of_the_bound(passes):
+    """Every number of masked codes equally often where the passes allow it; each slot as often as any."""
+    prior = Masked(PriorConfig(kind="masked", width=32, depth=1), alphabet_of_length(8))
+    masks = torch.stack([prior.bound_masks(passes, seed) for seed in range(400)])
+    counts = masks.sum(2)
+    assert counts.min() >= 1 and counts.max() <= 8
+    if passes == 16:
+        assert (counts.sort(1).values == torch.arange(8).repeat_interleave(2) + 1).all()
+    assert (torch.bincount(counts.flatten(), minlength=9)[1:] / counts.numel() - 1 / 8).abs().max() < 0.06
+    assert (masks.float().mean((0, 1)) - 9 / 16).abs().max() < 0.06
+
+
+def alphabet_of_length(length):
+    return Alphabet((3,), (0,) * length)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_every_mixer_sees_both_ways(name):
+    """A masked slot's logits depend on every other code, and on nothing at masked slots.
+
+    Reformer's hashes decide who sees whom: there the first is left open.
+    """
+    torch.manual_seed(0)
+    prior = Masked(PriorConfig(kind="masked", mixer=name, width=32, depth=2), alphabet_of_length(6)).double()
+    with torch.no_grad():
+        prior.head.weight.mul_(40)
+        prior.position.weight.mul_(20)
+    codes, masked = torch.randint(3, (1, 6)), torch.tensor([False, False, True, False, False, False])
+    prefix = prior.prefix(None, 1)
+    before = prior.logits(codes, masked, prefix)[0, 2]
+    for slot in range(6):
+        other = codes.clone()
+        other[0, slot] = (codes[0, slot] + 1) % 3
+        changed = not torch.equal(prior.logits(other, masked, prefix)[0, 2], before)
+        assert changed == (slot != 2) or (name == "reformer" and slot != 2), slot
+
+
+def test_training_masks():
+    prior = Masked(PriorConfig(kind="masked", width=32, depth=1), alphabet_of_length(64))
+    masks = prior.training_masks(4_000, 64)
+    share = masks.float().mean(1)
+    assert masks.sum(1).min() >= 1 and share.max() > 0.98
+    assert share.mean().item() == pytest.approx(2 / math.pi, abs=0.02)
+    assert (masks.float().mean(0) - 2 / math.pi).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("name", MASK_SCHEDULES)
+def test_schedules_fall_from_one_to_nothing(name):
+    r = torch.linspace(0, 1, 101, dtype=torch.float64)
+    share = MASK_SCHEDULES[name](r)
+    assert share[0].item() == pytest.approx(1) and share[-1].item() == pytest.approx(0, abs=1e-12)
+    assert (share.diff() < 0).all()
+    hidden, unknown = torch.tensor([16, 5, 1, 0]), torch.tensor([16, 5, 1, 0])
+    for round in range(16):
+        before, hidden = hidden, left(unknown, hidden, (round + 1) / 16, name).clamp_min(0)
+        assert ((hidden < before) | (before == 0)).all()
+    assert (hidden == 0).all()
+
+
+def test_linear_rounds_draw_equally_many():
+    hidden, seen = torch.tensor([16]), []
+    for round in range(8):
+        hidden = left(torch.tensor([16]), hidden, (round + 1) / 8, "linear")
+        seen.append(hidden.item())
+    assert seen == [14, 12, 10, 8, 6, 4, 2, 0]
+
+
+def test_more_rounds_than_codes_are_as_many_as_codes(prior):
+    assert prior.rounds(Sampling(steps=99)) == 4 and prior.rounds(Sampling(steps=3)) == 3
+
+
+@pytest.mark.parametrize("options", [{"schedule": "cosin"}, {"steps": 0}, {"bound_passes": 0}])
+def test_wrong_options(options):
+    with pytest.raises(UserError, match=r"was expected|did you mean cosine"):
+        Masked(PriorConfig(kind="masked", width=32, prior_options=options), alphabet_of_length(4))
+    for wrong in ({"steps": -1}, {"choice_temperature": -0.5}, {"mask_schedule": "liner"}):
+        with pytest.raises(UserError, match=r"was expected|did you mean linear"):
+            Sampling(**wrong)
