@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from bench.measure import in_turn, matrix_rate, peak_memory, products_alone, seconds, table
+from bench.measure import in_turn, keep_pages, matrix_rate, peak_memory, products_alone, seconds, table
 from bench.mixer_peers import PEERS, WIDTH
 from caselli.mixer import MIXERS
 from caselli.ops import delta_rule, gated_linear_attention, linear_attention
@@ -94,6 +94,7 @@ def ops(length: int) -> dict[str, tuple[Step, float]]:
 
 def growth(rate: float, lengths: tuple[int, ...] = (1024, 4096, 16384, 65536), repeats: int = 3) -> None:
     """Forward and backward of the ops, 4 heads of 64: time against length."""
+    keep_pages()
     lines, earlier = [], {}
     for length in lengths:
         steps = ops(length)
@@ -181,10 +182,10 @@ def one_more(module, state, steps: int) -> None:
 
 
 SECTIONS: dict[str, Callable[[float], None]] = {
-    "growth": growth,
     "layers": layers,
     "long_layers": long_layers,
     "tokens": tokens,
+    "growth": growth,  # last: it tells the allocator to keep its pages
 }
 
 
