@@ -353,8 +353,10 @@ def test_binary_autoencoders(tmp_path, capsys):
     """Every way trains for its share of the same budget; the command prints the table."""
     names = "score, leave one out;disarm;vimco"
     words = ["compare", "autoencoders", "digits", "--estimators", names, "--steps", "2", "--latents", "5"]
-    assert main([*words, "--most", "20", "-o", str(tmp_path / "table.md")]) == 0
+    quick = ["--most", "20", "--batch", "4", "--learning-rate", "0.01"]
+    assert main([*words, *quick, "-o", str(tmp_path / "table.md")]) == 0
     assert "| `disarm` | yes | 4 | 2 |" in (tmp_path / "table.md").read_text()
     assert "rank correlation" in capsys.readouterr().out
     assert main([*words[:4], "disarn"]) == 2
     assert "did you mean disarm" in capsys.readouterr().err
+    assert main([*words, "--batch", "0"]) == 2 and main([*words, "--learning-rate", "0"]) == 2

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli.data import Pictures, to_float
-from caselli.errors import UnknownName
+from caselli.errors import UnknownName, UserError
 from caselli.estimator import ESTIMATORS
 from caselli.family.vae import VAE, VAEConfig
 from caselli.shapes import Float, Tensor
@@ -85,6 +85,8 @@ def compare_binary(
     latents: int = 200,
     network: str = "linear",
     steps: int = 2000,
+    batch: int = BATCH,
+    learning_rate: float = RATE,
     seed: int = 0,
 ) -> Iterator[BinaryFit]:
     """Trains the same VAE with each estimator, each for the same number of evaluations of the decoder.
@@ -99,10 +101,15 @@ def compare_binary(
         latents: how many, binary.
         network: linear (one layer), or another name in `ENCODERS`.
         steps: of the estimators with `EVALUATIONS` evaluations; more of cheaper ones, fewer of dearer ones.
+        batch: pictures of a step.
+        learning_rate: Adam's at the start. The larger it is, and the smaller the batch, the more the noise of
+            a gradient costs.
         seed: of everything random.
 
-    Errors: `UnknownName` for a way that is none.
+    Errors: `UnknownName` for a way that is none, `UserError` for a batch or rate that is not positive.
     """
+    if batch < 1 or learning_rate <= 0:
+        raise UserError(f"batch {batch} and learning rate {learning_rate} were given", "more was expected")
     for name in ways:
         if name not in WAYS:
             raise UnknownName("estimator", name, WAYS)
@@ -115,11 +122,11 @@ def compare_binary(
             vae = VAE(_config(WAYS[name], latents, network, shape))
             count, done = _evaluations(vae, WAYS[name]), time.perf_counter()
             rounds = max(1, round(steps * EVALUATIONS / count))
-            half = _trained(vae, x, rounds, seed)
+            half = _trained(vae, x, rounds, batch, learning_rate, seed)
             seconds = time.perf_counter() - done
             shared = half if shared is None else shared
             bounds = [_bound(vae, part) for part in (x[: len(test)], test)]
-            variance = _variance(vae, shared, x, seed)
+            variance = _variance(vae, shared, x, batch, seed)
         unbiased = ESTIMATORS[WAYS[name].estimator].unbiased
         yield BinaryFit(name, unbiased, count, rounds, *bounds, variance, seconds)
 
@@ -147,27 +154,27 @@ def _evaluations(vae: VAE, way: Way) -> int:
     return vae.estimator.evaluations(q, way.samples)
 
 
-def _trained(vae: VAE, x: Tensor, steps: int, seed: int) -> VAE:
+def _trained(vae: VAE, x: Tensor, steps: int, size: int, rate: float, seed: int) -> VAE:
     """Trains in place; returns a copy of what it was half way."""
-    adam = torch.optim.Adam(vae.parameters(), lr=RATE)
+    adam = torch.optim.Adam(vae.parameters(), lr=rate)
     random, half = torch.Generator().manual_seed(seed), copy.deepcopy(vae)
     for step in range(steps):
         if step == steps // 2:
             half = copy.deepcopy(vae)
         for group in adam.param_groups:
-            group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
-        batch = x[torch.randint(len(x), (BATCH,), generator=random)]
+            group["lr"] = rate * (1 + math.cos(math.pi * step / steps)) / 2
+        batch = x[torch.randint(len(x), (size,), generator=random)]
         adam.zero_grad()
         vae.losses(batch, None, step).total.backward()
         adam.step()
     return half
 
 
-def _variance(vae: VAE, shared: VAE, x: Tensor, seed: int) -> float:
+def _variance(vae: VAE, shared: VAE, x: Tensor, size: int, seed: int) -> float:
     """Of the gradient in the encoder of `shared`, by the estimator of `vae`, on one batch."""
     twin = copy.deepcopy(shared)
     twin.estimator, twin.objective = copy.deepcopy(vae.estimator), vae.objective
-    batch = x[torch.randint(len(x), (BATCH,), generator=torch.Generator().manual_seed(seed + 1))]
+    batch = x[torch.randint(len(x), (size,), generator=torch.Generator().manual_seed(seed + 1))]
     own = list(twin.estimator.parameters())
     adam = torch.optim.Adam(own, lr=RATE) if own else None
     for _ in range(ADAPTATION if len(twin.estimator.state_dict()) else 0):

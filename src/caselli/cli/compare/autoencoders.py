@@ -19,6 +19,8 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--latents", type=int, default=200, help="binary latents of a picture (200)")
     options.add_argument("--network", default="linear", help="linear, perceptron, convolutional (linear)")
     options.add_argument("--steps", type=int, default=2000, help="of those with four evaluations (2000)")
+    options.add_argument("--batch", type=int, default=50, help="pictures of a step (50)")
+    options.add_argument("--learning-rate", type=float, default=3e-3, help="of Adam, at the start (0.003)")
     options.add_argument("--most", type=int, default=1000, help="held-out pictures of the bound (1000)")
     options.add_argument("--seed", type=int, default=0, help="of everything random (0)")
     options.add_argument("-o", "--out", metavar="FILE", help="write the table, FILE.md")
@@ -36,7 +38,8 @@ def run(arguments: list[str]) -> None:
     names = [name.strip() for name in given.estimators.split(";")] if given.estimators else list(WAYS)
     everything = data.open(given.source, size=given.size, split="all")
     held_out = everything.split("held_out")
-    settings = {name: getattr(given, name) for name in ("latents", "network", "steps", "seed")}
+    asked = ("latents", "network", "steps", "batch", "learning_rate", "seed")
+    settings = {name: getattr(given, name) for name in asked}
     fits = compare_binary(
         everything.split("train"),
         held_out.subset(torch.arange(min(given.most, len(held_out)))),
