@@ -17,7 +17,13 @@ from caselli.recipe.family_config import FamilyRunConfig, described_config
 from caselli.recipe.family_recipes import FAMILY_RECIPES
 from caselli.recipe.family_summary import look_at_family
 from caselli.recipe.folder import RunFolder, resumed_config
-from caselli.recipe.opening import data_figures, open_pictures, recorded_machine, validation_batches
+from caselli.recipe.opening import (
+    data_figures,
+    expect_same,
+    open_pictures,
+    recorded_machine,
+    validation_batches,
+)
 from caselli.report import write_report
 
 
@@ -113,13 +119,7 @@ class _Run:
         config = resumed_config(described_config(folder), changes)
         everything = open_pictures(config.data, progress)
         pictures = everything.split("train")
-        expected = folder.describe()["data_fingerprint"]
-        if pictures.fingerprint != expected:
-            raise UserError(
-                f"the pictures of {config.data.source} have changed since the run in {folder.path} was begun",
-                f"fingerprint {expected} was expected, {pictures.fingerprint} found",
-                "restore them, or begin a new run with another -o",
-            )
+        expect_same(folder, config.data.source, pictures.fingerprint)
         _check(config, pictures)
         where = recorded_machine(folder)
         if ranks.is_first():

@@ -10,6 +10,7 @@ import torch
 from caselli import data
 from caselli.data import Pictures
 from caselli.engine import Machine, ranks
+from caselli.errors import UserError
 from caselli.recipe.config import DataConfig
 from caselli.recipe.folder import RunFolder
 
@@ -27,6 +28,20 @@ def open_pictures(config: DataConfig, progress: bool) -> Pictures:
         workers=config.workers,
         progress=progress and ranks.is_first() and sys.stderr.isatty(),
     )
+
+
+def expect_same(folder: RunFolder, source: str, fingerprint: str) -> None:
+    """A run goes on with the data that it was begun with.
+
+    Errors: `UserError` where the data of `source` have another fingerprint.
+    """
+    expected = folder.describe()["data_fingerprint"]
+    if fingerprint != expected:
+        raise UserError(
+            f"the pictures of {source} have changed since the run in {folder.path} was begun",
+            f"fingerprint {expected} was expected, {fingerprint} found",
+            "restore them, or begin a new run with another -o",
+        )
 
 
 def recorded_machine(folder: RunFolder) -> Machine:

@@ -27,6 +27,7 @@ from caselli.recipe.folder import RunFolder, resumed_config
 from caselli.recipe.opening import (
     VALIDATION_PICTURES,
     data_figures,
+    expect_same,
     open_pictures,
     recorded_machine,
     validation_batches,
@@ -176,16 +177,10 @@ class Run:
 
     @classmethod
     def resumed(cls, folder, source, changes, progress) -> Run:
-        described = folder.describe()
         config = resumed_config(folder.config(), {"data.source": source, **changes})
         everything = open_pictures(config.data, progress)
         pictures = everything.split("train")
-        if pictures.fingerprint != described["data_fingerprint"]:
-            raise UserError(
-                f"the pictures of {source} have changed since the run in {folder.path} was begun",
-                f"fingerprint {described['data_fingerprint']} was expected, {pictures.fingerprint} found",
-                "restore them, or begin a new run with another -o",
-            )
+        expect_same(folder, source, pictures.fingerprint)
         _check(config, pictures)
         where = recorded_machine(folder)
         if ranks.is_first():

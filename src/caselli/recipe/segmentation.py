@@ -17,7 +17,7 @@ from caselli.engine import Log, Machine, Training, TrainingConfig, machine, rank
 from caselli.errors import UserError, lookup
 from caselli.recipe.config import DataConfig, override
 from caselli.recipe.folder import RunFolder, resumed_config
-from caselli.recipe.opening import recorded_machine
+from caselli.recipe.opening import expect_same, recorded_machine
 from caselli.report import masks_grid, save_png, write_report
 from caselli.segmentation import (
     SegmentationTask,
@@ -166,12 +166,7 @@ def _resumed(folder: RunFolder, recipe: str, changes: dict[str, Any], progress: 
     old = override(SegmentationRunConfig(), described["config"])
     config = resumed_config(old, changes, MAY_CHANGE)
     labelled = _open(config.data, progress)
-    if labelled.fingerprint != described["data_fingerprint"]:
-        raise UserError(
-            f"the pictures or masks of {config.data.source} have changed since the run was begun",
-            f"fingerprint {described['data_fingerprint']} was expected, {labelled.fingerprint} found",
-            "restore them, or begin a new run with another -o",
-        )
+    expect_same(folder, config.data.source, labelled.fingerprint)
     where = recorded_machine(folder)
     if ranks.is_first():
         folder.write(config, labelled.fingerprint, where)
