@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -10,9 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Of glibc's malloc.h."""
 
 
 def seconds(function: Callable[[], object], repeats: int = 5) -> float:
@@ -78,18 +74,6 @@ def products_alone(step: Callable[[], object]) -> Callable[[], None]:
 
 def _filled(x: object) -> object:
     return x.normal_() if isinstance(x, torch.Tensor) else x
-
-
-def keep_pages() -> None:
-    """Freed memory stays with the process (glibc; elsewhere nothing happens).
-
-    Else every tensor over 32 MB is made of new pages each time, at 0.4 ms a megabyte, and the time of a long
-    sequence is for a third the operating system's.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(M_MMAP_MAX, 0)
-        library.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def peak_memory(function: Callable[[], object]) -> float:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from bench.measure import in_turn, keep_pages, matrix_rate, peak_memory, products_alone, seconds, table
+from bench.measure import in_turn, matrix_rate, peak_memory, products_alone, seconds, table
 from bench.mixer_peers import PEERS, WIDTH
+from caselli.cli.pages import keep_pages
 from caselli.mixer import MIXERS
 from caselli.ops import delta_rule, gated_linear_attention, linear_attention
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -191,3 +195,23 @@ def test_compare(capsys, tmp_path):
 
 def test_list_unknown(capsys):
     assert "did you mean mixer" in fails(capsys, "list", "mixers")
+
+
+def faults_of_fresh_arrays(settings: dict[str, str]) -> int:
+    """Page faults of twenty arrays of 64 MB, each filled and dropped, in a process that keeps its pages."""
+    program = (
+        "import resource, caselli.cli.pages as pages; pages.keep_pages(); import numpy\n"
+        "for _ in range(20): numpy.ones(8 << 20)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC", "GLIBC"))} | settings
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver()[0], reason="the allocator is glibc's")
+def test_pages_are_kept_unless_the_user_settled_it():
+    # 64 MB are 16,384 small pages, or 32 large ones where the kernel hands those out
+    kept = faults_of_fresh_arrays({})
+    settled = faults_of_fresh_arrays({"MALLOC_TRIM_THRESHOLD_": "131072"})
+    assert settled > kept

@@ -40,17 +40,9 @@ after a name that Python keeps for itself."""
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, 2 for a user's mistake, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0
-    if arguments[0] == "--version":
-        print(f"caselli {__version__}")
-        return 0
     try:
-        if arguments[0] not in COMMANDS:
-            raise UnknownName("command", arguments[0], COMMANDS)
-        module = arguments[0] + "_" * keyword.iskeyword(arguments[0])
-        importlib.import_module(f"caselli.cli.{module}").run(arguments[1:])
+        _dispatch(arguments)
+        sys.stdout.flush()
     except UserError as error:
         return _say(f"{error}", 2)
     except KeyboardInterrupt as error:
@@ -58,6 +50,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+    elif arguments[0] == "--version":
+        print(f"caselli {__version__}")
+    elif arguments[0] not in COMMANDS:
+        raise UnknownName("command", arguments[0], COMMANDS)
+    else:
+        module = arguments[0] + "_" * keyword.iskeyword(arguments[0])
+        importlib.import_module(f"caselli.cli.{module}").run(arguments[1:])
 
 
 def _help() -> str:
