@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -138,10 +139,9 @@ def carry_states(
 
         return carry(written, passed, state)
     entering = torch.empty_like(written)
-    for index, (place, more) in enumerate(zip(entering.unbind(2), written.unbind(2), strict=True)):
-        place.copy_(state)
-        state = place + more if passed is None else torch.addcmul(more, passed[:, :, index], place)
-    return entering, state
+    entering[:, :, 0] = state
+    places = [*entering.unbind(2), torch.empty_like(state)]
+    return entering, _carried(places, written.unbind(2), _each(passed, written.shape[2]))
 
 
 def carry_gradients(
@@ -156,10 +156,24 @@ def carry_gradients(
 
         return carry(read, passed, gradient, reverse=True)
     leaving = torch.empty_like(read)
-    for index in reversed(range(read.shape[2])):
-        place, more = leaving[:, :, index].copy_(gradient), read[:, :, index]
-        gradient = place + more if passed is None else torch.addcmul(more, passed[:, :, index], place)
-    return leaving, gradient
+    leaving[:, :, -1] = gradient
+    places = [torch.empty_like(gradient), *leaving.unbind(2)]
+    others = _each(passed, read.shape[2])[::-1]
+    return leaving, _carried(places[::-1], read.unbind(2)[::-1], others)
+
+
+def _each(passed: Tensor | None, count: int) -> Sequence[Tensor | None]:
+    return [None] * count if passed is None else passed.unbind(2)
+
+
+def _carried(places: Sequence[Tensor], added: Sequence[Tensor], passed: Sequence[Tensor | None]) -> Tensor:
+    """Fills each place after the first, which is full, from the one before it; the last."""
+    for place, following, more, kept in zip(places, places[1:], added, passed, strict=False):
+        if kept is None:
+            torch.add(place, more, out=following)
+        else:
+            torch.addcmul(more, kept, place, out=following)
+    return places[-1]
 
 
 def after_each(

@@ -141,7 +141,7 @@ class _Decay:
     @staticmethod
     def of(log_decay: Tensor, groups: int, starts: Tensor | None, size: int) -> _Decay:
         total = chunks(log_decay.unflatten(2, (groups, -1)), size).cumsum(3)
-        rows = total.transpose(3, 4)
+        rows = total.transpose(3, 4).contiguous()  # else what follows inherits the layout, and is copied
         within = faded((rows[..., :, None] - rows[..., None, :]).clamp_(max=0)).tril_()
         last = total[:, :, :, -1:]
         kept, left, passed = faded(total.clone()), faded(last - total), faded(last.clone())
