@@ -144,7 +144,7 @@ def test_sequences_come_back_in_any_batch_and_with_any_threads(codec):
 def test_sequences_in_several_rounds(codec, monkeypatch):
     monkeypatch.setattr("caselli.codec.sequences.MOST_ROWS", 4)
     codes, encoder = torch.randint(0, 16, (9, 4)), Encoder()
-    codec.sequences.encode(codes, encoder)
+    codec.coder.sequences.encode(codes, encoder)
     assert torch.equal(Sequences(codec.model.prior, 3).decode(9, Decoder(encoder.bytes())), codes)
 
 
@@ -271,7 +271,7 @@ def test_a_picture_that_the_model_knows_better_than_png_is_coded_by_it(run_folde
     """Noise under a uniform model costs what it has; a PNG adds to that."""
     codec, noise = codec_of(run_folder), torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        for network in codec.pixels.network.networks:
+        for network in codec.coder.pixels.network.networks:
             network[-1].weight.zero_(), network[-1].bias.zero_()
     (one,) = codec.compress([noise], "exact")
     assert one.group.kind == "exact" and torch.equal(codec.decompress(one.group)[0], noise)
@@ -291,8 +291,8 @@ def test_mixed_sizes_in_one_archive(codec):
 
 def test_the_reconstruction_is_the_same_in_any_batch(codec):
     codes = torch.randint(0, 16, (5, 4))
-    whole = codec._shown(codes)
-    assert torch.equal(torch.cat([codec._shown(codes[:1]), codec._shown(codes[1:])]), whole)
+    whole = codec.coder.shown(codes)
+    assert torch.equal(torch.cat([codec.coder.shown(codes[:1]), codec.coder.shown(codes[1:])]), whole)
     grids = codec.model.order.restore(codes, codec.model.grid)
     assert (whole.int() - to_bytes(codec.model.decode(grids)).int()).abs().max() <= 1
 
@@ -327,7 +327,7 @@ def files(codec):
         groups = tuple(c.group for c in coded)
         found.append(pack_archive(Archive(codec.fingerprint(kind), groups, ("a", "b")), kind))
     stack = torch.stack(pictures[:1])
-    coders = {"codes": codec.encode_codes, "exact": codec.encode_exact}
+    coders = {"codes": codec.coder.encode_codes, "exact": codec.coder.encode_exact}
     found += [pack_one(codec.fingerprint(k), f(stack)[0]) for k, f in coders.items()]
     webp = lossless_webp(pictures[0].permute(1, 2, 0).numpy())
     found.append(pack_one(b"\0" * 6, Group("webp", 3, SIZE, SIZE, 1, 0, webp)))

@@ -13,7 +13,7 @@ import caselli
 
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
-    {"errors", "shapes", "options", "version"},
+    {"errors", "shapes", "options", "version", "markdown"},
     {"files"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
     {"mixer", "quantizer"},

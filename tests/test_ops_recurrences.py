@@ -318,11 +318,13 @@ def test_long_convolution(reach):
 
 @pytest.mark.parametrize("width", [1, 2, 4])
 @pytest.mark.parametrize("length", [1, 2, 9])
-def test_short_convolution(width, length):
+@pytest.mark.parametrize("rows", [1, 2, 4, 256])
+def test_short_convolution(width, length, rows, monkeypatch):
+    monkeypatch.setattr(short, "ROWS", rows)
     x, weight, state = numbers(2, length, 3), numbers(3, width), numbers(2, width - 1, 3)
     bias = numbers(3)
     y, last = short.short_convolution(x, weight, state, bias=bias)
-    results = (y, short.short_convolution_definition(x, weight, state) + bias)
+    results = (y, short.short_convolution_definition(x, weight, bias, state))
     outcomes = [(r, *torch.autograd.grad(r.square().sum(), (x, weight, state, bias))) for r in results]
     same(*outcomes)
     same((last,), (torch.cat((state, x), 1)[:, length:],))

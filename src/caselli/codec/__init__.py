@@ -1,8 +1,10 @@
 """Pictures ⟷ bytes: the prior's probabilities and an entropy coder."""
 
-from caselli.codec.codec import Codec, Coded, load_residual, save_residual
+from caselli.codec.codec import Codec, Coded
 from caselli.codec.coder import Decoder, Decoders, Encoder, Encoders
 from caselli.codec.container import ENDINGS, KINDS, Archive, Group, pack_archive, pack_one, unpack
+from caselli.codec.files import load_residual, save_residual
+from caselli.codec.groups import GroupCoder
 from caselli.codec.learning import learn_residual
 from caselli.codec.pixels import Pixels
 from caselli.codec.reproducible import Reproducible, reproducible
@@ -20,6 +22,7 @@ __all__ = [
     "Encoder",
     "Encoders",
     "Group",
+    "GroupCoder",
     "Pixels",
     "Reproducible",
     "ResidualConfig",

@@ -63,6 +63,17 @@ def checksum(content: bytes) -> int:
     return zlib.crc32(content) & 0xFFFF
 
 
+def agree(found: int, group: Group) -> None:
+    """Raises `UserError` for another check sum: the file was whole, so the probabilities were others."""
+    if group.check not in (found, NONE):
+        raise UserError(
+            f"what was decoded has check sum {found:04x}",
+            f"{group.check:04x} was expected: the file is whole, so this machine's arithmetic gave other "
+            "probabilities, or the file was made up",
+            "decode it where it was written, and tell us of both machines",
+        )
+
+
 def pack_one(fingerprint: bytes, group: Group) -> bytes:
     """The file of one picture."""
     return _with_header(fingerprint, group, False, group.check, group.data)

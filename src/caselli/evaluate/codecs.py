@@ -157,7 +157,7 @@ def _alone(codec: Codec, originals: Tensor, coded: Sequence[Coded]) -> float:
     fallen = [index for one in coded if one.group.kind != "exact" for index in one.members]
     size = sum(len(one.group.data) for one in coded if one.group.kind == "exact")
     if fallen:
-        size += len(codec.encode_exact(originals[fallen])[0].data)
+        size += len(codec.coder.encode_exact(originals[fallen])[0].data)
     return size / len(originals)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from caselli import markdown
 from caselli.data import Pictures, to_float
 from caselli.errors import UnknownName, UserError
 from caselli.estimator import ESTIMATORS
@@ -202,12 +203,12 @@ def binary_table(fits: Sequence[BinaryFit]) -> str:
         | `arm` | yes | 4 | 10 | −99.00 | −100.00 | 2 |
     """
     head = ["estimator", "unbiased", "evaluations a step", "steps", "training", "held out", "variance"]
-    rows = [head, ["---", ":-:", *["--:"] * 5]]
+    rows = []
     for f in sorted(fits, key=lambda f: -f.training_bound):
         bounds = [f"{b:.2f}".replace("-", "−") for b in (f.training_bound, f.bound)]
         cells = [f.evaluations, f.steps, *bounds, f"{f.variance:.2g}"]
         rows.append([f"`{f.way}`", "yes" if f.unbiased else "no", *map(str, cells)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown.table(head, rows)
 
 
 def order_agreement(fits: Sequence[BinaryFit]) -> float:

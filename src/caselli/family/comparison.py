@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from caselli import markdown
 from caselli.family.plane import TARGETS, Fit
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ def table(fits: Sequence[Fit]) -> str:
     """
     targets, divergences = _names(fits)
     found = {(f.divergence, f.target): f for f in fits}
-    rows = [["divergence", *(t.replace("_", " ") for t in targets)], ["---", *[":-:"] * len(targets)]]
+    rows = []
     for name in divergences:
         cells = [found[name, target] for target in targets]
         rows.append([f"`{name}`", *(f"{100 * f.precision:.0f} / {100 * f.recall:.0f}" for f in cells)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown.table(["divergence", *(t.replace("_", " ") for t in targets)], rows)
 
 
 def plot(fits: Sequence[Fit]) -> Figure:

@@ -7,7 +7,6 @@ import math
 from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
@@ -137,7 +136,7 @@ def log_uniform(low: float, high: float, *shape: int) -> Tensor:
 
 
 class ShortConvolution(nn.Module):
-    """A causal convolution of each channel and SiLU, with its state.
+    """`caselli.ops.short_convolution` with its parameters.
 
     Arguments:
         channels: D.
@@ -168,5 +167,4 @@ class ShortConvolution(nn.Module):
         state: Float[Tensor, "B past D"],
         starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T D"], Float[Tensor, "B past D"]]:
-        y, state = short_convolution(x, self.weight, state, bias=self.bias, starts=starts)
-        return F.silu(y), state
+        return short_convolution(x, self.weight, state, bias=self.bias, starts=starts)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from caselli import markdown
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
 from caselli.evaluate import CodebookUse
@@ -157,8 +158,7 @@ def compare_quantizers(
 
 def table(found: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    head = ["| " + " | ".join(HEADER) + " |", "|" + "---|" + "---:|" * (len(HEADER) - 1)]
-    return "\n".join([*head, *("| " + " | ".join(row.cells()) + " |" for row in found)]) + "\n"
+    return markdown.table(HEADER, [row.cells() for row in found]) + "\n"
 
 
 def options_for(name: str, side: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from caselli import data
+from caselli import data, markdown
 from caselli.anatomy import cost
 from caselli.data import Pictures, to_float
 from caselli.data.segmentation import SegmentationBatches, Segmented, open_segmented
@@ -109,7 +109,7 @@ def autoencoder_table(figures: list[ResamplerFigures]) -> str:
         )
         for one in figures
     ]
-    return _markdown([head, *rows])
+    return markdown.table(head, rows) + "\n"
 
 
 # in a segmenter -----------------------------------------------------------------------------------------
@@ -209,17 +209,11 @@ def segmenter_table(figures: list[SegmenterFigures]) -> str:
         )
         for one in figures
     ]
-    return _markdown([head, *rows])
+    return markdown.table(head, rows) + "\n"
 
 
 def _or_dash(value: float | None, scale: float, digits: int) -> str:
     return "–" if value is None else f"{scale * value:.{digits}f}"
-
-
-def _markdown(rows: list[tuple[str, ...]]) -> str:
-    """A table whose first row is its head; columns of numbers are aligned to the right."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:], ""])
 
 
 def compare(task: str, source: str, out: Path, names: list[str], **options: Any) -> str:

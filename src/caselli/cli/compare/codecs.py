@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from caselli import markdown
 from caselli.cli.parser import add_out, free, parser
 from caselli.errors import UserError
 
@@ -48,7 +49,7 @@ def run(arguments: list[str]) -> None:
     distance = perceptual_distance(given.lpips)
     ours = {name: run_points(name, codec, originals, distance) for name, codec in codecs.items()}
     theirs = [point for codec in file_codecs() for point in file_points(codec, originals, distance, say)]
-    exact = {name: codec for name, codec in codecs.items() if codec.residual is not None}
+    exact = {name: codec for name, codec in codecs.items() if codec.coder.residual is not None}
     lossless = lossless_sizes(exact, originals)
     text = _tables(ours, theirs, lossless, given.runs, len(originals), name_of(distance))
     print(text, end="")
@@ -87,11 +88,11 @@ def _tables(ours: dict, theirs: list, lossless: list, runs: list[str], count: in
     for name, (alone, together) in ours.items():
         rows = [_row(point) for point in (alone, together, *at_least(theirs, alone.bytes))]
         parts.append(f"{name}, and others at its bytes or the next that they reach:")
-        parts.append(_table(("codec", "setting", "bytes", "PSNR", "MS-SSIM", "distance"), rows))
+        parts.append(markdown.table(("codec", "setting", "bytes", "PSNR", "MS-SSIM", "distance"), rows))
     best = min(point.bytes for point in lossless[1:2])
     rows = [(x.codec, f"{x.bytes:.0f}", f"{x.bytes / best - 1:+.1%}") for x in lossless]
     parts.append("Without loss:")
-    parts.append(_table(("codec", "bytes", "against optimised PNG"), rows))
+    parts.append(markdown.table(("codec", "bytes", "against optimised PNG"), rows))
     sizes = ", ".join(f"{Path(run).resolve().name} {_size(Path(run)) / 1e6:.1f} MB" for run in runs)
     parts.append(f"The models themselves, which sender and receiver both need: {sizes}.")
     return "\n\n".join(parts) + "\n"
@@ -106,10 +107,6 @@ def _size(run: Path) -> int:
 def _row(point: Any) -> tuple[str, ...]:
     numbers = (f"{point.bytes:.0f}", f"{point.psnr:.2f}", f"{point.ms_ssim:.3f}", f"{point.distance:.4f}")
     return point.codec, point.setting, *numbers
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ("---",) * len(head), *rows))
 
 
 def _plot(ours: dict, theirs: list, count: int) -> bytes:

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from caselli import markdown
 from caselli.cli.parser import add_run, free, parser
 from caselli.errors import UserError
 
@@ -58,11 +59,10 @@ def _numbers(text: str) -> list[float]:
 
 
 def _table(found: list[Any]) -> str:
-    rows = [HEAD, ("---",) * len(HEAD)]
-    rows += [
+    rows = [
         (f"{g.strength:g}", f"{g.read_as_asked:.1%}", f"{g.spread:.3f}", f"{g.recall:.1%}") for g in found
     ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown.table(HEAD, rows)
 
 
 def _curve(found: list[Any]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from caselli import markdown
 from caselli.cli.parser import free, parser
 from caselli.errors import UserError
 
@@ -33,14 +34,14 @@ def run(arguments: list[str]) -> None:
     from caselli.report import save_png
     from caselli.report.grid import rows
 
-    shown, lines = {}, [HEAD, ("---",) * len(HEAD)]
+    shown, lines = {}, []
     for path in given.runs:
         model = load(path)
         pictures, engine = _drawn(model, given.seed)
         name = _name(model.prior, shown)
         shown[name] = pictures[:SHOWN]
         lines.append((name, *_figures(path, model, engine)))
-    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    text = markdown.table(HEAD, lines)
     print(text)
     write_text(out.with_suffix(".md"), text + "\n")
     save_png(rows(shown), out)

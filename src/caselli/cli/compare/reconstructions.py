@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from caselli import markdown
 from caselli.cli.parser import free, parser
 from caselli.errors import UserError
 
@@ -48,16 +49,15 @@ def run(arguments: list[str]) -> None:
 
 
 def _table(figures: dict) -> str:
-    rows = [HEAD, ("---",) * len(HEAD)]
+    rows = []
     for name, f in figures.items():
         numbers = (f"{f.frechet:.3g}", f"{f.kernel:.3g}", f"{f.sharpness:.2f}", f"{f.psnr:.2f}")
         rows.append((name, *numbers, f"{f.ssim:.3f}", f"{f.codebook_use:.1%}"))
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
     f = next(iter(figures.values()))
     note = (
         f"Features: {f.features}. Reference: the {f.count} originals ({f.reference}); {f.bits:.0f} bits each."
     )
-    return "\n".join([*lines, "", note])
+    return "\n".join([markdown.table(HEAD, rows), "", note])
 
 
 def _draw(out: Path, models: dict, pictures, shown: int) -> None:

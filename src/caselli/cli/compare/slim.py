@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from caselli import markdown
 from caselli.cli.parser import free, parser
 from caselli.errors import UserError
 
@@ -55,7 +56,7 @@ def _table(figures: dict[str, dict[str, Any]], folders: dict[str, Path]) -> str:
     from caselli.recipe import RunFolder
 
     first = next(iter(figures.values()))
-    lines = [HEAD, ("---",) * len(HEAD)]
+    lines = []
     for name, found in figures.items():
         bits, pace = found["prior_bits_per_dimension"], found["tokens_per_second"]
         lines.append(
@@ -71,4 +72,4 @@ def _table(figures: dict[str, dict[str, Any]], folders: dict[str, Path]) -> str:
                 f"{pace / first['tokens_per_second']:.2f}",
             )
         )
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return markdown.table(HEAD, lines)

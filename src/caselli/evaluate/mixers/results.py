@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from caselli import markdown
 from caselli.errors import UserError
 from caselli.evaluate.mixers.cost import Cost
 from caselli.evaluate.mixers.learning import Budget
@@ -102,10 +103,9 @@ def table(comparison: Comparison) -> str:
     heads = [f"{name.replace('_', ' ')}, T = {length}" for name, length in comparison.learnt_at.items()]
     costs = [f"µs a token, T = {long:,}", f"kB a token kept, T = {long:,}"]
     states = [f"state, kB, T = {length:,}" for length in (short, long)]
-    rows = [["mixer", "parameters", *heads, *costs, *states], ["---", *["--:"] * (5 + len(tasks))]]
-    rows.append(["guessing", "", *(f"{comparison.guessing[task]:.1%}" for task in tasks), *[""] * 4])
+    rows = [["guessing", "", *(f"{comparison.guessing[task]:.1%}" for task in tasks), *[""] * 4]]
     rows += [_row(comparison, mixer, tasks, short, long) for mixer in comparison.mixers]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+    return markdown.table(["mixer", "parameters", *heads, *costs, *states], rows) + "\n"
 
 
 def _row(comparison: Comparison, mixer: str, tasks: list[str], short: int, long: int) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,26 +12,12 @@ import torch.nn.functional as F
 from caselli.data import Pictures, to_float
 from caselli.data.labels import class_numbers
 from caselli.data.pixels import with_size
-from caselli.engine.weights import load_weights, read_description, save_weights
-from caselli.errors import UserError, lookup
-from caselli.order import ORDERS, Grid, Order
-from caselli.prior import (
-    AS_LEARNED,
-    Alphabet,
-    Conditions,
-    Engine,
-    Prior,
-    PriorConfig,
-    Sampling,
-    Vocabulary,
-    best_engine,
-    build,
-    described_vocabulary,
-    read_vocabulary,
-    sample,
-)
+from caselli.errors import UserError
+from caselli.model.building import condition_size, grid_of
+from caselli.order import Order
+from caselli.prior import AS_LEARNED, Conditions, Engine, Prior, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
-from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.tokenizer import Tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,132 +290,3 @@ def paste(
         tensor([1., 0.])
     """
     return torch.where(keep, pictures, completed)
-
-
-def grid_of(tokenizer: Tokenizer, size: int) -> Grid:
-    """The grid of codes of a square picture; where they lie on one axis, a single row."""
-    shape, codebooks = tokenizer.code_shape((size, size)), max(1, len(tokenizer.quantizer.sizes))
-    return Grid(1, *shape, codebooks, flat=True) if len(shape) == 1 else Grid(*shape, codebooks)
-
-
-def condition_size(config: PriorConfig, size: int) -> int:
-    """Side in pixels of the other picture that a prior is told of; 0 where there is none.
-
-    Errors: `UserError` for a size that the factor does not divide.
-
-    Example:
-        >>> condition_size(PriorConfig(condition_picture="low_resolution"), 64)
-        32
-    """
-    if config.condition_picture == "low_resolution":
-        if size % config.condition_factor:
-            raise UserError(
-                f"condition_factor {config.condition_factor} was given for pictures of {size} pixels",
-                "a divisor of the size was expected",
-            )
-        return size // config.condition_factor
-    return size if config.condition_picture == "paired" else 0
-
-
-def _picture_slots(config: PriorConfig, tokenizer: Tokenizer, size: int) -> tuple[int, ...]:
-    """The codebook of each code of the other picture, or of the visible part."""
-    side = size if config.condition_picture == "visible_part" else condition_size(config, size)
-    if not side:
-        return ()
-    grid = grid_of(tokenizer, side)
-    if config.condition_picture == "visible_part" and grid.flat:
-        raise UserError(
-            "condition_picture visible_part was given for a tokenizer whose codes lie on one axis",
-            "codes with places were expected",
-        )
-    return tuple(book for book in range(grid.codebooks) for _ in range(grid.positions))
-
-
-def build_prior(
-    config: PriorConfig, tokenizer: Tokenizer, size: int, classes: int, text: Vocabulary | None = None
-) -> tuple[Prior, Order]:
-    """A fresh prior over the codes of `tokenizer`, told labels, captions by `text`, and what else the
-    configuration says; and its order."""
-    if not tokenizer.quantizer.sizes:
-        raise UserError(
-            f"quantizer {tokenizer.config.quantizer!r} was given",
-            "a prior needs discrete codes",
-            "choose a quantizer with codebooks, or train with --stage tokenizer",
-        )
-    order: Order = lookup(ORDERS, "order", config.order)()
-    grid = grid_of(tokenizer, size)
-    alphabet = Alphabet(
-        tokenizer.quantizer.sizes,
-        tuple(order.codebook(grid).tolist()),
-        places=tuple(map(tuple, order.position(grid).tolist())),
-        classes=classes,
-        text=text,
-        picture=_picture_slots(config, tokenizer, size),
-    )
-    return build(config, alphabet, tokenizer.quantizer), order
-
-
-# files ------------------------------------------------------------------------------------------------------
-
-
-def save_tokenizer(tokenizer: Tokenizer, folder: Path, size: int) -> None:
-    """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them."""
-    save_weights(
-        folder / "tokenizer", tokenizer, {"config": dataclasses.asdict(tokenizer.config), "size": size}
-    )
-
-
-def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
-    """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
-    described = {
-        "config": dataclasses.asdict(prior.config),
-        "tokenizer": tokenizer,
-        "classes": list(classes),
-        "text": described_vocabulary(prior.alphabet.text),
-    }
-    save_weights(folder / "prior", prior, described)
-
-
-def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
-    """The tokenizer of a run folder, and the picture size it was trained at."""
-    described = read_description(folder / "tokenizer")
-    tokenizer = Tokenizer(_config(TokenizerConfig, described, folder))
-    load_weights(folder / "tokenizer", tokenizer)
-    return tokenizer, described["size"]
-
-
-def load(run: str | Path) -> Model:
-    """The model of a run folder; runs no code of the folder's, only weights and plain data are read.
-
-    Errors: `UserError` for a folder without a tokenizer, damaged files, or a prior of another tokenizer.
-    """
-    folder = Path(run)
-    if not (folder / "tokenizer.json").exists():
-        raise UserError(
-            f"{folder} was given as a run",
-            "a folder with a trained tokenizer was expected",
-            "make one with `caselli train SOURCE -o RUN`",
-        )
-    tokenizer, size = load_tokenizer(folder)
-    if not (folder / "prior.json").exists():
-        return Model(tokenizer, None, ORDERS["raster"](), size)
-    described = read_description(folder / "prior")
-    if described["tokenizer"] != tokenizer.fingerprint():
-        raise UserError(
-            f"the prior in {folder} was trained on the codes of another tokenizer",
-            f"fingerprint {tokenizer.fingerprint()} was expected, {described['tokenizer']} found",
-            "train the prior anew: caselli train ... --stage prior",
-        )
-    config = _config(PriorConfig, described, folder)
-    text = read_vocabulary(described.get("text"))
-    prior, order = build_prior(config, tokenizer, size, len(described["classes"]), text)
-    load_weights(folder / "prior", prior)
-    return Model(tokenizer, prior, order, size, described["classes"])
-
-
-def _config(kind: type, described: dict[str, Any], folder: Path) -> Any:
-    fields = {f.name for f in dataclasses.fields(kind)}
-    given = described.get("config")
-    if not isinstance(given, dict) or not set(given) <= fields:
-        raise UserError(f"the configuration in {folder} has unknown fields", remedy="upgrade caselli")
-    return kind(**{k: tuple(v) if isinstance(v, list) and k != "mixer" else v for k, v in given.items()})

@@ -1,0 +1,36 @@
+"""The residual model in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from caselli.codec.residual import ResidualConfig, ResidualModel
+from caselli.engine.weights import load_weights, read_description, save_weights
+from caselli.errors import UserError
+
+
+def save_residual(residual: ResidualModel, folder: Path, tokenizer: str) -> None:
+    """`residual.safetensors` and `residual.json` in a run; `tokenizer` is its fingerprint."""
+    save_weights(
+        folder / "residual", residual, {"config": dataclasses.asdict(residual.config), "tokenizer": tokenizer}
+    )
+
+
+def load_residual(folder: Path, tokenizer: str) -> ResidualModel | None:
+    """The residual model of a run, or None where none was learnt.
+
+    Errors: `UserError` for one of another tokenizer, or damaged files.
+    """
+    if not (folder / "residual.json").exists():
+        return None
+    described = read_description(folder / "residual")
+    if described.get("tokenizer") != tokenizer:
+        raise UserError(
+            f"the residual model in {folder} was learnt with another tokenizer",
+            "one of this run was expected",
+            "learn it anew with `caselli residual RUN SOURCE --overwrite`",
+        )
+    residual = ResidualModel(ResidualConfig(**described["config"]))
+    load_weights(folder / "residual", residual)
+    return residual

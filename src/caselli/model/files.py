@@ -1,0 +1,79 @@
+"""Tokenizers, priors and models in a run folder: weights and plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from caselli.engine.weights import load_weights, read_description, save_weights
+from caselli.errors import UserError
+from caselli.model.building import build_prior
+from caselli.model.model import Model
+from caselli.order import ORDERS
+from caselli.prior import Prior, PriorConfig, described_vocabulary, read_vocabulary
+from caselli.tokenizer import Tokenizer, TokenizerConfig
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, size: int) -> None:
+    """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them."""
+    save_weights(
+        folder / "tokenizer", tokenizer, {"config": dataclasses.asdict(tokenizer.config), "size": size}
+    )
+
+
+def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
+    """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
+    described = {
+        "config": dataclasses.asdict(prior.config),
+        "tokenizer": tokenizer,
+        "classes": list(classes),
+        "text": described_vocabulary(prior.alphabet.text),
+    }
+    save_weights(folder / "prior", prior, described)
+
+
+def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
+    """The tokenizer of a run folder, and the picture size it was trained at."""
+    described = read_description(folder / "tokenizer")
+    tokenizer = Tokenizer(_config(TokenizerConfig, described, folder))
+    load_weights(folder / "tokenizer", tokenizer)
+    return tokenizer, described["size"]
+
+
+def load(run: str | Path) -> Model:
+    """The model of a run folder; runs no code of the folder's, only weights and plain data are read.
+
+    Errors: `UserError` for a folder without a tokenizer, damaged files, or a prior of another tokenizer.
+    """
+    folder = Path(run)
+    if not (folder / "tokenizer.json").exists():
+        raise UserError(
+            f"{folder} was given as a run",
+            "a folder with a trained tokenizer was expected",
+            "make one with `caselli train SOURCE -o RUN`",
+        )
+    tokenizer, size = load_tokenizer(folder)
+    if not (folder / "prior.json").exists():
+        return Model(tokenizer, None, ORDERS["raster"](), size)
+    described = read_description(folder / "prior")
+    if described["tokenizer"] != tokenizer.fingerprint():
+        raise UserError(
+            f"the prior in {folder} was trained on the codes of another tokenizer",
+            f"fingerprint {tokenizer.fingerprint()} was expected, {described['tokenizer']} found",
+            "train the prior anew: caselli train ... --stage prior",
+        )
+    config = _config(PriorConfig, described, folder)
+    text = read_vocabulary(described.get("text"))
+    prior, order = build_prior(config, tokenizer, size, len(described["classes"]), text)
+    load_weights(folder / "prior", prior)
+    return Model(tokenizer, prior, order, size, described["classes"])
+
+
+def _config(kind: type, described: dict[str, Any], folder: Path) -> Any:
+    fields = {f.name for f in dataclasses.fields(kind)}
+    given = described.get("config")
+    if not isinstance(given, dict) or not set(given) <= fields:
+        raise UserError(f"the configuration in {folder} has unknown fields", remedy="upgrade caselli")
+    return kind(**{k: tuple(v) if isinstance(v, list) and k != "mixer" else v for k, v in given.items()})
