@@ -92,10 +92,17 @@ class _Product(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_a = _Product.apply(gradient, b.t(), None)
         if ctx.needs_input_grad[1]:
-            of_b = _Product.apply(gradient.t(), a.t(), None)
+            of_b = _across(gradient, a)
         if ctx.needs_input_grad[2]:
             of_c = gradient.sum(0)
         return of_a, of_b, of_c
+
+
+def _across(gradient: Tensor, a: Tensor) -> Tensor:
+    """gradientᵀ a; the library copies its first factor if it is transposed, so the smaller one goes there."""
+    if gradient.shape[1] > a.shape[1]:
+        return _Product.apply(a.t(), gradient.t(), None).t()
+    return _Product.apply(gradient.t(), a.t(), None)
 
 
 class _Products(torch.autograd.Function):
