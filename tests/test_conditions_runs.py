@@ -108,6 +108,13 @@ def test_upscaling(run, source, tmp_path):
     )
 
 
+def test_what_upscaling_is_worth(run, source, capsys):
+    assert main(["evaluate", str(run), str(source), "--upscaling", "--json", "--temperature", "0.5"]) == 0
+    found = json.loads(capsys.readouterr().out)["upscaling"]
+    assert found["factor"] == 2 and found["enlarged"]["agreement"] > found["drawn"]["agreement"]
+    assert found["reconstructed"]["psnr"] >= found["drawn"]["psnr"]
+
+
 def test_completing_with_a_caption(run, source, tmp_path):
     out = tmp_path / "c.png"
     words = ["complete", str(run), str(source), "--most", "2", "-n", "2", "-o", str(out)]
@@ -124,6 +131,7 @@ def test_mistakes(run, source, tmp_path, capsys):
         (["complete", other, plain, "--text", "x"], "trained without captions"),
         (["sample", other, "--picture", small], "trained without"),
         (["upscale", other, small], "--prior.condition_picture low_resolution"),
+        (["evaluate", other, plain, "--upscaling"], "--prior.condition_picture low_resolution"),
         (["sample", run, "--label", "lyin"], "did you mean lying"),
         (["evaluate", other, plain, "--captions"], "without captions"),
         (["evaluate", run, plain, "--captions"], "captions for 0 pictures"),

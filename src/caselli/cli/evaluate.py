@@ -35,6 +35,8 @@ def run(arguments: list[str]) -> None:
     pictures = source_for(model, given.source, given.split)
     if given.captions:
         captioned(model, pictures)  # none there is told before anything is measured
+    if given.upscaling:
+        model.require_small_size()
     distance = perceptual_distance(given.lpips)
     figures = dataclasses.asdict(evaluate_model(model, pictures, distance=distance))
     del figures["code_counts"]
@@ -42,6 +44,8 @@ def run(arguments: list[str]) -> None:
         figures["reconstructions_against_originals"] = _distances(given, model, pictures)
     if given.captions:
         figures |= _captions(given, model, pictures)
+    if given.upscaling:
+        figures["upscaling"] = _upscaling(given, model, pictures, distance)
     if given.json:
         print(json.dumps(figures))
         return
@@ -68,6 +72,11 @@ def _options() -> argparse.ArgumentParser:
         "--captions",
         action="store_true",
         help="how well pictures rank their own caption, and pictures drawn for a caption its own picture",
+    )
+    options.add_argument(
+        "--upscaling",
+        action="store_true",
+        help="pictures drawn from smaller ones, beside bicubic enlargement and reconstructions",
     )
     options.add_argument("--among", type=int, default=32, help="captions that a picture ranks (32)")
     options.add_argument("--samples", type=int, default=8, help="pictures drawn for a caption (8)")
@@ -117,6 +126,14 @@ def _captions(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str,
         ),
     }
     return {name: dataclasses.asdict(measure()) for name, measure in measures.items()}
+
+
+def _upscaling(given: argparse.Namespace, model: Any, pictures: Any, distance: Any) -> dict[str, Any]:
+    from caselli.evaluate import VGG16
+    from caselli.evaluate.upscaling import evaluate_upscaling
+
+    network = VGG16.untrained().to(model.device)
+    return dataclasses.asdict(evaluate_upscaling(model, pictures, network, sampling(given), distance))
 
 
 def _distances(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:

@@ -39,14 +39,9 @@ def run(arguments: list[str]) -> None:
     if given.count < 1:
         raise UserError(f"{given.count} drawings were asked for", "at least 1 was expected")
     model = load(given.run)
-    if model.require_prior().config.condition_picture != "low_resolution":
-        raise UserError(
-            f"{given.run} was given to upscale",
-            "a run whose prior was told of smaller pictures was expected",
-            "train one with --prior.condition_picture low_resolution",
-        )
+    side = model.require_small_size()
     engine = engine_for(model, given.precision)
-    small = read_pictures(model, given.pictures, given.most, model.condition_size)
+    small = read_pictures(model, given.pictures, given.most, side)
     repeated = small.repeat_interleave(given.count, 0)
     captions = in_turn(given.text, len(small))
     texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]

@@ -233,6 +233,16 @@ class Model:
         """Side of the other picture that the prior is told of, in pixels; 0 where there is none to give."""
         return condition_size(self.require_prior().config, self.size)
 
+    def require_small_size(self) -> int:
+        """Side of the smaller pictures that the prior draws from, or a `UserError` where it does not."""
+        if self.require_prior().config.condition_picture != "low_resolution":
+            raise UserError(
+                "a run whose prior knows nothing of smaller pictures was given",
+                "one whose prior was told of them was expected",
+                "train one with --prior.condition_picture low_resolution",
+            )
+        return self.condition_size
+
     def _numbers(self, text: str | Sequence[str] | None, count: int) -> Int[Tensor, "B L"] | None:
         if text is None:
             return None
