@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from caselli.data import Augment, Batches, Pictures
-from caselli.engine import Log, Machine, Training, machine, ranks
+from caselli.engine import Log, Machine, Training, ranks
 from caselli.errors import UserError, lookup
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
 from caselli.recipe.config import DataConfig, override
@@ -18,10 +18,13 @@ from caselli.recipe.family_recipes import FAMILY_RECIPES
 from caselli.recipe.family_summary import look_at_family
 from caselli.recipe.folder import RunFolder, resumed_config
 from caselli.recipe.opening import (
-    data_figures,
+    enter,
     expect_same,
+    one_stage_budget,
     open_pictures,
     recorded_machine,
+    say_pictures,
+    settle,
     validation_batches,
 )
 from caselli.report import write_report
@@ -54,20 +57,9 @@ def train_family(
 
     Errors: `UserError` for whatever is wrong with the arguments, the pictures or the folder.
     """
-    ranks.start()
-    folder = RunFolder(out)
-    folder.refuse_foreign()
-    begun = folder.holds_run()
-    ranks.wait()  # all have looked before the first rank writes
-    changes = {"data.source": str(source), **_budget(minutes, steps), **(changes or {})}
-    if size is not None:
-        changes["data.size"] = size
-    if begun and not resume:
-        raise UserError(
-            f"{out} holds a run already",
-            "a new folder was expected",
-            "go on with --resume, or choose another -o",
-        )
+    folder, begun = enter(out, resume)
+    budget = one_stage_budget(size, minutes, steps)
+    changes = {"data.source": str(source), **budget, **(changes or {})}
     begin = _Run.resumed if begun else _Run.begun
     run = begin(folder, recipe, changes, progress)
     run.train()
@@ -75,15 +67,6 @@ def train_family(
         Log(folder.path, "report").say(f"look at {write_report(folder.path)}")
     ranks.wait()
     return folder.path
-
-
-def _budget(minutes: float | None, steps: int | None) -> dict[str, Any]:
-    changes: dict[str, Any] = {}
-    if minutes is not None:
-        changes["training.minutes"] = minutes
-    if steps is not None:
-        changes |= {"training.steps": steps, "training.minutes": None}
-    return changes
 
 
 @dataclasses.dataclass
@@ -107,12 +90,8 @@ class _Run:
         }
         config = override(chosen(pictures), changes | settled)
         _check(config, pictures)
-        where = machine(config.precision)
-        if ranks.is_first():
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder.write(config, pictures.fingerprint, where)
-        ranks.wait()
-        return cls(folder, config, pictures, everything.split("held_out"), recorded_machine(folder)).ready()
+        where = settle(folder, config, pictures.fingerprint)
+        return cls(folder, config, pictures, everything.split("held_out"), where).ready()
 
     @classmethod
     def resumed(cls, folder: RunFolder, recipe: str, changes: dict[str, Any], progress: bool) -> _Run:
@@ -127,13 +106,7 @@ class _Run:
         return cls(folder, config, pictures, everything.split("held_out"), where).ready()
 
     def ready(self) -> _Run:
-        log = Log(self.folder.path, "data")
-        counts = f"{len(self.pictures)} pictures to train on, {len(self.held_out)} held out"
-        log.say(f"{counts}; {self.machine.reason}")
-        for bad in self.pictures.bad:
-            log.say(f"skipped {bad.name}: {bad.reason}")
-        if ranks.is_first():
-            self.folder.add_results(data=data_figures(self.pictures, self.held_out))
+        say_pictures(self.folder, self.pictures, self.held_out, self.machine)
         return self
 
     def train(self) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from caselli import data
 from caselli.data import Batches, CodeBatches, CodeStore, Pictures
-from caselli.engine import Log, Machine, Training, machine, ranks
+from caselli.engine import Log, Machine, Training, ranks
 from caselli.errors import UserError, lookup
 from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior, save_tokenizer
 from caselli.options import options_of
@@ -26,10 +26,12 @@ from caselli.recipe.family_recipes import FAMILY_RECIPES
 from caselli.recipe.folder import RunFolder, resumed_config
 from caselli.recipe.opening import (
     VALIDATION_PICTURES,
-    data_figures,
+    enter,
     expect_same,
     open_pictures,
     recorded_machine,
+    say_pictures,
+    settle,
     validation_batches,
 )
 from caselli.recipe.recipes import RECIPES
@@ -88,25 +90,16 @@ def train(
     if recipe in ONE_STAGE:
         common = {"recipe": recipe, "size": size, "minutes": minutes, "steps": steps}
         return ONE_STAGE[recipe](source, out, **common, resume=resume, changes=changes, progress=progress)
-    ranks.start()
-    folder = RunFolder(out)
-    folder.refuse_foreign()
-    begun, adopted = folder.holds_run(), folder.awaits_pictures()
-    ranks.wait()  # all have looked before the first rank writes
+    folder, begun = enter(out, resume)
+    adopted = folder.awaits_pictures()
+    ranks.wait()
     changes = _budget(stage, minutes, steps) | (changes or {})
     if size is not None:
         changes["data.size"] = size
-    if begun:
-        if not resume:
-            raise UserError(
-                f"{out} holds a run already",
-                "a new folder was expected",
-                "go on with --resume, or choose another -o",
-            )
-        if adopted:
-            run = Run.adopted(folder, str(source), recipe, changes, progress)
-        else:
-            run = Run.resumed(folder, str(source), changes, progress)
+    if adopted:
+        run = Run.adopted(folder, str(source), recipe, changes, progress)
+    elif begun:
+        run = Run.resumed(folder, str(source), changes, progress)
     else:
         run = Run.begun(folder, str(source), recipe, changes, progress)
     if stage in ("both", "tokenizer"):
@@ -154,12 +147,8 @@ class Run:
         start = dataclasses.replace(start, tokenizer=tokenizer or _fitting(start.tokenizer, changes))
         config = override(start, changes | settled)
         _check(config, pictures)
-        where = machine(config.precision)
-        if ranks.is_first():
-            folder.path.mkdir(parents=True, exist_ok=True)
-            folder.write(config, pictures.fingerprint, where)
-        ranks.wait()
-        return cls(folder, config, pictures, everything.split("held_out"), recorded_machine(folder)).ready()
+        where = settle(folder, config, pictures.fingerprint)
+        return cls(folder, config, pictures, everything.split("held_out"), where).ready()
 
     @classmethod
     def adopted(cls, folder, source, recipe, changes, progress) -> Run:
@@ -188,14 +177,7 @@ class Run:
         return cls(folder, config, pictures, everything.split("held_out"), where).ready()
 
     def ready(self) -> Run:
-        log = Log(self.folder.path, "data")
-        log.say(
-            f"{len(self.pictures)} pictures to train on, {len(self.held_out)} held out; {self.machine.reason}"
-        )
-        for bad in self.pictures.bad:
-            log.say(f"skipped {bad.name}: {bad.reason}")
-        if ranks.is_first():
-            self.folder.add_results(data=data_figures(self.pictures, self.held_out))
+        say_pictures(self.folder, self.pictures, self.held_out, self.machine)
         return self
 
     # first stage --------------------------------------------------------------------------------------------

@@ -13,11 +13,11 @@ import torch
 
 from caselli.data import Augment, Pictures
 from caselli.data.segmentation import SegmentationBatch, SegmentationBatches, Segmented, open_segmented
-from caselli.engine import Log, Machine, Training, TrainingConfig, machine, ranks
-from caselli.errors import UserError, lookup
+from caselli.engine import Log, Machine, Training, TrainingConfig, ranks
+from caselli.errors import lookup
 from caselli.recipe.config import DataConfig, override
 from caselli.recipe.folder import RunFolder, resumed_config
-from caselli.recipe.opening import expect_same, recorded_machine
+from caselli.recipe.opening import enter, expect_same, one_stage_budget, recorded_machine, settle
 from caselli.report import masks_grid, save_png, write_report
 from caselli.segmentation import (
     SegmentationTask,
@@ -99,18 +99,8 @@ def train_segmentation(
         >>> train_segmentation("glyphs", "run", minutes=5)  # doctest: +SKIP
         PosixPath('run')
     """
-    ranks.start()
-    folder = RunFolder(out)
-    folder.refuse_foreign()
-    begun = folder.holds_run()
-    ranks.wait()  # all have looked before the first rank writes
-    if begun and not resume:
-        raise UserError(
-            f"{out} holds a run already",
-            "a new folder was expected",
-            "go on with --resume, or choose another -o",
-        )
-    changes = {"data.source": str(source), **_budget(size, minutes, steps), **(changes or {})}
+    folder, begun = enter(out, resume)
+    changes = {"data.source": str(source), **one_stage_budget(size, minutes, steps), **(changes or {})}
     run = (_resumed if begun else _begun)(folder, recipe, changes, progress)
     if not (folder.path / "segmenter.json").exists():
         _train(run)
@@ -120,15 +110,6 @@ def train_segmentation(
         Log(folder.path, "report").say(f"look at {page}")
     ranks.wait()
     return folder.path
-
-
-def _budget(size: int | None, minutes: float | None, steps: int | None) -> dict[str, Any]:
-    changes: dict[str, Any] = {} if size is None else {"data.size": size}
-    if minutes is not None:
-        changes["training.minutes"] = minutes
-    if steps is not None:
-        changes |= {"training.steps": steps, "training.minutes": None}
-    return changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +133,9 @@ def _begun(folder: RunFolder, recipe: str, changes: dict[str, Any], progress: bo
     }
     config = override(chosen(pictures), changes | settled)
     _check(config)
-    where = machine(config.precision)
+    where = settle(folder, config, labelled.fingerprint)
     if ranks.is_first():
-        folder.path.mkdir(parents=True, exist_ok=True)
-        folder.write(config, labelled.fingerprint, where)
         folder.add_results(data=_figures(labelled))
-    ranks.wait()
     return _Run(folder, config, labelled, where)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli import markdown
-from caselli.cli.parser import add_run, free, parser
+from caselli.cli.parser import add_picture_out, add_run, free_picture, parser
 from caselli.errors import UserError
 
 HEAD = ("guidance", "read as asked", "spread within a label", "recall")
@@ -26,12 +26,9 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--schedule", default="constant", help="constant, linear or cosine (constant)")
     options.add_argument("--each", type=int, default=16, help="samples a label (16)")
     options.add_argument("--reader-steps", type=int, default=150, help="training of the classifier (150)")
-    options.add_argument("-o", "--out", required=True, metavar="FILE", help="the curve, FILE.png")
-    options.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_picture_out(options, "the curve")
     given = options.parse_args(arguments)
-    out, strengths = free(given.out, given.overwrite), _numbers(given.strengths)
-    if out.suffix.lower() != ".png":
-        raise UserError(f"{given.out} was given", "a name that ends in .png was expected")
+    out, strengths = free_picture(given.out, given.overwrite), _numbers(given.strengths)
 
     from caselli.cli.pictures import source_for
     from caselli.evaluate.guidance import guidance_curve

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caselli import markdown
-from caselli.cli.parser import free, parser
-from caselli.errors import UserError
+from caselli.cli.parser import add_picture_out, free_picture, parser
 
 HEAD = ("prior", "rounds", "bits a code", "bits a picture", "pictures a second", "read as asked")
 SHOWN = 12
@@ -22,12 +21,9 @@ def run(arguments: list[str]) -> None:
     )
     options.add_argument("runs", metavar="RUN", nargs="+", help="run folders of one set of pictures")
     options.add_argument("--seed", type=int, default=0, help="picture i is drawn with seed + i (0)")
-    options.add_argument("-o", "--out", required=True, metavar="FILE", help="the samples, FILE.png")
-    options.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_picture_out(options, "the samples")
     given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
-    if out.suffix.lower() != ".png":
-        raise UserError(f"{given.out} was given", "a name that ends in .png was expected")
+    out = free_picture(given.out, given.overwrite)
 
     from caselli.files import write_text
     from caselli.model import load

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caselli import markdown
-from caselli.cli.parser import free, parser
-from caselli.errors import UserError
+from caselli.cli.parser import add_picture_out, free_picture, parser
 
 HEAD = ("run", "Fréchet distance", "kernel distance", "sharpness", "PSNR (dB)", "SSIM", "codes in use")
 
@@ -23,12 +22,9 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--split", default="held_out", help="train, held_out or all (held_out)")
     options.add_argument("--shown", type=int, default=12, help="pictures in a row (12)")
     options.add_argument("--inception", metavar="FILE", help="Inception's weights; else VGG-16's, untrained")
-    options.add_argument("-o", "--out", required=True, metavar="FILE", help="the picture, FILE.png")
-    options.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_picture_out(options, "the picture")
     given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
-    if out.suffix.lower() != ".png":
-        raise UserError(f"{given.out} was given", "a name that ends in .png was expected")
+    out = free_picture(given.out, given.overwrite)
 
     from caselli.cli.pictures import source_for
     from caselli.evaluate import VGG16, Inception

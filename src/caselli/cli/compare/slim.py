@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli import markdown
-from caselli.cli.parser import free, parser
-from caselli.errors import UserError
+from caselli.cli.parser import add_picture_out, free_picture, parser
 
 HEAD = (
     *("run", "what was done", "MB", "of the first", "bits per dimension, codes", "change"),
@@ -25,12 +24,9 @@ def run(arguments: list[str]) -> None:
     options.add_argument("source", metavar="SOURCE", help="pictures: a set, a folder, an archive")
     options.add_argument("runs", metavar="RUN", nargs="+", help="run folders, the whole one first")
     options.add_argument("--pictures", type=int, default=4096, help="held-out ones measured, at most (4096)")
-    options.add_argument("-o", "--out", required=True, metavar="FILE", help="the picture, FILE.png")
-    options.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    add_picture_out(options, "the picture")
     given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
-    if out.suffix.lower() != ".png":
-        raise UserError(f"{given.out} was given", "a name that ends in .png was expected")
+    out = free_picture(given.out, given.overwrite)
 
     import torch
 
