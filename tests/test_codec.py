@@ -277,6 +277,12 @@ def test_a_picture_that_the_model_knows_better_than_png_is_coded_by_it(run_folde
     assert one.group.kind == "exact" and torch.equal(codec.decompress(one.group)[0], noise)
 
 
+def test_what_exact_will_take_is_known_before(run_folder):
+    codec, stack = codec_of(run_folder), torch.stack(smooth(3))
+    _, bits = codec.coder.encode_exact(stack)
+    torch.testing.assert_close(codec.coder.exact_bits(stack), bits, rtol=5e-3, atol=1)
+
+
 def test_mixed_sizes_in_one_archive(codec):
     pictures = [*smooth(2), *smooth(1, 3, 5, 6), *smooth(2, 1), *smooth(1, 4)]
     coded = codec.compress(pictures, "exact")

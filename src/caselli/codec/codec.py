@@ -142,20 +142,14 @@ class Codec:
         if kind == "codes":
             group, bits = self.coder.encode_codes(stack, progress)
             return [Coded(group, tuple(members), float(bits.sum()))]
-        group, bits = self.coder.encode_exact(stack, progress)
         fallbacks = {i: _other(pictures[i], i) for i in members}
-        worse = [
-            i
-            for i, b in zip(members, bits.tolist(), strict=True)
-            if len(fallbacks[i].group.data) * 8 <= b + 8
-        ]
-        if not worse:
-            return [Coded(group, tuple(members), float(bits.sum()))]
-        kept = [i for i in members if i not in worse]
-        rest = [fallbacks[i] for i in worse]
+        expected = dict(zip(members, self.coder.exact_bits(stack).tolist(), strict=True))
+        kept = [i for i in members if expected[i] + 8 < fallbacks[i].bits]
+        rest = [fallbacks[i] for i in members if i not in kept]
+        progress(len(rest))
         if not kept:
             return rest
-        group, bits = self.coder.encode_exact(torch.stack([pictures[i] for i in kept]), lambda done: None)
+        group, bits = self.coder.encode_exact(torch.stack([pictures[i] for i in kept]), progress)
         return [Coded(group, tuple(kept), float(bits.sum())), *rest]
 
     def compress_each(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,7 +19,7 @@ from caselli.codec.tiling import joined, tiles
 from caselli.data import to_bytes, to_float
 from caselli.errors import UserError
 from caselli.model import Model
-from caselli.shapes import Int, Shaped, Tensor
+from caselli.shapes import Float, Int, Shaped, Tensor
 
 TOGETHER = 32
 """Pictures that the tokenizer takes at a time."""
@@ -67,6 +68,17 @@ class GroupCoder:
         shown = joined(self.shown(codes), count, *stack.shape[2:])
         own = network.encode(pixels.long(), shown.long(), encoder, lambda share: progress(share * count))
         return _group("exact", stack, stack, encoder), bits + own
+
+    @torch.no_grad()
+    def exact_bits(self, stack: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
+        """Nearly what `encode_exact` takes for each, in ordinary arithmetic and much faster: to choose by."""
+        pixels, codes = self._tiled(stack)
+        prior, grids = self.model.require_prior(), self.model.order.restore(codes, self.model.grid)
+        nats = [-prior.log_prob(part.to(self.model.device), None).sum(1) for part in codes.split(TOGETHER)]
+        shown = torch.cat([to_bytes(self.model.decode(part).cpu()) for part in grids.split(TOGETHER)])
+        shown = joined(shown, len(stack), *stack.shape[2:])
+        bits = torch.cat(nats).double().cpu().view(len(stack), -1).sum(1) / math.log(2)
+        return bits + self._pixels().bits(pixels.long(), shown.long())
 
     def encode_each(
         self, stack: Shaped[Tensor, "B C H W"], kind: str, progress: Progress = lambda done: None
