@@ -24,6 +24,7 @@ from caselli.prior import (
     PriorConfig,
     Sampling,
     Words,
+    build,
     described_vocabulary,
     read_vocabulary,
     sample,
@@ -33,7 +34,10 @@ from caselli.prior.native import Unavailable
 from caselli.prior.task import PriorTask, visible_parts
 from caselli.prior.text import TextEncoder
 
-ALPHABET = Alphabet((3,), (0,) * 4, classes=2, text=Bytes(6), picture=(0, 0))
+PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
+ALPHABET = Alphabet(
+    (3,), (0,) * 4, classes=2, text=Bytes(6), picture=(0, 0), picture_shape=(1, 2), places=PLACES
+)
 CAUSAL = [name for name, kind in MIXERS.items() if kind(width=64).causal]
 
 
@@ -47,6 +51,8 @@ def prior(mixer="attention", alphabet=ALPHABET, **options):
         model.head.weight.mul_(8)
         model.conditioner.text.out.weight.mul_(60)
         model.conditioner.picture.weight.mul_(5)
+        if model.conditioner.beside is not None:
+            model.conditioner.beside.weight.mul_(20)
     return model
 
 
@@ -109,6 +115,35 @@ def test_absent_parts_are_null_parts():
         for part in ("labels", "text", "codes"):
             one = Conditions(**{part: told(rows).parts()[part]})
             assert (model.log_prob(sequences, one) - model.log_prob(sequences, None)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["autoregressive", "random_order", "parallel", "pixel_cnn", "masked"])
+def test_what_lies_at_a_place_reaches_the_slots_there(kind):
+    """By the slots' own inputs alone; and what is drawn follows it."""
+    torch.manual_seed(0)
+    config = PriorConfig(kind=kind, width=32, depth=2, text="none")
+    alphabet = Alphabet((3,), (0,) * 4, picture=(0,) * 4, picture_shape=(2, 2), picture_pool=2, places=PLACES)
+    model = build(config, alphabet).double().eval()
+    assert model.conditioner.length == 2  # the label's vector, and one for four codes
+    with torch.no_grad():
+        model.conditioner.picture.weight.zero_(), model.conditioner.beside.weight.mul_(50)
+        model.head.weight.mul_(20)
+        sequences, codes = all_sequences(), torch.tensor([[0, 1, 2, 0]])
+        log_p = model.log_prob(sequences, Conditions(codes=codes.expand(81, -1)))
+        for place in range(4):
+            other = codes.clone()
+            other[0, place] = (other[0, place] + 1) % 3
+            changed = model.log_prob(sequences, Conditions(codes=other.expand(81, -1))) != log_p
+            assert changed[:, place].any()
+            assert kind in ("masked", "pixel_cnn") or not changed[:, :place].any()
+        drawn = sample(model, Conditions(codes=codes), [0], Sampling(temperature=0))[0]
+    if model.exact:
+        p = log_p.sum(1).exp()
+        torch.testing.assert_close(p.sum(), torch.ones_like(p.sum()))
+        for slot in range(4):
+            own = (sequences[:, :slot] == drawn[:slot]).all(1)
+            shares = torch.stack([p[own & (sequences[:, slot] == code)].sum() for code in range(3)])
+            assert drawn[slot] == shares.argmax()
 
 
 @pytest.mark.parametrize("name", ["bytes", "words"])

@@ -59,7 +59,7 @@ def test_the_run_keeps_what_it_needs(run, source):
     described = json.loads((run / "prior.json").read_text())
     assert described["text"] == {"kind": "bytes", "length": 64}
     store = CodeStore.load(run / "codes" / "train.safetensors", None)
-    assert store.condition.shape == (len(store), 4) and store.captions[0].startswith("a ")
+    assert store.condition.shape == (len(store), 16) and store.captions[0].startswith("a ")
     assert store.batch(torch.tensor([1, 0])).condition.dtype == torch.int64
     assert store.subset(torch.tensor([3])).condition.tolist() == store.condition[[3]].tolist()
     results = json.loads((run / "results.json").read_text())

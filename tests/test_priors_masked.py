@@ -26,8 +26,8 @@ def tables(prior, label):
     states = list(itertools.product(range(-1, 3), repeat=4))
     known = torch.tensor(states)
     with torch.no_grad():
-        prefix = prior.prefix(torch.full((len(states),), label), len(states))
-        return dict(zip(states, prior.logits(known, known < 0, prefix).log_softmax(-1), strict=True))
+        told = prior.told(torch.full((len(states),), label), len(states))
+        return dict(zip(states, prior.logits(known, known < 0, told).log_softmax(-1), strict=True))
 
 
 def conditionals(prior, label, known):
@@ -124,7 +124,8 @@ def test_the_bound(prior):
     masked = prior.bound_masks(1_000, seed=1)
     each = sequence.expand(len(masked), -1)
     with torch.no_grad():
-        logits = prior.logits(each, masked, prior.prefix(torch.tensor([1]), 1).expand(len(masked), -1, -1))
+        told = prior.told(torch.ones(len(masked), dtype=torch.int64), len(masked))
+        logits = prior.logits(each, masked, told)
         log_p = prior.chosen(logits, each, prior.offset)
     found = (log_p * masked).sum(1) * 4 / masked.sum(1)
     assert (found.mean() - logs.mean()).abs() < 5 * found.std() / len(found) ** 0.5
@@ -173,12 +174,12 @@ def test_every_mixer_sees_both_ways(name):
         prior.head.weight.mul_(40)
         prior.position.weight.mul_(20)
     codes, masked = torch.randint(3, (1, 6)), torch.tensor([False, False, True, False, False, False])
-    prefix = prior.prefix(None, 1)
-    before = prior.logits(codes, masked, prefix)[0, 2]
+    told = prior.told(None, 1)
+    before = prior.logits(codes, masked, told)[0, 2]
     for slot in range(6):
         other = codes.clone()
         other[0, slot] = (codes[0, slot] + 1) % 3
-        changed = not torch.equal(prior.logits(other, masked, prefix)[0, 2], before)
+        changed = not torch.equal(prior.logits(other, masked, told)[0, 2], before)
         assert changed == (slot != 2) or (name == "reformer" and slot != 2), slot
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-import torch.nn.functional as F
 
 from caselli.data import Pictures, to_bytes, to_float
-from caselli.data.pixels import with_size
+from caselli.data.pixels import enlarged, with_size
 from caselli.evaluate.features import FeatureNetwork, features_of
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
@@ -83,7 +82,7 @@ def evaluate_upscaling(
     originals, small = to_float(pixels), to_float(with_size(pixels, side))
     shown = {
         "drawn": _drawn(model, pictures, options, engine or best_engine(model.prior)[0]),
-        "enlarged": F.interpolate(small, size=originals.shape[-2:], mode="bicubic").clamp(-1, 1),
+        "enlarged": enlarged(small, model.size),
         "reconstructed": torch.cat([model.decode(model.encode(x)).cpu() for x in originals.split(BATCH)]),
     }
     return Upscaling(

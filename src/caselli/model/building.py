@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from caselli.errors import UserError, lookup
 from caselli.order import ORDERS, Grid, Order
-from caselli.prior import Alphabet, Prior, PriorConfig, Vocabulary, build
+from caselli.prior import NONE, Alphabet, Prior, PriorConfig, Vocabulary, build
 from caselli.tokenizer import Tokenizer
 
 
@@ -33,18 +35,22 @@ def condition_size(config: PriorConfig, size: int) -> int:
     return size if config.condition_picture == "paired" else 0
 
 
-def _picture_slots(config: PriorConfig, tokenizer: Tokenizer, size: int) -> tuple[int, ...]:
-    """The codebook of each code of the other picture, or of the visible part."""
-    side = size if config.condition_picture == "visible_part" else condition_size(config, size)
-    if not side:
-        return ()
-    grid = grid_of(tokenizer, side)
+def _picture(config: PriorConfig, tokenizer: Tokenizer, size: int) -> dict[str, Any]:
+    """The alphabet's fields that tell of the other picture, or of the visible part."""
+    if config.condition_picture == NONE:
+        return {}
+    condition_size(config, size)  # raises where the factor does not divide
+    grid = grid_of(tokenizer, size)
     if config.condition_picture == "visible_part" and grid.flat:
         raise UserError(
             "condition_picture visible_part was given for a tokenizer whose codes lie on one axis",
             "codes with places were expected",
         )
-    return tuple(book for book in range(grid.codebooks) for _ in range(grid.positions))
+    slots = tuple(book for book in range(grid.codebooks) for _ in range(grid.positions))
+    if grid.flat:
+        return {"picture": slots}
+    pool = config.condition_factor if config.condition_picture == "low_resolution" else 1
+    return {"picture": slots, "picture_shape": (grid.height, grid.width), "picture_pool": pool}
 
 
 def build_prior(
@@ -66,6 +72,6 @@ def build_prior(
         places=tuple(map(tuple, order.position(grid).tolist())),
         classes=classes,
         text=text,
-        picture=_picture_slots(config, tokenizer, size),
+        **_picture(config, tokenizer, size),
     )
     return build(config, alphabet, tokenizer.quantizer), order

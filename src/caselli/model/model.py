@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from caselli.data import Pictures, to_float
 from caselli.data.labels import class_numbers
-from caselli.data.pixels import with_size
+from caselli.data.pixels import enlarged, with_size
 from caselli.errors import UserError
 from caselli.model.building import condition_size, grid_of
 from caselli.order import Order
@@ -272,6 +272,8 @@ class Model:
             raise UserError(
                 f"pictures of {tuple(pictures.shape[-2:])} were given", f"{(side, side)} expected"
             )
+        if self.prior.config.condition_picture == "low_resolution":
+            pictures = enlarged(pictures, self.size)  # each code has its place among those to be drawn
         return self.encode(pictures).flatten(1)
 
     def labels(self, label: str | int | Sequence[str | int] | None, count: int) -> Int[Tensor, "B"] | None:

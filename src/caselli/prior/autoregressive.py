@@ -16,10 +16,11 @@ from caselli.shapes import Float, Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class PriorState(State):
-    """Each layer's state; the number of slots whose logits have been given."""
+    """Each layer's state; the number of slots whose logits have been given; and the slots' positions."""
 
     layers: tuple[State, ...]
     length: int
+    positions: Float[Tensor, "*B T E"]
 
 
 class Autoregressive(SequencePrior):
@@ -85,19 +86,19 @@ class Autoregressive(SequencePrior):
     def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B K"], PriorState]:
         """Takes the codes of slot `state.length − 1`; gives the next slot's logits."""
         slot = state.length
-        x = self.code(codes + self.offset[slot - 1])[:, None] + self.position.weight[slot]
+        x = self.code(codes + self.offset[slot - 1])[:, None] + state.positions[:, slot, None]
         y, layers = self.through(x, state.layers)
-        return self._logits(y, slot)[:, 0], PriorState(layers, slot + 1)
+        return self._logits(y, slot)[:, 0], PriorState(layers, slot + 1, state.positions)
 
     def _begin(self, condition, batch, codes, layers):
         """The logits of the slots up to the one behind the codes, and the state there."""
         prefix = self.prefix(condition, batch)
         seen = codes.shape[1]
-        position = self.position.weight[: seen + 1]
-        first = prefix[:, :1] + position[0]
-        x = torch.cat((first, prefix[:, 1:], self.code(codes + self.offset[:seen]) + position[1:]), 1)
+        positions = self.positions(condition, batch)
+        inputs = self.code(codes + self.offset[:seen]) + positions[:, 1 : seen + 1]
+        x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
         y, layers = self.through(x, layers)
-        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1)
+        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions)
 
     def _logits(self, y, slot):
         """Of the slots from `slot` on."""
@@ -112,7 +113,7 @@ class Autoregressive(SequencePrior):
             drawing.fill(slot, drawn - self.offset[slot])
             if slot + 1 < self.alphabet.length:
                 logits, state = self.step(drawing.doubled(drawing.codes[:, slot]), state)
-        return sum(tensor.nbytes for tensor in state.tensors())
+        return sum(tensor.nbytes for layer in state.layers for tensor in layer.tensors())
 
     # files --------------------------------------------------------------------------------------------------
 

@@ -185,6 +185,23 @@ class SequencePrior(Prior):
         for block in self.blocks:  # a deep stack begins near the identity
             nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
 
+    def positions(
+        self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
+    ) -> Float[Tensor, "*B T E"]:
+        """The slots' positions, with what the other picture has at their places."""
+        return self.placed(self.position.weight, condition, batch)
+
+    def placed(self, positions: Float[Tensor, "T E"], condition, batch: int) -> Float[Tensor, "*B T E"]:
+        """Vectors of the slots with what the other picture has there; B is 1 where there is none."""
+        there = self.conditioner.at_places(Conditions.of(condition), batch)
+        return positions[None] if there is None else positions + there
+
+    def told(
+        self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
+    ) -> tuple[Float[Tensor, "B P E"], Float[Tensor, "*B T E"]]:
+        """`prefix` and `positions`."""
+        return self.prefix(condition, batch), self.positions(condition, batch)
+
     def mixers(self) -> list[Mixer]:
         """One for each layer."""
         config = self.config

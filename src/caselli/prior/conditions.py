@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
@@ -85,7 +86,8 @@ class Conditions:
 
 
 class Conditioner(nn.Module):
-    """Conditions → the P ≥ 1 vectors in front of a sequence: the label's, the caption's, the other picture's.
+    """Conditions → the P ≥ 1 vectors in front of a sequence: the label's, the caption's, the other picture's;
+    and a vector for each slot, of what the other picture has at its place.
 
     P is the same whatever is known: what is not known has learned vectors too. The label's vector comes
     first and is always there; the others have positions of their own.
@@ -108,16 +110,21 @@ class Conditioner(nn.Module):
         if alphabet.text is not None:
             sizes = {"width": config.text_width, "depth": config.text_depth, "vectors": config.text_vectors}
             self.text = TextEncoder(alphabet.text, out=width, dropout=config.dropout, **sizes)
+        self.beside = None
         if alphabet.picture:
             self.picture = nn.Embedding(sum(alphabet.sizes) + 1, width)
             firsts = [sum(alphabet.sizes[:q]) for q in alphabet.picture]
             self.register_buffer("offset", torch.tensor(firsts), persistent=False)
-        further = (config.text_vectors if self.text else 0) + len(alphabet.picture)
+        if alphabet.picture and alphabet.places and all(alphabet.picture_shape):
+            self.beside = nn.Embedding(sum(alphabet.sizes) + 1, width)
+            self.register_buffer("same_place", same_place(alphabet), persistent=False)
+        blank = torch.empty(1, len(alphabet.picture), 1)
+        further = (config.text_vectors if self.text else 0) + pooled(alphabet, blank).shape[1]
         self.place = nn.Embedding(further, width) if further else None
 
     def start(self) -> None:
         """Draws the embeddings anew, small."""
-        for embedding in (self.label, self.picture, self.place):
+        for embedding in (self.label, self.picture, self.beside, self.place):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02)
 
@@ -136,10 +143,19 @@ class Conditioner(nn.Module):
         if self.text is not None:
             further.append(self.text(self._given(conditions.text, batch, self.alphabet.text.length, "text")))
         if self.picture is not None:
-            codes = self._given(conditions.codes, batch, len(self.alphabet.picture), "codes")
-            known = torch.where(codes < 0, self.picture.num_embeddings - 1, codes + self.offset)
-            further.append(self.picture(known))
+            further.append(pooled(self.alphabet, self.picture(self._entries(conditions, batch))))
         return torch.cat((label, torch.cat(further, 1) + self.place.weight), 1)
+
+    def at_places(self, conditions: Conditions, batch: int) -> Float[Tensor, "B T E"] | None:
+        """The sum of what the other picture's codebooks have at each slot's place; None without places."""
+        if self.beside is None:
+            return None
+        return self.beside(self._entries(conditions, batch)[:, self.same_place]).sum(2)
+
+    def _entries(self, conditions: Conditions, batch: int) -> Int[Tensor, "B P"]:
+        """The other picture's codes as rows of an embedding; the last row where they are not known."""
+        codes = self._given(conditions.codes, batch, len(self.alphabet.picture), "codes")
+        return torch.where(codes < 0, self.picture.num_embeddings - 1, codes + self.offset)
 
     def label_rows(self, conditions: Conditions, batch: int) -> Int[Tensor, "B"]:
         """The row of `label` for each picture, the null label's where there is none."""
@@ -169,3 +185,35 @@ class Conditioner(nn.Module):
                     "a prior trained with such conditions was expected",
                     "leave it out, or see the guide's page of conditions",
                 )
+
+
+def same_place(alphabet: Alphabet) -> Int[Tensor, "T Q"]:
+    """For each slot the other picture's codes at its place, one of each codebook.
+
+    Example:
+        >>> slots = {"codebooks": (0,) * 4, "places": ((0, 0), (0, 1), (1, 0), (1, 1))}
+        >>> same_place(Alphabet((8,), **slots, picture=(0, 0), picture_shape=(2, 1))).flatten()
+        tensor([0, 0, 1, 1])
+    """
+    place, (rows, columns) = torch.tensor(alphabet.places), alphabet.picture_shape
+    height, width = (place.amax(0) + 1).tolist()
+    index = place[:, 0] * rows // height * columns + place[:, 1] * columns // width
+    books = len(alphabet.picture) // (rows * columns)
+    return index[:, None] + torch.arange(books) * rows * columns
+
+
+def pooled(alphabet: Alphabet, x: Float[Tensor, "B P E"]) -> Float[Tensor, "B p E"]:
+    """Means over squares of `picture_pool` by `picture_pool` codes of the other picture.
+
+    Example:
+        >>> alphabet = Alphabet((8,), (0,), picture=(0,) * 4, picture_shape=(2, 2), picture_pool=2)
+        >>> pooled(alphabet, torch.ones(1, 4, 3)).shape
+        torch.Size([1, 1, 3])
+    """
+    if alphabet.picture_pool == 1:
+        return x
+    rows, columns = alphabet.picture_shape
+    grid = x.unflatten(1, (-1, rows, columns)).flatten(0, 1).movedim(3, 1)
+    size = [max(1, side // alphabet.picture_pool) for side in (rows, columns)]
+    means = F.adaptive_avg_pool2d(grid, size).flatten(2).transpose(1, 2)
+    return means.unflatten(0, (len(x), -1)).flatten(1, 2)

@@ -117,6 +117,10 @@ class Alphabet:
     """Of the captions; None without."""
     picture: tuple[int, ...] = ()
     """The codebook of each code of another picture that the prior is told of; empty without."""
+    picture_shape: tuple[int, int] = (0, 0)
+    """Rows and columns of those codes, codebook after codebook; zeros where they have no places."""
+    picture_pool: int = 1
+    """Side of the squares of those codes that share a vector in front of the sequence."""
     places: tuple[tuple[int, int], ...] = ()
     """Row and column of each slot, for priors that go by them; empty where codes have none."""
 

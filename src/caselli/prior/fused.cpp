@@ -117,6 +117,7 @@ struct Worker {
 // x = code + position; the label in front of the first slot -----------------------------------------------------
 static void embed(const Op& op, N slot, Worker& worker) {
     const N rows = op.n[0], width = op.n[1], length = op.n[2], samples = op.n[3];
+    const N own = op.n[4];  // 1 where each row has positions of its own
     const auto* codes = (const N*)op.p[0];
     const auto *offset = (const N*)op.p[1], *labels = (const N*)op.p[2];
     const auto *code = (const float*)op.p[3], *label = (const float*)op.p[4], *position = (const float*)op.p[5];
@@ -124,7 +125,8 @@ static void embed(const Op& op, N slot, Worker& worker) {
     for (N row = worker.begin(rows); row < worker.end(rows); row++) {
         const float* from = slot ? code + (codes[row % samples * length + slot - 1] + offset[slot - 1]) * width
                                  : label + labels[row] * width;
-        for (N i = 0; i < width; i++) x[row * width + i] = from[i] + position[slot * width + i];
+        const float* place = position + (own * row * length + slot) * width;
+        for (N i = 0; i < width; i++) x[row * width + i] = from[i] + place[i];
     }
 }
 

@@ -85,9 +85,11 @@ class Steps:
         self.labels = torch.zeros(rows, dtype=torch.int64)
         self.uniform, self.strengths = torch.zeros(samples, length), torch.zeros(length)
         self.logits, x = torch.zeros(rows, sum(prior.alphabet.sizes)), program.buffer(rows, width)
-        tables = [e.weight.detach() for e in (prior.code, prior.conditioner.label, prior.position)]
-        sizes, inputs = (rows, width, length, samples), (self.codes, prior.offset, self.labels)
-        program.add(EMBED, sizes, (*inputs, *tables, x))
+        self.place = prior.positions
+        self.positions = prior.positions(None, rows).detach().clone()
+        tables = [e.weight.detach() for e in (prior.code, prior.conditioner.label)]
+        inputs = (self.codes, prior.offset, self.labels, *tables, self.positions, x)
+        program.add(EMBED, (rows, width, length, samples, int(len(self.positions) > 1)), inputs)
         self.imports = [self._block(block, x, length, before) for block in prior.blocks]
         program.linear(x, (prior.head,), self.logits, norm=prior.norm)
         self._draw(prior, length)
@@ -124,7 +126,9 @@ class Steps:
         self.codes.copy_(drawing.codes)
         self.uniform.copy_(drawing.uniform)
         self.strengths.copy_(torch.tensor(drawing.strengths))
-        self.labels.copy_(self.label_rows(drawing.row_conditions(), self.rows))
+        conditions = drawing.row_conditions()
+        self.labels.copy_(self.label_rows(conditions, self.rows))
+        self.positions.copy_(self.place(conditions, self.rows).detach())
         for state in self.program.states:
             state.zero_()
 

@@ -79,29 +79,30 @@ class Masked(SequencePrior):
     # the distribution ---------------------------------------------------------------------------------------
 
     def logits(
-        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], prefix: Float[Tensor, "B P E"]
+        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], told: tuple[Tensor, Tensor]
     ) -> Float[Tensor, "B T K"]:
         """Unnormalised log-probabilities of every slot; the codes at masked slots do not matter."""
+        prefix, positions = told
         known = self.code(torch.where(masked, 0, sequence) + self.offset)
-        x = torch.where(masked[..., None], self.mask, known) + self.position.weight
+        x = torch.where(masked[..., None], self.mask, known) + positions
         y, _ = self.through(torch.cat((prefix, x), 1))
         return self.entries(y[:, prefix.shape[1] :], self.allowed)
 
     def log_prob(self, sequence, condition, seen=None):
-        prefix, seen = self.prefix(condition, len(sequence)), sequence if seen is None else seen
+        told, seen = self.told(condition, len(sequence)), sequence if seen is None else seen
         total = torch.zeros(sequence.shape, device=sequence.device)
         for masked in self.bound_masks(self.options.bound_passes).to(sequence.device):
-            total = total + self._term(sequence, seen, masked, prefix)
+            total = total + self._term(sequence, seen, masked, told)
         return total / self.options.bound_passes
 
     def validation_loss(self, sequence, condition):
         """The mean bound in one pass: every row has a mask of its own."""
         masked = self.bound_masks(len(sequence)).to(sequence.device)
-        return -self._term(sequence, sequence, masked, self.prefix(condition, len(sequence))).mean()
+        return -self._term(sequence, sequence, masked, self.told(condition, len(sequence))).mean()
 
-    def _term(self, sequence, seen, masked, prefix) -> Float[Tensor, "B T"]:
+    def _term(self, sequence, seen, masked, told) -> Float[Tensor, "B T"]:
         """What a mask says of the bound: log p of the masked codes, in proportion to their number."""
-        found = self.chosen(self.logits(seen, masked, prefix), sequence, self.offset)
+        found = self.chosen(self.logits(seen, masked, told), sequence, self.offset)
         return found * masked * (self.alphabet.length / masked.sum(-1, keepdim=True))
 
     def bound_masks(self, passes: int, seed: int = 0) -> Bool[Tensor, "passes T"]:
@@ -116,7 +117,7 @@ class Masked(SequencePrior):
     def training_loss(self, sequence, condition, seen, progress):
         """−log p of the masked codes, mean over all of the batch's."""
         masked = self.training_masks(*sequence.shape)
-        logits = self.logits(seen, masked, self.prefix(condition, len(sequence)))
+        logits = self.logits(seen, masked, self.told(condition, len(sequence)))
         return -self.chosen(logits, sequence, self.offset)[masked].mean()
 
     def training_masks(self, batch: int, length: int) -> Bool[Tensor, "B T"]:
@@ -134,11 +135,11 @@ class Masked(SequencePrior):
     def draw(self, drawing: Drawing) -> int:
         codes, rounds = drawing.codes, len(drawing.strengths)
         unknown = (codes < 0).sum(1)
-        prefix = self.prefix(drawing.row_conditions(), drawing.rows)
+        told = self.told(drawing.row_conditions(), drawing.rows)
         random = noise(drawing.seeds, rounds * 2 * codes.shape[1]).to(codes.device)
         for round, numbers in enumerate(random.view(len(codes), rounds, 2, -1).unbind(1)):
             hidden = codes < 0
-            logits = self.logits(drawing.doubled(codes), drawing.doubled(hidden), prefix)
+            logits = self.logits(drawing.doubled(codes), drawing.doubled(hidden), told)
             entry = draw(drawing.distribution(logits, round), numbers[:, 0])
             log_p = drawing.guided(logits, round).log_softmax(-1).gather(2, entry[..., None])[..., 0]
             r = (round + 1) / rounds

@@ -9,6 +9,7 @@ import torch
 from caselli.errors import UserError
 from caselli.prior.autoregressive import PriorState
 from caselli.prior.base import SequencePrior
+from caselli.prior.conditions import Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing, Sampling, draw
 from caselli.shapes import Bool, Float, Int, Tensor
@@ -69,26 +70,35 @@ class ParallelHeads(SequencePrior):
 
     def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
         """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
-        y, _ = self._begin(sequence, condition, len(self.slots) - 1, None)
+        y, *_ = self._begin(sequence, condition, len(self.slots) - 1, None)
         return self.entries(y[:, list(self.steps)], self.allowed)
 
     def start(self, condition, batch: int, codes: Int[Tensor, "B T"], steps: int):
         """The vector from which the step behind `steps` known ones is read, and a state with room for all."""
         layers = self.room(batch, len(self.slots) - 1)
-        y, layers = self._begin(codes, condition, steps, layers)
-        return y[:, -1:], PriorState(layers, steps + 1)
+        y, layers, positions = self._begin(codes, condition, steps, layers)
+        return y[:, -1:], PriorState(layers, steps + 1, positions)
 
     def step(self, codes: Int[Tensor, "B T"], state: PriorState):
         """Takes the codes of step `state.length − 1`; gives the vector from which the next is read."""
-        x = self._inputs(codes, slice(state.length - 1, state.length)) + self.position.weight[state.length]
-        y, layers = self.through(x, state.layers)
-        return y, PriorState(layers, state.length + 1)
+        inputs = self._inputs(codes, slice(state.length - 1, state.length))
+        y, layers = self.through(inputs + state.positions[:, state.length, None], state.layers)
+        return y, PriorState(layers, state.length + 1, state.positions)
 
     def _begin(self, codes, condition, steps, layers):
-        prefix, position = self.prefix(condition, len(codes)), self.position.weight[: steps + 1]
-        inputs = self._inputs(codes, slice(0, steps)) + position[1:]
-        y, layers = self.through(torch.cat((prefix[:, :1] + position[0], prefix[:, 1:], inputs), 1), layers)
-        return y[:, prefix.shape[1] - 1 :], layers
+        prefix, positions = self.told(condition, len(codes))
+        inputs = self._inputs(codes, slice(0, steps)) + positions[:, 1 : steps + 1]
+        x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
+        y, layers = self.through(x, layers)
+        return y[:, prefix.shape[1] - 1 :], layers, positions
+
+    def positions(self, condition, batch):
+        """Of the steps, with what the other picture has at the places of a step's codes."""
+        there = self.conditioner.at_places(Conditions.of(condition), batch)
+        if there is None:
+            return self.position.weight[None]
+        of_steps = there[:, self.slots.clamp_min(0)] * (self.slots >= 0)[..., None]
+        return self.position.weight + of_steps.sum(2)
 
     def _inputs(self, codes, steps: slice) -> Float[Tensor, "B S E"]:
         """The sum of the embeddings of the codes of some steps."""
@@ -113,7 +123,7 @@ class ParallelHeads(SequencePrior):
             drawing.fill(slots, drawn - self.offset[slots])
             if step + 1 < len(self.slots):
                 y, state = self.step(drawing.doubled(drawing.codes), state)
-        return sum(tensor.nbytes for tensor in state.tensors())
+        return sum(tensor.nbytes for layer in state.layers for tensor in layer.tensors())
 
     def _known_steps(self, known: Bool[Tensor, "B T"]) -> int:
         """The steps in front of which every row knows all codes."""

@@ -11,7 +11,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.dense import Dense
 from caselli.prior.base import Prior
-from caselli.prior.conditions import Conditioner
+from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing, draw
 from caselli.shapes import Float, Tensor
@@ -145,10 +145,10 @@ class PixelCNN(Prior):
 
     def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
         """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
-        told = self.told(condition, len(sequence))
+        told, position = self.told(condition, len(sequence)), self._positions(condition, len(sequence))
         codes = sequence + self.offset
         grid = self.code(codes).unflatten(1, (self.height, self.columns, -1)).sum(3)
-        position = self.position.weight.view(self.height, self.columns, -1)
+        position = position.unflatten(1, (self.height, self.columns))
         v = F.pad(grid, (0, 0, 0, 0, 1, -1)) + position
         h = (F.pad(grid, (0, 0, 1, -1)) + position).flatten(0, 1)
         each = told.repeat_interleave(self.height, 0)
@@ -165,6 +165,12 @@ class PixelCNN(Prior):
         """What the prior is told, as one vector."""
         return self.prefix(condition, batch).mean(1)
 
+    def _positions(self, condition, batch: int) -> Float[Tensor, "*B P E"]:
+        """Of the places, with what the other picture has there; B is 1 where there is none."""
+        there = self.conditioner.at_places(Conditions.of(condition), batch)
+        positions = self.position.weight[None]
+        return positions if there is None else positions + there[:, :: len(self.alphabet.sizes)]
+
     def entries(self, y: Float[Tensor, "B T E"], allowed) -> Float[Tensor, "B T K"]:
         """Logits over the entries of all codebooks joined, −∞ where an entry is not allowed."""
         return self.masked(self.head(F.gelu(self.mix(self.norm(y)))), allowed)
@@ -176,29 +182,31 @@ class PixelCNN(Prior):
     # drawing ------------------------------------------------------------------------------------------------
 
     def draw(self, drawing: Drawing) -> int:
-        told = self.told(drawing.row_conditions(), drawing.rows)
+        conditions = drawing.row_conditions()
+        told, positions = self.told(conditions, drawing.rows), self._positions(conditions, drawing.rows)
         above = told[:, None, None].expand(-1, 1, self.columns, -1) * 0
         states = [self._blank(layer, above) for layer in self.blocks]
         for row in range(self.height):
-            said = self._row_above(above, row, told, states)
-            above = self._draw_row(drawing, row, said, told)
+            own = positions[:, row * self.columns : (row + 1) * self.columns]
+            said = self._row_above(above, own, told, states)
+            above = self._draw_row(drawing, row, own, said, told)
         return sum(state.nbytes for state in states)
 
-    def _row_above(self, above, row, told, states) -> list[Tensor]:
+    def _row_above(self, above, positions, told, states) -> list[Tensor]:
         """What the first stack says of a row in each layer; the states go on to the next row."""
-        v, said = above + self.position.weight[row * self.columns : (row + 1) * self.columns], []
+        v, said = above + positions[:, None], []
         for number, layer in enumerate(self.blocks):
             a, v, states[number] = layer.rows(v, states[number], told)
             said.append(a[:, 0])
         return said
 
-    def _draw_row(self, drawing, row, said, told) -> Float[Tensor, "R 1 W E"]:
+    def _draw_row(self, drawing, row, positions, said, told) -> Float[Tensor, "R 1 W E"]:
         """Draws a row; the embeddings of its codes."""
         left = [told.new_zeros(len(told), layer.reach - 1, told.shape[1]) for layer in self.blocks]
         x, embedded = torch.zeros_like(told), []
         for column in range(self.columns):
             place = row * self.columns + column
-            h = (x + self.position.weight[place])[:, None]
+            h = (x + positions[:, column])[:, None]
             for number, layer in enumerate(self.blocks):
                 h, left[number] = layer.columns(h, left[number], said[number][:, column, None], told)
             x = self._draw_place(drawing, place, h)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
@@ -92,24 +93,30 @@ class RandomOrder(SequencePrior):
     def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
         """The logits behind N < T known codes, and a state with room for a whole sequence."""
         layers = self.room(len(order), self.alphabet.length - 1)
-        logits, layers = self._begin(ordered, condition, order, layers)
-        return logits[:, -1], PriorState(layers, ordered.shape[1] + 1)
+        logits, layers, targets = self._begin(ordered, condition, order, layers)
+        return logits[:, -1], PriorState(layers, ordered.shape[1] + 1, targets)
 
     def step(self, codes: Int[Tensor, "B"], order: Int[Tensor, "B T"], state: PriorState):
         """Takes the codes of slot σ at `state.length − 1`; gives the logits of the next."""
         given, asked = order[:, state.length - 1 : state.length], order[:, state.length : state.length + 1]
-        y, layers = self.through(self._inputs(codes[:, None], given, asked), state.layers)
-        return self.entries(y, self.allowed[asked])[:, 0], PriorState(layers, state.length + 1)
+        y, layers = self.through(self._inputs(codes[:, None], given, asked, state.positions), state.layers)
+        return self.entries(y, self.allowed[asked])[:, 0], PriorState(
+            layers, state.length + 1, state.positions
+        )
 
     def _begin(self, ordered, condition, order, layers):
-        prefix, seen = self.prefix(condition, len(order)), ordered.shape[1]
-        first = prefix[:, :1] + self.target(order[:, :1])
-        inputs = self._inputs(ordered, order[:, :seen], order[:, 1 : seen + 1])
+        (prefix, targets), seen = self.told(condition, len(order)), ordered.shape[1]
+        first = prefix[:, :1] + of_slots(targets, order[:, :1])
+        inputs = self._inputs(ordered, order[:, :seen], order[:, 1 : seen + 1], targets)
         y, layers = self.through(torch.cat((first, prefix[:, 1:], inputs), 1), layers)
-        return self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]]), layers
+        return self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]]), layers, targets
 
-    def _inputs(self, codes, given, asked) -> Float[Tensor, "B N E"]:
-        return self.code(codes + self.offset[given]) + self.position(given) + self.target(asked)
+    def positions(self, condition, batch):
+        """Of the slots that are asked for."""
+        return self.placed(self.target.weight, condition, batch)
+
+    def _inputs(self, codes, given, asked, targets) -> Float[Tensor, "B N E"]:
+        return self.code(codes + self.offset[given]) + self.position(given) + of_slots(targets, asked)
 
     @torch.no_grad()
     def in_sequence(self) -> Autoregressive:
@@ -151,3 +158,15 @@ class RandomOrder(SequencePrior):
             if number + 1 < codes.shape[1]:
                 logits, state = self.step(drawing.doubled(now[:, 0]), rows, state)
         return sum(tensor.nbytes for tensor in state.tensors())
+
+
+def of_slots(x: Float[Tensor, "*B T E"], slots: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:
+    """Rows of x, which each sequence may have of its own.
+
+    Example:
+        >>> of_slots(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[1, 0], [0, 0]])).flatten()
+        tensor([2., 1., 1., 1.])
+    """
+    if len(x) == 1:
+        return F.embedding(slots, x[0])
+    return x.gather(1, slots[..., None].expand(-1, -1, x.shape[2]))

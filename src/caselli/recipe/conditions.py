@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from caselli import data
 from caselli.data import Pictures
+from caselli.data.pixels import enlarged, with_size
 from caselli.errors import UserError
 from caselli.model import condition_size
 from caselli.prior import NONE, PriorConfig, Vocabulary, vocabulary_of
 from caselli.recipe.config import DataConfig, RunConfig
 from caselli.recipe.encoding import encoded
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Float, Int, Shaped, Tensor
 from caselli.tokenizer import Tokenizer
 
 
-def check_condition(tokenizer: Tokenizer, pictures: Pictures, config: RunConfig) -> None:
-    """Raises `UserError` for another picture that is not there, or that the tokenizer cannot take."""
-    side = condition_size(config.prior, pictures.size)
-    if side:
-        tokenizer.check(torch.empty(0, pictures.channels, side, side))
+def check_condition(pictures: Pictures, config: RunConfig) -> None:
+    """Raises `UserError` for another picture that is not there, or a factor that does not divide the size."""
+    condition_size(config.prior, pictures.size)
     if config.prior.condition_picture == "paired":
         paired(pictures, config.data)
 
@@ -36,8 +37,17 @@ def encode_condition(
     side = condition_size(config.prior, pictures.size)
     if not side:
         return None
-    others = pictures if config.prior.condition_picture == "low_resolution" else paired(pictures, config.data)
-    return torch.cat(list(encoded(tokenizer, others, side, views, augment, seed))).flatten(1)
+    others, shown = pictures, data.to_float
+    if config.prior.condition_picture == "low_resolution":
+        shown = partial(_made_small, side=side)
+    else:
+        others = paired(pictures, config.data)
+    return torch.cat(list(encoded(tokenizer, others, shown, views, augment, seed))).flatten(1)
+
+
+def _made_small(pixels: Shaped[Tensor, "n C H W"], side: int) -> Float[Tensor, "n C H W"]:
+    """What a small picture leaves of a large one, at its size again."""
+    return enlarged(data.to_float(with_size(pixels, side)), pixels.shape[-1])
 
 
 def paired(pictures: Pictures, config: DataConfig) -> Pictures:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from caselli import data
 from caselli.data import CodeStore, Pictures
-from caselli.data.pixels import with_size
 from caselli.errors import UserError
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Float, Int, Shaped, Tensor
 from caselli.tokenizer import Tokenizer
 
 
@@ -33,7 +32,7 @@ def encode(
             "one with a codebook was expected: its latents are no codes",
         )
     return CodeStore(
-        codes=torch.cat(list(encoded(tokenizer, pictures, pictures.size, views, augment, seed, batch))),
+        codes=torch.cat(list(encoded(tokenizer, pictures, data.to_float, views, augment, seed, batch))),
         labels=None if pictures.labels is None else pictures.labels.repeat(views),
         sizes=tokenizer.quantizer.sizes,
         classes=pictures.classes,
@@ -48,17 +47,20 @@ def encode(
 def encoded(
     tokenizer: Tokenizer,
     pictures: Pictures,
-    side: int,
+    shown: Callable[[Shaped[Tensor, "n C H W"]], Float[Tensor, "n C H W"]],
     views: int,
     augment: data.Augment,
     seed: int,
     batch: int = 256,
 ) -> Iterator[Tensor]:
-    """The codes of each batch of every view, at `side` pixels; the same views for sets of equal length."""
+    """The codes of each batch of every view; the same views for sets of equal length.
+
+    `shown` makes of uint8 pictures what the tokenizer is to see.
+    """
     device = next(tokenizer.parameters()).device
     for view in range(views):
         for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
             if view:
                 moves = augment.draw(len(pixels), data.generator("views", seed, view, number))
                 pixels = augment.apply(pixels, moves)
-            yield tokenizer.encode(data.to_float(with_size(pixels, side)).to(device)).cpu()
+            yield tokenizer.encode(shown(pixels).to(device)).cpu()

@@ -299,7 +299,7 @@ def _check(config: RunConfig, pictures: Pictures) -> None:
         if tokenizer.quantizer.sizes:
             text = vocabulary(config.prior, pictures)
             build_prior(config.prior, tokenizer, pictures.size, len(pictures.classes), text)
-            check_condition(tokenizer, pictures, config)
+            check_condition(pictures, config)
 
 
 def validation_codes(store: CodeStore, batch: int) -> list[data.CodeBatch]:
