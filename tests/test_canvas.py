@@ -158,6 +158,41 @@ def test_any_size(plain, size):
     assert sum(counted) == 2 * canvas.length and canvas.length >= plain.grid.length
 
 
+def told_small():
+    """A model that is told of pictures half as large; what they have decides."""
+    made = model(prior={"condition_picture": "low_resolution"})
+    with torch.no_grad():
+        made.prior.conditioner.beside.weight.mul_(100)
+    return made
+
+
+def test_upscaling_any_size():
+    made, small = told_small(), torch.rand(2, 1, 10, 14) * 2 - 1
+    canvas = Canvas(made, (20, 28), options=Sampling(temperature=0))
+    large = canvas.upscale(small, seed=1)
+    assert large.shape == (2, 1, 20, 28)
+    # pictures smaller than a window, and a window's own size by the model itself
+    assert Canvas(made, (6, 8)).upscale(small[..., :3, :4]).shape == (2, 1, 6, 8)
+    one = small[:, :, :8, :8]
+    whole = Canvas(made, (16, 16), stride=4, options=Sampling(temperature=0))
+    codes = made.conditions(2, picture=one).codes
+    assert torch.equal(whole.small_codes(one).flatten(1), codes)
+    alone = made.sample(2, picture=one, options=Sampling(temperature=0))
+    torch.testing.assert_close(whole.upscale(one), alone, atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match=r"\(20, 28\), the canvas's"):
+        canvas.upscale(one)
+
+
+def test_every_window_is_told_what_lies_in_it():
+    """At a temperature of 0 a change of the small picture in one corner changes nothing far from it."""
+    made, small = told_small(), torch.rand(1, 1, 32, 8) * 2 - 1
+    canvas = Canvas(made, (64, 16), options=Sampling(temperature=0))
+    other = small.clone()
+    other[:, :, 24:] *= -1
+    codes = [canvas.codes(1, Conditions(codes=canvas.small_codes(x)))[0] for x in (small, other)]
+    assert torch.equal(codes[0][:8], codes[1][:8]) and not torch.equal(codes[0][12:], codes[1][12:])
+
+
 def test_smaller_is_the_middle_of_a_whole_one(plain):
     whole, part = Canvas(plain, (16, 16)).sample(1, seed=3), Canvas(plain, (6, 8)).sample(1, seed=3)
     assert torch.equal(part, whole[:, :, 5:11, 4:12])

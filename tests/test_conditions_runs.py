@@ -103,6 +103,11 @@ def test_upscaling(run, source, tmp_path):
         == 0
     )
     assert Image.open(tmp_path / "rows.png").width > Image.open(tmp_path / "rows.png").height / 2
+    Image.fromarray(np.arange(11 * 14, dtype=np.uint8).reshape(11, 14)).save(tmp_path / "other.png")
+    assert main([*words[:3], str(tmp_path / "other.png"), "-n", "2", "-o", str(tmp_path / "larger")]) == 0
+    made = [Image.open(file).size for file in sorted((tmp_path / "larger").glob("*.png"))]
+    assert made == [(16, 16)] * 2 + [(28, 22)] * 2
+    assert main([*words[:3], str(tmp_path / "other.png"), "-o", str(tmp_path / "no.png")]) == 2
     assert (
         main(["sample", str(run), "--picture", str(small), "-n", "2", "-o", str(tmp_path / "told.png")]) == 0
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
@@ -86,7 +87,8 @@ class Canvas:
 
         Arguments:
             count: how many.
-            conditions: what is known of each, see `Model.conditions`; every window is told the same.
+            conditions: what is known of each, see `Model.conditions`; every window is told the same labels
+                and captions, and of another picture's codes, `B *grid`, those that lie in it.
             seed: picture i is drawn with seed + i, whatever the batch.
         """
         return torch.cat(list(self.strips(self.codes(count, conditions, seed))), 2)
@@ -101,11 +103,46 @@ class Canvas:
         empty = torch.full((count, *self.shape), -1, device=self.model.device)
         return self._filled(empty, conditions, seed, centred=False)
 
+    def upscale(
+        self, small: Float[Tensor, "B C h w"], conditions: Conditions | None = None, seed: int = 0
+    ) -> Float[Tensor, "B C H W"]:
+        """Pictures of the canvas's size drawn from smaller ones: each window is told what they have there.
+
+        Arguments:
+            small: pictures, smaller than the canvas by the prior's factor.
+            conditions: labels and captions.
+            seed: picture i is drawn with seed + i.
+
+        Errors: `UserError` for a prior that was not told of smaller pictures, or pictures of another size.
+        """
+        told = dataclasses.replace(Conditions.of(conditions), codes=self.small_codes(small))
+        return self.sample(len(small), told, seed)
+
+    @torch.no_grad()
+    def small_codes(self, small: Float[Tensor, "B C h w"]) -> Int[Tensor, "B *grid"]:
+        """The codes of the canvas when the small pictures are enlarged, their edges going on to its own."""
+        self.model.require_small_size()
+        factor = self.model.prior.config.condition_factor
+        given = tuple(side * factor for side in small.shape[-2:])
+        if given != self.size:
+            raise UserError(
+                f"pictures that {factor} times enlarged have size {given} were given",
+                f"{self.size}, the canvas's, was expected",
+            )
+        large = F.interpolate(small, size=self.size, mode="bicubic").clamp_(-1, 1)
+        (top, left), more = self._margins(), [n * self.factor for n in self.cells]
+        fill = [left, more[1] - self.size[1] - left, top, more[0] - self.size[0] - top]
+        return self.tiles.encode(F.pad(large, fill, mode="replicate").to(self.model.device))
+
+    def _margins(self) -> tuple[int, int]:
+        """Pixels above and to the left of the picture, where more is drawn than is shown."""
+        top, left = ((n * self.factor - s) // 2 for n, s in zip(self.cells, self.size, strict=True))
+        return top, left
+
     def strips(self, codes: Int[Tensor, "B *grid"]) -> Iterator[Float[Tensor, "B C h W"]]:
         """The pictures of codes from top to bottom, as a row of tiles is ready: a higher picture takes no
         more memory."""
-        top, left = ((n * self.factor - s) // 2 for n, s in zip(self.cells, self.size, strict=True))
-        row = 0
+        (top, left), row = self._margins(), 0
         for strip in self.tiles.strips(codes):
             first, last = max(0, top - row), min(strip.shape[2], top + self.size[0] - row)
             row += strip.shape[2]
@@ -162,10 +199,10 @@ class Canvas:
     ) -> Int[Tensor, "B *grid"]:
         """The codes, with those that are −1 drawn."""
         told = Conditions.of(conditions)
-        if told.codes is not None:
+        if told.codes is not None and told.codes.shape[1:] != codes.shape[1:]:
             raise UserError(
                 "another picture was given for a canvas",
-                "windows are told labels and captions",
+                f"one with a code for each of the canvas's {tuple(codes.shape[1:])} was expected",
                 "leave the picture or the size out",
             )
         block = (self.stride if self.sees_all else 1, self.stride)
@@ -188,6 +225,9 @@ class Canvas:
         order, grid = self.model.order, self.model.grid
         windows = torch.stack([codes[(picture, ..., *block.window)] for picture, block in jobs])
         rows = told.rows(torch.tensor([picture for picture, _ in jobs])).to(codes.device)
+        if told.codes is not None:
+            there = [told.codes[(picture, ..., *block.window)].flatten() for picture, block in jobs]
+            rows = dataclasses.replace(rows, codes=torch.stack(there).to(codes.device))
         seeds = [window_seed(seed + p, block.rows.start, block.columns.start) for p, block in jobs]
         known = order.flatten(windows, grid)
         told = with_known(self.engine.prior, rows, windows)

@@ -30,15 +30,17 @@ def read_pictures(
 ) -> Float[Tensor, "B C H W"]:
     """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]; of the model's size unless
     told another."""
-    if len(names) == 1 and not (Path(names[0]).is_file() and _is_picture(Path(names[0]))):
+    if is_set(names):
         pictures = source_for(model, names[0], "held_out", size)
         return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
     decoded = [_file(Path(name), size or model.size, _channels(model)) for name in names]
     return data.to_float(torch.stack(decoded))
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in data.decode.EXTENSIONS
+def is_set(names: list[str]) -> bool:
+    """Whether what was named is one set rather than picture files."""
+    path = Path(names[0])
+    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.decode.EXTENSIONS)
 
 
 def _file(path: Path, size: int, channels: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from caselli.cli.parser import add_out, add_run, free, is_picture, parser
 from caselli.cli.sampling import add_engine, add_sampling, add_text, changed, sampling
@@ -10,7 +11,11 @@ from caselli.cli.sampling import add_engine, add_sampling, add_text, changed, sa
 
 def run(arguments: list[str]) -> None:
     """Parses, draws each picture larger, writes a file for each, or rows of before and after."""
-    options = parser("upscale", "Draws pictures at a run's size from smaller ones.")
+    options = parser(
+        "upscale",
+        "Draws pictures larger than they are, by the factor that a run was trained for: files of any size as "
+        "they are, or the held-out pictures of a set, made small first.",
+    )
     add_run(options)
     options.add_argument(
         "pictures", metavar="PICTURE", nargs="+", help="files, or one set: its held-out ones"
@@ -26,10 +31,6 @@ def run(arguments: list[str]) -> None:
     given = options.parse_args(arguments)
     out, drawn = free(given.out, given.overwrite), sampling(given)
 
-    import torch
-    import torch.nn.functional as F
-
-    from caselli.cli.pictures import read_pictures
     from caselli.cli.sample import Asked, in_turn, write
     from caselli.cli.sampling import engine_for, say_pace
     from caselli.errors import UserError
@@ -39,22 +40,78 @@ def run(arguments: list[str]) -> None:
     if given.count < 1:
         raise UserError(f"{given.count} drawings were asked for", "at least 1 was expected")
     model = load(given.run)
-    side = model.require_small_size()
-    engine = engine_for(model, given.precision)
-    small = read_pictures(model, given.pictures, given.most, side)
-    repeated = small.repeat_interleave(given.count, 0)
-    captions = in_turn(given.text, len(small))
-    texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
-    pictures = model.sample(
-        len(repeated), given.label, given.seed, drawn, engine=engine, text=texts, picture=repeated
-    )
+    small = _small(model, given)
+    if is_picture(out) and len({picture.shape for picture in small}) > 1:
+        raise UserError(
+            f"pictures of several sizes were given for {given.out}",
+            "pictures of one size were expected for rows",
+            "name a folder, which gets a file for each",
+        )
+    engine, captions = engine_for(model, given.precision), in_turn(given.text, len(small))
+    large = _drawn(model, given, small, captions, drawn, engine)
     text = {"run": str(given.run), **{name: str(value) for name, value in changed(drawn).items()}}
     if is_picture(out):
-        before = F.interpolate(small, size=(model.size, model.size))
-        shown = torch.cat((before[:, None], pictures.unflatten(0, (-1, given.count))), 1).flatten(0, 1)
-        save_png(grid(shown, columns=given.count + 1), out, {**text, "seed": str(given.seed)})
+        save_png(
+            grid(_rows(small, large, given.count), columns=given.count + 1),
+            out,
+            text | {"seed": str(given.seed)},
+        )
     else:
-        labels = None if given.label is None else [given.label] * len(pictures)
-        write(pictures, out, Asked(labels, texts), given.seed, text)
-    print(f"{len(pictures)} pictures in {out}", file=sys.stderr)
+        labels = None if given.label is None else [given.label] * len(large)
+        texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
+        write(large, out, Asked(labels, texts), given.seed, text)
+    print(f"{len(large)} pictures in {out}", file=sys.stderr)
     say_pace(engine)
+
+
+def _small(model: Any, given: Any) -> list[Any]:
+    """The small pictures, `C h w` in [−1, 1]: files as they are, those of a set made small."""
+    from caselli.cli.pictures import is_set, read_pictures
+    from caselli.cli.whole_picture import whole_picture
+    from caselli.data import to_float
+
+    side, names = model.require_small_size(), given.pictures
+    if is_set(names):
+        return list(read_pictures(model, names, given.most, side))
+    return [to_float(whole_picture(name, model.tokenizer.config.channels)) for name in names]
+
+
+def _drawn(model: Any, given: Any, small: list[Any], captions: Any, options: Any, engine: Any) -> list[Any]:
+    """Each small picture's drawings in turn; those of the run's own size are drawn together."""
+    import torch
+
+    from caselli.canvas import Canvas
+    from caselli.errors import UserError
+
+    own = (model.require_small_size(),) * 2
+    factor = model.prior.config.condition_factor
+    if all(picture.shape[1:] == own for picture in small):
+        texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
+        told = torch.stack(small).repeat_interleave(given.count, 0)
+        return list(
+            model.sample(len(told), given.label, given.seed, options, engine=engine, text=texts, picture=told)
+        )
+    if model.grid.flat:
+        raise UserError(
+            "pictures of another size were given to a tokenizer whose codes lie on one axis",
+            f"{own[0]}×{own[1]} pixels were expected",
+        )
+    large = []
+    for number, picture in enumerate(small):
+        caption = None if captions is None else captions[number]
+        told = model.conditions(given.count, given.label, caption)
+        size = picture.shape[1] * factor, picture.shape[2] * factor
+        canvas = Canvas(model, size, options=options, engine=engine)
+        seed = given.seed + number * given.count
+        large += canvas.upscale(picture[None].expand(given.count, -1, -1, -1), told, seed)
+    return large
+
+
+def _rows(small: list[Any], large: list[Any], count: int) -> Any:
+    """Each small picture, its pixels as squares, and its drawings."""
+    import torch
+    import torch.nn.functional as F
+
+    before = F.interpolate(torch.stack(small), size=large[0].shape[1:])
+    after = torch.stack(large).unflatten(0, (-1, count))
+    return torch.cat((before[:, None], after), 1).flatten(0, 1)
