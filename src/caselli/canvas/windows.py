@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from caselli.prior import Conditions, Masked, Prior, RandomOrder
+from caselli.prior import Conditions, Prior
 from caselli.shapes import Int, Tensor
 
 
@@ -71,7 +71,7 @@ def _moved(start: int, axis: int, window: tuple[int, int], canvas: tuple[int, in
 
 def sees_all(prior: Prior) -> bool:
     """Whether known codes count wherever they lie, also behind what is drawn."""
-    return isinstance(prior, (Masked, RandomOrder)) or prior.config.condition_picture == "visible_part"
+    return prior.any_order or prior.config.condition_picture == "visible_part"
 
 
 def with_known(prior: Prior, told: Conditions, codes: Int[Tensor, "B *grid"]) -> Conditions:

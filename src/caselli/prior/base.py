@@ -46,6 +46,8 @@ class Prior(nn.Module, ABC):
     stepwise: ClassVar[bool] = False
     """Whether a round of drawing takes one vector a sequence through the layers, so that reading the weights
     is what it costs."""
+    any_order: ClassVar[bool] = False
+    """Whether what is drawn is conditioned on all known codes, wherever they lie."""
     conditioner: Conditioner
     """What turns conditions into vectors."""
     blocks: nn.ModuleList

@@ -70,6 +70,7 @@ class Masked(SequencePrior):
     kind = "masked"
     options_kind = MaskedOptions
     exact = False
+    any_order = True
     causal = False
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
