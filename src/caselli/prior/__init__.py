@@ -3,6 +3,7 @@
 from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import Prior
 from caselli.prior.build import PRIORS, build
+from caselli.prior.captured import Captured
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NONE, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import AS_LEARNED, SCHEDULES, Sampling
@@ -42,6 +43,7 @@ __all__ = [
     "Alphabet",
     "Autoregressive",
     "Bytes",
+    "Captured",
     "Conditioner",
     "Conditions",
     "Eager",

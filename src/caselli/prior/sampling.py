@@ -8,6 +8,7 @@ import torch
 
 from caselli.errors import UserError
 from caselli.prior.base import Prior
+from caselli.prior.captured import Captured
 from caselli.prior.conditions import Conditions
 from caselli.prior.drawing import AS_LEARNED, Drawing, Sampling, noise
 from caselli.prior.engine import Eager, Engine
@@ -32,7 +33,7 @@ def best_engine(prior: Prior, precision: str | None = None) -> tuple[Engine, str
     if isinstance(prior, RandomOrder):
         engine, why = best_engine(prior.in_sequence(), precision)
         return InSequence(rounded(prior, precision), engine), why
-    for engine in (Fused, Packed):
+    for engine in (Fused, Packed, Captured):
         try:
             return engine(prior, precision), why
         except Unavailable as reason:

@@ -1,0 +1,131 @@
+"""Recorded drawings: the same codes as step by step, whatever the batch's contents."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from caselli.prior import (
+    Alphabet,
+    Autoregressive,
+    Captured,
+    Conditions,
+    Eager,
+    Masked,
+    PriorConfig,
+    Sampling,
+    best_engine,
+    sample,
+)
+from caselli.prior.captured import Recorder
+from caselli.prior.native import Unavailable
+
+PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
+ALPHABET = Alphabet((5,), (0,) * 4, classes=2, picture=(0, 0), picture_shape=(1, 2), places=PLACES)
+MIXERS = ["attention", "local", "linear", "retention", "gla", "mamba", "mamba2", "rwkv6", "rwkv7"]
+MIXERS += ["delta_net", "gated_delta_net", "s4d", "lru"]
+
+
+class Traced(Recorder):
+    """Notes every operation, as a CUDA graph notes kernels: what depends on the contents cannot be noted, and
+    nothing may come from the host."""
+
+    device = "cpu"
+
+    def __init__(self):
+        self.times = 0
+
+    def record(self, function, tensors):
+        self.times += 1
+        graph = make_fx(lambda *given: function(*given) and None)(*tensors)
+        names = {str(node.target) for node in graph.graph.nodes if node.op == "call_function"}
+        assert not any(word in name for name in names for word in ("lift_fresh", "_local_scalar", "nonzero"))
+        return lambda: graph(*tensors)
+
+
+def prior(mixer="attention", kind=Autoregressive, device="cpu"):
+    torch.manual_seed(0)
+    config = PriorConfig(kind=kind.kind, mixer=mixer, width=32, depth=2, text="none")
+    made = kind(config, ALPHABET).eval()
+    with torch.no_grad():
+        made.head.weight.mul_(40)
+        made.conditioner.beside.weight.mul_(20)
+    return made.to(device)
+
+
+def told(rows, seed=0):
+    torch.manual_seed(seed)
+    return Conditions(labels=torch.randint(2, (rows,)), codes=torch.randint(5, (rows, 2)))
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_recorded_is_step_by_step(mixer):
+    model = prior(mixer)
+    engine, eager = Captured(model, recorder=Traced()), Eager(model)
+    options = Sampling(guidance=2.0, top_p=0.9, temperature=0.8)
+    for number in range(3):
+        seeds = list(range(10 * number, 10 * number + 3))
+        drawn = sample(engine, told(3, number), seeds, options)
+        assert torch.equal(drawn, sample(eager, told(3, number), seeds, options))
+    assert engine.name == "recorded steps" and engine.recorder.times == 1
+    assert engine.bytes_per_step() == eager.bytes_per_step()
+
+
+def test_each_shape_has_its_recording():
+    model = prior()
+    engine, eager = Captured(model, recorder=Traced()), Eager(model)
+    known = torch.tensor([[1, 2, -1, -1], [1, -1, -1, 4]])
+    for _ in range(2):
+        for rows, codes in ((3, None), (2, None), (2, known)):
+            seeds = list(range(rows))
+            drawn = sample(engine, told(rows), seeds, known=codes)
+            assert torch.equal(drawn, sample(eager, told(rows), seeds, known=codes))
+    assert engine.recorder.times == 3
+
+
+def test_progress_is_told():
+    counted = []
+    engine = Captured(prior(), recorder=Traced())
+    for _ in range(2):
+        sample(engine, None, [1, 2], progress=counted.append)
+    assert sum(counted) == 16
+
+
+class Refusing(Traced):
+    def record(self, function, tensors):
+        raise RuntimeError("not here")
+
+
+class Forgetful(Traced):
+    def record(self, function, tensors):
+        return lambda: None
+
+
+@pytest.mark.parametrize("recorder", [Refusing, Forgetful])
+def test_what_cannot_be_recorded_is_drawn_step_by_step(recorder):
+    model = prior()
+    engine, eager = Captured(model, recorder=recorder()), Eager(model)
+    for seed in range(3):
+        assert torch.equal(sample(engine, told(2), [seed, 9]), sample(eager, told(2), [seed, 9]))
+    assert engine.name == eager.name
+
+
+def test_what_it_does_not_serve():
+    with pytest.raises(Unavailable, match="cuda"):
+        Captured(prior())
+    with pytest.raises(Unavailable, match="masked"):
+        Captured(prior(kind=Masked), recorder=Traced())
+    assert not isinstance(best_engine(prior())[0], Captured)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_on_a_device(mixer):
+    model = prior(mixer, device="cuda")
+    engine, eager = best_engine(model)[0], Eager(model)
+    assert isinstance(engine, Captured)
+    for seed in range(3):
+        seeds = [seed, seed + 7]
+        assert torch.equal(sample(engine, told(2, seed), seeds), sample(eager, told(2, seed), seeds))
+    assert engine.name == "recorded steps"
