@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import pathlib
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -26,6 +29,17 @@ def in_turn(functions: Sequence[Callable[[], object]], repeats: int = 5) -> list
             if repeat:
                 best[index] = min(best[index], time.perf_counter() - begin)
     return best
+
+
+def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a call in a process of its own: what the allocator does depends on what it did before.
+
+    Example:
+        >>> in_a_process(max, 1, 2)
+        2
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def matrix_rate(size: int = 2048) -> float:

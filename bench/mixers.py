@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from bench.measure import in_turn, matrix_rate, peak_memory, products_alone, seconds, table
-from bench.mixer_peers import PEERS, WIDTH
+from bench.measure import in_a_process, in_turn, matrix_rate, peak_memory, products_alone, seconds, table
+from bench.mixer_peers import PEERS, WIDTH, Peer
 from caselli.cli.pages import keep_pages
 from caselli.mixer import MIXERS
 from caselli.ops import delta_rule, gated_linear_attention, linear_attention
@@ -125,25 +125,26 @@ def layer(module: torch.nn.Module, length: int) -> Step:
 
 def layers(rate: float, length: int = 1024) -> None:
     """Layers of width 256 beside those of other libraries, T = 1,024: forward and backward."""
-    lines = []
-    for peer in PEERS:
-        if length > peer.longest:
-            continue
-        ours = layer(MIXERS[peer.mixer](WIDTH, **peer.options), length)
-        name = f"{peer.mixer} : {peer.title}"
-        try:
-            theirs = layer(peer.build(), length)
-        except ImportError as error:
-            lines.append((name, f"{1e3 * seconds(ours):.1f}", *5 * [""], f"{error.name} is not installed"))
-            continue
-        alone = [products_alone(ours), products_alone(theirs)]
-        here, there, *least = in_turn([ours, theirs, *alone], peer.repeats)
-        here = min(here, seconds(ours))  # after a peer of many small tensors the first run of ours frees them
-        times = (f"{1e3 * took:.1f}" for took in (here, least[0], there, least[1]))
-        memory = (f"{peak(step):.0f}" for step in (ours, theirs))
-        lines.append((name, *times, f"{there / here:.1f}", *memory))
+    lines = [in_a_process(beside, peer, length) for peer in PEERS if length <= peer.longest]
     header = ("ours ms", "products", "peer ms", "products", "ratio", "ours peak MB", "peer peak MB")
     table((f"T = {length}", *header), lines)
+
+
+def beside(peer: Peer, length: int) -> tuple[str, ...]:
+    """A line of the table: ours and the peer's, in turn."""
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    ours, name = layer(MIXERS[peer.mixer](WIDTH, **peer.options), length), f"{peer.mixer} : {peer.title}"
+    try:
+        theirs = layer(peer.build(), length)
+    except ImportError as error:
+        return (name, f"{1e3 * seconds(ours):.1f}", *5 * [""], f"{error.name} is not installed")
+    alone = [products_alone(ours), products_alone(theirs)]
+    here, there, *least = in_turn([ours, theirs, *alone], peer.repeats)
+    here = min(here, seconds(ours))  # after a peer of many small tensors the first run of ours frees them
+    times = (f"{1e3 * took:.1f}" for took in (here, least[0], there, least[1]))
+    memory = (f"{peak(step):.0f}" for step in (ours, theirs))
+    return (name, *times, f"{there / here:.1f}", *memory)
 
 
 def long_layers(rate: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from bench import mixers
-from bench.mixer_peers import Peer
+from bench.mixer_peers import Peer, dense_attention
 
 
 def absent():
@@ -19,7 +19,7 @@ def test_growth(capsys):
 
 
 def test_a_peer_that_is_not_installed_is_left_out(capsys, monkeypatch):
-    ours = Peer("ours", "linear", lambda: mixers.MIXERS["attention"](mixers.WIDTH), repeats=1)
+    ours = Peer("ours", "linear", dense_attention, repeats=1)
     monkeypatch.setattr(mixers, "PEERS", (ours, Peer("nowhere", "linear", absent, longest=32)))
     mixers.layers(1e11, 32)
     shown = capsys.readouterr().out

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from caselli.ops.matrix_product import products
+from caselli.ops.matrix_product import add_products, products, products_into
 from caselli.shapes import Float, Int, Tensor
 
 BLOCK_ELEMENTS = 1 << 20
@@ -140,7 +140,7 @@ class _PointwiseAttention(torch.autograd.Function):
         for block in _blocks(q, k, causal):
             weights = activation.weights(_scores(block, q, k, bias))
             _hide(weights, block, begin, causal)
-            y[:, block.rows] = products(weights, v[:, : block.seen].mT)
+            products_into(weights, v[:, : block.seen].mT, y[:, block.rows])
         return y
 
     @staticmethod
@@ -153,10 +153,10 @@ class _PointwiseAttention(torch.autograd.Function):
             _hide(weights, block, begin, ctx.causal)
             _hide(slopes, block, begin, ctx.causal)
             part, seen = grad[:, block.rows], slice(block.seen)
-            grads[2][:, seen] += products(weights.mT, part.mT)
+            add_products(weights.mT, part.mT, grads[2][:, seen])
             slopes.mul_(products(part, v[:, seen]))
-            grads[0][:, block.rows] = products(slopes, k[:, seen].mT)
-            grads[1][:, seen] += products(slopes.mT, q[:, block.rows].mT)
+            products_into(slopes, k[:, seen].mT, grads[0][:, block.rows])
+            add_products(slopes.mT, q[:, block.rows].mT, grads[1][:, seen])
             if bias is not None:
                 grads[3][block.distances] += _along_diagonals(slopes.sum(0))
         return *grads, None, None, None
