@@ -38,6 +38,7 @@ from caselli.codec.coder import weights
 from caselli.codec.container import HEADER
 from caselli.codec.lossless import check_png, image_of, lossless_webp, optimised_png
 from caselli.codec.residual import BEFORE, SLOPE, Places, context
+from caselli.codec.sequences import start
 from caselli.data import Pictures, to_bytes
 from caselli.errors import UserError
 from caselli.model import build_prior, load, save_prior, save_tokenizer
@@ -146,6 +147,14 @@ def test_sequences_in_several_rounds(codec, monkeypatch):
     codes, encoder = torch.randint(0, 16, (9, 4)), Encoder()
     codec.coder.sequences.encode(codes, encoder)
     assert torch.equal(Sequences(codec.model.prior, 3).decode(9, Decoder(encoder.bytes())), codes)
+
+
+def test_rows_that_share_steps_go_by_what_the_layers_carry(codec, monkeypatch):
+    """The order of a stream depends on them: nothing else in the state may count."""
+    _, state = start(codec.coder.sequences.prior, 1)
+    one = sum(tensor.numel() * 8 for layer in state.layers for tensor in layer.tensors())
+    monkeypatch.setattr("caselli.codec.sequences.MOST_STATE", 3 * one)
+    assert [len(rows) for rows in codec.coder.sequences._together(8)] == [3, 3, 2]
 
 
 def test_another_kind_of_prior_is_refused():

@@ -18,7 +18,7 @@ from caselli.prior import (
     best_engine,
     sample,
 )
-from caselli.prior.captured import Recorder
+from caselli.prior.captured import MOST, Recorder
 from caselli.prior.native import Unavailable
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -76,7 +76,7 @@ def test_each_shape_has_its_recording():
     model = prior()
     engine, eager = Captured(model, recorder=Traced()), Eager(model)
     known = torch.tensor([[1, 2, -1, -1], [1, -1, -1, 4]])
-    for _ in range(2):
+    for _ in range(3):
         for rows, codes in ((3, None), (2, None), (2, known)):
             seeds = list(range(rows))
             drawn = sample(engine, told(rows), seeds, known=codes)
@@ -87,9 +87,19 @@ def test_each_shape_has_its_recording():
 def test_progress_is_told():
     counted = []
     engine = Captured(prior(), recorder=Traced())
-    for _ in range(2):
+    for _ in range(3):
         sample(engine, None, [1, 2], progress=counted.append)
-    assert sum(counted) == 16
+    assert sum(counted) == 24 and engine.recorder.times == 1
+
+
+def test_what_comes_once_is_not_recorded_and_no_more_than_a_few_are():
+    engine = Captured(prior(), recorder=Traced())
+    for rows in range(1, 7):
+        sample(engine, None, list(range(rows)))
+    assert engine.recorder.times == 0
+    for rows in range(1, 7):
+        sample(engine, None, list(range(rows)))
+    assert engine.recorder.times == MOST
 
 
 class Refusing(Traced):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from caselli.canvas.windows import Block, plan, sees_all, window_seed, with_known
+from caselli.data.pixels import enlarged
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import AS_LEARNED, Conditions, Engine, Sampling, best_engine, sample
@@ -129,7 +130,7 @@ class Canvas:
                 f"pictures that {factor} times enlarged have size {given} were given",
                 f"{self.size}, the canvas's, was expected",
             )
-        large = F.interpolate(small, size=self.size, mode="bicubic").clamp_(-1, 1)
+        large = enlarged(small, factor)
         (top, left), more = self._margins(), [n * self.factor for n in self.cells]
         fill = [left, more[1] - self.size[1] - left, top, more[0] - self.size[0] - top]
         return self.tiles.encode(F.pad(large, fill, mode="replicate").to(self.model.device))

@@ -48,7 +48,8 @@ def run(arguments: list[str]) -> None:
             "name a folder, which gets a file for each",
         )
     engine, captions = engine_for(model, given.precision), in_turn(given.text, len(small))
-    large = _drawn(model, given, small, captions, drawn, engine)
+    texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
+    large = _drawn(model, given, small, texts, drawn, engine)
     text = {"run": str(given.run), **{name: str(value) for name, value in changed(drawn).items()}}
     if is_picture(out):
         save_png(
@@ -58,7 +59,6 @@ def run(arguments: list[str]) -> None:
         )
     else:
         labels = None if given.label is None else [given.label] * len(large)
-        texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
         write(large, out, Asked(labels, texts), given.seed, text)
     print(f"{len(large)} pictures in {out}", file=sys.stderr)
     say_pace(engine)
@@ -76,7 +76,7 @@ def _small(model: Any, given: Any) -> list[Any]:
     return [to_float(whole_picture(name, model.tokenizer.config.channels)) for name in names]
 
 
-def _drawn(model: Any, given: Any, small: list[Any], captions: Any, options: Any, engine: Any) -> list[Any]:
+def _drawn(model: Any, given: Any, small: list[Any], texts: Any, options: Any, engine: Any) -> list[Any]:
     """Each small picture's drawings in turn; those of the run's own size are drawn together."""
     import torch
 
@@ -86,7 +86,6 @@ def _drawn(model: Any, given: Any, small: list[Any], captions: Any, options: Any
     own = (model.require_small_size(),) * 2
     factor = model.prior.config.condition_factor
     if all(picture.shape[1:] == own for picture in small):
-        texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
         told = torch.stack(small).repeat_interleave(given.count, 0)
         return list(
             model.sample(len(told), given.label, given.seed, options, engine=engine, text=texts, picture=told)
@@ -98,12 +97,11 @@ def _drawn(model: Any, given: Any, small: list[Any], captions: Any, options: Any
         )
     large = []
     for number, picture in enumerate(small):
-        caption = None if captions is None else captions[number]
-        told = model.conditions(given.count, given.label, caption)
+        first = number * given.count
+        told = model.conditions(given.count, given.label, None if texts is None else texts[first])
         size = picture.shape[1] * factor, picture.shape[2] * factor
         canvas = Canvas(model, size, options=options, engine=engine)
-        seed = given.seed + number * given.count
-        large += canvas.upscale(picture[None].expand(given.count, -1, -1, -1), told, seed)
+        large += canvas.upscale(picture[None].expand(given.count, -1, -1, -1), told, given.seed + first)
     return large
 
 

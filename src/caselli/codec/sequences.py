@@ -87,7 +87,7 @@ class Sequences:
     def _together(self, count: int) -> Iterator[range]:
         """Rows that share their steps: as many as their states have room for."""
         _, state = start(self.prior, 1)
-        one = sum(tensor.numel() * 8 for tensor in state.tensors())
+        one = sum(tensor.numel() * 8 for tensor in state.carried())  # the order of the stream depends on it
         most = max(1, min(MOST_ROWS, MOST_STATE // max(1, one)))
         for first in range(0, count, most):
             yield range(first, min(first + most, count))

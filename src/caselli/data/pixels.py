@@ -59,14 +59,15 @@ def with_size(pictures: Shaped[Tensor, "n C H W"], size: int) -> Shaped[Tensor, 
     return torch.cat(resized) if resized else pictures.new_zeros(0, pictures.shape[1], size, size)
 
 
-def enlarged(pictures: Float[Tensor, "n C h w"], size: int) -> Float[Tensor, "n C size size"]:
-    """Small pictures in [-1, 1] at a larger size, bicubic.
+def enlarged(pictures: Float[Tensor, "n C h w"], factor: int) -> Float[Tensor, "n C H W"]:
+    """Small pictures in [-1, 1] with sides `factor` times as long, bicubic.
 
     Example:
-        >>> enlarged(torch.zeros(2, 1, 8, 8), 16).shape
-        torch.Size([2, 1, 16, 16])
+        >>> enlarged(torch.zeros(2, 1, 8, 6), 2).shape
+        torch.Size([2, 1, 16, 12])
     """
-    return F.interpolate(pictures, size=(size, size), mode="bicubic").clamp_(-1, 1)
+    height, width = pictures.shape[-2:]
+    return F.interpolate(pictures, size=(height * factor, width * factor), mode="bicubic").clamp_(-1, 1)
 
 
 def with_channels(pictures: Shaped[Tensor, "n C H W"], channels: int) -> Shaped[Tensor, "n channels H W"]:

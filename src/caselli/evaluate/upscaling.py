@@ -82,7 +82,7 @@ def evaluate_upscaling(
     originals, small = to_float(pixels), to_float(with_size(pixels, side))
     shown = {
         "drawn": _drawn(model, pictures, options, engine or best_engine(model.prior)[0]),
-        "enlarged": enlarged(small, model.size),
+        "enlarged": enlarged(small, model.size // side),
         "reconstructed": torch.cat([model.decode(model.encode(x)).cpu() for x in originals.split(BATCH)]),
     }
     return Upscaling(

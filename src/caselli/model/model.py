@@ -273,7 +273,7 @@ class Model:
                 f"pictures of {tuple(pictures.shape[-2:])} were given", f"{(side, side)} expected"
             )
         if self.prior.config.condition_picture == "low_resolution":
-            pictures = enlarged(pictures, self.size)  # each code has its place among those to be drawn
+            pictures = enlarged(pictures, self.size // side)  # a code for each that is to be drawn
         return self.encode(pictures).flatten(1)
 
     def labels(self, label: str | int | Sequence[str | int] | None, count: int) -> Int[Tensor, "B"] | None:

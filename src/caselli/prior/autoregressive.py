@@ -22,6 +22,10 @@ class PriorState(State):
     length: int
     positions: Float[Tensor, "*B T E"]
 
+    def carried(self) -> list[Tensor]:
+        """The tensors that go from step to step: all but the positions, which stay as they are."""
+        return [tensor for layer in self.layers for tensor in layer.tensors()]
+
 
 class Autoregressive(SequencePrior):
     r"""An autoregressive prior over any mixers.
@@ -113,7 +117,7 @@ class Autoregressive(SequencePrior):
             drawing.fill(slot, drawn - self.offset[slot])
             if slot + 1 < self.alphabet.length:
                 logits, state = self.step(drawing.doubled(drawing.codes[:, slot]), state)
-        return sum(tensor.nbytes for layer in state.layers for tensor in layer.tensors())
+        return sum(tensor.nbytes for tensor in state.carried())
 
     # files --------------------------------------------------------------------------------------------------
 

@@ -56,12 +56,16 @@ class Recording:
         drawing.progress((drawing.codes.shape[1] - drawing.first) * len(drawing.codes))
 
 
+MOST = 4
+"""Recordings that are kept, each with the memory of a whole drawing: of the first shapes that come again."""
+
+
 class Captured(Engine):
     """Steps, guidance and drawing of a batch as one recording; no Python runs between codes.
 
-    The first batch of a shape is drawn step by step; it is then recorded, the recording is tried on the same
-    batch, and serves those that follow. Where it gives other codes, or the device refuses to record, batches
-    of that shape are drawn step by step as before.
+    A shape's first batch is drawn step by step, and so is its second one, which is then recorded; the
+    recording is tried on it, and serves those that follow: what comes once is not worth recording. Where it
+    gives other codes, or the device refuses to record, the shape is drawn step by step as before.
 
     Arguments:
         prior: the distribution, autoregressive.
@@ -79,6 +83,7 @@ class Captured(Engine):
             raise Unavailable(f"drawings are recorded on {self.recorder.device} alone")
         self.prior, self.precision = rounded(prior, precision), precision
         self.eager = Eager(self.prior)
+        self.seen: set[tuple] = set()
         self.recordings: dict[tuple, Recording | None] = {}
 
     @property
@@ -93,9 +98,11 @@ class Captured(Engine):
         if recording is not None:
             recording.draw(drawing)
             return
+        again = key in self.seen and key not in self.recordings and len(self.recordings) < MOST
+        self.seen.add(key)
         before = _copied(drawing)
         self.eager.draw(drawing)
-        if key not in self.recordings:
+        if again:
             self.recordings[key] = self._recorded(before, drawing.codes)
 
     def _recorded(self, drawing: Drawing, wanted: Tensor) -> Recording | None:

@@ -123,7 +123,7 @@ class ParallelHeads(SequencePrior):
             drawing.fill(slots, drawn - self.offset[slots])
             if step + 1 < len(self.slots):
                 y, state = self.step(drawing.doubled(drawing.codes), state)
-        return sum(tensor.nbytes for layer in state.layers for tensor in layer.tensors())
+        return sum(tensor.nbytes for tensor in state.carried())
 
     def _known_steps(self, known: Bool[Tensor, "B T"]) -> int:
         """The steps in front of which every row knows all codes."""

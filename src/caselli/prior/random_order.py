@@ -158,7 +158,7 @@ class RandomOrder(SequencePrior):
             drawing.progress(len(codes))
             if number + 1 < codes.shape[1]:
                 logits, state = self.step(drawing.doubled(now[:, 0]), rows, state)
-        return sum(tensor.nbytes for tensor in state.tensors())
+        return sum(tensor.nbytes for tensor in state.carried())
 
 
 def of_slots(x: Float[Tensor, "*B T E"], slots: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:

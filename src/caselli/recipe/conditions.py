@@ -47,7 +47,7 @@ def encode_condition(
 
 def _made_small(pixels: Shaped[Tensor, "n C H W"], side: int) -> Float[Tensor, "n C H W"]:
     """What a small picture leaves of a large one, at its size again."""
-    return enlarged(data.to_float(with_size(pixels, side)), pixels.shape[-1])
+    return enlarged(data.to_float(with_size(pixels, side)), pixels.shape[-1] // side)
 
 
 def paired(pictures: Pictures, config: DataConfig) -> Pictures:
