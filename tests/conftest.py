@@ -1,4 +1,4 @@
-"""The annotations of the mathematical rooms are checked while the tests run; every test has its seed."""
+"""The annotations of the mathematical rooms are checked while the tests run."""
 
 from __future__ import annotations
 
@@ -16,11 +16,6 @@ checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # a float may be gi
 install_import_hook(
     ["caselli.ops", "caselli.mixer", "caselli.quantizer", "caselli.order"], "tests.conftest.checked"
 )
-
-
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
 
 
 def pytest_collection_modifyitems(items):
