@@ -42,6 +42,18 @@ def test_linear(forced, bias):
 
 
 @fast
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_in_parts(forced, bias):
+    inputs = [torch.randn(2, 3, 5), torch.randn(7, 5), *([torch.randn(7)] if bias else [])]
+    inputs = [x.requires_grad_() for x in inputs]
+    parts = room.linear_parts(*inputs, *([] if bias else [None]), (4, 1, 2))
+    expected = F.linear(*inputs).split((4, 1, 2), -1)
+    gradients = [torch.autograd.grad(sum(y.square().sum() for y in ys), inputs) for ys in (parts, expected)]
+    for a, b in zip((*parts, *gradients[0]), (*expected, *gradients[1]), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-4)
+
+
+@fast
 def test_products(forced):
     a, b = torch.randn(2, 3, 5, requires_grad=True), torch.randn(2, 4, 5, requires_grad=True)
     both_ways(room.products, lambda a, b: torch.bmm(a, b.mT), [a, b])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from caselli.ops.matrix_product import linear
+from caselli.ops.matrix_product import linear, linear_parts
 from caselli.shapes import Float, Tensor
 
 FEW = 64
@@ -26,10 +26,7 @@ class Dense(nn.Linear):
         return linear(input, self.weight, self.bias)
 
     def parts(self, x: Float[Tensor, "*A I"], sizes: Sequence[int]) -> list[Tensor]:
-        """The output in parts; of many tokens each is in a stretch of memory of its own.
-
-        A slice of one output would be copied by what follows, and so would its gradient. For a few tokens
-        one product is less to do.
+        """The output in parts: of many tokens by `linear_parts`, of a few, where one product is less, split.
 
         Example:
             >>> import torch
@@ -40,5 +37,4 @@ class Dense(nn.Linear):
         """
         if x.numel() < FEW * x.shape[-1]:
             return list(self(x).split(sizes, -1))
-        biases = [None] * len(sizes) if self.bias is None else self.bias.split(sizes)
-        return [linear(x, w, b) for w, b in zip(self.weight.split(sizes), biases, strict=True)]
+        return linear_parts(x, self.weight, self.bias, sizes)

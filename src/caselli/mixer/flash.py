@@ -12,7 +12,7 @@ from caselli.mixer.gated import GatedUnit
 from caselli.mixer.groups import AlignedGroups, StraightGroups
 from caselli.mixer.packing import Unpacked, begins
 from caselli.ops.chunks import exact
-from caselli.ops.matrix_product import products
+from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.pointwise_attention import pointwise_attention
 from caselli.shapes import Float, Int, Tensor
 
@@ -71,6 +71,11 @@ class FLASH(GatedUnit):
             raise UserError(f"group {group} was given", "at least 1 was expected")
         self.group = group
 
+    def offsets(self):
+        scale = torch.ones_like(self.gamma)
+        scale[0] /= self.group
+        return self.gamma * scale, self.beta * scale
+
     def initial_state(self, batch: int, capacity: int | None = None) -> FLASHState:
         empty = torch.zeros(batch, 0, self.key_width, **self.like())
         return FLASHState(
@@ -106,15 +111,30 @@ class FLASH(GatedUnit):
             torch.cat((old.to(new.dtype), new), 1) if old.shape[1] else new
             for old, new in ((state.keys, k), (state.linear_keys, linear_k), (state.values, v))
         )
-        values = groups.keys(v)
-        y = groups.take(self._within(groups.queries(q), groups.keys(k), values))
         summed = (position // self.group * self.group).clamp_min(1)[..., None].to(linear_q)
-        linear_q = groups.queries(linear_q / self._count(summed))
-        before, memory = groups.carry(exact(_paired(groups.keys(linear_k).mT, values.mT)), state.memory)
-        y = y + groups.take(_paired(linear_q, before.to(v.dtype).mT))
+        linear_q = linear_q / self._count(summed)
+        y, memory = self._mixed(groups, q, linear_q, k, linear_k, v, state.memory)
         keep = self.group - 1 if packed else (state.length + length) % self.group
         k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :].clone() for x in (k, linear_k, v))
         return y, FLASHState(memory, k, linear_k, v, begin[:, -1], state.length + length, packed)
+
+    def _mixed(self, groups, q, linear_q, k, linear_k, v, memory):
+        """y, and the sum over the complete groups."""
+        if groups.alone:
+            y = self._within(q, k, v) + linear_q @ memory.to(v.dtype)
+            return y, memory + exact(linear_k.mT @ v) if groups.complete else memory
+        y, memory = mixed_chunk_attention(
+            groups.queries(q),
+            groups.keys(k),
+            groups.queries(linear_q),
+            groups.complete_only(groups.keys(linear_k)),
+            groups.keys(v),
+            memory,
+            activation=self.activation,
+            bias=self.bias(self.group, self.group),
+            fresh=groups.fresh,
+        )
+        return groups.take(y), memory
 
     def _everything(self, q, linear_q, k, linear_k, v, starts):
         """Not causal: each sequence in a row of its own, filled up with values of zero."""
@@ -123,28 +143,23 @@ class FLASH(GatedUnit):
             q, linear_q, k, linear_k, v = (rows.unpack(x) for x in (q, linear_q, k, linear_k, v))
         lengths = v.new_full((1,), v.shape[1]) if starts is None else rows.lengths.to(v)
         groups = StraightGroups(self.group, 0, v.shape[1])
-        y = groups.take(self._within(groups.queries(q), groups.keys(k), groups.keys(v)))
+        y = self._within(*(groups.queries(x).flatten(0, 1) for x in (q, k, v)))
+        y = groups.take(y.unflatten(0, (len(v), -1)))
         memory = exact(linear_k.mT @ v) / self._count(lengths[:, None, None])
         y = y + linear_q @ memory.to(v.dtype)
         return y if starts is None else rows.pack(y)
 
     def _within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Quadratic attention in each group, `B n c ·`."""
-        y = pointwise_attention(
-            q.flatten(0, 1) / self.group,
-            k.flatten(0, 1),
-            v.flatten(0, 1),
+        """Quadratic attention in a group each."""
+        return pointwise_attention(
+            q,
+            k,
+            v,
             activation=self.activation,
-            bias=self.bias(q.shape[2], k.shape[2]),
+            bias=self.bias(q.shape[1], k.shape[1]),
             causal=self.causal,
         )
-        return y.unflatten(0, q.shape[:2])
 
     def _count(self, length: Tensor) -> Tensor | float:
         """n of the linear part."""
         return {"length": length, "group": self.group, "constant": self.constant}[self.normalisation]
-
-
-def _paired(a: Tensor, b: Tensor) -> Tensor:
-    """a bᵀ in each group of each row."""
-    return products(a.flatten(0, 1), b.flatten(0, 1)).unflatten(0, a.shape[:2])

@@ -14,8 +14,9 @@ from caselli.mixer.base import Mixer
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import AttentionState, append
 from caselli.mixer.packing import begins, sequence_lengths
+from caselli.ops.offset_rotary import offset_rotary
 from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
-from caselli.ops.rotary import rotary, rotary_angles
+from caselli.ops.rotary import rotary_angles
 from caselli.shapes import Float, Int, Tensor
 
 BUCKETS, FARTHEST = 32, 128
@@ -107,12 +108,17 @@ class GatedUnit(Mixer):
         """Values and gate `B T e`, and the queries and keys `B T s`, turned by their positions."""
         sizes = (self.value_width, self.value_width, self.key_width)
         values, gate, base = (F.silu(part) for part in self.input.parts(x, sizes))
-        vectors = torch.addcmul(self.beta[:, None, None], base, self.gamma[:, None, None])
-        if self.rotary_base:
-            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-            positions = torch.arange(offset, offset + x.shape[1], dtype=dtype, device=x.device)
-            vectors = rotary(vectors, rotary_angles(positions, self.key_width, self.rotary_base))
-        return values, gate, list(vectors)
+        gamma, beta = self.offsets()
+        if not self.rotary_base:
+            return values, gate, list(torch.addcmul(beta[:, None, None], base, gamma[:, None, None]))
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        positions = torch.arange(offset, offset + x.shape[1], dtype=dtype, device=x.device)
+        angles = rotary_angles(positions, self.key_width, self.rotary_base)
+        return values, gate, list(offset_rotary(base, gamma, beta, angles))
+
+    def offsets(self) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s"]]:
+        """γ and β, with what the method divides a query by."""
+        return self.gamma, self.beta
 
     def bias(self, length: int, end: int) -> Float[Tensor, "L"] | None:
         """The scores' bias for the distances −(length − 1) … end − 1."""

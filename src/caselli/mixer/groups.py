@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from caselli.ops.scan import scan
 from caselli.shapes import Bool, Float, Int, Tensor
 
 
@@ -22,6 +21,7 @@ class StraightGroups:
         self.size, self.fill, self.length = size, fill, length
         self.complete = (fill + length) // size
         self.alone = fill + length <= size  # one group: nothing needs filling up
+        self.fresh = None
 
     def keys(self, x: Float[Tensor, "B old_and_T c"]) -> Float[Tensor, "B n m c"]:
         """Tokens in groups: those of the group under way, then the T new ones."""
@@ -43,13 +43,10 @@ class StraightGroups:
         front = 0 if self.alone else self.fill
         return y.flatten(1, 2)[:, front : front + self.length]
 
-    def carry(
-        self, written: Float[Tensor, "B n s e"], memory: Float[Tensor, "B s e"]
-    ) -> tuple[Float[Tensor, "B n s e"], Float[Tensor, "B s e"]]:
-        """The sum before each group, and after the last complete one."""
-        earlier = written.new_ones(written.shape[1], self.complete).tril_(-1)
-        sums = torch.matmul(earlier, written[:, : self.complete].flatten(2)).view_as(written)
-        return memory[:, None] + sums, memory + written[:, : self.complete].sum(1)
+    def complete_only(self, x: Float[Tensor, "B n m c"]) -> Float[Tensor, "B n m c"]:
+        """Zero in place of the group under way."""
+        missing = x.shape[1] - self.complete
+        return F.pad(x[:, : self.complete], (0, 0, 0, 0, 0, missing)) if missing else x
 
 
 class AlignedGroups:
@@ -76,7 +73,7 @@ class AlignedGroups:
         unbroken = torch.cat((before[:, None], position[:, :-1] + 1), 1)
         room = torch.where(starts, -unbroken % size, 0).cumsum(1)
         self.slot = self.fill[:, None] + torch.arange(length, device=position.device) + room
-        self.groups, self.size = int(self.slot.max()) // size + 1, size
+        self.groups, self.size, self.alone = int(self.slot.max()) // size + 1, size, False
         self.row = torch.arange(batch, device=position.device)[:, None]
         self.fresh = torch.zeros(batch, self.groups, dtype=torch.bool, device=position.device)
         self.fresh = self.fresh.index_put((self.row, self.slot // size), starts, accumulate=True)
@@ -100,14 +97,7 @@ class AlignedGroups:
         """The new tokens out of their groups."""
         return y.flatten(1, 2)[self.row, self.slot]
 
-    def carry(
-        self, written: Float[Tensor, "B n s e"], memory: Float[Tensor, "B s e"]
-    ) -> tuple[Float[Tensor, "B n s e"], Float[Tensor, "B s e"]]:
-        """The sum before each group, and after the last complete one."""
-        keep = (~self.fresh).to(written)[..., None, None]
-        after = scan(keep, written, memory)
-        before = torch.cat((memory[:, None], after[:, :-1]), 1) * keep
-        last = self.slot[:, -1:]
-        full = (last % self.size == self.size - 1)[..., None, None]
-        group = last // self.size
-        return before, torch.where(full, after[self.row, group], before[self.row, group])[:, 0]
+    def complete_only(self, x: Float[Tensor, "B n m c"]) -> Float[Tensor, "B n m c"]:
+        """Zero in place of the group under way."""
+        complete = (self.slot[:, -1:] + 1) // self.size
+        return x * (torch.arange(self.groups, device=x.device) < complete)[..., None, None]

@@ -10,7 +10,9 @@ from caselli.ops.hippo import HIPPO
 from caselli.ops.linear_attention import linear_attention, normalised_linear_attention
 from caselli.ops.long_convolution import long_convolution
 from caselli.ops.lsh_attention import lsh_attention
+from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.nearest_code import nearest_code
+from caselli.ops.offset_rotary import offset_rotary
 from caselli.ops.pointwise_attention import pointwise_attention
 from caselli.ops.rotary import rotary
 from caselli.ops.scan import scan
@@ -33,8 +35,10 @@ __all__ = [
     "local_attention",
     "long_convolution",
     "lsh_attention",
+    "mixed_chunk_attention",
     "nearest_code",
     "normalised_linear_attention",
+    "offset_rotary",
     "pointwise_attention",
     "rotary",
     "scan",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 from caselli.shapes import Float, Tensor
 
@@ -54,6 +56,29 @@ def linear(
     return F.linear(x, weight, bias)
 
 
+def linear_parts(
+    x: Float[Tensor, "*A D"],
+    weight: Float[Tensor, "E D"],
+    bias: Float[Tensor, "E"] | None,
+    sizes: Sequence[int],
+) -> list[Float[Tensor, "*A part"]]:
+    """`linear` in parts, each in a stretch of memory of its own; differentiable once.
+
+    A slice of one output would be copied by what follows, and so would its gradient.
+
+    Example:
+        >>> first, second = linear_parts(torch.ones(2, 3), torch.ones(4, 3), None, (1, 3))
+        >>> second[0]
+        tensor([3., 3., 3.])
+    """
+    rows = x.numel() // max(1, x.shape[-1])
+    if _suits(x, weight, rows * weight.numel()):
+        parts = _Parts.apply(x.reshape(rows, -1), weight, bias, tuple(sizes))
+        return [part.view(*x.shape[:-1], -1) for part in parts]
+    biases = [None] * len(sizes) if bias is None else bias.split(sizes)
+    return [F.linear(x, w, b) for w, b in zip(weight.split(sizes), biases, strict=True)]
+
+
 def products(a: Float[Tensor, "n p d"], b: Float[Tensor, "n q d"]) -> Float[Tensor, "n p q"]:
     """a bᵀ of each pair, by the same choice as `linear`.
 
@@ -62,7 +87,7 @@ def products(a: Float[Tensor, "n p d"], b: Float[Tensor, "n q d"]) -> Float[Tens
         torch.Size([1, 2, 4])
     """
     if _suits(a, b, a[0].numel() * b.shape[1]):
-        return _Products.apply(a, b)
+        return _Products.apply(a, b) if torch.is_grad_enabled() else _each(a, b)
     return torch.bmm(a, b.mT)
 
 
@@ -109,6 +134,12 @@ def _onednn(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(a, b, c, "none", [], "")
 
 
+def _each(a: Tensor, b: Tensor) -> Tensor:
+    if len(a) == 1:
+        return _onednn(a[0], b[0], None)[None]
+    return products_into(a, b, a.new_empty(len(a), a.shape[1], b.shape[1]))
+
+
 class _Product(torch.autograd.Function):
     """a bᵀ + c; its gradients are such products again."""
 
@@ -130,6 +161,28 @@ class _Product(torch.autograd.Function):
         return of_a, of_b, of_c
 
 
+class _Parts(torch.autograd.Function):
+    """a bᵀ + c in parts; what their gradients share is laid out once."""
+
+    @staticmethod
+    def forward(ctx, a, b, c, sizes):
+        ctx.save_for_backward(a, b)
+        ctx.sizes, ctx.biased = sizes, c is not None
+        biases = [None] * len(sizes) if c is None else c.split(sizes)
+        return tuple(_onednn(a, part, bias) for part, bias in zip(b.split(sizes), biases, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *gradients):
+        a, b = ctx.saved_tensors
+        of_a, of_b, across = torch.zeros_like(a), torch.empty_like(b), a.t().contiguous()
+        for gradient, part, of_part in zip(gradients, b.split(ctx.sizes), of_b.split(ctx.sizes), strict=True):
+            of_a += _onednn(gradient, part.t(), None)
+            of_part.copy_(_onednn(across, gradient.t(), None).t())
+        of_c = torch.cat([gradient.sum(0) for gradient in gradients]) if ctx.biased else None
+        return of_a, of_b, of_c, None
+
+
 def _across(gradient: Tensor, a: Tensor) -> Tensor:
     """gradientᵀ a; the library copies its first factor if it is transposed, so the smaller one goes there."""
     if gradient.shape[1] > a.shape[1]:
@@ -143,7 +196,7 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx, a, b):
         ctx.save_for_backward(a, b)
-        return products_into(a, b, a.new_empty(len(a), a.shape[1], b.shape[1]))
+        return _each(a, b)
 
     @staticmethod
     def backward(ctx, gradient):

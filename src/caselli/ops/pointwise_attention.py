@@ -158,7 +158,7 @@ class _PointwiseAttention(torch.autograd.Function):
             products_into(slopes, k[:, seen].mT, grads[0][:, block.rows])
             add_products(slopes.mT, q[:, block.rows].mT, grads[1][:, seen])
             if bias is not None:
-                grads[3][block.distances] += _along_diagonals(slopes.sum(0))
+                grads[3][block.distances] += along_diagonals(slopes.sum(0))
         return *grads, None, None, None
 
 
@@ -183,8 +183,19 @@ def _blocks(q: Tensor, k: Tensor, causal: bool) -> Iterator[_Block]:
 def _scores(block: _Block, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
     scores = products(q[:, block.rows], k[:, : block.seen])
     if bias is not None:
-        scores += bias[block.distances].flip(0).unfold(0, block.seen, 1).flip(0)
+        scores += by_distance(bias[block.distances], block.seen)
     return scores
+
+
+def by_distance(bias: Float[Tensor, "L"], keys: int) -> Float[Tensor, "T S"]:
+    """b of each query's distance to each of the keys; L = T + S − 1.
+
+    Example:
+        >>> by_distance(torch.tensor([10.0, 11.0, 12.0]), 2)
+        tensor([[11., 10.],
+                [12., 11.]])
+    """
+    return bias.flip(0).unfold(0, keys, 1).flip(0)
 
 
 def _hide(x: Tensor, block: _Block, begin: Tensor | None, causal: bool) -> None:
@@ -197,8 +208,13 @@ def _hide(x: Tensor, block: _Block, begin: Tensor | None, causal: bool) -> None:
         x.masked_fill_(hidden, 0)
 
 
-def _along_diagonals(x: Tensor) -> Tensor:
-    """`m n` → m + n − 1 sums over equal row − column, the smallest first."""
+def along_diagonals(x: Float[Tensor, "T S"]) -> Float[Tensor, "L"]:
+    """Sums over pairs of equal distance, the smallest first: the adjoint of `by_distance`.
+
+    Example:
+        >>> along_diagonals(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+        tensor([2., 5., 3.])
+    """
     rows, columns = x.shape
     skewed = F.pad(x.flip(1), (0, rows)).flatten()[: rows * (rows + columns - 1)]
     return skewed.view(rows, -1).sum(0)
