@@ -3,14 +3,16 @@
 from caselli.anatomy.biases import Bias, biases
 from caselli.anatomy.cost import Cost, LayerCost, Machine, cost
 from caselli.anatomy.drawing import draw_field, draw_fields, draw_perceptrons
+from caselli.anatomy.field import AxisField, Field, Misalignment
 from caselli.anatomy.folding import fold_batch_norm, folded, without_redundant_biases
 from caselli.anatomy.gradient import effective_field, gradient_field, support
 from caselli.anatomy.inspection import Inspection, LayerField, inspect
 from caselli.anatomy.measuring import forward_seconds, measured_machine
-from caselli.anatomy.receptive_field import AxisField, Field, Misalignment, ReceptiveField
+from caselli.anatomy.receptive_field import ReceptiveField
+from caselli.anatomy.recording import record
 from caselli.anatomy.rules import RULES, register_rule
 from caselli.anatomy.shift import Effect
-from caselli.anatomy.tape import Tape, record
+from caselli.anatomy.tape import Tape
 from caselli.anatomy.threshold import PerceptronRun, train_perceptron
 from caselli.anatomy.zoo import ZOO, Convention, register_network
 

@@ -12,8 +12,9 @@ import dataclasses
 
 from torch import nn
 
+from caselli.anatomy.recording import record
 from caselli.anatomy.shift import NORMS, Axes, Effect, passage, removal
-from caselli.anatomy.tape import Operation, Tape, Value, record
+from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.shapes import Tensor
 
 

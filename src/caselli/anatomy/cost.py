@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
-from caselli.anatomy.tape import Operation, Tape, Value, record
+from caselli.anatomy.recording import record
+from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.errors import UserError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caselli.anatomy.receptive_field import AxisField, Field
+from caselli.anatomy.field import AxisField, Field
 from caselli.anatomy.threshold import PerceptronRun
 from caselli.shapes import Float, Tensor
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from caselli.anatomy.biases import biases
+from caselli.anatomy.recording import evaluating, record
 from caselli.anatomy.shift import Effect
-from caselli.anatomy.tape import Value, evaluating, record
+from caselli.anatomy.tape import Value
 from caselli.errors import UserError
 from caselli.shapes import Tensor
 

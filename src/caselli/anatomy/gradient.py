@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from caselli.anatomy.tape import evaluating
+from caselli.anatomy.recording import evaluating
 from caselli.errors import UnknownName, UserError
 from caselli.shapes import Bool, Float, Tensor
 

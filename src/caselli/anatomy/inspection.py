@@ -12,8 +12,10 @@ from torch import nn
 
 from caselli.anatomy.biases import Bias, biases_of_tape
 from caselli.anatomy.cost import Cost, LayerCost, Machine, cost_of_tape
-from caselli.anatomy.receptive_field import SPACE, Field, Misalignment, ReceptiveField
-from caselli.anatomy.tape import LayerCall, Value, record
+from caselli.anatomy.field import SPACE, Field, Misalignment
+from caselli.anatomy.receptive_field import ReceptiveField
+from caselli.anatomy.recording import record
+from caselli.anatomy.tape import LayerCall, Value
 
 
 @dataclasses.dataclass(frozen=True)

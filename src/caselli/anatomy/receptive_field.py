@@ -2,88 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
-from fractions import Fraction
 
 import numpy as np
 from torch import nn
 
+from caselli.anatomy.field import SPACE, AxisField, Field, Misalignment
+from caselli.anatomy.recording import record
 from caselli.anatomy.relation import UNIT, Box, Line, Relation, union
 from caselli.anatomy.rules import Dependency, dependencies
 from caselli.anatomy.rules.pointwise import NORMALISATIONS, statistics
 from caselli.anatomy.sweep import Answer, Followed, Sweep
-from caselli.anatomy.tape import Operation, Tape, Value, record
+from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.errors import UserError
-
-SPACE = 2
-"""Axes before this one are batch and channels."""
-
-
-@dataclasses.dataclass(frozen=True)
-class AxisField:
-    """What an output sees along one axis of the picture."""
-
-    first: int
-    """The first position seen, of a picture that goes on for ever; negative positions are padding."""
-    last: int
-    """The last position seen, likewise."""
-    seen: tuple[int, ...]
-    """The positions inside the picture that matter, holes of dilation and the like left out."""
-    picture: int
-    """The picture's size."""
-    whole: bool
-    """Whether the output sees all of the axis by its construction (global pooling, attention)."""
-    stride: Fraction | None
-    """Input positions from one output to the next; `None` where they don't lie on a line."""
-    padding: int | None
-    """Positions before the picture that output 0 sees."""
-
-    @property
-    def size(self) -> int:
-        """The width of the field: the picture's size if it sees it whole, 0 if it sees nothing."""
-        return self.last - self.first + 1
-
-    @property
-    def centre(self) -> float:
-        """The middle of the field, in input positions."""
-        return (self.first + self.last) / 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Misalignment:
-    """Branches that meet with different strides or centres: the result has no one centre."""
-
-    place: str
-    """Layer and operation at which they meet."""
-    axis: int
-    """The axis of the picture, 0 the first spatial one."""
-    lines: tuple[tuple[float, float], ...]
-    """(stride, centre of output 0) of each branch."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """What one output position of a layer sees."""
-
-    layer: str
-    position: tuple[int, ...]
-    """The output position, one number per spatial axis."""
-    axes: tuple[AxisField, ...]
-    misalignments: tuple[Misalignment, ...]
-    """Where on the way unaligned branches meet."""
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        return tuple(axis.size for axis in self.axes)
-
-    @property
-    def stride(self) -> tuple[Fraction | None, ...]:
-        return tuple(axis.stride for axis in self.axes)
-
-    @property
-    def padding(self) -> tuple[int | None, ...]:
-        return tuple(axis.padding for axis in self.axes)
 
 
 class ReceptiveField:
