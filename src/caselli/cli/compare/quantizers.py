@@ -30,7 +30,8 @@ def run(arguments: list[str]) -> None:
         given.minutes = 4.0
 
     from caselli.engine import Interrupted, ranks
-    from caselli.recipe.quantizer_comparison import compare_quantizers, table
+    from caselli.recipe.quantizer_comparison import compare_quantizers
+    from caselli.recipe.quantizer_figures import table
 
     try:
         found = compare_quantizers(
