@@ -11,6 +11,9 @@
 #include <numeric>
 #include <thread>
 #include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #if defined(__AVX512F__)
 constexpr int L = 16;
@@ -42,8 +45,14 @@ enum Weights { FLOAT32, BFLOAT16, INT8 };
 
 static inline V load(const float* p) { return *(const Vu*)p; }
 static inline V load(const int8_t* p) {
+#if defined(__AVX512F__)
+    return (V)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+    return (V)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#else
     const S wide = __builtin_convertvector(*(const Cu*)p, S);  // in one step GCC goes lane by lane
     return __builtin_convertvector(__builtin_convertvector(wide, I), V);
+#endif
 }
 static inline V load(const bfloat16* p) {
     const I wide = __builtin_convertvector(*(const Hu*)p, I) << 16;
