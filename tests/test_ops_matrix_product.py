@@ -1,4 +1,4 @@
-"""Linear layers and products of pairs by either library, with two derivatives."""
+"""Linear layers and products of pairs by either library, with two derivatives; in parts, with one."""
 
 from __future__ import annotations
 
