@@ -14,11 +14,12 @@ fast = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def forced(monkeypatch):
-    """oneDNN whatever the processor, for products of any size."""
+@pytest.fixture(params=[0, 1 << 18], ids=["laid out", "as it comes"])
+def forced(monkeypatch, request):
+    """oneDNN whatever the processor, for products of any size, transposed factors laid out or not."""
     monkeypatch.setattr(room, "onednn_is_faster", lambda: True)
     monkeypatch.setattr(room, "LEAST_WORK", 0)
+    monkeypatch.setattr(room, "LARGE", request.param)
 
 
 def both_ways(function, definition, inputs):

@@ -7,6 +7,10 @@ import importlib
 import pytest
 import torch
 
+from caselli.ops.gated_mixed_chunk_attention import (
+    gated_mixed_chunk_attention,
+    gated_mixed_chunk_attention_composed,
+)
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention, mixed_chunk_attention_definition
 from caselli.ops.offset_rotary import offset_rotary, offset_rotary_definition
 from caselli.ops.pointwise_attention import ACTIVATIONS
@@ -71,6 +75,75 @@ def test_groups_in_half_precision_keep_an_exact_memory():
     torch.testing.assert_close(y.double(), expected, rtol=0.05, atol=0.02 * expected.abs().max().item())
 
 
+def gated(h, gamma, beta, memory, *, angles, group, divisors, activation="squared_relu", bias=None):
+    """What `gated_mixed_chunk_attention` says, by definitions alone."""
+    width = memory.shape[2]
+    v, gate, z = torch.nn.functional.silu(h).split((width, width, gamma.shape[1]), 2)
+    vectors = offset_rotary_definition(z, gamma, beta, angles)
+    q, linear_q, k, linear_k, v = (x.unflatten(1, (-1, group)) for x in (*vectors, v))
+    linear_q = torch.stack([x / n for x, n in zip(linear_q.unbind(1), divisors, strict=True)], 1)
+    inputs = (q, k, linear_q, linear_k, v, memory)
+    y, memory = mixed_chunk_attention_definition(*inputs, activation=activation, bias=bias)
+    return gate * y.flatten(1, 2), memory
+
+
+def gated_inputs(batch=3, count=3, size=4):
+    angles = rotary_angles(torch.arange(5, 5 + count * size, dtype=torch.float64), 6)
+    options = {"angles": angles, "group": size, "divisors": [1.0, 4.0, 8.0][:count]}
+    shapes = (batch, count * size, 2 * 5 + 6), (4, 6), (4, 6), (batch, 6, 5)
+    return [normal(*shape) for shape in shapes], options
+
+
+def by_room(function):
+    """With the inputs that have gradients first."""
+    return lambda h, gamma, beta, memory, *, angles, **options: function(
+        h, gamma, beta, angles, memory, **options
+    )
+
+
+@pytest.mark.parametrize("function", [gated_mixed_chunk_attention, gated_mixed_chunk_attention_composed])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("elements", [1, 40, 1 << 17], ids=["one row", "two rows", "all rows"])
+def test_all_between_the_layers_equals_its_definition(elements, biased, activation, function, monkeypatch):
+    room = importlib.import_module("caselli.ops.gated_mixed_chunk_attention")
+    monkeypatch.setattr(room, "CACHED_ELEMENTS", elements)
+    inputs, options = gated_inputs()
+    bias = normal(7) if biased else None
+    options |= {"activation": activation, "bias": bias}
+    fast, slow = by_room(function)(*inputs, **options), gated(*inputs, **options)
+    same_with_gradients(fast, slow, [*inputs, bias] if biased else inputs)
+    with torch.no_grad():
+        for a, b in zip(by_room(function)(*inputs, **options), slow, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_all_between_the_layers_by_the_other_library(monkeypatch):
+    room = importlib.import_module("caselli.ops.matrix_product")
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this build of PyTorch has no oneDNN linear")
+    monkeypatch.setattr(room, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(room, "LEAST_WORK", 0)
+    exact, options = gated_inputs()
+    inputs = [x.detach().float().requires_grad_() for x in exact]
+    found, expected = (
+        torch.autograd.grad(sum(y.square().sum() for y in f(*x, **options)), x)
+        for f, x in ((by_room(gated_mixed_chunk_attention), inputs), (gated, exact))
+    )
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
+
+
+def test_all_between_the_layers_in_half_precision_keeps_an_exact_memory():
+    inputs, options = gated_inputs()
+    *half, memory = (x.detach().bfloat16() for x in inputs)
+    o, last = by_room(gated_mixed_chunk_attention)(*half, memory.float(), **options)
+    expected, exact = gated(*(x.detach() for x in inputs), **options)
+    assert (o.dtype, last.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(last.double(), exact, rtol=0.05, atol=0.02 * exact.abs().max().item())
+    torch.testing.assert_close(o.double(), expected, rtol=0.05, atol=0.02 * expected.abs().max().item())
+
+
 @pytest.mark.parametrize("elements", [1, 1 << 17], ids=["token by token", "all tokens"])
 def test_offsets_equal_their_definition(elements, monkeypatch):
     monkeypatch.setattr(importlib.import_module("caselli.ops.offset_rotary"), "CACHED_ELEMENTS", elements)
@@ -85,3 +158,7 @@ def test_gradcheck():
     angles = rotary_angles(torch.arange(3, dtype=torch.float64), 4)
     assert torch.autograd.gradcheck(lambda *x: offset_rotary(*x, angles), (z, gamma, beta))
     assert torch.autograd.gradcheck(mixed_chunk_attention, groups(1, 3, 2))
+    inputs, options = gated_inputs(1, 2, 2)
+    assert torch.autograd.gradcheck(
+        lambda *x: by_room(gated_mixed_chunk_attention)(*x[:-1], bias=x[-1], **options), (*inputs, normal(3))
+    )

@@ -12,6 +12,7 @@ from caselli.mixer.gated import GatedUnit
 from caselli.mixer.groups import AlignedGroups, StraightGroups
 from caselli.mixer.packing import Unpacked, begins
 from caselli.ops.chunks import exact
+from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.pointwise_attention import pointwise_attention
 from caselli.shapes import Float, Int, Tensor
@@ -89,6 +90,9 @@ class FLASH(GatedUnit):
         )
 
     def parallel(self, x, state, starts):
+        begins_a_group = starts is None and not state.packed and not state.keys.shape[1]
+        if self.causal and begins_a_group and x.shape[1] >= self.group:
+            return self._whole_groups(x, state)
         v, gate, (q, linear_q, k, linear_k) = self.project(x, state.length)
         if self.causal:
             y, state = self._past(q, linear_q, k, linear_k, v, state, starts)
@@ -98,6 +102,27 @@ class FLASH(GatedUnit):
 
     def step(self, x, state, starts):
         return self.parallel(x, state, starts)
+
+    def _whole_groups(self, x, state):
+        """As many groups as x fills, and what is left of it."""
+        rest = x.shape[1] % self.group
+        if rest:
+            x, behind = x.split((x.shape[1] - rest, rest), 1)
+            y, state = self._whole_groups(x, state)
+            after, state = self.parallel(behind, state, None)
+            return torch.cat((y, after), 1), state
+        first, last = state.length, state.length + x.shape[1]
+        gated, memory = gated_mixed_chunk_attention(
+            self.input(x),
+            *self.offsets(),
+            self.angles(first, last, x),
+            state.memory,
+            group=self.group,
+            divisors=[self._count(max(1, begin)) for begin in range(first, last, self.group)],
+            activation=self.activation,
+            bias=self.bias(self.group, self.group),
+        )
+        return self.output(gated), dataclasses.replace(state, memory=memory, length=last)
 
     def _past(self, q, linear_q, k, linear_k, v, state, starts):
         length, packed = v.shape[1], starts is not None or state.packed
@@ -160,6 +185,6 @@ class FLASH(GatedUnit):
             causal=self.causal,
         )
 
-    def _count(self, length: Tensor) -> Tensor | float:
+    def _count(self, length: Tensor | float) -> Tensor | float:
         """n of the linear part."""
         return {"length": length, "group": self.group, "constant": self.constant}[self.normalisation]

@@ -111,10 +111,16 @@ class GatedUnit(Mixer):
         gamma, beta = self.offsets()
         if not self.rotary_base:
             return values, gate, list(torch.addcmul(beta[:, None, None], base, gamma[:, None, None]))
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        positions = torch.arange(offset, offset + x.shape[1], dtype=dtype, device=x.device)
-        angles = rotary_angles(positions, self.key_width, self.rotary_base)
+        angles = self.angles(offset, offset + x.shape[1], x)
         return values, gate, list(offset_rotary(base, gamma, beta, angles))
+
+    def angles(self, first: int, last: int, x: Tensor) -> Float[Tensor, "T half"]:
+        """By which the tokens first … last − 1 turn."""
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        positions = torch.arange(first, last, dtype=dtype, device=x.device)
+        if not self.rotary_base:
+            return positions.new_zeros(len(positions), self.key_width // 2)
+        return rotary_angles(positions, self.key_width, self.rotary_base)
 
     def offsets(self) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s"]]:
         """γ and β, with what the method divides a query by."""

@@ -5,6 +5,7 @@ from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_rule
 from caselli.ops.feature_maps import FEATURE_MAPS
 from caselli.ops.gated_linear_attention import gated_linear_attention
+from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.hippo import HIPPO
 from caselli.ops.linear_attention import linear_attention, normalised_linear_attention
@@ -30,6 +31,7 @@ __all__ = [
     "delta_rule",
     "fixed_attention",
     "gated_linear_attention",
+    "gated_mixed_chunk_attention",
     "generalised_delta_rule",
     "linear_attention",
     "local_attention",

@@ -53,7 +53,7 @@ class _OffsetRotary(torch.autograd.Function):
         turned = cos.new_empty(len(gamma), *z.shape)
         for rows in _blocks(z, len(gamma)):
             straight = torch.addcmul(_each(beta), z[:, rows], _each(gamma))
-            _turn(straight, cos[rows], sin[rows], turned[:, :, rows])
+            turn_into(turned[:, :, rows], straight, cos[rows], sin[rows])
         return turned.unbind()
 
     @staticmethod
@@ -63,7 +63,7 @@ class _OffsetRotary(torch.autograd.Function):
         of_z, of_gamma, of_beta = torch.empty_like(z), torch.zeros_like(gamma), torch.zeros_like(beta)
         for rows in _blocks(z, len(gamma)):
             of_turned = torch.stack([gradient[:, rows] for gradient in gradients])
-            straight = _turn(of_turned, cos[rows], -sin[rows], torch.empty_like(of_turned))
+            straight = turn_into(torch.empty_like(of_turned), of_turned, cos[rows], -sin[rows])
             of_beta += straight.sum((1, 2))
             of_gamma += torch.mul(straight, z[:, rows], out=of_turned).sum((1, 2))
             of_z[:, rows] = straight.mul_(_each(gamma)).sum(0)
@@ -80,8 +80,8 @@ def _each(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1 1 d"]:
     return x[:, None, None]
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
-    """`rotary` into `out`."""
+def turn_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`caselli.ops.rotary.rotary` in the place of `out`."""
     (a, b), (first, second) = x.chunk(2, -1), out.chunk(2, -1)
     torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
     torch.mul(b, cos, out=second).addcmul_(a, sin)
