@@ -80,6 +80,7 @@ def gated_mixed_chunk_attention(
     bias = h.new_zeros(2 * group - 1) if bias is None else bias.to(h.dtype)
     kept = torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, bias))
     groups = _Groups(group, memory.shape[2], tuple(divisors), ACTIVATIONS[activation], kept)
+    gamma, beta = gamma[:, None, None], beta[:, None, None]
     return _Gated.apply(h, gamma, beta, angles.cos().to(h), angles.sin().to(h), memory, bias, groups)
 
 
@@ -162,22 +163,18 @@ class _Gated(torch.autograd.Function):
             after.add_(products(linear_q.mT, of_y.mT), alpha=1 / divisor)
 
             straight = _straightened((of_q, of_linear_q, of_k, of_linear_k), cos[tokens], sin[tokens])
-            of_beta += straight.sum((1, 2))
-            of_gamma += (straight * z).sum((1, 2))
-            torch.sum(straight.mul_(_each(gamma)), 0, out=of_z)
+            of_beta += straight.sum((1, 2), keepdim=True)
+            of_gamma += (straight * z).sum((1, 2), keepdim=True)
+            torch.sum(straight.mul_(gamma), 0, out=of_z)
             torch.ops.aten.silu_backward.grad_input(of_part, part, grad_input=of_part)
         return of_h, of_gamma, of_beta, None, None, leaving, along_diagonals(of_near.mT), None
 
 
 def _vectors(z, gamma, beta, cos, sin) -> Float[Tensor, "4 b t s"]:
-    straight = torch.addcmul(_each(beta), z, _each(gamma))
+    straight = torch.addcmul(beta, z, gamma)
     return turn_into(torch.empty_like(straight), straight, cos, sin)
 
 
 def _straightened(turned, cos, sin) -> Float[Tensor, "4 b t s"]:
     turned = torch.stack(turned)
     return turn_into(torch.empty_like(turned), turned, cos, -sin)
-
-
-def _each(x: Float[Tensor, "4 s"]) -> Float[Tensor, "4 1 1 s"]:
-    return x[:, None, None]

@@ -132,26 +132,26 @@ def _suits(a: Tensor, b: Tensor, work: int) -> bool:
 
 
 def _onednn(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
-    if a.numel() >= LARGE and a.stride(0) == 1 and not a.is_contiguous():
+    if a.numel() >= LARGE and a.stride(-2) == 1 and not a.is_contiguous():
         a = _laid_out(a)
     if not (b.is_contiguous() or b.t().is_contiguous()):
         b = b.contiguous()  # a thousand times slower where rows of b have gaps between them
     return torch.ops.mkldnn._linear_pointwise(a, b, c, "none", [], "")
 
 
-def _laid_out(a: Float[Tensor, "p d"]) -> Float[Tensor, "p d"]:
+def _laid_out(a: Float[Tensor, "*A p d"]) -> Float[Tensor, "*A p d"]:
     """A transposed matrix, made contiguous in two thirds of the time.
 
     Its columns are rows of memory, mostly a power of two apart, and such share a few places of the cache; so
     they are put some elements further apart first.
     """
-    apart = F.pad(a.t(), (0, 16))
-    return apart[:, : len(a)].t().contiguous()
+    apart = F.pad(a.mT, (0, 16))
+    return apart[..., : a.shape[-2]].mT.contiguous()
 
 
 def _each(a: Tensor, b: Tensor) -> Tensor:
     if len(a) == 1:
-        return _onednn(a[0], b[0], None)[None]
+        return _onednn(a, b[0], None)
     return products_into(a, b, a.new_empty(len(a), a.shape[1], b.shape[1]))
 
 
