@@ -9,9 +9,9 @@ import torch
 from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.gated import GatedUnit
-from caselli.mixer.groups import AlignedGroups, StraightGroups
+from caselli.mixer.groups import AlignedGroups
 from caselli.mixer.packing import Unpacked, begins
-from caselli.ops.chunks import exact
+from caselli.ops.chunks import exact, fold
 from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.pointwise_attention import pointwise_attention
@@ -90,27 +90,28 @@ class FLASH(GatedUnit):
         )
 
     def parallel(self, x, state, starts):
-        begins_a_group = starts is None and not state.packed and not state.keys.shape[1]
-        if self.causal and begins_a_group and x.shape[1] >= self.group:
-            return self._whole_groups(x, state)
-        v, gate, (q, linear_q, k, linear_k) = self.project(x, state.length)
-        if self.causal:
-            y, state = self._past(q, linear_q, k, linear_k, v, state, starts)
-        else:
-            y = self._everything(q, linear_q, k, linear_k, v, starts)
-        return self.output(gate * y.to(gate.dtype)), state
+        if not self.causal:
+            v, gate, vectors = self.project(x, 0)
+            return self._gated(gate, self._everything(*vectors, v, starts)), state
+        if starts is not None or state.packed:
+            return self._packed(x, state, starts)
+        under_way = min(x.shape[1], -state.length % self.group)
+        rest = (x.shape[1] - under_way) % self.group
+        sizes = (under_way, x.shape[1] - under_way - rest, rest)
+        ways = (self._under_way, self._whole_groups, self._under_way)
+        plan = [(size, way) for size, way in zip(sizes, ways, strict=True) if size]
+        if len(plan) == 1:
+            return plan[0][1](x, state)
+        outputs = []
+        for part, (_, way) in zip(x.split([size for size, _ in plan], 1), plan, strict=True):
+            y, state = way(part, state)
+            outputs.append(y)
+        return torch.cat(outputs, 1), state
 
     def step(self, x, state, starts):
         return self.parallel(x, state, starts)
 
     def _whole_groups(self, x, state):
-        """As many groups as x fills, and what is left of it."""
-        rest = x.shape[1] % self.group
-        if rest:
-            x, behind = x.split((x.shape[1] - rest, rest), 1)
-            y, state = self._whole_groups(x, state)
-            after, state = self.parallel(behind, state, None)
-            return torch.cat((y, after), 1), state
         first, last = state.length, state.length + x.shape[1]
         gated, memory = gated_mixed_chunk_attention(
             self.input(x),
@@ -124,52 +125,63 @@ class FLASH(GatedUnit):
         )
         return self.output(gated), dataclasses.replace(state, memory=memory, length=last)
 
-    def _past(self, q, linear_q, k, linear_k, v, state, starts):
-        length, packed = v.shape[1], starts is not None or state.packed
-        begin = begins(starts, state.begin, state.length, length)
-        position = torch.arange(state.length, state.length + length, device=v.device) - begin
-        if packed:
-            groups = AlignedGroups(self.group, position, state.length - state.begin, starts)
-        else:
-            groups = StraightGroups(self.group, state.length % self.group, length)
-        k, linear_k, v = (
-            torch.cat((old.to(new.dtype), new), 1) if old.shape[1] else new
-            for old, new in ((state.keys, k), (state.linear_keys, linear_k), (state.values, v))
-        )
-        summed = (position // self.group * self.group).clamp_min(1)[..., None].to(linear_q)
-        linear_q = linear_q / self._count(summed)
-        y, memory = self._mixed(groups, q, linear_q, k, linear_k, v, state.memory)
-        keep = self.group - 1 if packed else (state.length + length) % self.group
-        k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :].clone() for x in (k, linear_k, v))
-        return y, FLASHState(memory, k, linear_k, v, begin[:, -1], state.length + length, packed)
+    def _under_way(self, x, state):
+        """Tokens of one group, which they may complete."""
+        v, gate, (q, linear_q, k, linear_k) = self.project(x, state.length)
+        k, linear_k, v = self._appended(state, k, linear_k, v)
+        memory, length = state.memory, state.length + x.shape[1]
+        summed = state.length // self.group * self.group
+        y = self._within(q, k, v) + linear_q @ memory.to(v.dtype) / self._count(max(1, summed))
+        if length % self.group == 0:
+            memory = memory + exact(linear_k.mT @ v)
+        state = self._kept(memory, k, linear_k, v, state.begin, length, packed=False)
+        return self._gated(gate, y), state
 
-    def _mixed(self, groups, q, linear_q, k, linear_k, v, memory):
-        """y, and the sum over the complete groups."""
-        if groups.alone:
-            y = self._within(q, k, v) + linear_q @ memory.to(v.dtype)
-            return y, memory + exact(linear_k.mT @ v) if groups.complete else memory
+    def _packed(self, x, state, starts):
+        v, gate, (q, linear_q, k, linear_k) = self.project(x, state.length)
+        k, linear_k, v = self._appended(state, k, linear_k, v)
+        begin = begins(starts, state.begin, state.length, x.shape[1])
+        length = state.length + x.shape[1]
+        position = torch.arange(state.length, length, device=v.device) - begin
+        summed = (position // self.group * self.group).clamp_min(1)[..., None].to(linear_q)
+        groups = AlignedGroups(self.group, position, state.length - state.begin, starts)
         y, memory = mixed_chunk_attention(
             groups.queries(q),
             groups.keys(k),
-            groups.queries(linear_q),
+            groups.queries(linear_q / self._count(summed)),
             groups.complete_only(groups.keys(linear_k)),
             groups.keys(v),
-            memory,
+            state.memory,
             activation=self.activation,
             bias=self.bias(self.group, self.group),
             fresh=groups.fresh,
         )
-        return groups.take(y), memory
+        state = self._kept(memory, k, linear_k, v, begin[:, -1], length, packed=True)
+        return self._gated(gate, groups.take(y)), state
+
+    def _appended(self, state, *new):
+        """Keys, linear keys and values: those of the state, then the new ones."""
+        old = (state.keys, state.linear_keys, state.values)
+        return (torch.cat((a.to(b.dtype), b), 1) if a.shape[1] else b for a, b in zip(old, new, strict=True))
+
+    def _kept(self, memory, k, linear_k, v, begin, length, *, packed):
+        """The state, with what may be of the group under way."""
+        keep = self.group - 1 if packed else length % self.group
+        k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :].clone() for x in (k, linear_k, v))
+        return FLASHState(memory, k, linear_k, v, begin, length, packed)
+
+    def _gated(self, gate, y):
+        return self.output(gate * y.to(gate.dtype))
 
     def _everything(self, q, linear_q, k, linear_k, v, starts):
         """Not causal: each sequence in a row of its own, filled up with values of zero."""
         if starts is not None:
             rows = Unpacked.of(starts)
             q, linear_q, k, linear_k, v = (rows.unpack(x) for x in (q, linear_q, k, linear_k, v))
-        lengths = v.new_full((1,), v.shape[1]) if starts is None else rows.lengths.to(v)
-        groups = StraightGroups(self.group, 0, v.shape[1])
-        y = self._within(*(groups.queries(x).flatten(0, 1) for x in (q, k, v)))
-        y = groups.take(y.unflatten(0, (len(v), -1)))
+        batch, length = v.shape[:2]
+        y = self._within(*(fold(x, min(self.group, length)).flatten(0, 1) for x in (q, k, v)))
+        y = y.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
+        lengths = v.new_full((1,), length) if starts is None else rows.lengths.to(v)
         memory = exact(linear_k.mT @ v) / self._count(lengths[:, None, None])
         y = y + linear_q @ memory.to(v.dtype)
         return y if starts is None else rows.pack(y)

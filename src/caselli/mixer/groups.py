@@ -3,50 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from caselli.shapes import Bool, Float, Int, Tensor
-
-
-class StraightGroups:
-    """One sequence a row: the groups lie where they lie in every row.
-
-    Arguments:
-        size: tokens of a group.
-        fill: tokens that the group under way already has.
-        length: T, tokens to come.
-    """
-
-    def __init__(self, size: int, fill: int, length: int) -> None:
-        self.size, self.fill, self.length = size, fill, length
-        self.complete = (fill + length) // size
-        self.alone = fill + length <= size  # one group: nothing needs filling up
-        self.fresh = None
-
-    def keys(self, x: Float[Tensor, "B old_and_T c"]) -> Float[Tensor, "B n m c"]:
-        """Tokens in groups: those of the group under way, then the T new ones."""
-        return self._grouped(x[:, x.shape[1] - self.length - self.fill :], 0)
-
-    def queries(self, x: Float[Tensor, "B T c"]) -> Float[Tensor, "B n q c"]:
-        """The new tokens in their groups."""
-        return self._grouped(x, self.fill)
-
-    def _grouped(self, x: Tensor, front: int) -> Tensor:
-        if self.alone:
-            return x[:, None]
-        back = -(self.fill + self.length) % self.size
-        x = F.pad(x, (0, 0, front, back)) if front or back else x
-        return x.unflatten(1, (-1, self.size))
-
-    def take(self, y: Float[Tensor, "B n q c"]) -> Float[Tensor, "B T c"]:
-        """The new tokens out of their groups."""
-        front = 0 if self.alone else self.fill
-        return y.flatten(1, 2)[:, front : front + self.length]
-
-    def complete_only(self, x: Float[Tensor, "B n m c"]) -> Float[Tensor, "B n m c"]:
-        """Zero in place of the group under way."""
-        missing = x.shape[1] - self.complete
-        return F.pad(x[:, : self.complete], (0, 0, 0, 0, 0, missing)) if missing else x
 
 
 class AlignedGroups:
@@ -73,7 +31,7 @@ class AlignedGroups:
         unbroken = torch.cat((before[:, None], position[:, :-1] + 1), 1)
         room = torch.where(starts, -unbroken % size, 0).cumsum(1)
         self.slot = self.fill[:, None] + torch.arange(length, device=position.device) + room
-        self.groups, self.size, self.alone = int(self.slot.max()) // size + 1, size, False
+        self.groups, self.size = int(self.slot.max()) // size + 1, size
         self.row = torch.arange(batch, device=position.device)[:, None]
         self.fresh = torch.zeros(batch, self.groups, dtype=torch.bool, device=position.device)
         self.fresh = self.fresh.index_put((self.row, self.slot // size), starts, accumulate=True)
