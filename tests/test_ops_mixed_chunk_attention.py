@@ -104,7 +104,7 @@ def by_room(function):
 @pytest.mark.parametrize("function", [gated_mixed_chunk_attention, gated_mixed_chunk_attention_composed])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize("elements", [1, 40, 1 << 17], ids=["one row", "two rows", "all rows"])
+@pytest.mark.parametrize("elements", [1, 80, 1 << 17], ids=["one row", "two rows", "all rows"])
 def test_all_between_the_layers_equals_its_definition(elements, biased, activation, function, monkeypatch):
     room = importlib.import_module("caselli.ops.gated_mixed_chunk_attention")
     monkeypatch.setattr(room, "CACHED_ELEMENTS", elements)
@@ -134,14 +134,19 @@ def test_all_between_the_layers_by_the_other_library(monkeypatch):
         torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
-def test_all_between_the_layers_in_half_precision_keeps_an_exact_memory():
-    inputs, options = gated_inputs()
-    *half, memory = (x.detach().bfloat16() for x in inputs)
-    o, last = by_room(gated_mixed_chunk_attention)(*half, memory.float(), **options)
-    expected, exact = gated(*(x.detach() for x in inputs), **options)
-    assert (o.dtype, last.dtype) == (torch.bfloat16, torch.float32)
-    torch.testing.assert_close(last.double(), exact, rtol=0.05, atol=0.02 * exact.abs().max().item())
-    torch.testing.assert_close(o.double(), expected, rtol=0.05, atol=0.02 * expected.abs().max().item())
+@pytest.mark.parametrize("function", [gated_mixed_chunk_attention, gated_mixed_chunk_attention_composed])
+@pytest.mark.parametrize("mixed", [False, True], ids=["all half", "as autocast has it"])
+def test_all_between_the_layers_in_half_precision_keeps_an_exact_memory(mixed, function):
+    exact, options = gated_inputs()
+    dtypes = (torch.bfloat16, *2 * [torch.float32 if mixed else torch.bfloat16], torch.float32)
+    half = [x.detach().to(dtype).requires_grad_() for x, dtype in zip(exact, dtypes, strict=True)]
+    found, expected = by_room(function)(*half, **options), gated(*exact, **options)
+    assert [y.dtype for y in found] == [torch.bfloat16, torch.float32]
+    found += torch.autograd.grad(sum(y.float().square().sum() for y in found), half)
+    expected += torch.autograd.grad(sum(y.square().sum() for y in expected), exact)
+    assert [x.dtype for x in found[2:]] == [x.dtype for x in half]
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=0.05, atol=0.03 * b.abs().max().item())
 
 
 @pytest.mark.parametrize("elements", [1, 1 << 17], ids=["token by token", "all tokens"])

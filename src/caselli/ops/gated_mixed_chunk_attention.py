@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from caselli.ops.chunks import exact, no_autocast
 from caselli.ops.matrix_product import products
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.offset_rotary import offset_rotary, turn_into
@@ -49,8 +50,8 @@ def gated_mixed_chunk_attention(
         o = g \odot y
 
     where y is `caselli.ops.mixed_chunk_attention.mixed_chunk_attention` of these, q′ divided by its group's
-    n. On a processor a group goes all the way while it is in the cache, forwards and again backwards:
-    besides h and what it returns, nothing as long as the sequence is laid out whole. Differentiable once.
+    n. On a processor a group goes all the way while it is in the cache, forwards and again backwards; for
+    that only y and the memory before each group are kept, beside h. Differentiable once.
 
     Arguments:
         h: values, gate and z side by side, c = 2e + s channels, before their SiLU.
@@ -74,14 +75,15 @@ def gated_mixed_chunk_attention(
         (torch.Size([1, 4, 3]), torch.Size([1, 2, 3]))
     """
     options = {"group": group, "divisors": divisors, "activation": activation, "bias": bias}
-    inputs = (h, gamma, beta, memory)
-    if not h.is_cpu or torch.is_autocast_enabled("cpu") or len({x.dtype for x in inputs}) > 1:
+    if not h.is_cpu:
         return gated_mixed_chunk_attention_composed(h, gamma, beta, angles, memory, **options)
     bias = h.new_zeros(2 * group - 1) if bias is None else bias.to(h.dtype)
-    kept = torch.is_grad_enabled() and any(x.requires_grad for x in (*inputs, bias))
+    kept = torch.is_grad_enabled() and any(x.requires_grad for x in (h, gamma, beta, memory, bias))
     groups = _Groups(group, memory.shape[2], tuple(divisors), ACTIVATIONS[activation], kept)
     gamma, beta = gamma[:, None, None], beta[:, None, None]
-    return _Gated.apply(h, gamma, beta, angles.cos().to(h), angles.sin().to(h), memory, bias, groups)
+    turns = (angles.cos().to(gamma), angles.sin().to(gamma))
+    with no_autocast(h):
+        return _Gated.apply(h, gamma, beta, *turns, exact(memory), bias, groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +97,7 @@ class _Groups:
 
     def places(self, h: Float[Tensor, "B T c"]) -> Iterator[tuple[slice, slice, float]]:
         """Some rows at a time, their groups in order: rows, tokens, divisor."""
-        rows = max(1, CACHED_ELEMENTS // (self.size * self.width))
+        rows = max(1, 4 * CACHED_ELEMENTS // (self.size * self.width * h.element_size()))
         for row in range(0, len(h), rows):
             for index, divisor in enumerate(self.divisors):
                 first = index * self.size
@@ -125,7 +127,7 @@ class _Gated(torch.autograd.Function):
             v, gate, z = groups.activated(h[rows, tokens])
             q, linear_q, k, linear_k = _vectors(z, gamma, beta, cos[tokens], sin[tokens])
             weights = groups.activation.weights(products(q, k).add_(near))
-            entering = last[rows] / divisor
+            entering = (last[rows] / divisor).to(h.dtype)
             y = products(torch.cat((weights, linear_q), 2), torch.cat((v, entering), 1).mT)
             last[rows] += products(linear_k.mT, v.mT)
             torch.mul(gate, y, out=gated[rows, tokens])
@@ -152,7 +154,7 @@ class _Gated(torch.autograd.Function):
             torch.mul(of_o, y, out=of_gate)
             of_y = of_o * gate
 
-            written = torch.cat((of_y, after), 1)
+            written = torch.cat((of_y, after.to(h.dtype)), 1)
             of_weights, of_linear_k = products(v, written).split((size, z.shape[2]), 2)
             weights, slopes = groups.activation.weights_and_slopes(products(k, q).add_(near))
             of_scores = slopes.mul_(of_weights)
@@ -165,16 +167,16 @@ class _Gated(torch.autograd.Function):
             straight = _straightened((of_q, of_linear_q, of_k, of_linear_k), cos[tokens], sin[tokens])
             of_beta += straight.sum((1, 2), keepdim=True)
             of_gamma += (straight * z).sum((1, 2), keepdim=True)
-            torch.sum(straight.mul_(gamma), 0, out=of_z)
+            of_z.copy_(straight.mul_(gamma).sum(0))
             torch.ops.aten.silu_backward.grad_input(of_part, part, grad_input=of_part)
         return of_h, of_gamma, of_beta, None, None, leaving, along_diagonals(of_near.mT), None
 
 
 def _vectors(z, gamma, beta, cos, sin) -> Float[Tensor, "4 b t s"]:
-    straight = torch.addcmul(beta, z, gamma)
-    return turn_into(torch.empty_like(straight), straight, cos, sin)
+    straight = torch.addcmul(beta, z.to(gamma.dtype), gamma)
+    return turn_into(torch.empty_like(straight), straight, cos, sin).to(z.dtype)
 
 
 def _straightened(turned, cos, sin) -> Float[Tensor, "4 b t s"]:
-    turned = torch.stack(turned)
+    turned = torch.stack(turned).to(cos.dtype)
     return turn_into(torch.empty_like(turned), turned, cos, -sin)
