@@ -116,8 +116,8 @@ class FLASH(GatedUnit):
         gated, memory = gated_mixed_chunk_attention(
             self.input(x),
             *self.offsets(),
-            self.angles(first, last, x),
             state.memory,
+            angles=self.angles(first, last, x),
             group=self.group,
             divisors=[self._count(max(1, begin)) for begin in range(first, last, self.group)],
             activation=self.activation,
@@ -167,7 +167,9 @@ class FLASH(GatedUnit):
     def _kept(self, memory, k, linear_k, v, begin, length, *, packed):
         """The state, with what may be of the group under way."""
         keep = self.group - 1 if packed else length % self.group
-        k, linear_k, v = (x[:, max(0, x.shape[1] - keep) :].clone() for x in (k, linear_k, v))
+        k, linear_k, v = (
+            x if x.shape[1] <= keep else x[:, x.shape[1] - keep :].clone() for x in (k, linear_k, v)
+        )
         return FLASHState(memory, k, linear_k, v, begin, length, packed)
 
     def _gated(self, gate, y):

@@ -109,13 +109,11 @@ class GatedUnit(Mixer):
         sizes = (self.value_width, self.value_width, self.key_width)
         values, gate, base = (F.silu(part) for part in self.input.parts(x, sizes))
         gamma, beta = self.offsets()
-        if not self.rotary_base:
-            return values, gate, list(torch.addcmul(beta[:, None, None], base, gamma[:, None, None]))
         angles = self.angles(offset, offset + x.shape[1], x)
         return values, gate, list(offset_rotary(base, gamma, beta, angles))
 
     def angles(self, first: int, last: int, x: Tensor) -> Float[Tensor, "T half"]:
-        """By which the tokens first … last − 1 turn."""
+        """By which the tokens first … last − 1 turn, in radians; 0 without rotary positions."""
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         positions = torch.arange(first, last, dtype=dtype, device=x.device)
         if not self.rotary_base:

@@ -11,23 +11,28 @@ from torch.autograd.function import once_differentiable
 
 from caselli.ops.chunks import exact, no_autocast
 from caselli.ops.matrix_product import products
-from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
-from caselli.ops.offset_rotary import offset_rotary, turn_into
+from caselli.ops.mixed_chunk_attention import mixed_chunk_attention, mixed_chunk_attention_definition
+from caselli.ops.offset_rotary import (
+    offset_rotary,
+    offset_rotary_definition,
+    offset_rotary_gradients,
+    offset_rotary_into,
+)
 from caselli.ops.pieces import CACHED_ELEMENTS
 from caselli.ops.pointwise_attention import ACTIVATIONS, Activation, along_diagonals, by_distance
 from caselli.shapes import Float, Tensor
 
 
-def gated_mixed_chunk_attention_composed(
-    h, gamma, beta, angles, memory, *, group, divisors, activation="squared_relu", bias=None
+def gated_mixed_chunk_attention_definition(
+    h, gamma, beta, memory, *, angles, group, divisors, activation="squared_relu", bias=None
 ):
-    """`gated_mixed_chunk_attention` of the ops that it is made of; what a GPU runs."""
-    width = (h.shape[2] - gamma.shape[1]) // 2
-    v, gate, z = F.silu(h).split((width, width, gamma.shape[1]), 2)
-    q, linear_q, k, linear_k = offset_rotary(z, gamma, beta, angles)
-    linear_q = linear_q / linear_q.new_tensor(divisors).repeat_interleave(group)[:, None]
-    grouped = (x.unflatten(1, (-1, group)) for x in (q, k, linear_q, linear_k, v))
-    y, memory = mixed_chunk_attention(*grouped, memory, activation=activation, bias=bias)
+    """`gated_mixed_chunk_attention` as it is written, by the definitions of what it is made of."""
+    v, gate, z = F.silu(h).split((memory.shape[2], memory.shape[2], gamma.shape[1]), 2)
+    vectors = offset_rotary_definition(z, gamma, beta, angles)
+    q, linear_q, k, linear_k, v = (x.unflatten(1, (-1, group)) for x in (*vectors, v))
+    linear_q = torch.stack([x / n for x, n in zip(linear_q.unbind(1), divisors, strict=True)], 1)
+    inputs = (q, k, linear_q, linear_k, v, memory)
+    y, memory = mixed_chunk_attention_definition(*inputs, activation=activation, bias=bias)
     return gate * y.flatten(1, 2), memory
 
 
@@ -35,9 +40,9 @@ def gated_mixed_chunk_attention(
     h: Float[Tensor, "B T c"],
     gamma: Float[Tensor, "4 s"],
     beta: Float[Tensor, "4 s"],
-    angles: Float[Tensor, "T half"],
     memory: Float[Tensor, "B s e"],
     *,
+    angles: Float[Tensor, "T half"],
     group: int,
     divisors: Sequence[float],
     activation: str = "squared_relu",
@@ -56,8 +61,8 @@ def gated_mixed_chunk_attention(
     Arguments:
         h: values, gate and z side by side, c = 2e + s channels, before their SiLU.
         gamma, beta: scale and offset of q, q′, k and k′.
-        angles: of each token's pairs, from `caselli.ops.rotary.rotary_angles`; radians.
         memory: S before the first group, at least float32.
+        angles: of each token's pairs, from `caselli.ops.rotary.rotary_angles`; radians.
         group: tokens of a group; T is a multiple of it.
         divisors: n of each group.
         activation, bias: as of `mixed_chunk_attention`.
@@ -69,21 +74,29 @@ def gated_mixed_chunk_attention(
 
     Example:
         >>> h, memory = torch.ones(1, 4, 2 * 3 + 2), torch.zeros(1, 2, 3)
-        >>> one, angles = torch.ones(4, 2), torch.zeros(4, 1)
-        >>> o, memory = gated_mixed_chunk_attention(h, one, one, angles, memory, group=2, divisors=[1, 2])
+        >>> one, options = torch.ones(4, 2), {"angles": torch.zeros(4, 1), "group": 2, "divisors": [1, 2]}
+        >>> o, memory = gated_mixed_chunk_attention(h, one, one, memory, **options)
         >>> o.shape, memory.shape
         (torch.Size([1, 4, 3]), torch.Size([1, 2, 3]))
     """
-    options = {"group": group, "divisors": divisors, "activation": activation, "bias": bias}
     if not h.is_cpu:
-        return gated_mixed_chunk_attention_composed(h, gamma, beta, angles, memory, **options)
+        return _composed(h, gamma, beta, memory, angles, group, divisors, activation, bias)
     bias = h.new_zeros(2 * group - 1) if bias is None else bias.to(h.dtype)
     kept = torch.is_grad_enabled() and any(x.requires_grad for x in (h, gamma, beta, memory, bias))
     groups = _Groups(group, memory.shape[2], tuple(divisors), ACTIVATIONS[activation], kept)
-    gamma, beta = gamma[:, None, None], beta[:, None, None]
     turns = (angles.cos().to(gamma), angles.sin().to(gamma))
     with no_autocast(h):
         return _Gated.apply(h, gamma, beta, *turns, exact(memory), bias, groups)
+
+
+def _composed(h, gamma, beta, memory, angles, group, divisors, activation, bias):
+    """By the ops that it is made of, each over the whole length: what a GPU runs."""
+    v, gate, z = F.silu(h).split((memory.shape[2], memory.shape[2], gamma.shape[1]), 2)
+    q, linear_q, k, linear_k = offset_rotary(z, gamma, beta, angles)
+    linear_q = linear_q / linear_q.new_tensor(divisors).repeat_interleave(group)[:, None]
+    grouped = (x.unflatten(1, (-1, group)) for x in (q, k, linear_q, linear_k, v))
+    y, memory = mixed_chunk_attention(*grouped, memory, activation=activation, bias=bias)
+    return gate * y.flatten(1, 2), memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,19 +177,15 @@ class _Gated(torch.autograd.Function):
             of_linear_q = products(of_y, entering)
             after.add_(products(linear_q.mT, of_y.mT), alpha=1 / divisor)
 
-            straight = _straightened((of_q, of_linear_q, of_k, of_linear_k), cos[tokens], sin[tokens])
-            of_beta += straight.sum((1, 2), keepdim=True)
-            of_gamma += (straight * z).sum((1, 2), keepdim=True)
-            of_z.copy_(straight.mul_(gamma).sum(0))
+            turned = torch.stack((of_q, of_linear_q, of_k, of_linear_k)).to(gamma.dtype)
+            found = offset_rotary_gradients(turned, z, gamma, cos[tokens], sin[tokens])
+            of_z.copy_(found[0])
+            of_gamma += found[1]
+            of_beta += found[2]
             torch.ops.aten.silu_backward.grad_input(of_part, part, grad_input=of_part)
         return of_h, of_gamma, of_beta, None, None, leaving, along_diagonals(of_near.mT), None
 
 
 def _vectors(z, gamma, beta, cos, sin) -> Float[Tensor, "4 b t s"]:
-    straight = torch.addcmul(beta, z.to(gamma.dtype), gamma)
-    return turn_into(torch.empty_like(straight), straight, cos, sin).to(z.dtype)
-
-
-def _straightened(turned, cos, sin) -> Float[Tensor, "4 b t s"]:
-    turned = torch.stack(turned).to(cos.dtype)
-    return turn_into(torch.empty_like(turned), turned, cos, -sin)
+    out = gamma.new_empty(len(gamma), *z.shape)
+    return offset_rotary_into(out, z, gamma, beta, cos, sin).to(z.dtype)

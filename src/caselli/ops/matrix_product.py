@@ -89,7 +89,7 @@ def products(a: Float[Tensor, "n p d"], b: Float[Tensor, "n q d"]) -> Float[Tens
         >>> products(torch.ones(1, 2, 3), torch.ones(1, 4, 3)).shape
         torch.Size([1, 2, 4])
     """
-    if _suits(a, b, a.shape[1] * a.shape[2] * b.shape[1]):
+    if _pairs_suit(a, b):
         return _Products.apply(a, b) if torch.is_grad_enabled() else _each(a, b)
     return torch.bmm(a, b.mT)
 
@@ -103,7 +103,7 @@ def products_into(
         >>> products_into(torch.ones(1, 2, 3), torch.ones(1, 4, 3), torch.empty(1, 2, 4)).shape
         torch.Size([1, 2, 4])
     """
-    if not _suits(a, b, a.shape[1] * a.shape[2] * b.shape[1]):
+    if not _pairs_suit(a, b):
         return out.copy_(torch.bmm(a, b.mT))
     for x, y, place in zip(a, b, out, strict=True):
         place.copy_(_onednn(x, y, None))
@@ -119,7 +119,7 @@ def add_products(
         >>> add_products(torch.ones(1, 2, 3), torch.ones(1, 1, 3), torch.ones(1, 2, 1)).flatten()
         tensor([4., 4.])
     """
-    if not _suits(a, b, a.shape[1] * a.shape[2] * b.shape[1]):
+    if not _pairs_suit(a, b):
         return to.add_(torch.bmm(a, b.mT))
     for x, y, place in zip(a, b, to, strict=True):
         place.add_(_onednn(x, y, None))
@@ -129,6 +129,10 @@ def add_products(
 def _suits(a: Tensor, b: Tensor, work: int) -> bool:
     plain = a.is_cpu and a.dtype == b.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return plain and work >= LEAST_WORK and onednn_is_faster()
+
+
+def _pairs_suit(a: Tensor, b: Tensor) -> bool:
+    return _suits(a, b, a.shape[1] * a.shape[2] * b.shape[1])
 
 
 def _onednn(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:

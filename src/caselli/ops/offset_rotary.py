@@ -52,8 +52,7 @@ class _OffsetRotary(torch.autograd.Function):
         ctx.save_for_backward(z, gamma, beta, cos, sin)
         turned = cos.new_empty(len(gamma), *z.shape)
         for rows in _blocks(z, len(gamma)):
-            straight = torch.addcmul(_each(beta), z[:, rows], _each(gamma))
-            turn_into(turned[:, :, rows], straight, cos[rows], sin[rows])
+            offset_rotary_into(turned[:, :, rows], z[:, rows], gamma, beta, cos[rows], sin[rows])
         return turned.unbind()
 
     @staticmethod
@@ -63,10 +62,10 @@ class _OffsetRotary(torch.autograd.Function):
         of_z, of_gamma, of_beta = torch.empty_like(z), torch.zeros_like(gamma), torch.zeros_like(beta)
         for rows in _blocks(z, len(gamma)):
             of_turned = torch.stack([gradient[:, rows] for gradient in gradients])
-            straight = turn_into(torch.empty_like(of_turned), of_turned, cos[rows], -sin[rows])
-            of_beta += straight.sum((1, 2))
-            of_gamma += torch.mul(straight, z[:, rows], out=of_turned).sum((1, 2))
-            of_z[:, rows] = straight.mul_(_each(gamma)).sum(0)
+            found = offset_rotary_gradients(of_turned, z[:, rows], gamma, cos[rows], sin[rows])
+            of_z[:, rows] = found[0]
+            of_gamma += found[1]
+            of_beta += found[2]
         return of_z, of_gamma, of_beta, None, None
 
 
@@ -80,8 +79,34 @@ def _each(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1 1 d"]:
     return x[:, None, None]
 
 
-def turn_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """`caselli.ops.rotary.rotary` in the place of `out`."""
+def offset_rotary_into(
+    out: Float[Tensor, "n B T d"],
+    z: Float[Tensor, "B T d"],
+    gamma: Float[Tensor, "n d"],
+    beta: Float[Tensor, "n d"],
+    cos: Float[Tensor, "T half"],
+    sin: Float[Tensor, "T half"],
+) -> Float[Tensor, "n B T d"]:
+    """`offset_rotary` of all tokens at once in the place of `out`, without a graph."""
+    return _turn(torch.addcmul(_each(beta), z, _each(gamma)), cos, sin, out)
+
+
+def offset_rotary_gradients(
+    of_turned: Float[Tensor, "n B T d"],
+    z: Float[Tensor, "B T d"],
+    gamma: Float[Tensor, "n d"],
+    cos: Float[Tensor, "T half"],
+    sin: Float[Tensor, "T half"],
+) -> tuple[Float[Tensor, "B T d"], Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+    """The gradients of z, γ and β of these tokens; `of_turned` is written over."""
+    straight = _turn(of_turned, cos, -sin, torch.empty_like(of_turned))
+    of_beta = straight.sum((1, 2))
+    of_gamma = torch.mul(straight, z, out=of_turned).sum((1, 2))
+    return straight.mul_(_each(gamma)).sum(0), of_gamma, of_beta
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
+    """`rotary` into `out`."""
     (a, b), (first, second) = x.chunk(2, -1), out.chunk(2, -1)
     torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
     torch.mul(b, cos, out=second).addcmul_(a, sin)
