@@ -125,11 +125,6 @@ class _Groups:
         """Those of values, gate and z."""
         return x.split((self.width, self.width, x.shape[2] - 2 * self.width), 2)
 
-    def activated(self, h: Float[Tensor, "b t c"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, contiguous as products want them, gate and z."""
-        others = F.silu(h[..., self.width :])
-        return F.silu(h[..., : self.width]), others[..., : self.width], others[..., self.width :]
-
 
 class _Gated(torch.autograd.Function):
     @staticmethod
@@ -137,12 +132,13 @@ class _Gated(torch.autograd.Function):
         ctx.groups, kept, last = groups, [], memory.clone()
         gated, near = h.new_empty(*h.shape[:2], groups.width), groups.near(bias)
         for rows, tokens, divisor in groups.places(h):
-            v, gate, z = groups.activated(h[rows, tokens])
+            v, gate, z = groups.parts(F.silu(h[rows, tokens]))
             q, linear_q, k, linear_k = _vectors(z, gamma, beta, cos[tokens], sin[tokens])
             weights = groups.activation.weights(products(q, k).add_(near))
             entering = (last[rows] / divisor).to(h.dtype)
-            y = products(torch.cat((weights, linear_q), 2), torch.cat((v, entering), 1).mT)
-            last[rows] += products(linear_k.mT, v.mT)
+            read = torch.cat((v, entering), 1)
+            y = products(torch.cat((weights, linear_q), 2), read.mT)
+            last[rows] += products(linear_k.mT, read[:, : groups.size].mT)
             torch.mul(gate, y, out=gated[rows, tokens])
             if groups.kept:
                 kept += [y, entering]
@@ -161,7 +157,7 @@ class _Gated(torch.autograd.Function):
         for rows, tokens, divisor in reversed(list(groups.places(h))):
             entering, y, after = kept.pop(), kept.pop(), leaving[rows]
             part, of_part, of_o = h[rows, tokens], of_h[rows, tokens], of_gated[rows, tokens]
-            v, gate, z = groups.activated(part)
+            v, gate, z = groups.parts(F.silu(part))
             q, linear_q, k, linear_k = _vectors(z, gamma, beta, cos[tokens], sin[tokens])
             of_v, of_gate, of_z = groups.parts(of_part)
             torch.mul(of_o, y, out=of_gate)
