@@ -112,6 +112,17 @@ def test_published_rotations():
     torch.testing.assert_close(rotary_interleaved(k, angles) / scale, vectors["out.interleaved.xpos_k"])
 
 
+@pytest.mark.parametrize("name", ["gau", "flash_quad", "flash"])
+def test_gated_units_turn_the_halves(name):
+    """As the weights of trained ones have them: another pairing would read these in another order."""
+    mixer = MIXERS[name](WIDTH, key_width=KEY_WIDTH).double()
+    x = torch.randn(2, 7, WIDTH, dtype=torch.float64)
+    z = F.silu(mixer.input(x)[..., -KEY_WIDTH:])
+    angles = rotary_angles(torch.arange(7, dtype=torch.float64), KEY_WIDTH)
+    for found, gamma, beta in zip(mixer.project(x, 0)[2], *mixer.offsets(), strict=True):
+        torch.testing.assert_close(found, rotary(gamma * z + beta, angles))
+
+
 def test_published_grid_rotation():
     """The published class token in front is not rotated but zeroed; the 3 × 3 codes behind it are ours."""
     vectors = golden("15_rotary")

@@ -13,14 +13,14 @@ from caselli.ops.chunks import exact, no_autocast
 from caselli.ops.matrix_product import products
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention, mixed_chunk_attention_definition
 from caselli.ops.offset_rotary import (
-    offset_gradients,
     offset_rotary,
     offset_rotary_definition,
-    offset_vectors,
+    offset_rotary_gradients,
+    offset_rotary_into,
 )
 from caselli.ops.pieces import CACHED_ELEMENTS
 from caselli.ops.pointwise_attention import ACTIVATIONS, Activation, along_diagonals, by_distance
-from caselli.shapes import Complex, Float, Tensor
+from caselli.shapes import Float, Tensor
 
 
 def gated_mixed_chunk_attention_definition(
@@ -84,10 +84,9 @@ def gated_mixed_chunk_attention(
     bias = h.new_zeros(2 * group - 1) if bias is None else bias.to(h.dtype)
     kept = torch.is_grad_enabled() and any(x.requires_grad for x in (h, gamma, beta, memory, bias))
     groups = _Groups(group, memory.shape[2], tuple(divisors), ACTIVATIONS[activation], kept)
-    gamma, beta, memory = exact(gamma), exact(beta), exact(memory)
-    turn = torch.complex(angles.cos().to(gamma), angles.sin().to(gamma))
+    turns = (angles.cos().to(gamma), angles.sin().to(gamma))
     with no_autocast(h):
-        return _Gated.apply(h, gamma, beta, turn, memory, bias, groups)
+        return _Gated.apply(h, gamma, beta, *turns, exact(memory), bias, groups)
 
 
 def _composed(h, gamma, beta, memory, angles, group, divisors, activation, bias):
@@ -129,12 +128,12 @@ class _Groups:
 
 class _Gated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, h, gamma, beta, turn, memory, bias, groups):
+    def forward(ctx, h, gamma, beta, cos, sin, memory, bias, groups):
         ctx.groups, kept, last = groups, [], memory.clone()
         gated, near = h.new_empty(*h.shape[:2], groups.width), groups.near(bias)
         for rows, tokens, divisor in groups.places(h):
             v, gate, z = groups.parts(F.silu(h[rows, tokens]))
-            q, linear_q, k, linear_k = _vectors(z, gamma, beta, turn[tokens])
+            q, linear_q, k, linear_k = _vectors(z, gamma, beta, cos[tokens], sin[tokens])
             weights = groups.activation.weights(products(q, k).add_(near))
             entering = (last[rows] / divisor).to(h.dtype)
             read = torch.cat((v, entering), 1)
@@ -143,23 +142,23 @@ class _Gated(torch.autograd.Function):
             torch.mul(gate, y, out=gated[rows, tokens])
             if groups.kept:
                 kept += [y, entering]
-        ctx.save_for_backward(h, gamma, beta, turn, bias, *kept)
+        ctx.save_for_backward(h, gamma, beta, cos, sin, bias, *kept)
         return gated, last
 
     @staticmethod
     @once_differentiable
     def backward(ctx, of_gated, of_last):
         """Scores are formed again, a row for each key: most products want their gradient so."""
-        h, gamma, beta, turn, bias, *kept = ctx.saved_tensors
+        h, gamma, beta, cos, sin, bias, *kept = ctx.saved_tensors
         groups, size, leaving = ctx.groups, ctx.groups.size, of_last.clone()
         of_h, of_gamma, of_beta = torch.empty_like(h), torch.zeros_like(gamma), torch.zeros_like(beta)
-        near, back = groups.near(bias).mT.contiguous(), turn.conj_physical()
+        near = groups.near(bias).mT.contiguous()
         of_near = torch.zeros_like(near)
         for rows, tokens, divisor in reversed(list(groups.places(h))):
             entering, y, after = kept.pop(), kept.pop(), leaving[rows]
             part, of_part, of_o = h[rows, tokens], of_h[rows, tokens], of_gated[rows, tokens]
             v, gate, z = groups.parts(F.silu(part))
-            q, linear_q, k, linear_k = _vectors(z, gamma, beta, turn[tokens])
+            q, linear_q, k, linear_k = _vectors(z, gamma, beta, cos[tokens], sin[tokens])
             of_v, of_gate, of_z = groups.parts(of_part)
             torch.mul(of_o, y, out=of_gate)
             of_y = of_o * gate
@@ -176,19 +175,14 @@ class _Gated(torch.autograd.Function):
             after.add_(products(linear_q.mT, of_y.mT), alpha=1 / divisor)
 
             turned = torch.stack((of_q, of_linear_q, of_k, of_linear_k)).to(gamma.dtype)
-            found = offset_gradients(_turned(turned, back[tokens]), z, gamma)
+            found = offset_rotary_gradients(turned, z, gamma, cos[tokens], sin[tokens])
             of_z.copy_(found[0])
             of_gamma += found[1]
             of_beta += found[2]
             torch.ops.aten.silu_backward.grad_input(of_part, part, grad_input=of_part)
-        return of_h, of_gamma, of_beta, None, leaving, along_diagonals(of_near.mT), None
+        return of_h, of_gamma, of_beta, None, None, leaving, along_diagonals(of_near.mT), None
 
 
-def _vectors(z, gamma, beta, turn) -> Float[Tensor, "4 b t s"]:
-    return _turned(offset_vectors(z, gamma, beta), turn).to(z.dtype)
-
-
-def _turned(x: Float[Tensor, "4 b t s"], turn: Complex[Tensor, "t half"]) -> Float[Tensor, "4 b t s"]:
-    """In place, one multiplication: a pair of neighbours lies in memory as a complex number does."""
-    torch.view_as_complex(x.view(*x.shape[:-1], -1, 2)).mul_(turn)
-    return x
+def _vectors(z, gamma, beta, cos, sin) -> Float[Tensor, "4 b t s"]:
+    out = gamma.new_empty(len(gamma), *z.shape)
+    return offset_rotary_into(out, z, gamma, beta, cos, sin).to(z.dtype)

@@ -6,14 +6,13 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from caselli.ops.pieces import CACHED_ELEMENTS, LONG
-from caselli.ops.rotary import rotary_interleaved
+from caselli.ops.rotary import rotary
 from caselli.shapes import Float, Tensor
 
 
 def offset_rotary_definition(z, gamma, beta, angles):
     """`offset_rotary` as it is written."""
-    vectors = (z * scale + offset for scale, offset in zip(gamma, beta, strict=True))
-    return tuple(rotary_interleaved(x, angles) for x in vectors)
+    return tuple(rotary(z * scale + offset, angles) for scale, offset in zip(gamma, beta, strict=True))
 
 
 def offset_rotary(
@@ -26,8 +25,8 @@ def offset_rotary(
 
     .. math:: x_i = R_t\,(\gamma_i \odot z_t + \beta_i)
 
-    where R_t turns pairs of neighbours, as `caselli.ops.rotary.rotary_interleaved` does. Tokens are taken
-    some at a time, so that what lies between z and x stays in the cache.
+    where R_t is `caselli.ops.rotary.rotary`'s rotation. Tokens are taken some at a time, so that what lies
+    between z and x stays in the cache.
 
     Arguments:
         z: what they share, d even.
@@ -53,8 +52,7 @@ class _OffsetRotary(torch.autograd.Function):
         ctx.save_for_backward(z, gamma, beta, cos, sin)
         turned = cos.new_empty(len(gamma), *z.shape)
         for rows in _blocks(z, len(gamma)):
-            vectors = offset_vectors(z[:, rows], gamma, beta)
-            _turn(vectors, cos[rows], sin[rows], turned[:, :, rows])
+            offset_rotary_into(turned[:, :, rows], z[:, rows], gamma, beta, cos[rows], sin[rows])
         return turned.unbind()
 
     @staticmethod
@@ -64,8 +62,7 @@ class _OffsetRotary(torch.autograd.Function):
         of_z, of_gamma, of_beta = torch.empty_like(z), torch.zeros_like(gamma), torch.zeros_like(beta)
         for rows in _blocks(z, len(gamma)):
             of_turned = torch.stack([gradient[:, rows] for gradient in gradients])
-            straight = _turn(of_turned, cos[rows], -sin[rows], torch.empty_like(of_turned))
-            found = offset_gradients(straight, z[:, rows], gamma)
+            found = offset_rotary_gradients(of_turned, z[:, rows], gamma, cos[rows], sin[rows])
             of_z[:, rows] = found[0]
             of_gamma += found[1]
             of_beta += found[2]
@@ -82,24 +79,35 @@ def _each(x: Float[Tensor, "n d"]) -> Float[Tensor, "n 1 1 d"]:
     return x[:, None, None]
 
 
-def offset_vectors(
-    z: Float[Tensor, "B T d"], gamma: Float[Tensor, "n d"], beta: Float[Tensor, "n d"]
+def offset_rotary_into(
+    out: Float[Tensor, "n B T d"],
+    z: Float[Tensor, "B T d"],
+    gamma: Float[Tensor, "n d"],
+    beta: Float[Tensor, "n d"],
+    cos: Float[Tensor, "T half"],
+    sin: Float[Tensor, "T half"],
 ) -> Float[Tensor, "n B T d"]:
-    """γ ⊙ z + β, before it is turned."""
-    return torch.addcmul(_each(beta), z, _each(gamma))
+    """`offset_rotary` of all tokens at once in the place of `out`, without a graph."""
+    return _turn(torch.addcmul(_each(beta), z, _each(gamma)), cos, sin, out)
 
 
-def offset_gradients(
-    straight: Float[Tensor, "n B T d"], z: Float[Tensor, "B T d"], gamma: Float[Tensor, "n d"]
+def offset_rotary_gradients(
+    of_turned: Float[Tensor, "n B T d"],
+    z: Float[Tensor, "B T d"],
+    gamma: Float[Tensor, "n d"],
+    cos: Float[Tensor, "T half"],
+    sin: Float[Tensor, "T half"],
 ) -> tuple[Float[Tensor, "B T d"], Float[Tensor, "n d"], Float[Tensor, "n d"]]:
-    """The gradients of z, γ and β, of those that are turned back, which are written over."""
-    of_beta, of_gamma = straight.sum((1, 2)), (straight * z).sum((1, 2))
+    """The gradients of z, γ and β of these tokens; `of_turned` is written over."""
+    straight = _turn(of_turned, cos, -sin, torch.empty_like(of_turned))
+    of_beta = straight.sum((1, 2))
+    of_gamma = torch.mul(straight, z, out=of_turned).sum((1, 2))
     return straight.mul_(_each(gamma)).sum(0), of_gamma, of_beta
 
 
 def _turn(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> Tensor:
-    """`rotary_interleaved` into `out`."""
-    a, b = x[..., ::2], x[..., 1::2]
-    torch.mul(a, cos, out=out[..., ::2]).addcmul_(b, sin, value=-1)
-    torch.mul(b, cos, out=out[..., 1::2]).addcmul_(a, sin)
+    """`rotary` into `out`."""
+    (a, b), (first, second) = x.chunk(2, -1), out.chunk(2, -1)
+    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-1)
+    torch.mul(b, cos, out=second).addcmul_(a, sin)
     return out
