@@ -181,7 +181,7 @@ def test_a_prior_told_the_visible_part(source, tmp_path):
     told = []
     draw = model.prior.draw
     model.prior.draw = lambda drawing: told.append(drawing) or draw(drawing)
-    from caselli.prior import Eager
+    from caselli.sampling import Eager
 
     model.complete(pictures, keep, text="a standing bar", engine=Eager(model.prior))
     assert torch.equal(told[0].conditions.codes >= 0, told[0].conditions.codes[:1].expand(2, -1) >= 0)

@@ -12,9 +12,9 @@ from caselli.data.pixels import with_size
 from caselli.engine import Log
 from caselli.evaluate.captions import captioned, rank_captions
 from caselli.model import Model
-from caselli.prior import Engine
 from caselli.recipe.folder import RunFolder
 from caselli.report import grid, save_png
+from caselli.sampling import Engine
 from caselli.shapes import Float, Tensor
 
 EACH = 3

@@ -12,8 +12,8 @@ from torch import nn
 from caselli.data import Pictures, to_float
 from caselli.evaluate.model import evaluate_model
 from caselli.model import Model
-from caselli.prior import best_engine, sample
 from caselli.recipe.summary import EVALUATED
+from caselli.sampling import best_engine, sample
 
 SHOWN = 12
 """Samples before and after, side by side."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.prior.rounding import PRECISIONS, int8_scale
+from caselli.sampling.rounding import PRECISIONS, int8_scale
 from caselli.shapes import Float, Num, Tensor
 
 EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)

@@ -10,7 +10,7 @@ from torch import nn
 
 from caselli.mixer import Attention, LocalAttention, Mamba, State
 from caselli.ops.rotary import rotary_angles
-from caselli.prior.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, filled
+from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, filled
 from caselli.shapes import Float, Tensor
 
 Import = Callable[[State], None]

@@ -8,16 +8,16 @@ import torch
 
 from caselli.errors import UserError
 from caselli.prior.base import Prior
-from caselli.prior.captured import Captured
 from caselli.prior.conditions import Conditions
 from caselli.prior.drawing import AS_LEARNED, Drawing, Sampling, noise
-from caselli.prior.engine import Eager, Engine
-from caselli.prior.fused import Fused
-from caselli.prior.in_sequence import InSequence
-from caselli.prior.native import Unavailable
-from caselli.prior.packed import Packed
 from caselli.prior.random_order import RandomOrder
-from caselli.prior.rounding import own_precision, rounded
+from caselli.sampling.base import Eager, Engine
+from caselli.sampling.compile import Unavailable
+from caselli.sampling.fused import Fused
+from caselli.sampling.graph import Captured
+from caselli.sampling.packed import Packed
+from caselli.sampling.rounding import own_precision, rounded
+from caselli.sampling.straight import InSequence
 from caselli.shapes import Int, Tensor
 
 
@@ -26,7 +26,7 @@ def best_engine(prior: Prior, precision: str | None = None) -> tuple[Engine, str
 
     Arguments:
         prior: the distribution, in evaluation mode. An engine keeps the weights as they are now.
-        precision: of the linear layers' weights, see `caselli.prior.rounding.PRECISIONS`; None for that in
+        precision: of the linear layers' weights, see `caselli.sampling.rounding.PRECISIONS`; None for that in
             which they are stored.
     """
     precision, why = precision or own_precision(prior), ""

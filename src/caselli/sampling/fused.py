@@ -7,11 +7,11 @@ import torch
 from caselli.prior.autoregressive import Autoregressive
 from caselli.prior.base import Prior
 from caselli.prior.drawing import Drawing, Sampling
-from caselli.prior.engine import Engine
-from caselli.prior.lowering import LOWERINGS
-from caselli.prior.native import Unavailable, library
-from caselli.prior.program import DRAW, EMBED, GELU, Packed, Program
-from caselli.prior.rounding import rounded
+from caselli.sampling.base import Engine
+from caselli.sampling.compile import Unavailable, library
+from caselli.sampling.lower import LOWERINGS
+from caselli.sampling.program import DRAW, EMBED, GELU, Packed, Program
+from caselli.sampling.rounding import rounded
 from caselli.shapes import Tensor
 
 PIECE = 16
@@ -24,7 +24,7 @@ class Fused(Engine):
     No Python runs and nothing is allocated between codes; weights are packed once, in float32, bfloat16 or
     int8, and a sample does not depend on those beside it, not even in the last bit.
 
-    Errors: `caselli.prior.native.Unavailable`, with the reason, where it cannot serve this prior.
+    Errors: `caselli.sampling.compile.Unavailable`, with the reason, where it cannot serve this prior.
     """
 
     def __init__(self, prior: Prior, precision: str = "float32") -> None:

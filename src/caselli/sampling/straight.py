@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from caselli.prior.drawing import Drawing
-from caselli.prior.engine import Eager, Engine
 from caselli.prior.random_order import RandomOrder
+from caselli.sampling.base import Eager, Engine
 
 
 class InSequence(Engine):

@@ -11,9 +11,9 @@ import torch
 from caselli.prior.autoregressive import Autoregressive
 from caselli.prior.base import Prior
 from caselli.prior.drawing import Drawing
-from caselli.prior.engine import Eager, Engine
-from caselli.prior.native import Unavailable
-from caselli.prior.rounding import rounded
+from caselli.sampling.base import Eager, Engine
+from caselli.sampling.compile import Unavailable
+from caselli.sampling.rounding import rounded
 from caselli.shapes import Tensor
 
 
