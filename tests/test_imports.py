@@ -24,6 +24,7 @@ FLOORS = [
     {"codec", "slim", "interop"},
     {"evaluate"},
     {"report"},
+    {"run"},
     {"recipe"},
     {"cli"},
 ]

@@ -1,17 +1,17 @@
 """Whole runs: each recipe is one readable function; `train` goes from pictures to report."""
 
-from caselli.recipe.adopted import adopt
-from caselli.recipe.config import DataConfig, ReadingConfig, RunConfig, StagesConfig, flatten, override
-from caselli.recipe.encoding import encode
-from caselli.recipe.family_config import FamilyRunConfig
-from caselli.recipe.family_recipes import FAMILY_RECIPES
-from caselli.recipe.folder import RunFolder
-from caselli.recipe.load import load
-from caselli.recipe.recipes import RECIPES
-from caselli.recipe.run import STAGES, train
-from caselli.recipe.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
-from caselli.recipe.slim_config import SlimConfig
-from caselli.recipe.slimming import slim
+from caselli.run.adopted import adopt
+from caselli.run.config import DataConfig, ReadingConfig, RunConfig, StagesConfig, flatten, override
+from caselli.run.encoding import encode
+from caselli.run.family_config import FamilyRunConfig
+from caselli.run.family_recipes import FAMILY_RECIPES
+from caselli.run.folder import RunFolder
+from caselli.run.load import load
+from caselli.run.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
+from caselli.run.slim_config import SlimConfig
+from caselli.run.slimming import slim
+from caselli.run.two_stage import STAGES, train
+from caselli.run.two_stage_recipes import RECIPES
 
 __all__ = [
     "FAMILY_RECIPES",

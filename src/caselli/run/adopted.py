@@ -7,8 +7,8 @@ from pathlib import Path
 
 from caselli.engine import machine
 from caselli.model import save_tokenizer
-from caselli.recipe.config import DataConfig, RunConfig
-from caselli.recipe.folder import RunFolder
+from caselli.run.config import DataConfig, RunConfig
+from caselli.run.folder import RunFolder
 from caselli.tokenizer import Tokenizer
 
 OF_TOKENIZER = ("prior.json", "prior.safetensors", "results.json", "log.jsonl", "report.html")

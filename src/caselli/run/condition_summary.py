@@ -13,8 +13,8 @@ from caselli.engine import Log
 from caselli.evaluate.captions import captioned, rank_captions
 from caselli.model import Model
 from caselli.prior import Engine
-from caselli.recipe.folder import RunFolder
 from caselli.report import grid, save_png
+from caselli.run.folder import RunFolder
 from caselli.shapes import Float, Tensor
 
 EACH = 3

@@ -12,8 +12,8 @@ from caselli.data.pixels import enlarged, with_size
 from caselli.errors import UserError
 from caselli.model import condition_size
 from caselli.prior import NONE, PriorConfig, Vocabulary, vocabulary_of
-from caselli.recipe.config import DataConfig, RunConfig
-from caselli.recipe.encoding import encoded
+from caselli.run.config import DataConfig, RunConfig
+from caselli.run.encoding import encoded
 from caselli.shapes import Float, Int, Shaped, Tensor
 from caselli.tokenizer import Tokenizer
 

@@ -12,12 +12,13 @@ from caselli.data import Augment, Batches, Pictures
 from caselli.engine import Log, Machine, Training, ranks
 from caselli.errors import UserError, lookup
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
-from caselli.recipe.config import DataConfig, override
-from caselli.recipe.family_config import FamilyRunConfig, described_config
-from caselli.recipe.family_recipes import FAMILY_RECIPES
-from caselli.recipe.family_summary import look_at_family
-from caselli.recipe.folder import RunFolder, resumed_config
-from caselli.recipe.opening import (
+from caselli.report import write_report
+from caselli.run.config import DataConfig, override
+from caselli.run.family_config import FamilyRunConfig, described_config
+from caselli.run.family_recipes import FAMILY_RECIPES
+from caselli.run.family_summary import look_at_family
+from caselli.run.folder import RunFolder, resumed_config
+from caselli.run.opening import (
     enter,
     expect_same,
     one_stage_budget,
@@ -27,7 +28,6 @@ from caselli.recipe.opening import (
     settle,
     validation_batches,
 )
-from caselli.report import write_report
 
 
 def train_family(

@@ -9,8 +9,8 @@ from typing import Any
 from caselli.engine import TrainingConfig
 from caselli.errors import UserError, lookup
 from caselli.family import FAMILIES, FamilyConfig, VAEConfig
-from caselli.recipe.config import DataConfig, ReadingConfig, override
-from caselli.recipe.folder import RunFolder
+from caselli.run.config import DataConfig, ReadingConfig, override
+from caselli.run.folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,8 @@ from caselli.data import Pictures
 from caselli.engine import TrainingConfig
 from caselli.family import AutoregressiveConfig, GANConfig, MixtureConfig, VAEConfig
 from caselli.prior import PriorConfig
-from caselli.recipe.config import DataConfig
-from caselli.recipe.family_config import FamilyRunConfig
+from caselli.run.config import DataConfig
+from caselli.run.family_config import FamilyRunConfig
 
 
 def vae(pictures: Pictures) -> FamilyRunConfig:

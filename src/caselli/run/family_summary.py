@@ -14,9 +14,9 @@ from caselli.errors import UserError
 from caselli.evaluate import accuracy, compare_sets, features_of, train_reader
 from caselli.evaluate.family import evaluate_family
 from caselli.family import FamilyModel
-from caselli.recipe.config import ReadingConfig
-from caselli.recipe.folder import RunFolder
 from caselli.report import grid, pairs, save_png
+from caselli.run.config import ReadingConfig
+from caselli.run.folder import RunFolder
 
 SHOWN, ENDS, STEPS = 24, 6, 9
 """Pictures reconstructed; walks shown, and pictures of a walk."""

@@ -14,7 +14,7 @@ import yaml
 from caselli.engine import Machine
 from caselli.errors import UserError
 from caselli.files import write_text
-from caselli.recipe.config import RunConfig, flatten, override
+from caselli.run.config import RunConfig, flatten, override
 from caselli.version import __version__
 
 MAY_CHANGE = ("training.", "data.workers", "reading.")

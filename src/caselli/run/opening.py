@@ -12,8 +12,8 @@ from caselli import data
 from caselli.data import Pictures
 from caselli.engine import Log, Machine, machine, ranks
 from caselli.errors import UserError
-from caselli.recipe.config import DataConfig
-from caselli.recipe.folder import RunFolder
+from caselli.run.config import DataConfig
+from caselli.run.folder import RunFolder
 
 VALIDATION_PICTURES = 1024
 """Held-out pictures looked at in each validation, at most."""

@@ -15,10 +15,10 @@ from caselli.data import Augment, Pictures
 from caselli.data.segmentation import SegmentationBatch, SegmentationBatches, Segmented, open_segmented
 from caselli.engine import Log, Machine, Training, TrainingConfig, ranks
 from caselli.errors import lookup
-from caselli.recipe.config import DataConfig, override
-from caselli.recipe.folder import RunFolder, resumed_config
-from caselli.recipe.opening import enter, expect_same, one_stage_budget, recorded_machine, settle
 from caselli.report import masks_grid, save_png, write_report
+from caselli.run.config import DataConfig, override
+from caselli.run.folder import RunFolder, resumed_config
+from caselli.run.opening import enter, expect_same, one_stage_budget, recorded_machine, settle
 from caselli.segmentation import (
     SegmentationTask,
     Segmenter,
@@ -91,7 +91,7 @@ def train_segmentation(
         source: pictures with masks; see `caselli.data.segmentation.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `SEGMENTATION_RECIPES`.
-        size, minutes, steps, resume, changes, progress: as in `caselli.recipe.train`.
+        size, minutes, steps, resume, changes, progress: as in `caselli.run.train`.
 
     Errors: `UserError` for whatever is wrong with the arguments, the pictures or the folder.
 

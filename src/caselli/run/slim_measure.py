@@ -13,7 +13,7 @@ from caselli.data import Pictures, to_float
 from caselli.evaluate.model import evaluate_model
 from caselli.model import Model
 from caselli.prior import best_engine, sample
-from caselli.recipe.summary import EVALUATED
+from caselli.run.summary import EVALUATED
 
 SHOWN = 12
 """Samples before and after, side by side."""

@@ -15,8 +15,8 @@ from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
 from caselli.options import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
-from caselli.recipe.run import validation_codes
-from caselli.recipe.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
+from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
+from caselli.run.two_stage import validation_codes
 from caselli.slim import (
     Distilled,
     Distilling,

@@ -16,8 +16,8 @@ from caselli.engine.compression import compression_of, narrowed
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Prior
-from caselli.recipe.run import Run
-from caselli.recipe.slim_config import SlimConfig
+from caselli.run.slim_config import SlimConfig
+from caselli.run.two_stage import Run
 from caselli.slim import (
     PATTERNS,
     STRUCTURES,

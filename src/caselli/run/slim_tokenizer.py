@@ -14,8 +14,8 @@ from caselli.data import Batches
 from caselli.engine import Log, Task
 from caselli.engine.compression import compression_of
 from caselli.model import save_tokenizer
-from caselli.recipe.opening import validation_batches
-from caselli.recipe.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
+from caselli.run.opening import validation_batches
+from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
 from caselli.slim import DecoderDistillation, Loss, leave_zeros_out, quantise, with_smaller_decoder
 from caselli.tokenizer import Tokenizer
 

@@ -10,16 +10,16 @@ from caselli.data import CodeStore
 from caselli.engine import ranks
 from caselli.errors import UserError
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
-from caselli.recipe.config import override
-from caselli.recipe.folder import RunFolder
-from caselli.recipe.opening import recorded_machine
-from caselli.recipe.run import Run
-from caselli.recipe.slim_config import FILE, SlimConfig
-from caselli.recipe.slim_measure import measure, side_by_side
-from caselli.recipe.slim_prior import SlimPrior
-from caselli.recipe.slim_tokenizer import SlimTokenizer
-from caselli.recipe.summary import look_at_samples, look_at_tokenizer, summarise
 from caselli.report import rows, save_png
+from caselli.run.config import override
+from caselli.run.folder import RunFolder
+from caselli.run.opening import recorded_machine
+from caselli.run.slim_config import FILE, SlimConfig
+from caselli.run.slim_measure import measure, side_by_side
+from caselli.run.slim_prior import SlimPrior
+from caselli.run.slim_tokenizer import SlimTokenizer
+from caselli.run.summary import look_at_samples, look_at_tokenizer, summarise
+from caselli.run.two_stage import Run
 from caselli.tokenizer import Tokenizer
 
 

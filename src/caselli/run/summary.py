@@ -14,10 +14,10 @@ from caselli.evaluate.reader import accuracy, train_reader
 from caselli.model import Model
 from caselli.order import ORDERS
 from caselli.prior import Timed, best_engine
-from caselli.recipe.condition_summary import look_at_captions, look_at_upscaled, reads_captions, spread
-from caselli.recipe.config import ReadingConfig
-from caselli.recipe.folder import RunFolder
 from caselli.report import grid, pairs, save_png, write_report
+from caselli.run.condition_summary import look_at_captions, look_at_upscaled, reads_captions, spread
+from caselli.run.config import ReadingConfig
+from caselli.run.folder import RunFolder
 from caselli.tokenizer import Tokenizer
 
 SHOWN = 24

@@ -17,14 +17,14 @@ from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior
 from caselli.options import options_of
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
-from caselli.recipe.conditions import check_condition, encode_condition, vocabulary
-from caselli.recipe.config import RunConfig, override
-from caselli.recipe.encoding import encode
-from caselli.recipe.family import train_family
-from caselli.recipe.family_config import recipe_of_run
-from caselli.recipe.family_recipes import FAMILY_RECIPES
-from caselli.recipe.folder import RunFolder, resumed_config
-from caselli.recipe.opening import (
+from caselli.run.conditions import check_condition, encode_condition, vocabulary
+from caselli.run.config import RunConfig, override
+from caselli.run.encoding import encode
+from caselli.run.family import train_family
+from caselli.run.family_config import recipe_of_run
+from caselli.run.family_recipes import FAMILY_RECIPES
+from caselli.run.folder import RunFolder, resumed_config
+from caselli.run.opening import (
     VALIDATION_PICTURES,
     enter,
     expect_same,
@@ -34,9 +34,9 @@ from caselli.recipe.opening import (
     settle,
     validation_batches,
 )
-from caselli.recipe.recipes import RECIPES
-from caselli.recipe.segmentation import SEGMENTATION_RECIPES, train_segmentation
-from caselli.recipe.summary import look_at_samples, look_at_tokenizer, summarise
+from caselli.run.segmentation import SEGMENTATION_RECIPES, train_segmentation
+from caselli.run.summary import look_at_samples, look_at_tokenizer, summarise
+from caselli.run.two_stage_recipes import RECIPES
 from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
 

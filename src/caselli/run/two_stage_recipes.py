@@ -8,10 +8,10 @@ from collections.abc import Callable
 from caselli.data import Pictures
 from caselli.engine import TrainingConfig
 from caselli.prior import PriorConfig
-from caselli.recipe.config import DataConfig, RunConfig, StagesConfig
-from caselli.recipe.family_config import FamilyRunConfig
-from caselli.recipe.family_recipes import FAMILY_RECIPES
-from caselli.recipe.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
+from caselli.run.config import DataConfig, RunConfig, StagesConfig
+from caselli.run.family_config import FamilyRunConfig
+from caselli.run.family_recipes import FAMILY_RECIPES
+from caselli.run.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
 from caselli.tokenizer import AdversarialConfig, TokenizerConfig
 from caselli.tokenizer.config import FACTORS
 

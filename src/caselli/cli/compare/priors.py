@@ -65,7 +65,7 @@ def _drawn(model: Any, seed: int) -> tuple[Any, Any]:
 
 def _figures(path: str, model: Any, engine: Any) -> tuple[str, ...]:
     from caselli.prior import AS_LEARNED
-    from caselli.recipe.folder import RunFolder
+    from caselli.run import RunFolder
 
     results, prior = RunFolder(path).results(), model.prior
     bits = results["evaluation"]["prior_bits_per_picture"]

@@ -1,0 +1,1 @@
+"""Comparisons that train whole runs."""
