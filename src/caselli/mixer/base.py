@@ -20,14 +20,14 @@ S = TypeVar("S", bound="State")
 
 @dataclasses.dataclass(frozen=True)
 class State(ABC):  # noqa: B024 (abstract: a method extends it with its tensors)
-    """What a mixer knows of the tokens so far: an immutable record of tensors (and of plain numbers).
+    """A mixer's memory of the tokens so far: an immutable record of tensors (and of plain numbers).
 
     A method's own state is a frozen dataclass that extends this one. Its tensors are differentiable and have
     the batch on axis 0, so that states can be forked, joined and moved.
     """
 
     def apply(self: S, function: Callable[[Tensor], Tensor]) -> S:
-        """The same record with `function` applied to each tensor, nested records included."""
+        """A copy of the record with `function` applied to each tensor, nested records included."""
         changes = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

@@ -31,7 +31,7 @@ class FLASHState(State):
     length: int
     """Tokens seen."""
     packed: bool
-    """Whether a sequence ever began behind the first token."""
+    """True once a sequence has begun behind the first token."""
 
 
 class FLASH(GatedUnit):

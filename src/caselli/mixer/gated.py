@@ -1,4 +1,4 @@
-"""What the gated attention units share: projections, offsets, positions, normalisation."""
+"""Shared parts of the gated attention units: projections, offsets, positions, normalisation."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class QuadraticUnit(GatedUnit):
         return (index + 1 if begin is None else index + 1 - begin)[..., None].to(like)
 
     def _scales(self, seen: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """What multiplies the queries, and what the sums."""
+        """Factors of the queries and of the sums."""
         if self.normalisation == "mean":
             return self.key_width**-0.5, 1 / seen
         return (1 / seen if self.normalisation == "length" else 1 / self.constant), 1.0

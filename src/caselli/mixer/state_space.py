@@ -1,4 +1,4 @@
-"""What the time-invariant state-space mixers share: one system a channel, in chunks or by convolution."""
+"""Parts of the time-invariant state-space mixers: one system a channel, in chunks or by convolution."""
 
 from __future__ import annotations
 
