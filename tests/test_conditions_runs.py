@@ -18,9 +18,9 @@ from caselli.evaluate import Ranking, pooled_pixels, rank_captions, rank_picture
 from caselli.evaluate.captions import candidates
 from caselli.model import load
 from caselli.prior import Conditions
-from caselli.recipe import encode, train
-from caselli.recipe.conditions import encode_condition, paired
-from caselli.recipe.config import DataConfig, RunConfig, override
+from caselli.run import encode, train
+from caselli.run.conditions import encode_condition, paired
+from caselli.run.config import DataConfig, RunConfig, override
 from tests.pictures import TINY, bars_and_stripes
 
 CONDITIONS = TINY | {

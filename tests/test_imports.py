@@ -25,6 +25,7 @@ FLOORS = [
     {"codec", "slim", "interop"},
     {"evaluate"},
     {"report"},
+    {"run"},
     {"recipe"},
     {"cli"},
 ]

@@ -12,7 +12,7 @@ from PIL import Image
 import caselli
 from caselli.cli import main
 from caselli.prior import PRIORS, PriorTask
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes, equal_weights, options
 
 CHANGES = {**TINY, "reading.seconds": 0.0, "training.prior.checkpoint_steps": 2}

@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> None:
     out = free(given.out, given.overwrite)
 
     from caselli.interop import import_tokenizer
-    from caselli.recipe import adopt
+    from caselli.run import adopt
 
     imported = import_tokenizer(given.files, given.family, given.size, given.groups)
     adopt(imported.tokenizer, imported.size, out)

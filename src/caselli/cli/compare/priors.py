@@ -64,7 +64,7 @@ def _drawn(model: Any, seed: int) -> tuple[Any, Any]:
 
 
 def _figures(path: str, model: Any, engine: Any) -> tuple[str, ...]:
-    from caselli.recipe.folder import RunFolder
+    from caselli.run import RunFolder
     from caselli.sampling import AS_LEARNED
 
     results, prior = RunFolder(path).results(), model.prior
