@@ -26,7 +26,7 @@ def command(
     folder = free(out, overwrite)
 
     from caselli.interop import import_tokenizer
-    from caselli.recipe import adopt
+    from caselli.run import adopt
 
     imported = import_tokenizer(files, from_, size, groups)
     adopt(imported.tokenizer, imported.size, folder)

@@ -72,6 +72,10 @@ class FLASH(GatedUnit):
             raise UserError(f"group {group} was given", "at least 1 was expected")
         self.group = group
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, group=numbers // width // 4, **options)
+
     def offsets(self):
         scale = torch.ones_like(self.gamma)
         scale[0] /= self.group

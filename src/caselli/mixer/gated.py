@@ -104,6 +104,10 @@ class GatedUnit(Mixer):
         self.distance_bias = nn.Parameter(torch.zeros(BUCKETS)) if relative_bias else None
         self.output = Dense(self.value_width, width)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, key_width=numbers // width, expansion=1, **options)
+
     def project(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Values and gate `B T e`, and the queries and keys `B T s`, turned by their positions."""
         sizes = (self.value_width, self.value_width, self.key_width)

@@ -52,6 +52,10 @@ class StateSpace(RecurrentMixer):
         self.skip = nn.Parameter(torch.randn(width))
         self.output = Dense(width, 2 * width)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, state_size=numbers // width, **options)
+
     @abstractmethod
     def response(self, size: int) -> Response:
         """The system over a chunk."""
