@@ -14,7 +14,7 @@ import caselli
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "shapes", "options", "version", "markdown"},
-    {"files"},
+    {"files", "trained"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},

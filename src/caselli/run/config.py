@@ -1,4 +1,4 @@
-"""The whole configuration of a run; what `run.yaml` holds and dotted names on the command line change."""
+"""The configuration that every kind of run has; what `run.yaml` holds and dotted names change."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import types
 import typing
 from typing import Any
 
-from caselli.engine import TrainingConfig
 from caselli.errors import UnknownName, UserError
-from caselli.prior import PriorConfig
-from caselli.tokenizer import TokenizerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +21,11 @@ class DataConfig:
     channels: int | None = None
     """1 grey, 3 colour; None for the set's own."""
     flip: bool = False
-    """Whether pictures are mirrored left to right half of the time."""
+    """Mirrors half of the pictures left to right."""
     shift: int = 0
     """Largest random shift in pixels."""
     views: int = 1
-    """How many varied versions of each picture the prior learns from; the first is the picture as it is."""
+    """Varied versions of each picture that the prior learns from; the first is the picture itself."""
     workers: int | None = None
     """Processes that decode; None for as many as there are cores, 0 for none."""
     paired: str = ""
@@ -37,53 +34,35 @@ class DataConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class StagesConfig:
-    """Budget and optimiser of each stage."""
-
-    tokenizer: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    """Of the first stage."""
-    prior: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
-    """Of the second stage."""
-
-
-@dataclasses.dataclass(frozen=True)
 class ReadingConfig:
-    """How an independent classifier judges the samples of a labelled set."""
+    """The judgement of an independent classifier on the samples of a labelled set."""
 
     seconds: float = 20.0
-    """How long the classifier is trained on real pictures; 0 for no judgement."""
+    """Seconds that the classifier is trained on real pictures; 0 for no judgement."""
     samples: int = 992
     """Samples that it is given, about, in equal numbers for each label."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything that a run is made from."""
+    """What a run of any kind is made from; each kind adds its own fields."""
 
-    recipe: str = "small"
+    recipe: str = ""
     """The recipe that the other fields started from."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     precision: str = "auto"
     """auto (measured), float32 or bfloat16 (autocast; weights stay float32)."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """Pictures."""
-    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    """First stage."""
-    prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
-    """Second stage."""
-    training: StagesConfig = dataclasses.field(default_factory=StagesConfig)
-    """Budgets and optimisers."""
-    reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
-    """Judging the samples."""
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     """Dotted names and values.
 
     Example:
-        >>> flatten(RunConfig())["prior.width"]
-        256
+        >>> flatten(RunConfig())["data.shift"]
+        0
     """
     flat = {}
     for field in dataclasses.fields(config):
@@ -98,8 +77,8 @@ def override(config: Any, changes: dict[str, Any]) -> Any:
     Errors: `UserError` for an unknown name or a value of the wrong kind.
 
     Example:
-        >>> override(RunConfig(), {"prior.width": 128, "tokenizer.quantizer_options.decay": 0.9}).prior.width
-        128
+        >>> override(RunConfig(), {"data.shift": 2, "seed": 3}).data.shift
+        2
     """
     for name, value in changes.items():
         config = _set(config, name.split("."), value, name)
