@@ -13,7 +13,7 @@ from caselli.errors import UserError
 from caselli.evaluate.mixers import Budget, Size, build_model, compare_mixers, cost, learn, load, save, table
 from caselli.evaluate.mixers.learning import Learner, accuracy
 from caselli.evaluate.mixers.model import count_parameters
-from caselli.evaluate.tasks import EMPTY_EXPONENT, TASKS, ByteText, SelectiveCopying
+from caselli.evaluate.tasks import NOTHING, TASKS, ByteText, SelectiveCopying
 from caselli.evaluate.tasks.list_operations import WORDS
 from caselli.mixer import MIXERS
 
@@ -38,7 +38,7 @@ def test_examples(name):
         found = task.examples(3, random(), length=length, split="held_out")
         assert found.tokens.shape == found.answers.shape == (3, length)
         assert found.tokens.min() >= 0 and found.tokens.max() < task.tokens
-        asked = found.answers[found.answers != EMPTY_EXPONENT]
+        asked = found.answers[found.answers != NOTHING]
         assert len(asked) >= 3 and asked.min() >= 0 and asked.max() < task.answers
     again, other = task.examples(3, random(), length=length, split="held_out"), task.examples(3, random(1))
     assert torch.equal(found.tokens, again.tokens) and torch.equal(found.answers, again.answers)
@@ -65,14 +65,14 @@ def test_selective_copying_asks_for_the_symbols_in_order():
     for tokens, answers in zip(found.tokens.tolist(), found.answers.tolist(), strict=True):
         symbols = [token - 2 for token in tokens if token >= 2]
         assert tokens[-task.content :] == [1] * task.content
-        assert answers == [EMPTY_EXPONENT] * (20 - task.content) + symbols
+        assert answers == [NOTHING] * (20 - task.content) + symbols
 
 
 def test_induction_heads_ask_for_what_followed_the_mark():
     _, found = made("induction_heads")
     for tokens, answers in zip(found.tokens.tolist(), found.answers.tolist(), strict=True):
         assert tokens.count(0) == 2 and tokens[-1] == 0
-        assert answers[-1] == tokens[tokens.index(0) + 1] - 1 and set(answers[:-1]) == {EMPTY_EXPONENT}
+        assert answers[-1] == tokens[tokens.index(0) + 1] - 1 and set(answers[:-1]) == {NOTHING}
 
 
 @pytest.mark.parametrize("fresh", [False, True])
@@ -84,7 +84,7 @@ def test_associative_recall_asks_for_the_last_value_of_the_key(fresh):
         for key, value in zip(tokens[:16:2], tokens[1:16:2], strict=True):
             again += key in known
             known[key] = value - task.keys
-        assert answers == [EMPTY_EXPONENT] * 16 + [known[key] for key in tokens[16:]]
+        assert answers == [NOTHING] * 16 + [known[key] for key in tokens[16:]]
     assert (again == 0) == fresh
     if fresh:
         with pytest.raises(UserError, match="four times"):
