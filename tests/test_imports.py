@@ -15,12 +15,12 @@ ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "shapes", "options", "version", "markdown"},
     {"files"},
-    {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
+    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},
     {"model", "family", "segmentation"},
     {"canvas"},
-    {"anatomy"},  # above the towers: its zoo holds our own networks too
+    {"zoo"},
     {"codec", "slim", "interop"},
     {"evaluate"},
     {"report"},
