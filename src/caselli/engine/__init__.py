@@ -1,6 +1,5 @@
 """The training loop, its checkpoints, and all that knows of ranks, precision and optimisers."""
 
-from caselli.engine import ranks
 from caselli.engine.config import TrainingConfig
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
@@ -18,6 +17,5 @@ __all__ = [
     "TrainingConfig",
     "machine",
     "matrix_rate",
-    "ranks",
     "read_log",
 ]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.engine.batch import pieces, to_device
 from caselli.engine.checkpoint import Checkpoints
 from caselli.engine.config import TrainingConfig
