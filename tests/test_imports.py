@@ -13,8 +13,8 @@ import caselli
 
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
-    {"errors", "shapes", "options", "version", "markdown"},
-    {"files", "ranks"},
+    {"errors", "shapes", "version", "markdown"},
+    {"files", "plain", "ranks"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},

@@ -13,7 +13,7 @@ from caselli.mixer.dense import Dense
 from caselli.mixer.heads import CachedMixer
 from caselli.ops.attention import attention
 from caselli.ops.nearest_code import full_precision
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.prior.base import SequencePrior
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing, Sampling, draw
