@@ -13,7 +13,8 @@ import torch
 
 from bench.measure import table
 from caselli.codec import Decoder, Encoder, Pixels, ResidualModel, Sequences
-from caselli.prior import Alphabet, Autoregressive, PriorConfig, best_engine, sample
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.sampling import best_engine, sample
 
 SLOTS, CODES, PICTURES = 16, 1024, 256
 MIXERS = ("attention", "local", "linear", "mamba", "mamba2", "rwkv7")

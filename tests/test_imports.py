@@ -18,12 +18,14 @@ FLOORS = [
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},
+    {"sampling"},
     {"model", "family", "segmentation"},
     {"canvas"},
     {"anatomy"},  # above the towers: its zoo holds our own networks too
     {"codec", "slim", "interop"},
     {"evaluate"},
     {"report"},
+    {"run"},
     {"recipe"},
     {"cli"},
 ]

@@ -16,18 +16,18 @@ SCRIPT = """
 import sys, json, torch
 from pathlib import Path
 from caselli import ranks
-from caselli.recipe import run as recipe_run
+from caselli.run import two_stage
 from caselli.tokenizer import TokenizerTask
 
 source, out, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 seen = {}
-original = recipe_run.TokenizerTask
+original = two_stage.TokenizerTask
 class Watched(original):
     def __init__(self, tokenizer):
         super().__init__(tokenizer)
         seen["task"] = self
-recipe_run.TokenizerTask = Watched
-recipe_run.train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
+two_stage.TokenizerTask = Watched
+two_stage.train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
 torch.save(seen["task"].state_dict(), Path(out) / f"rank{ranks.rank()}.pt")
 ranks.stop()
 """

@@ -228,7 +228,7 @@ def test_a_cut_run_ends_in_the_same_bits(tmp_path, accumulate):
         assert torch.equal(value, cut.task.state_dict()[name]), name
     for a, b in zip(kept.state_dict().values(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b)
-    moments = [o.state_dict()["state"] for o in (whole.optimiser.parts[0], cut.optimiser.parts[0])]
+    moments = [o.state_dict()["state"] for o in (whole.fit.optimiser.parts[0], cut.fit.optimiser.parts[0])]
     for number, state in moments[0].items():
         assert all(torch.equal(value, moments[1][number][name]) for name, value in state.items())
     assert whole.task.lecam.step > 0 and whole.task.doctor.examinations == 2
@@ -237,9 +237,9 @@ def test_a_cut_run_ends_in_the_same_bits(tmp_path, accumulate):
 def test_the_discriminator_has_a_rate_and_a_clipping_of_its_own(tmp_path):
     run = training(tmp_path, Stream(), task({"learning_rate": 0.5, "betas": (0.1, 0.2)}), learning_rate=0.25)
     run.run()
-    groups = run.optimiser.parts[0].param_groups
+    groups = run.fit.optimiser.parts[0].param_groups
     mine = {id(p) for p in run.task.discriminator.parameters()}
-    peaks = dict(zip([id(g["params"][0]) in mine for g in groups], run.optimiser.peaks[0], strict=True))
+    peaks = dict(zip([id(g["params"][0]) in mine for g in groups], run.fit.optimiser.peaks[0], strict=True))
     assert peaks == {True: 0.5, False: 0.25}
     assert {g["betas"] for g in groups if id(g["params"][0]) in mine} == {(0.1, 0.2)}
     last = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()][-2]

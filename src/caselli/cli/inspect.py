@@ -112,7 +112,7 @@ def _machine_of_run(run: Path, machine: Machine, measure: bool) -> tuple[Machine
     import torch
 
     from caselli.anatomy import measured_machine
-    from caselli.recipe import RunFolder
+    from caselli.run import RunFolder
 
     if not measure or RunFolder(run).describe()["machine"]["precision"] != "bfloat16":
         return machine, ""

@@ -25,7 +25,7 @@ ROOMS = {
     "discriminator": ("caselli.layer", "DISCRIMINATORS"),
     "task": ("caselli.evaluate", "TASKS"),
     "network": ("caselli.anatomy.zoo", "ZOO"),
-    "recipe": ("caselli.recipe", "RECIPES"),
+    "recipe": ("caselli.run", "RECIPES"),
 }
 """The rooms that have a table, and where it is."""
 

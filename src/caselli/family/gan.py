@@ -15,7 +15,7 @@ from caselli.errors import UserError, lookup
 from caselli.family.adversarial import adversarial
 from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect, seeded
 from caselli.family.network import DECODERS, ENCODERS
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 

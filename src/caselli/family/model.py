@@ -13,7 +13,7 @@ from caselli.data.labels import class_numbers
 from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 STEM = "family"
@@ -71,7 +71,7 @@ class FamilyModel:
             count: how many.
             label: a class (name or number), one for each picture, or None for any.
             seed: picture i is drawn with seed + i, whatever the batch.
-            options: the temperature; of families that draw pixels, all of `caselli.prior.Sampling`.
+            options: the temperature; of families that draw pixels, all of `caselli.sampling.Sampling`.
             batch: pictures drawn at a time.
             progress: told the number of pictures drawn at each step.
         """

@@ -31,7 +31,7 @@ class FLASHState(State):
     length: int
     """Tokens seen."""
     packed: bool
-    """Whether a sequence ever began behind the first token."""
+    """True once a sequence has begun behind the first token."""
 
 
 class FLASH(GatedUnit):
@@ -71,6 +71,10 @@ class FLASH(GatedUnit):
         if group < 1:
             raise UserError(f"group {group} was given", "at least 1 was expected")
         self.group = group
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, group=numbers // width // 4, **options)
 
     def offsets(self):
         scale = torch.ones_like(self.gamma)

@@ -1,4 +1,4 @@
-"""What the gated attention units share: projections, offsets, positions, normalisation."""
+"""Shared parts of the gated attention units: projections, offsets, positions, normalisation."""
 
 from __future__ import annotations
 
@@ -104,6 +104,10 @@ class GatedUnit(Mixer):
         self.distance_bias = nn.Parameter(torch.zeros(BUCKETS)) if relative_bias else None
         self.output = Dense(self.value_width, width)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, key_width=numbers // width, expansion=1, **options)
+
     def project(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Values and gate `B T e`, and the queries and keys `B T s`, turned by their positions."""
         sizes = (self.value_width, self.value_width, self.key_width)
@@ -188,7 +192,7 @@ class QuadraticUnit(GatedUnit):
         return (index + 1 if begin is None else index + 1 - begin)[..., None].to(like)
 
     def _scales(self, seen: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """What multiplies the queries, and what the sums."""
+        """Factors of the queries and of the sums."""
         if self.normalisation == "mean":
             return self.key_width**-0.5, 1 / seen
         return (1 / seen if self.normalisation == "length" else 1 / self.constant), 1.0

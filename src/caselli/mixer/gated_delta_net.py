@@ -68,6 +68,10 @@ class GatedDeltaNet(RecurrentMixer):
         self.norm = nn.Parameter(torch.ones(self.values // self.heads))
         self.output = Dense(self.values, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, value_factor=1, **options)
+
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         memory = self.zeros(batch, self.heads, self.width // self.heads, self.values // self.heads)
         return ConvolvedState(self.zeros(batch, *self.convolution.state_shape), memory)

@@ -58,6 +58,10 @@ class GatedLinearAttention(RecurrentMixer):
         self.norm = nn.Parameter(self.gate.weight.new_ones(width // self.heads))
         self.output = Dense(width, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, key_factor=1, **options)
+
     def initial_state(self, batch: int, capacity: int | None = None) -> MatrixState:
         return MatrixState(self.zeros(batch, self.heads, self.key_width, self.width // self.heads))
 

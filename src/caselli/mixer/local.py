@@ -36,5 +36,9 @@ class LocalAttention(CachedMixer):
             raise UserError(f"window {window} was given", "at least 1 was expected")
         self.window = window
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, window=numbers // width // 2, **options)
+
     def attend(self, q, k, v, begin):
         return local_attention(q, k, v, self.window, begin, causal=self.causal)

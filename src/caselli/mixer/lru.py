@@ -74,6 +74,11 @@ class LRU(RecurrentMixer):
         self.c = nn.Parameter(torch.randn(width, 2 * size) / math.sqrt(size))
         self.skip = nn.Parameter(torch.randn(width))
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        # E complex numbers whatever is asked for: B and C of E · S would outgrow the other mixers' weights
+        return cls(width, **options)
+
     def initial_state(self, batch: int, capacity: int | None = None) -> UnitState:
         return UnitState(self.zeros(batch, 2 * self.state_size))
 

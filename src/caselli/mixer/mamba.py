@@ -72,6 +72,10 @@ class Mamba(RecurrentMixer):
         self.skip = nn.Parameter(torch.ones(inner))
         self.output = Dense(inner, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, state_size=numbers // width // 2, **options)
+
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         return ConvolvedState(
             self.zeros(batch, *self.convolution.state_shape), self.zeros(batch, self.inner, self.state_size)

@@ -81,6 +81,11 @@ class Mamba2(RecurrentMixer):
         self.norm = nn.Parameter(torch.ones(inner))
         self.output = Dense(inner, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        state = numbers // width  # twice as wide inside
+        return cls(width, state_size=state // 2, head_width=state, **options)
+
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         return ConvolvedState(
             self.zeros(batch, *self.convolution.state_shape),

@@ -1,4 +1,4 @@
-"""What the recurrent mixers share: the three forms over one op, heads, states, the short convolution."""
+"""Shared parts of the recurrent mixers: the three forms over one op, heads, states, the short convolution."""
 
 from __future__ import annotations
 

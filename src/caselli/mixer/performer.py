@@ -73,6 +73,10 @@ class Performer(ProjectingMixer):
         self.register_buffer("features", torch.empty(self.heads, features, self.head_width))
         self.redraw()
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, features=numbers // width, **options)
+
     @torch.no_grad()
     def redraw(self, generator: torch.Generator | None = None) -> None:
         """Draws new features; what a state remembers through the old ones is then meaningless."""

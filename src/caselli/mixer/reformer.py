@@ -29,7 +29,7 @@ class ReformerState(State):
     length: int
     """Tokens seen."""
     packed: bool
-    """Whether a sequence ever began behind the first token."""
+    """True once a sequence has begun behind the first token."""
 
 
 class Reformer(HeadedMixer):

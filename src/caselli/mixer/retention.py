@@ -77,6 +77,10 @@ class Retention(RecurrentMixer):
             nn.init.xavier_uniform_(projection.weight, gain=2**-2.5)
         nn.init.xavier_uniform_(self.output.weight, gain=2**-1)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, value_factor=1, **options)
+
     def initial_state(self, batch: int, capacity: int | None = None) -> RetentionState:
         matrix = self.zeros(batch, self.heads, self.width // self.heads, self.value_width)
         return RetentionState(matrix, length=0)

@@ -51,6 +51,10 @@ class RWKV4(RecurrentMixer):
         self.receptance = Dense(width, width, bias=False)
         self.output = Dense(width, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, **options)  # its state is a row of numbers, of no other size
+
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
         memory = self.zeros(batch, 3, self.width)
         memory[:, 2] = NOTHING

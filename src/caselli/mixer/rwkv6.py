@@ -59,6 +59,10 @@ class RWKV6(MatrixTimeMixing):
         self.bonus = nn.Parameter(0.5 * (1 - depth(width)) + 0.2 * zigzag(width))
         self.gate = Dense(width, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, shift_rank=width // 8, decay_rank=width // 4, **options)
+
     def mix(self, x, state, starts, size):
         w, k, v, r, gate = self._shift(x, token_shift(x, state.token, starts))
         decay = exact(self.decay + (w @ self.decay_in).tanh() @ self.decay_out)

@@ -77,6 +77,10 @@ class RWKV7(MatrixTimeMixing):
         self.key_rate = nn.Parameter(zeros + 1.0)
         self.bonus = nn.Parameter(zeros - 0.04)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, rank=width // 4, **options)
+
     def mix(self, x, state, starts, size, first_value=None):
         before = token_shift(x, state.token, starts)
         r, w, k, v, a, g = (torch.lerp(before, x, share) for share in self.shares)

@@ -1,4 +1,4 @@
-"""What the time-invariant state-space mixers share: one system a channel, in chunks or by convolution."""
+"""Parts of the time-invariant state-space mixers: one system a channel, in chunks or by convolution."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ class StateSpace(RecurrentMixer):
         self.state_size = state_size
         self.skip = nn.Parameter(torch.randn(width))
         self.output = Dense(width, 2 * width)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, state_size=numbers // width, **options)
 
     @abstractmethod
     def response(self, size: int) -> Response:

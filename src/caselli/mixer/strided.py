@@ -42,6 +42,10 @@ class StridedAttention(CachedMixer):
         refuse_bidirectional(self)
         self.stride = stride
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, stride=numbers // width // 4, **options)
+
     def attend(self, q, k, v, begin):
         near, far = zip(*(x.chunk(2, 1) for x in (q, k, v)), strict=True)
         near = local_attention(*near, self.stride, begin)
