@@ -15,14 +15,13 @@ ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "shapes", "version", "markdown"},
     {"files", "plain", "ranks"},
-    {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
+    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
     {"mixer", "quantizer"},
     {"prior", "tokenizer"},
     {"sampling"},
     {"model", "family", "segmentation"},
     {"canvas"},
-    {"anatomy"},  # above the towers: its zoo holds our own networks too
-    {"codec", "slim", "interop"},
+    {"codec", "slim", "interop", "zoo"},
     {"evaluate"},
     {"report"},
     {"run"},
