@@ -42,7 +42,7 @@ def add_engine(into: argparse.ArgumentParser) -> None:
 
 def engine_for(model: Any, precision: str | None) -> Any:
     """The fastest engine for a run that draws codes, timed; says why where that is not the fused step."""
-    from caselli.engine import ranks
+    from caselli import ranks
     from caselli.sampling import Timed
 
     engine, why = model.engine(precision)

@@ -4,7 +4,7 @@ A kind of run is one class (`Kind`): a new kind is a new file and a line in `KIN
 """
 
 from caselli.run.adopted import adopt
-from caselli.run.config import DataConfig, ReadingConfig, RunConfig, flatten, override
+from caselli.run.config import DataConfig, ReadingConfig, RunConfig
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Data, Kind, Recipe, Stage
@@ -34,13 +34,11 @@ __all__ = [
     "TwoStageConfig",
     "adopt",
     "evaluate_segmenter",
-    "flatten",
     "kind_and_recipe",
     "kind_of",
     "load",
     "open_pictures",
     "open_split",
-    "override",
     "slim",
     "train",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 from collections.abc import Mapping
@@ -15,7 +14,8 @@ import yaml
 from caselli.engine import Machine
 from caselli.errors import UserError
 from caselli.files import write_text
-from caselli.run.config import RunConfig, flatten, override
+from caselli.plain import flatten, override, to_plain
+from caselli.run.config import RunConfig
 from caselli.version import __version__
 
 MAY_CHANGE = ("training.", "data.workers", "reading.")
@@ -74,8 +74,8 @@ class RunFolder:
             "torch": str(torch.__version__),
             "python": platform.python_version(),
             "data_fingerprint": data,
-            "machine": dataclasses.asdict(machine),
-            "config": _plain(dataclasses.asdict(config)),
+            "machine": to_plain(machine),
+            "config": to_plain(config),
         }
         write_text(self.path / "run.yaml", yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
 
@@ -105,9 +105,3 @@ def resumed_config(old: Any, changes: Mapping[str, Any]) -> Any:
                 "leave it out, or choose another -o",
             )
     return new
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

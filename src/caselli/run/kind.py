@@ -11,10 +11,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from caselli import ranks
 from caselli.data import Augment, Pictures
-from caselli.engine import Machine, Task, Training, TrainingConfig, ranks
+from caselli.engine import Machine, Task, Training, TrainingConfig
 from caselli.errors import lookup
-from caselli.run.config import DataConfig, RunConfig, override
+from caselli.plain import override
+from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
 from caselli.trained import Trained
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from caselli import data
+from caselli import data, ranks
 from caselli.data import Pictures
-from caselli.engine import ranks
 from caselli.run.config import DataConfig
 from caselli.run.kind import Data
 from caselli.trained import Trained

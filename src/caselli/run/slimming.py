@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
+from caselli import ranks
 from caselli.data import CodeStore
-from caselli.engine import ranks
 from caselli.errors import UserError
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
+from caselli.plain import override
 from caselli.report import rows, save_png
-from caselli.run.config import override
 from caselli.run.folder import RunFolder
 from caselli.run.slim_config import FILE, SlimConfig
 from caselli.run.slim_measure import measure, side_by_side

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
-from caselli.engine import Log, Machine, machine, ranks
+from caselli import ranks
+from caselli.engine import Log, Machine, machine
 from caselli.errors import UserError
+from caselli.plain import override
 from caselli.report import write_report
 from caselli.run.adopted import kept
-from caselli.run.config import DataConfig, override
+from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, resumed_config
 from caselli.run.kind import Data, Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from caselli import ranks
 from caselli.data import Batches, CodeBatches, CodeStore, Pictures
-from caselli.engine import Log, ranks
+from caselli.engine import Log
 from caselli.errors import UserError, lookup
 from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.perceptual import perceptual_distance
@@ -25,7 +26,7 @@ from caselli.model import (
     save_prior,
     save_tokenizer,
 )
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
