@@ -5,15 +5,17 @@ A kind of run is one class (`Kind`): a new kind is a new file and a line in `KIN
 
 from caselli.run.adopted import adopt
 from caselli.run.config import DataConfig, ReadingConfig, RunConfig
+from caselli.run.family import FamilyRun
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Data, Kind, Recipe, Stage
 from caselli.run.kinds import KINDS, RECIPES, kind_and_recipe, kind_of, load
 from caselli.run.pictures import open_pictures, open_split
-from caselli.run.segmentation import SegmentationRunConfig, evaluate_segmenter
+from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
 from caselli.run.slimming import slim
 from caselli.run.training import train
+from caselli.run.two_stage import TwoStage
 from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
 
 __all__ = [
@@ -21,16 +23,19 @@ __all__ = [
     "RECIPES",
     "Data",
     "DataConfig",
+    "FamilyRun",
     "FamilyRunConfig",
     "Kind",
     "ReadingConfig",
     "Recipe",
     "RunConfig",
     "RunFolder",
+    "SegmentationRun",
     "SegmentationRunConfig",
     "SlimConfig",
     "Stage",
     "StagesConfig",
+    "TwoStage",
     "TwoStageConfig",
     "adopt",
     "evaluate_segmenter",
