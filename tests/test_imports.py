@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "shapes", "options", "version", "markdown"},
     {"files"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
-    {"mixer", "quantizer"},
+    {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},
     {"model", "family", "segmentation"},
