@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.data.decode import BadPicture, decode
+from caselli.data import BadPicture, decode
 from caselli.errors import UserError
 from caselli.family import FamilyModel
 from caselli.model import Model
