@@ -6,7 +6,7 @@ from abc import ABC
 
 import torch
 
-from caselli.engine.task import Task
+from caselli.engine import Task, ranks
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.doctor import Doctor
@@ -39,7 +39,7 @@ class Autoencoding(Task, ABC):
     def finish(self) -> dict[str, float]:
         if not self.counts:
             return {}
-        counts = torch.stack(self.counts).sum(0)
+        counts = ranks.total(torch.stack(self.counts).sum(0))
         self.counts = []
         return {
             "codebook_use": (counts > 0).float().mean().item(),
