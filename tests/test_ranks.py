@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+import caselli
+from caselli import ranks
 from caselli.data import Pictures
 from caselli.data.segmentation import Segmented
 from caselli.engine import CPU, Training, TrainingConfig
@@ -25,7 +27,7 @@ from tests.pictures import TINY, bars_and_stripes
 SCRIPT = """
 import sys, json, torch
 from pathlib import Path
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.run import two_stage
 from caselli.tokenizer import TokenizerTask
 
@@ -46,7 +48,7 @@ ranks.stop()
 VALIDATION = """
 import sys
 from pathlib import Path
-from caselli.engine import ranks
+from caselli import ranks
 from tests.test_ranks import validated
 
 ranks.start()
@@ -59,12 +61,23 @@ def launched(folder, script, port, *words):
     """Runs a script on two ranks; says what went wrong."""
     path = folder / "script.py"
     path.write_text(script)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    roots = (Path(__file__).parent.parent, Path(caselli.__file__).parent.parent)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, roots))}
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
     done = subprocess.run(
         [*start, str(path), *map(str, words)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+class Counted(SegmentationTask):
+    """Counts its batches."""
+
+    batches = 0
+
+    def validate(self, batch):
+        self.batches += 1
+        return super().validate(batch)
 
 
 def validated(folder):
@@ -77,11 +90,13 @@ def validated(folder):
     for name, task, source in (
         ("tokenizer", TokenizerTask(Tokenizer(config)), pictures),
         ("gan", FamilyTask(GAN(GANConfig(size=16, width=8, count=4, network="perceptron"))), pictures),
-        ("segmenter", SegmentationTask(nn.Conv2d(1, 3, 1), 3), Segmented(pictures, masks, tuple("abc"))),
+        ("segmenter", Counted(nn.Conv2d(1, 3, 1), 3), Segmented(pictures, masks, tuple("abc"))),
     ):
         held_out = [source.batch(i) for i in parts]
         run = Training(task, None, held_out, TrainingConfig(), folder, name, CPU)
         run._validate()
+    (folder / f"batches{ranks.rank()}").write_text(str(run.ema.module.batches))
+    ranks.wait()
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {line.pop("stage"): line for line in lines}
 
@@ -91,6 +106,7 @@ def test_the_validation_of_two_ranks_is_that_of_one(tmp_path):
     alone = validated(tmp_path / "one")
     lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
     assert len(lines) == len(alone) == 3
+    assert [(tmp_path / "two" / f"batches{rank}").read_text() for rank in (0, 1)] == ["3", "2"]
     for line in lines:
         expected = alone[line.pop("stage")]
         for figure, value in expected.items():

@@ -8,7 +8,7 @@ import time
 import torch
 from tqdm import tqdm
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.shapes import Tensor
 
 

@@ -6,7 +6,8 @@ from abc import ABC
 
 import torch
 
-from caselli.engine import Task, ranks
+from caselli import ranks
+from caselli.engine import Task
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.doctor import Doctor
