@@ -256,7 +256,7 @@ def test_the_newest_weights_are_kept_and_not_those_with_the_lowest_distortion(tm
     kept = run.run()
     assert run.checkpoints.load_best()["step"] == 20
     for a, b in zip(kept.state_dict().values(), run.ema.module.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+        assert equal(a, b)
 
 
 # the doctor ---------------------------------------------------------------------------------------------
