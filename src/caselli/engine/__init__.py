@@ -1,6 +1,5 @@
 """The training loop, its checkpoints, and all that knows of ranks, precision and optimisers."""
 
-from caselli.engine import ranks
 from caselli.engine.config import TrainingConfig
 from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
@@ -23,6 +22,5 @@ __all__ = [
     "fit",
     "machine",
     "matrix_rate",
-    "ranks",
     "read_log",
 ]

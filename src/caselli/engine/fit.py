@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.engine.batch import pieces, samples, to_device
 from caselli.engine.config import TrainingConfig
 from caselli.engine.machine import CPU, Machine

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.engine.batch import samples, to_device
 from caselli.engine.checkpoint import Checkpoints
 from caselli.engine.config import TrainingConfig
