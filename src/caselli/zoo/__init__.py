@@ -1,7 +1,7 @@
 """A small zoo of architectures (no weights), to look at and to compare with.
 
-`NETWORKS[name](convention=Convention.TORCHVISION)` builds a network; build it under `torch.device("meta")` to use
-no memory. Rooms above this one may add their own with `register_network`.
+`NETWORKS[name](convention=Convention.TORCHVISION)` builds a network, without memory under
+`torch.device("meta")`. Rooms above this one may add their own with `register_network`.
 """
 
 from __future__ import annotations
