@@ -13,7 +13,7 @@ import caselli
 
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
-    {"errors", "shapes", "options", "version", "markdown"},
+    {"errors", "schedules", "shapes", "options", "version", "markdown"},
     {"files"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer"},
     {"mixer", "quantizer"},
@@ -70,6 +70,9 @@ def test_only_the_engine_knows_of_ranks():
             assert path.parent.name == "engine", path
 
 
-def test_help_does_not_import_torch():
-    code = "import sys, caselli.cli as c; c.main(['--help']); assert 'torch' not in sys.modules"
+@pytest.mark.parametrize(
+    "what", ["caselli.cli as c; c.main(['--help'])", "caselli.sampling as s; s.Sampling()"]
+)
+def test_help_and_options_do_not_import_torch(what):
+    code = f"import sys, {what}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

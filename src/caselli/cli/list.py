@@ -17,6 +17,7 @@ ROOMS = {
     "mixer": ("caselli.mixer", "MIXERS"),
     "prior": ("caselli.prior", "PRIORS"),
     "vocabulary": ("caselli.prior", "VOCABULARIES"),
+    "engine": ("caselli.sampling", "ENGINES"),
     "estimator": ("caselli.estimator", "ESTIMATORS"),
     "divergence": ("caselli.divergence", "DIVERGENCES"),
     "family": ("caselli.family", "FAMILIES"),
