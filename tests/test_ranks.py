@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
+import caselli
 from caselli.model import load
 from tests.pictures import TINY, bars_and_stripes
 
 SCRIPT = """
 import sys, json, torch
 from pathlib import Path
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.run import two_stage
 from caselli.tokenizer import TokenizerTask
 
@@ -48,8 +49,8 @@ def test_two_ranks_hold_the_same_weights(tmp_path):
         str(source),
         str(tmp_path / "run"),
     ]
-    root = str(Path(__file__).parent.parent)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    roots = (Path(__file__).parent.parent, Path(caselli.__file__).parent.parent)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, roots))}
     command = [sys.executable, "-m", "torch.distributed.run", *words, json.dumps(TINY)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

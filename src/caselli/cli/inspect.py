@@ -130,7 +130,7 @@ def _trained_seconds(run: str, stage: str) -> float | None:
 def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
     import torch
 
-    from caselli.anatomy.zoo import INPUT, INPUTS, ZOO, Convention
+    from caselli.zoo import INPUT, INPUTS, ZOO, Convention
 
     if Path(name).is_dir():
         return _of_run(Path(name), part)

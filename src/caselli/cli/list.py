@@ -25,7 +25,7 @@ ROOMS = {
     "downsampler": ("caselli.layer.resample", "DOWNSAMPLERS"),
     "discriminator": ("caselli.layer", "DISCRIMINATORS"),
     "task": ("caselli.evaluate", "TASKS"),
-    "network": ("caselli.anatomy.zoo", "ZOO"),
+    "network": ("caselli.zoo", "ZOO"),
     "recipe": ("caselli.run", "RECIPES"),
 }
 """The rooms that have a table, and where it is."""

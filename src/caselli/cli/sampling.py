@@ -42,7 +42,7 @@ def add_engine(into: argparse.ArgumentParser) -> None:
 
 def engine_for(model: Any, precision: str | None) -> Any:
     """The fastest engine for a model's prior, timed; says why where that is not the fused step."""
-    from caselli.engine import ranks
+    from caselli import ranks
     from caselli.sampling import Timed, best_engine
 
     engine, why = best_engine(model.require_prior(), precision)

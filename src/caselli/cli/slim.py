@@ -45,8 +45,9 @@ def run(arguments: list[str]) -> None:
         options.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=line)
     given = options.parse_args(arguments)
 
+    from caselli import ranks
     from caselli.cli.family import is_family
-    from caselli.engine import Interrupted, ranks
+    from caselli.engine import Interrupted
     from caselli.run import SlimConfig, slim
 
     config = SlimConfig(from_scratch=given.from_scratch, **_fields(given))

@@ -24,7 +24,8 @@ def run(arguments: list[str]) -> None:
             raise UserError(f"no {name} was given", "`caselli train SOURCE -o RUN` was expected")
     given.pop("config", None)
 
-    from caselli.engine import Interrupted, ranks
+    from caselli import ranks
+    from caselli.engine import Interrupted
     from caselli.run import train
 
     try:

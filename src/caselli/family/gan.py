@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from caselli import ranks
 from caselli.divergence import CriticDivergence, Energy
-from caselli.engine import ranks
 from caselli.engine.task import Losses
 from caselli.errors import UserError, lookup
 from caselli.family.adversarial import adversarial

@@ -10,8 +10,8 @@ import torch
 from torch import distributions as D
 from torch import nn
 
+from caselli import ranks
 from caselli.divergence import CriticDivergence, MaximumLikelihood
-from caselli.engine import ranks
 from caselli.engine.task import Losses
 from caselli.errors import UserError
 from caselli.estimator import rsample

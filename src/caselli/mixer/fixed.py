@@ -8,7 +8,7 @@ import torch
 
 from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
-from caselli.ops.sparse_attention import fixed_attention
+from caselli.ops import fixed_attention
 
 
 class FixedAttention(CachedMixer):

@@ -11,10 +11,7 @@ from caselli.mixer.base import State
 from caselli.mixer.gated import GatedUnit
 from caselli.mixer.groups import AlignedGroups
 from caselli.mixer.packing import Unpacked, begins
-from caselli.ops.chunks import exact, fold
-from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
-from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
-from caselli.ops.pointwise_attention import pointwise_attention
+from caselli.ops import exact, fold, gated_mixed_chunk_attention, mixed_chunk_attention, pointwise_attention
 from caselli.shapes import Float, Int, Tensor
 
 

@@ -14,9 +14,7 @@ from caselli.mixer.base import Mixer
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import AttentionState, append
 from caselli.mixer.packing import begins, sequence_lengths
-from caselli.ops.offset_rotary import offset_rotary
-from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
-from caselli.ops.rotary import rotary_angles
+from caselli.ops import ACTIVATIONS, offset_rotary, pointwise_attention, rotary_angles
 from caselli.shapes import Float, Int, Tensor
 
 BUCKETS, FARTHEST = 32, 128

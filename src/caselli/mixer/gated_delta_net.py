@@ -17,8 +17,7 @@ from caselli.mixer.parts import (
     rms_normalise,
     split_heads,
 )
-from caselli.ops.chunks import exact
-from caselli.ops.delta_rule import delta_rule
+from caselli.ops import delta_rule, exact
 
 
 class GatedDeltaNet(RecurrentMixer):

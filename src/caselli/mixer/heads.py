@@ -11,7 +11,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import Mixer, State
 from caselli.mixer.dense import Dense
 from caselli.mixer.packing import begins
-from caselli.ops.rotary import rotary, rotary_angles
+from caselli.ops import rotary, rotary_angles
 from caselli.shapes import Float, Int, Num, Tensor
 
 

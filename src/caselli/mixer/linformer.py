@@ -8,7 +8,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.heads import NoState, ProjectingMixer
 from caselli.mixer.packing import Unpacked
-from caselli.ops.attention import attention
+from caselli.ops import attention
 
 
 class Linformer(ProjectingMixer):

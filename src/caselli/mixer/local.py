@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer
-from caselli.ops.sparse_attention import local_attention
+from caselli.ops import local_attention
 
 
 class LocalAttention(CachedMixer):

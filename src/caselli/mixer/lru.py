@@ -12,9 +12,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops.chunks import exact, no_autocast
-from caselli.ops.dplr_kernel import as_complex, as_real
-from caselli.ops.scan import scan
+from caselli.ops import as_complex, as_real, exact, no_autocast, scan
 from caselli.shapes import Float, Tensor
 
 

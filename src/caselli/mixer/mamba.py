@@ -16,8 +16,7 @@ from caselli.mixer.parts import (
     inverse_softplus,
     log_uniform,
 )
-from caselli.ops.chunks import exact
-from caselli.ops.selective_scan import selective_scan
+from caselli.ops import exact, selective_scan
 
 
 class Mamba(RecurrentMixer):

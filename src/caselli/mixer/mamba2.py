@@ -17,8 +17,7 @@ from caselli.mixer.parts import (
     rms_normalise,
     split_heads,
 )
-from caselli.ops.chunks import exact
-from caselli.ops.linear_attention import linear_attention
+from caselli.ops import exact, linear_attention
 
 
 class Mamba2(RecurrentMixer):

@@ -13,8 +13,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, head_count, rms_normalise, split_heads
-from caselli.ops.linear_attention import linear_attention
-from caselli.ops.rotary import rotary
+from caselli.ops import linear_attention, rotary
 from caselli.shapes import Float, Tensor
 
 

@@ -10,9 +10,7 @@ from torch import nn
 
 from caselli.mixer.parts import split_heads
 from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares
-from caselli.ops.chunks import exact
-from caselli.ops.generalised_delta_rule import generalised_delta_rule
-from caselli.ops.short_convolution import token_shift
+from caselli.ops import exact, generalised_delta_rule, token_shift
 from caselli.shapes import Float, Tensor
 
 

@@ -12,8 +12,7 @@ from torch import nn
 from caselli.mixer.base import State
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
-from caselli.ops.long_convolution import long_convolution
+from caselli.ops import Segments, before, exact, fold, forget, long_convolution, no_autocast
 from caselli.shapes import Float, Tensor
 
 

@@ -6,7 +6,7 @@ import torch
 
 from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
-from caselli.ops.sparse_attention import local_attention, strided_attention
+from caselli.ops import local_attention, strided_attention
 
 
 class StridedAttention(CachedMixer):

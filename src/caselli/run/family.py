@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from caselli import ranks
 from caselli.data import Augment, Batches, Pictures
-from caselli.engine import Log, Machine, Training, ranks
+from caselli.engine import Log, Machine, Training
 from caselli.errors import UserError, lookup
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
 from caselli.report import write_report

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from caselli import data
+from caselli import data, ranks
 from caselli.data import Pictures
-from caselli.engine import Log, Machine, machine, ranks
+from caselli.engine import Log, Machine, machine
 from caselli.errors import UserError
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from caselli import ranks
 from caselli.data import Augment, Pictures
 from caselli.data.segmentation import SegmentationBatch, SegmentationBatches, Segmented, open_segmented
-from caselli.engine import Log, Machine, Training, TrainingConfig, ranks
+from caselli.engine import Log, Machine, Training, TrainingConfig
 from caselli.errors import lookup
 from caselli.report import masks_grid, save_png, write_report
 from caselli.run.config import DataConfig, override

@@ -13,7 +13,7 @@ from caselli.data import CodeBatches
 from caselli.engine import Log, Task
 from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
 from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
 from caselli.run.two_stage import validation_codes

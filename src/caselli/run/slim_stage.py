@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from caselli.engine import Log, Task, TrainingConfig, ranks
+from caselli import ranks
+from caselli.engine import Log, Task, TrainingConfig
 from caselli.engine.compression import compression_of, narrowed
 from caselli.errors import UserError
 from caselli.model import Model

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from caselli import ranks
 from caselli.data import CodeStore
-from caselli.engine import ranks
 from caselli.errors import UserError
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.report import rows, save_png

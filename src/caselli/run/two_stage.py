@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from caselli import data
+from caselli import data, ranks
 from caselli.data import Batches, CodeBatches, CodeStore, Pictures
-from caselli.engine import Log, Machine, Training, ranks
+from caselli.engine import Log, Machine, Training
 from caselli.errors import UserError, lookup
 from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior, save_tokenizer
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run.conditions import check_condition, encode_condition, vocabulary

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from caselli.mixer import Attention, LocalAttention, Mamba, State
-from caselli.ops.rotary import rotary_angles
+from caselli.ops import rotary_angles
 from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, padded_to
 from caselli.shapes import Float, Tensor
 

@@ -1,6 +1,6 @@
-"""What every rank must agree on: sums, means, broadcasts, gathers; without a process group, the identity.
+"""Sums, means, broadcasts and gathers over ranks; without a process group, the identity.
 
-Only this room imports torch.distributed.
+Only this file and the engine import torch.distributed.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def rank() -> int:
 
 
 def count() -> int:
-    """How many processes work together, 1 when alone."""
+    """Number of processes that work together, 1 when alone."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this process writes files and speaks."""
+    """True for the process that writes files and speaks."""
     return rank() == 0
 
 

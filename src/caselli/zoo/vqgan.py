@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from caselli.anatomy.zoo.parts import Convention
-from caselli.tokenizer.base import Architecture
-from caselli.tokenizer.config import TokenizerConfig
-from caselli.tokenizer.convolutional import Convolutional
-from caselli.tokenizer.vqgan import VQGAN
+from caselli.tokenizer import ARCHITECTURES, Architecture, TokenizerConfig
+from caselli.zoo.parts import Convention
 
 CONFIG = TokenizerConfig(
     factor=16,
@@ -42,4 +39,4 @@ def vqgan_decoder(convention: Convention = Convention.TORCHVISION) -> nn.Module:
 
 
 def _architecture(convention: Convention) -> Architecture:
-    return VQGAN() if convention is Convention.ORIGINAL else Convolutional()
+    return ARCHITECTURES["vqgan" if convention is Convention.ORIGINAL else "convolutional"]()

@@ -6,9 +6,9 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.anatomy.zoo.parts import Convention
-from caselli.anatomy.zoo.vgg import vgg
 from caselli.segmentation import FCN, UNet
+from caselli.zoo.parts import Convention
+from caselli.zoo.vgg import vgg
 
 
 def unet(convention: Convention = Convention.TORCHVISION, *, classes: int = 2) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The receptive field by gradients: a second, independent way, and the effective field.
+"""The receptive field by gradients: the oracle of `ReceptiveField`, found in another way.
 
 The support of ∂ output / ∂ input is what an output sees. Real networks hide parts of it (a ReLU that is off,
 a maximum that is elsewhere, terms that cancel, gradients that overflow), so the network is run with stand-ins
@@ -7,16 +7,15 @@ that cannot: positive random weights of sum one a unit, means for maxima, sums f
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from caselli.anatomy.effective import gradient_at, outputs_of
 from caselli.anatomy.recording import evaluating
-from caselli.errors import UnknownName, UserError
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -145,25 +144,6 @@ def _positive_state(module: nn.Module, generator: torch.Generator) -> dict[str, 
     return state
 
 
-@contextlib.contextmanager
-def _outputs_of(module: nn.Module, layer: str | None) -> Iterator[list[Tensor]]:
-    """Collects the outputs of a layer, by a hook that is taken away afterwards."""
-    found: list[Tensor] = []
-    modules = dict(module.named_modules())
-    if layer is not None and layer not in modules:
-        raise UnknownName("layer", layer, [name for name in modules if name])
-    chosen = module if layer is None else modules[layer]
-
-    def keep(_, __, output):
-        found.append(output if isinstance(output, Tensor) else output[0])
-
-    handle = chosen.register_forward_hook(keep)
-    try:
-        yield found
-    finally:
-        handle.remove()
-
-
 def gradient_field(
     module: nn.Module,
     input_shape: tuple[int, ...],
@@ -197,59 +177,9 @@ def gradient_field(
     table = STAND_INS | (COUNTED if count_statistics else LEFT_OUT)
     x = (torch.rand(1, *input_shape, dtype=torch.float64, generator=generator) + 0.5).requires_grad_()
     state = _positive_state(module, generator)
-    with evaluating(module), _outputs_of(module, layer) as found, _StandIns(table):
+    with evaluating(module), outputs_of(module, layer) as found, _StandIns(table):
         torch.func.functional_call(module, state, (x,))
-    return _gradient_at(found[-1], x, position).abs()
-
-
-def effective_field(
-    module: nn.Module,
-    pictures: Float[Tensor, "B C *S"],
-    layer: str | None = None,
-    position: tuple[int, ...] | None = None,
-) -> Float[Tensor, "*S"]:
-    r"""The share of the gradient that falls on each position: where the network really looks.
-
-    .. math:: e(p) \propto \sum_{b, c} \Big| \frac{\partial \sum_k y_{b,k}(o)}{\partial x_{b,c}(p)} \Big|
-
-    with the module's own weights, averaged over pictures; usually far smaller than the receptive field.
-
-    Arguments:
-        module: any module, in the mode that it is in.
-        pictures: what it is measured on.
-        layer: the path of a module; the module's own output unless given.
-        position: the output position; the middle unless given.
-
-    Returns:
-        Shares, of sum 1 (0 if no gradient reaches the picture).
-
-    Source: Luo et al., 2016, "Understanding the effective receptive field in deep convolutional neural
-    networks".
-
-    Example:
-        >>> effective_field(nn.AvgPool2d(2), torch.ones(1, 1, 4, 4), position=(0, 0))[0]
-        tensor([0.2500, 0.2500, 0.0000, 0.0000])
-    """
-    x = pictures.detach().clone().requires_grad_()
-    with torch.enable_grad(), _outputs_of(module, layer) as found:
-        module(x)
-    shares = _gradient_at(found[-1], x, position)
-    total = shares.sum()
-    return shares / total if total > 0 else shares
-
-
-def _gradient_at(y: Tensor, x: Tensor, position: tuple[int, ...] | None) -> Tensor:
-    space = y.shape[2:]
-    position = position if position is not None else tuple(n // 2 for n in space)
-    if len(position) != len(space):
-        raise UserError(
-            f"position {position} was given", f"{len(space)} numbers were expected, one per spatial axis"
-        )
-    chosen = y[(slice(None), slice(None), *position)].sum()
-    if not chosen.requires_grad:
-        return torch.zeros(x.shape[2:], dtype=x.dtype)
-    (gradient,) = torch.autograd.grad(chosen, x, allow_unused=True)
-    return torch.zeros(x.shape[2:], dtype=x.dtype) if gradient is None else gradient.abs().sum((0, 1))
+    return gradient_at(found[-1], x, position).abs()
 
 
 def support(field: Float[Tensor, "*S"], tolerance: float = 1e-13) -> Bool[Tensor, "*S"]:

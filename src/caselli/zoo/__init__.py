@@ -11,14 +11,14 @@ from functools import partial
 
 from torch import nn
 
-from caselli.anatomy.zoo.alexnet import alexnet
-from caselli.anatomy.zoo.dense import fcn, patchgan, unet
-from caselli.anatomy.zoo.inception import inception_resnet_v2, inception_v2, inception_v3, inception_v4
-from caselli.anatomy.zoo.mobilenet import mobilenet
-from caselli.anatomy.zoo.parts import Convention
-from caselli.anatomy.zoo.resnet import resnet
-from caselli.anatomy.zoo.vgg import vgg
-from caselli.anatomy.zoo.vqgan import vqgan_decoder, vqgan_encoder
+from caselli.zoo.alexnet import alexnet
+from caselli.zoo.dense import fcn, patchgan, unet
+from caselli.zoo.inception import inception_resnet_v2, inception_v2, inception_v3, inception_v4
+from caselli.zoo.mobilenet import mobilenet
+from caselli.zoo.parts import Convention
+from caselli.zoo.resnet import resnet
+from caselli.zoo.vgg import vgg
+from caselli.zoo.vqgan import vqgan_decoder, vqgan_encoder
 
 ZOO: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,

@@ -7,7 +7,8 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from caselli.anatomy.zoo.parts import (
+from caselli.shapes import Tensor
+from caselli.zoo.parts import (
     Branches,
     Convention,
     average_pool,
@@ -16,7 +17,6 @@ from caselli.anatomy.zoo.parts import (
     max_pool,
     normalised,
 )
-from caselli.shapes import Tensor
 
 Layer = tuple
 """(out_width, taps), (out_width, taps, stride): a normalised convolution."""

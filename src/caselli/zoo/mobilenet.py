@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.anatomy.zoo.parts import Convention, classifier, convolution
+from caselli.zoo.parts import Convention, classifier, convolution
 
 LAYERS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
 """(width, stride) of each depthwise-separable layer."""

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.anatomy.zoo.parts import Convention
+from caselli.zoo.parts import Convention
 
 
 def alexnet(convention: Convention = Convention.TORCHVISION, *, classes: int = 1000) -> nn.Module:

@@ -6,8 +6,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.anatomy.zoo.parts import Convention
 from caselli.segmentation.vgg import COUNTS, WIDTHS, vgg_stages
+from caselli.zoo.parts import Convention
 
 
 def vgg(

@@ -6,8 +6,8 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.anatomy.zoo.parts import Convention, classifier, max_pool
 from caselli.shapes import Tensor
+from caselli.zoo.parts import Convention, classifier, max_pool
 
 COUNTS = {
     18: (2, 2, 2, 2),

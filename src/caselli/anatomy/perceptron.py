@@ -7,23 +7,25 @@ an input that is always −1. Left out (θ fixed at 0), the line between the cla
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
+from caselli.anatomy.drawing import axes_of_figure
 from caselli.shapes import Bool, Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class PerceptronRun:
-    """What training left."""
+    """A trained perceptron and its mistakes."""
 
     weight: Float[Tensor, "d"]
     threshold: float
     mistakes: tuple[int, ...]
-    """How many points were wrong in each pass; the last is 0 if it converged."""
+    """Number of misclassified points in each pass; the last is 0 if training converged."""
 
     def fires(self, x: Float[Tensor, "n d"]) -> Bool[Tensor, "n"]:
-        """Whether w · x > θ."""
+        """Output of the unit for each point: w · x > θ."""
         return x @ self.weight > self.threshold
 
 
@@ -42,9 +44,9 @@ def train_perceptron(
     Arguments:
         x: n points.
         labels: n classes, 0 or 1.
-        learn_threshold: whether θ moves; else it stays at `threshold`.
-        threshold: where θ starts.
-        passes: over the points, at most; it stops when none is wrong.
+        learn_threshold: update θ too; otherwise it stays at `threshold`.
+        threshold: initial θ.
+        passes: maximal number of passes over the points; training stops when none is misclassified.
 
     Source: Rosenblatt, 1958, "The perceptron: a probabilistic model for information storage and
     organization in the brain".
@@ -70,3 +72,31 @@ def train_perceptron(
         if wrong == 0:
             break
     return PerceptronRun(weight, theta, tuple(mistakes))
+
+
+def draw_perceptrons(
+    runs: dict[str, PerceptronRun], x: Float[Tensor, "n 2"], labels: Int[Tensor, "n"], path: str | Path
+) -> Path:
+    """Draws points of two classes in the plane with the line that each perceptron learnt.
+
+    Arguments:
+        runs: name → trained perceptron.
+        x: n points.
+        labels: n classes, 0 or 1.
+        path: file to be written.
+
+    Returns:
+        The path.
+    """
+    figure, many = axes_of_figure(len(runs))
+    end = float(x.abs().max()) * 1.1
+    for axes, (name, run) in zip(many, runs.items(), strict=True):
+        axes.scatter(*x.T, s=14, c=[f"C{label}" for label in labels.tolist()])
+        if run.weight.any():
+            foot = run.weight * run.threshold / run.weight.square().sum()
+            along = torch.stack((-run.weight[1], run.weight[0]))
+            axes.axline(foot.tolist(), (foot + along).tolist(), color="black")
+        axes.set(xlim=(-end, end), ylim=(-end, end), aspect="equal")
+        axes.set_title(f"{name}: threshold {run.threshold:.2g}, {run.mistakes[-1]} mistakes", fontsize=10)
+    figure.savefig(path, dpi=120)
+    return Path(path)
