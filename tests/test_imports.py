@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "schedules", "shapes", "version", "markdown"},
     {"files", "plain", "ranks"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
-    {"mixer", "quantizer"},
+    {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},
     {"model", "family", "segmentation"},

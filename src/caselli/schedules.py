@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+__all__ = ["GUIDANCE_SCHEDULES", "MASK_SCHEDULES"]
+
 GUIDANCE_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda share: 1.0,
     "linear": lambda share: share,

@@ -30,7 +30,26 @@ _FILES = {
 }
 """Public name → the file of this room that has it, and imports torch."""
 
-__all__ = ["AS_LEARNED", "Sampling", *_FILES]
+__all__ = [
+    "AS_LEARNED",
+    "ENGINES",
+    "WEIGHT_PRECISIONS",
+    "EagerEngine",
+    "Engine",
+    "FusedEngine",
+    "GraphEngine",
+    "PackedEngine",
+    "Sampling",
+    "SeededDrawing",
+    "StraightEngine",
+    "Timed",
+    "Unavailable",
+    "best_engine",
+    "read_rate",
+    "rounded",
+    "sample",
+    "uniform_noise",
+]
 
 
 def __getattr__(name: str) -> Any:
