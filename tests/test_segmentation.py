@@ -12,7 +12,7 @@ from PIL import Image
 from caselli.data import VOID, Augment, Batches, Pictures, Segmented, open_segmented
 from caselli.data.scenes import SIZES, draw_scenes
 from caselli.errors import UnknownName, UserError
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.segmentation import (
     SEGMENTERS,
     SegmentationTask,
