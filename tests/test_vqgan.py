@@ -16,8 +16,7 @@ from caselli.data import Batch
 from caselli.divergence import DIVERGENCES, CriticDivergence
 from caselli.engine import Machine, Training, TrainingConfig
 from caselli.errors import UserError
-from caselli.layer import LPIPS, VGG16
-from caselli.layer.vgg import DEPTHS, WIDTHS
+from caselli.features import LPIPS, VGG16, VGG_CONVOLUTIONS, VGG_WIDTHS
 from caselli.plain import of_plain, to_plain
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.adversarial import last_matrix
@@ -150,7 +149,7 @@ def test_half_precision_gives_finite_gradients_in_every_weight():
 def test_perceptual_weights_are_borrowed(tmp_path):
     path = vgg_file(tmp_path)
     heads = tmp_path / "heads.pth"
-    torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(WIDTHS)}, heads)
+    torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(VGG_WIDTHS)}, heads)
     made = task(perceptual=1.0, vgg=str(path), lpips=str(heads), multi_scale=0.0)
     made(batch(), 0).total.backward()
     network = made.distortion.lpips.network
@@ -166,7 +165,7 @@ def test_perceptual_weights_are_borrowed(tmp_path):
 
 def vgg_file(folder):
     state, inputs, index = {}, 3, 0
-    for width, depth in zip(WIDTHS, DEPTHS, strict=True):
+    for width, depth in zip(VGG_WIDTHS, VGG_CONVOLUTIONS[16], strict=True):
         for _ in range(depth):
             state[f"features.{index}.weight"] = torch.randn(width, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
             state[f"features.{index}.bias"] = torch.zeros(width)
@@ -213,6 +212,11 @@ def training(folder, stream, made=None, **settings):
     )
 
 
+def equal(a, b):
+    """Compares tensors, or the plain data that tasks keep beside them."""
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_cut_run_ends_in_the_same_bits(tmp_path, accumulate):
     whole = training(tmp_path / "whole", Stream(), accumulate=accumulate)
@@ -225,9 +229,9 @@ def test_a_cut_run_ends_in_the_same_bits(tmp_path, accumulate):
         except ConnectionError:
             continue
     for name, value in whole.task.state_dict().items():
-        assert torch.equal(value, cut.task.state_dict()[name]), name
+        assert equal(value, cut.task.state_dict()[name]), name
     for a, b in zip(kept.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+        assert equal(a, b)
     moments = [o.state_dict()["state"] for o in (whole.fit.optimiser.parts[0], cut.fit.optimiser.parts[0])]
     for number, state in moments[0].items():
         assert all(torch.equal(value, moments[1][number][name]) for name, value in state.items())
@@ -251,7 +255,7 @@ def test_the_newest_weights_are_kept_and_not_those_with_the_lowest_distortion(tm
     kept = run.run()
     assert run.checkpoints.load_best()["step"] == 20
     for a, b in zip(kept.state_dict().values(), run.ema.module.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+        assert equal(a, b)
 
 
 # the doctor ---------------------------------------------------------------------------------------------
@@ -349,6 +353,11 @@ def test_applied_remedies_grow_and_survive_a_checkpoint():
     twin, _ = doctor("apply")
     twin.load_state_dict(found.state_dict())
     assert twin.treatment == found.treatment and twin.told == found.told and twin.since == found.since
+    old, _ = doctor("apply")  # checkpoints had one row of numbers
+    row = [*dataclasses.astuple(found.treatment), found.best_psnr, found.lowest_commitment]
+    row = torch.tensor([*row, found.examinations, *found.since, *found.told], dtype=torch.float64)
+    old.load_state_dict({**found.state_dict(), "_extra_state": row})
+    assert old.get_extra_state() == found.get_extra_state()
     for one in (found, twin):
         feed(one, torch.zeros(1, 8, 8, dtype=torch.int64), psnr=10)
     assert found.advise() == twin.advise()

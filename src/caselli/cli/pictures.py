@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.data.decode import BadPicture, decode
+from caselli.data import BadPicture, decode
 from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
 from caselli.trained import Trained
@@ -35,7 +35,7 @@ def read_pictures(
 def is_set(names: list[str]) -> bool:
     """True where one set is named rather than picture files."""
     path = Path(names[0])
-    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.decode.EXTENSIONS)
+    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.EXTENSIONS)
 
 
 def _file(path: Path, size: int, channels: int) -> Tensor:

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from caselli.data import Pictures, to_float
-from caselli.data.labels import class_numbers
+from caselli.data import Pictures, class_numbers, to_float
 from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from caselli.data import Batches
 from caselli.engine import Log
 from caselli.errors import UserError, lookup
 from caselli.evaluate.family import evaluate_family
@@ -18,7 +17,7 @@ from caselli.run.family_recipes import FAMILY_OF_RECIPE, FAMILY_RECIPES
 from caselli.run.family_summary import look_at_family
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Data, Kind, Stage
-from caselli.run.pictures import open_pictures, open_split, validation_batches
+from caselli.run.pictures import open_pictures, open_split
 
 
 class FamilyStage(Stage):
@@ -38,12 +37,6 @@ class FamilyStage(Stage):
         parameters = sum(p.numel() for p in task.parameters())
         Log(self.run.folder.path, self.name).say(f"{parameters / 1e6:.2f} M parameters")
         return task
-
-    def batches(self, batch: int) -> Batches:
-        return Batches(self.run.data.train, batch, augment=self.run.augment(), **self.run.shares())
-
-    def held_out(self, batch: int) -> list[Any]:
-        return validation_batches(self.run.data.held_out, batch)
 
     def save(self, task: FamilyTask) -> None:
         names = self.run.data.classes if self.run.config.model.classes else ()

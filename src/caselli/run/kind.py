@@ -20,6 +20,9 @@ from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
 from caselli.trained import Trained
 
+VALIDATED = 1024
+"""Held-out samples looked at in each validation, at most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -50,6 +53,10 @@ class Stage(ABC):
     """Dotted name of the stage's budget and optimiser in the configuration."""
     share: ClassVar[float] = 1.0
     """Share of the minutes of a whole run that the stage gets."""
+    augments: ClassVar[bool] = True
+    """True where the samples are pictures, which the run's augmentation changes."""
+    validated: ClassVar[int | None] = VALIDATED
+    """Held-out samples looked at in each validation, at most; None for all."""
     figures: ClassVar[str]
     """Name of the group of `results.json` that `look` adds."""
 
@@ -74,13 +81,9 @@ class Stage(ABC):
     def task(self) -> Task:
         """A fresh task; its weights are a function of the run's seed alone."""
 
-    @abstractmethod
-    def batches(self, batch: int) -> Any:
-        """Training batches, this rank's share of them."""
-
-    @abstractmethod
-    def held_out(self, batch: int) -> Sequence[Any]:
-        """The held-out batches of each validation."""
+    def sets(self) -> tuple[Any, Any]:
+        """The samples that are trained on, and those held out."""
+        return self.run.data.train, self.run.data.held_out
 
     @abstractmethod
     def save(self, task: Any) -> None:

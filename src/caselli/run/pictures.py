@@ -13,9 +13,6 @@ from caselli.run.config import DataConfig
 from caselli.run.kind import Data
 from caselli.trained import Trained
 
-VALIDATION_PICTURES = 1024
-"""Held-out pictures looked at in each validation, at most."""
-
 
 def open_pictures(config: DataConfig, progress: bool) -> Data:
     """Both parts of a set of pictures."""
@@ -42,12 +39,13 @@ def shows(progress: bool) -> bool:
     return progress and ranks.is_first() and sys.stderr.isatty()
 
 
-def validation_batches(items: Any, batch: int, most: int = VALIDATION_PICTURES) -> list[Any]:
-    """The held-out batches of each validation.
+def batches_of(samples: Any, batch: int, most: int | None = None) -> list[Any]:
+    """A set's first samples in order, in batches.
 
     Arguments:
-        items: a set with `batch(indices)`: pictures, codes, pictures with masks.
-        batch: their number in a batch.
-        most: how many of them are looked at.
+        samples: pictures, codes or pictures with masks.
+        batch: number of samples in a batch.
+        most: number of samples; None for all.
     """
-    return [items.batch(indices) for indices in torch.arange(min(len(items), most)).split(batch)]
+    count = len(samples) if most is None else min(len(samples), most)
+    return [samples.batch(indices) for indices in torch.arange(count).split(batch)]

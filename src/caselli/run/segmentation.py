@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 
-from caselli.data import Pictures
-from caselli.data.segmentation import SegmentationBatches, Segmented, open_segmented
+from caselli.data import Pictures, Segmented, open_segmented
 from caselli.engine import Log, TrainingConfig
 from caselli.errors import UserError
 from caselli.report import masks_grid, save_png
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Data, Kind, Stage
-from caselli.run.pictures import shows, validation_batches
+from caselli.run.pictures import batches_of, shows
 from caselli.segmentation import (
     SegmentationTask,
     Segmenter,
@@ -67,6 +66,7 @@ class SegmenterStage(Stage):
 
     product = "segmenter"
     figures = "segmentation"
+    validated = None
 
     def task(self) -> SegmentationTask:
         config = self.run.config.segmenter
@@ -77,14 +77,6 @@ class SegmenterStage(Stage):
             f"{config.architecture}, {parameters / 1e6:.2f} M parameters"
         )
         return task
-
-    def batches(self, batch: int) -> SegmentationBatches:
-        run = self.run
-        return SegmentationBatches(run.data.train, batch, augment=run.augment(), **run.shares())
-
-    def held_out(self, batch: int) -> list[Any]:
-        held_out = self.run.data.held_out
-        return validation_batches(held_out, batch, len(held_out))
 
     def save(self, task: SegmentationTask) -> None:
         run, config = self.run, self.run.config.segmenter
@@ -163,7 +155,7 @@ def evaluate_segmenter(segmenter: Segmenter, labelled: Segmented, batch: int = 6
     """Mean intersection over union, accuracy, and the intersection over union of each class."""
     classes = segmenter.config.classes
     counts = torch.zeros(classes, classes, dtype=torch.int64)
-    for part in validation_batches(labelled, batch, len(labelled)):
+    for part in batches_of(labelled, batch):
         counts += confusion(segmenter.segment(part.pictures).cpu(), part.masks, classes)
     found = score(counts)
     known = {

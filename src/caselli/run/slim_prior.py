@@ -9,13 +9,14 @@ from typing import Any
 
 from torch import nn
 
-from caselli.data import CodeBatches
+from caselli.data import Batches
 from caselli.engine import Log, Task
 from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
 from caselli.plain import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
-from caselli.run.pictures import validation_batches
+from caselli.run.kind import VALIDATED
+from caselli.run.pictures import batches_of
 from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
 from caselli.slim import (
     Distilled,
@@ -63,8 +64,8 @@ class SlimPrior(SlimStage):
             how = Distilling(asked.temperature, asked.data, asked.transfer)
             learner = Distilled(network, teacher_of(self.before.prior), how)
         store, held_out = (self.run.codes(tokenizer, split) for split in ("train", "held_out"))
-        batches = CodeBatches(store, batch, **self.shares)
-        return self._task(learner), batches, validation_batches(held_out, batch)
+        batches = Batches(store, batch, **self.shares)
+        return self._task(learner), batches, batches_of(held_out, batch, VALIDATED)
 
     def trained(self, task: Task) -> Prior:
         prior = task.prior.student if isinstance(task.prior, Distilled) else task.prior
@@ -79,7 +80,7 @@ class SlimPrior(SlimStage):
 
     def _losses(self, prior: Prior) -> list[Loss]:
         count, size = MEASURED
-        batches = CodeBatches(self.run.codes(self._tokenizer(), "train"), size, seed=self.seed)
+        batches = Batches(self.run.codes(self._tokenizer(), "train"), size, seed=self.seed)
         task = self._task(prior)
         return [lambda i=i: task.validate(batches.at(i))["loss"] for i in range(count)]
 

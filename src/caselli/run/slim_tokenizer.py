@@ -14,7 +14,8 @@ from caselli.data import Batches
 from caselli.engine import Log, Task
 from caselli.engine.compression import compression_of
 from caselli.model import save_tokenizer
-from caselli.run.pictures import validation_batches
+from caselli.run.kind import VALIDATED
+from caselli.run.pictures import batches_of
 from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
 from caselli.slim import DecoderDistillation, Loss, leave_zeros_out, quantise, with_smaller_decoder
 from caselli.tokenizer import Tokenizer
@@ -49,7 +50,7 @@ class SlimTokenizer(SlimStage):
         task = DecoderDistillation(network, teacher_of(self.before.tokenizer))
         run = self.run
         batches = Batches(run.data.train, batch, augment=run.augment(), **self.shares)
-        return task, batches, validation_batches(run.data.held_out, batch)
+        return task, batches, batches_of(run.data.held_out, batch, VALIDATED)
 
     def trained(self, task: Task) -> Tokenizer:
         tokenizer = task.tokenizer

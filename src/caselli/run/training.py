@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
+from caselli.data import Augment, Batches
 from caselli.engine import Log, Machine, machine
 from caselli.errors import UserError
 from caselli.plain import override
@@ -18,6 +19,7 @@ from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, resumed_config
 from caselli.run.kind import Data, Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
+from caselli.run.pictures import batches_of
 
 RECIPE = "small"
 """The recipe of a run that names none."""
@@ -41,7 +43,7 @@ def train(
 
     Arguments:
         source: pictures; see `caselli.data.open`. With masks for a segmenter; see
-            `caselli.data.segmentation.open_segmented`.
+            `caselli.data.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `RECIPES`; a run that is resumed keeps its own.
         stage: both, or the one stage to train: tokenizer or prior.
@@ -203,9 +205,11 @@ def _go_through(stage: Stage) -> None:
     run, is_done = stage.run, stage.is_done()
     ranks.wait()  # all have looked before the first rank writes
     if not is_done:
-        batch, task = stage.config.batch, stage.task()
-        batches, held_out = stage.batches(batch), stage.held_out(batch)
-        task = run.training(task, batches, held_out, stage.config, stage.name).run()
+        config, task, (samples, held_out) = stage.config, stage.task(), stage.sets()
+        augment = run.augment() if stage.augments else Augment()
+        batches = Batches(samples, config.batch, augment=augment, **run.shares())
+        validation = batches_of(held_out, config.batch, stage.validated)
+        task = run.training(task, batches, validation, config, stage.name).run()
         if ranks.is_first():
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.figures in run.folder.results()):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Batches, CodeBatches, CodeStore, Pictures
+from caselli.data import CodeStore, Pictures
 from caselli.engine import Log
 from caselli.errors import UserError, lookup
 from caselli.evaluate.model import evaluate_model
@@ -33,7 +33,7 @@ from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Data, Kind, Stage
-from caselli.run.pictures import open_pictures, open_split, validation_batches
+from caselli.run.pictures import open_pictures, open_split
 from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import TWO_STAGE_RECIPES
@@ -59,12 +59,6 @@ class TokenizerStage(Stage):
             log.say(words)
         return task
 
-    def batches(self, batch: int) -> Batches:
-        return Batches(self.run.data.train, batch, augment=self.run.augment(), **self.run.shares())
-
-    def held_out(self, batch: int) -> list[Any]:
-        return validation_batches(self.run.data.held_out, batch)
-
     def save(self, task: Autoencoding) -> None:
         save_tokenizer(task.tokenizer, self.run.folder.path, self.run.data.pictures.size)
 
@@ -79,6 +73,7 @@ class PriorStage(Stage):
     product = "prior"
     training = "training.prior"
     share = 0.65
+    augments = False
     figures = "evaluation"
 
     @cached_property
@@ -106,11 +101,8 @@ class PriorStage(Stage):
         )
         return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
 
-    def batches(self, batch: int) -> CodeBatches:
-        return CodeBatches(self.run.codes(self.tokenizer, "train"), batch, **self.run.shares())
-
-    def held_out(self, batch: int) -> list[Any]:
-        return validation_batches(self.run.codes(self.tokenizer, "held_out"), batch)
+    def sets(self) -> tuple[CodeStore, CodeStore]:
+        return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")
 
     def save(self, task: PriorTask) -> None:
         fingerprint, classes = self.tokenizer.fingerprint(), self.run.data.classes

@@ -6,7 +6,8 @@ from abc import ABC
 
 import torch
 
-from caselli.engine.task import Task
+from caselli import ranks
+from caselli.engine import Task
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.doctor import Doctor
@@ -39,7 +40,7 @@ class Autoencoding(Task, ABC):
     def finish(self) -> dict[str, float]:
         if not self.counts:
             return {}
-        counts = torch.stack(self.counts).sum(0)
+        counts = ranks.total(torch.stack(self.counts).sum(0))
         self.counts = []
         return {
             "codebook_use": (counts > 0).float().mean().item(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -152,25 +153,44 @@ class Doctor(nn.Module):
 
     # checkpoints --------------------------------------------------------------------------------------------
 
-    def get_extra_state(self) -> Tensor:
-        """What is kept beside the buffers, as one row of numbers."""
-        numbers = [
-            *dataclasses.astuple(self.treatment),
-            self.best_psnr,
-            self.lowest_commitment,
-            self.examinations,
-        ]
-        return torch.tensor([*numbers, *self.since, *self.told], dtype=torch.float64)
+    def get_extra_state(self) -> dict[str, Any]:
+        """What is kept beside the buffers, by name."""
+        names = [ailment.name for ailment in AILMENTS]
+        return {
+            "treatment": dataclasses.asdict(self.treatment),
+            "best_psnr": self.best_psnr,
+            "lowest_commitment": self.lowest_commitment,
+            "examinations": self.examinations,
+            "since": dict(zip(names, self.since, strict=True)),
+            "told": dict(zip(names, self.told, strict=True)),
+        }
 
-    def set_extra_state(self, state: Tensor) -> None:
-        """Takes up what `get_extra_state` gave."""
-        numbers, count = state.tolist(), len(AILMENTS)
-        fields = len(dataclasses.fields(Treatment))
-        self.treatment = Treatment(*numbers[:fields])
-        self.best_psnr, self.lowest_commitment = numbers[fields : fields + 2]
-        self.examinations = int(numbers[fields + 2])
-        self.since = [int(n) for n in numbers[-2 * count : -count]]
-        self.told = [int(n) for n in numbers[-count:]]
+    def set_extra_state(self, state: dict[str, Any] | Tensor) -> None:
+        """Takes up what `get_extra_state` gave, or the row of numbers of an old checkpoint."""
+        state = _named(state) if isinstance(state, Tensor) else state
+        self.treatment = Treatment(**state["treatment"])
+        self.best_psnr, self.lowest_commitment = state["best_psnr"], state["lowest_commitment"]
+        self.examinations = state["examinations"]
+        for number, ailment in enumerate(AILMENTS):
+            self.since[number] = state["since"].get(ailment.name, self.since[number])
+            self.told[number] = state["told"].get(ailment.name, self.told[number])
+
+
+def _named(row: Tensor) -> dict[str, Any]:
+    """The state by name of a checkpoint that has it as one row of numbers."""
+    numbers = row.tolist()
+    names = [f.name for f in dataclasses.fields(Treatment)]
+    ailments = [ailment.name for ailment in AILMENTS]
+    treatment, (best, lowest, examinations) = numbers[: len(names)], numbers[len(names) : len(names) + 3]
+    since, told = numbers[-2 * len(ailments) : -len(ailments)], numbers[-len(ailments) :]
+    return {
+        "treatment": dict(zip(names, treatment, strict=True)),
+        "best_psnr": best,
+        "lowest_commitment": lowest,
+        "examinations": int(examinations),
+        "since": {name: int(n) for name, n in zip(ailments, since, strict=True)},
+        "told": {name: int(n) for name, n in zip(ailments, told, strict=True)},
+    }
 
 
 @dataclasses.dataclass
