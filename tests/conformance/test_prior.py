@@ -8,12 +8,12 @@ import math
 import pytest
 import torch
 
-from caselli.engine.weights import load_weights, save_weights
 from caselli.errors import UserError
 from caselli.order import ORDERS
 from caselli.prior import PRIORS, PriorConfig, PriorTask, build
 from caselli.quantizer import MultiScale
 from caselli.sampling import Sampling, best_engine, sample
+from caselli.weights import load_weights, save_weights
 from tests.conformance.cases_prior import CASES, SCALES, alphabet_of, built
 
 every_prior = pytest.mark.parametrize("name", CASES)

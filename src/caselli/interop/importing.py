@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from caselli.errors import UserError, lookup
-from caselli.interop.checkpoint import Weights, read, settings_beside
 from caselli.interop.dalle import import_dalle
 from caselli.interop.diffusers import import_diffusers
 from caselli.interop.layout import Hints
 from caselli.interop.llamagen import import_llamagen
 from caselli.interop.taming import import_taming
 from caselli.tokenizer import Tokenizer
+from caselli.weights import Weights, read_foreign, settings_beside
 
 IMPORTERS: dict[str, Callable[[Sequence[Weights], Hints], Tokenizer]] = {
     "taming": import_taming,
@@ -66,7 +66,7 @@ def import_tokenizer(
     for name, value in (("size", size), ("groups", groups)):
         if value is not None and value < 1:
             raise UserError(f"{name} {value} was given", "at least 1 was expected")
-    files = [read(path) for path in paths]
+    files = [read_foreign(path) for path in paths]
     _refuse_other_family(files, family)
     settings = settings_beside(paths[0])
     tokenizer = importer(files, Hints(groups or _number(settings, "norm_num_groups")))

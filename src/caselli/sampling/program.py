@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.sampling.rounding import PRECISIONS, int8_scale
+from caselli.sampling.rounding import PRECISIONS
 from caselli.shapes import Float, Num, Tensor
+from caselli.weights import rounded_rows
 
 EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)
 NONE, GELU, SOFTPLUS = range(3)
@@ -51,12 +52,13 @@ def pack(layers: Sequence[nn.Linear], precision: str, lanes: int) -> Packed:
         zeros = [weight.new_zeros(layer.out_features) for layer in layers]
         biases = [z if layer.bias is None else layer.bias for z, layer in zip(zeros, layers, strict=True)]
         bias = filled(torch.cat(biases).detach(), lanes)
-    scale = int8_scale(weight) if precision == "int8" else None
-    if scale is not None:
-        weight = (weight / scale[:, None]).round()
+    scale = None
+    if precision == "int8":
+        weight, steps = rounded_rows(weight)
+        scale = filled(steps.flatten(), lanes)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
     panels = filled(weight.T, lanes).T.unflatten(0, (-1, lanes)).transpose(1, 2).to(dtype).contiguous()
-    return Packed(panels, None if scale is None else filled(scale, lanes), bias, len(weight))
+    return Packed(panels, scale, bias, len(weight))
 
 
 def filled(x: Tensor, multiple: int) -> Tensor:
