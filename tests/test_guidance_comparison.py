@@ -8,7 +8,7 @@ import torch
 from caselli.cli import main
 from caselli.errors import UserError
 from caselli.evaluate.guidance import guidance_curve, label_spread
-from caselli.evaluate.reader import Reader
+from caselli.features import Classifier
 from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes
 
@@ -43,4 +43,4 @@ def test_labels_are_needed(trained):
 
     model, plain = load(trained[1]), data.Pictures.of("plain", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
     with pytest.raises(UserError, match="without labels"):
-        guidance_curve(model, Reader(1, 16, ("a", "b")), plain, [1.0])
+        guidance_curve(model, Classifier(1, 16, ("a", "b")), plain, [1.0])

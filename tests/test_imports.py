@@ -17,7 +17,7 @@ FLOORS = [
     {"files", "plain", "ranks"},
     {"weights"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
-    {"mixer", "quantizer"},
+    {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},
     {"model", "family", "segmentation"},

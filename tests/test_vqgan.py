@@ -16,8 +16,7 @@ from caselli.data import Batch
 from caselli.divergence import DIVERGENCES, CriticDivergence
 from caselli.engine import Machine, Training, TrainingConfig
 from caselli.errors import UserError
-from caselli.layer import LPIPS, VGG16
-from caselli.layer.vgg import DEPTHS, WIDTHS
+from caselli.features import LPIPS, VGG16, VGG_CONVOLUTIONS, VGG_WIDTHS
 from caselli.plain import of_plain, to_plain
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.adversarial import last_matrix
@@ -150,7 +149,7 @@ def test_half_precision_gives_finite_gradients_in_every_weight():
 def test_perceptual_weights_are_borrowed(tmp_path):
     path = vgg_file(tmp_path)
     heads = tmp_path / "heads.pth"
-    torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(WIDTHS)}, heads)
+    torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(VGG_WIDTHS)}, heads)
     made = task(perceptual=1.0, vgg=str(path), lpips=str(heads), multi_scale=0.0)
     made(batch(), 0).total.backward()
     network = made.distortion.lpips.network
@@ -166,7 +165,7 @@ def test_perceptual_weights_are_borrowed(tmp_path):
 
 def vgg_file(folder):
     state, inputs, index = {}, 3, 0
-    for width, depth in zip(WIDTHS, DEPTHS, strict=True):
+    for width, depth in zip(VGG_WIDTHS, VGG_CONVOLUTIONS[16], strict=True):
         for _ in range(depth):
             state[f"features.{index}.weight"] = torch.randn(width, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
             state[f"features.{index}.bias"] = torch.zeros(width)

@@ -8,9 +8,8 @@ import torch
 
 from caselli.data import Pictures, to_float
 from caselli.errors import UserError
-from caselli.evaluate.features import features_of
 from caselli.evaluate.neighbours import manifold
-from caselli.evaluate.reader import Reader, accuracy
+from caselli.features import Classifier, accuracy, features_of
 from caselli.model import Model
 from caselli.sampling import Sampling, best_engine
 from caselli.shapes import Float, Int, Tensor
@@ -48,7 +47,7 @@ def label_spread(features: Float[Tensor, "n F"], labels: Int[Tensor, "n"]) -> fl
 
 def guidance_curve(
     model: Model,
-    reader: Reader,
+    classifier: Classifier,
     held_out: Pictures,
     strengths: list[float],
     each: int = 16,
@@ -58,8 +57,8 @@ def guidance_curve(
 
     Arguments:
         model: a labelled model with a prior.
-        reader: a classifier of real pictures, trained on the training split.
-        held_out: real labelled pictures that the reader did not see.
+        classifier: trained on real pictures, trained on the training split.
+        held_out: real labelled pictures that the classifier was not trained on.
         strengths: guidance; 1 is none.
         each: samples a label.
         schedule: of the guidance.
@@ -69,14 +68,14 @@ def guidance_curve(
     if held_out.labels is None or not model.classes:
         raise UserError("pictures or a model without labels were given", "guidance is about labels")
     engine, _ = best_engine(model.require_prior())
-    real = features_of(reader, to_float(held_out.read(torch.arange(len(held_out)))))
+    real = features_of(classifier, to_float(held_out.read(torch.arange(len(held_out)))))
     scale = label_spread(real, held_out.labels)
     asked = torch.arange(len(model.classes)).repeat_interleave(each)
     found = []
     for strength in strengths:
         options = Sampling(guidance=strength, guidance_schedule=schedule)
         samples = model.sample(len(asked), asked.tolist(), 20_000, options, engine=engine)
-        features = features_of(reader, samples)
-        read, recall = accuracy(reader, samples, asked), manifold(real, features).recall
+        features = features_of(classifier, samples)
+        read, recall = accuracy(classifier, samples, asked), manifold(real, features).recall
         found.append(Guided(strength, read, label_spread(features, asked) / max(scale, 1e-9), recall))
     return found

@@ -7,10 +7,9 @@ import dataclasses
 import torch
 
 from caselli.data import Pictures
-from caselli.evaluate.features import FeatureNetwork
 from caselli.evaluate.pictures import psnr, ssim
-from caselli.evaluate.reader import train_reader, train_rotation_reader
 from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
+from caselli.features import FeatureNetwork
 from caselli.model import Model
 from caselli.shapes import Float, Tensor
 
@@ -39,13 +38,6 @@ class TokenizerFigures:
     """The pictures."""
     count: int
     """How many."""
-
-
-def own_features(pictures: Pictures, steps: int, seed: int = 0) -> FeatureNetwork:
-    """Features of a small classifier trained on the pictures themselves: of their labels, or where they have
-    none of the quarter turns that they were given."""
-    train = train_rotation_reader if pictures.labels is None else train_reader
-    return train(pictures, steps=steps, seed=seed)
 
 
 def tokenizer_figures(

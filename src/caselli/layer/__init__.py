@@ -1,13 +1,13 @@
 """Convolutional parts. What makes a picture larger or smaller is in `UPSAMPLERS` and `DOWNSAMPLERS`, what
 tells pictures apart in `DISCRIMINATORS`."""
 
+from caselli.layer.borrowed import Borrowed
 from caselli.layer.discriminator import Discriminator
 from caselli.layer.discriminator_patch import PatchDiscriminator
 from caselli.layer.discriminator_stylegan import StyleDiscriminator
 from caselli.layer.lecam import LeCam
-from caselli.layer.lpips import LPIPS
+from caselli.layer.norm import normalised
 from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS, Downsampler, Upsampler
-from caselli.layer.vgg import VGG16
 
 DISCRIMINATORS: dict[str, type[Discriminator]] = {
     "patch": PatchDiscriminator,
@@ -18,13 +18,13 @@ DISCRIMINATORS: dict[str, type[Discriminator]] = {
 __all__ = [
     "DISCRIMINATORS",
     "DOWNSAMPLERS",
-    "LPIPS",
     "UPSAMPLERS",
-    "VGG16",
+    "Borrowed",
     "Discriminator",
     "Downsampler",
     "LeCam",
     "PatchDiscriminator",
     "StyleDiscriminator",
     "Upsampler",
+    "normalised",
 ]

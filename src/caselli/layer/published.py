@@ -12,43 +12,6 @@ from caselli.shapes import Tensor
 from caselli.weights import read_foreign
 
 
-class Published(nn.Module):
-    """A network with published weights: in evaluation mode whatever holds it, and never trained."""
-
-    def train(self, mode: bool = True) -> Published:
-        """Stays in evaluation mode."""
-        return super().train(False)
-
-    def freeze(self) -> None:
-        """To be called when built."""
-        self.requires_grad_(False).eval()
-
-
-class Borrowed:
-    """A published network that is no part of who uses it: not among its weights, so neither saved nor
-    averaged, and shared by its copies.
-
-    Arguments:
-        network: what is borrowed.
-
-    Example:
-        >>> import copy
-        >>> borrowed = Borrowed(Published())
-        >>> copy.deepcopy(borrowed) is borrowed
-        True
-    """
-
-    def __init__(self, network: Published) -> None:
-        self.network = network
-
-    def on(self, device: torch.device) -> Published:
-        """The network, moved to the device."""
-        return self.network.to(device)
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Borrowed:
-        return self
-
-
 def read_weights(path: str | Path, what: str, source: str) -> dict[str, Tensor]:
     """The tensors of a `.pth` or `.safetensors` file by name; nothing is ever downloaded.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from caselli.errors import UserError, lookup
+from caselli.features import vgg_stages
 from caselli.layer.resample import UPSAMPLERS
-from caselli.segmentation.vgg import vgg_stages
 from caselli.shapes import Float, Tensor
 
 FINER = {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}

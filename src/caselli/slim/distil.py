@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer.published import Borrowed
+from caselli.layer import Borrowed
 from caselli.prior import Autoregressive
 from caselli.shapes import Float, Int, Tensor
 

@@ -32,14 +32,14 @@ def run(arguments: list[str]) -> None:
 
     from caselli.cli.pictures import source_for
     from caselli.evaluate.guidance import guidance_curve
-    from caselli.evaluate.reader import train_reader
+    from caselli.features import train_classifier
     from caselli.files import atomic_write, write_text
     from caselli.model import load
 
     model = load(given.run)
     train, held_out = (source_for(model, given.source, split) for split in ("train", "held_out"))
-    reader = train_reader(train, steps=given.reader_steps, seed=1)
-    found = guidance_curve(model, reader, held_out, strengths, given.each, given.schedule)
+    classifier = train_classifier(train, steps=given.reader_steps, seed=1)
+    found = guidance_curve(model, classifier, held_out, strengths, given.each, given.schedule)
     text = _table(found)
     print(text)
     write_text(out.with_suffix(".md"), text + "\n")

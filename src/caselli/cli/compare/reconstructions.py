@@ -27,8 +27,8 @@ def run(arguments: list[str]) -> None:
     out = free_picture(given.out, given.overwrite)
 
     from caselli.cli.pictures import source_for
-    from caselli.evaluate import VGG16, Inception
     from caselli.evaluate.tokenizers import tokenizer_figures
+    from caselli.features import VGG16, Inception
     from caselli.files import write_text
     from caselli.model import load
 

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from caselli.data import to_bytes
-from caselli.layer.features import FeatureNetwork, coloured
-from caselli.layer.published import Published, fill, read_weights
+from caselli.features.base import FeatureNetwork, coloured
+from caselli.features.frozen import Frozen
+from caselli.layer.published import fill, read_weights
 from caselli.shapes import Float, Tensor
 
 SOURCE = "https://github.com/toshas/torch-fidelity/releases (weights-inception-2015-12-05-6726825d.pth)"
@@ -18,7 +19,7 @@ SIDE = 299
 """Pixels that the network sees."""
 
 
-class Inception(Published, FeatureNetwork):
+class Inception(Frozen, FeatureNetwork):
     """Inception-v3 as it was released on 2015-12-05: 2,048 features, always in evaluation mode.
 
     It follows the network that the FID was defined with, in three places unlike the usual one: average

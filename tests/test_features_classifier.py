@@ -7,15 +7,15 @@ import torch
 
 from caselli import data
 from caselli.errors import UserError
-from caselli.evaluate import (
-    Reader,
+from caselli.features import (
+    Classifier,
     accuracy,
-    confused,
-    confusion,
+    classify,
+    confusion_matrix,
     features_of,
-    read,
-    train_reader,
-    train_rotation_reader,
+    most_confused,
+    train_classifier,
+    train_rotation_classifier,
 )
 
 
@@ -31,16 +31,16 @@ def _bars(n: int, seed: int) -> data.Pictures:
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
-    return train_reader(_bars(512, 0), steps=25, precision="float32")
+def classifier() -> Classifier:
+    return train_classifier(_bars(512, 0), steps=25, precision="float32")
 
 
-def test_it_reads_pictures_that_it_has_not_seen(reader):
+def test_it_reads_pictures_that_it_has_not_seen(classifier):
     held_out = _bars(200, 1)
     x = data.to_float(held_out.read(torch.arange(200)))
-    assert accuracy(reader, x, held_out.labels) > 0.97
-    assert accuracy(reader, x, 1 - held_out.labels) < 0.03
-    counts = confusion(reader, x, held_out.labels)
+    assert accuracy(classifier, x, held_out.labels) > 0.97
+    assert accuracy(classifier, x, 1 - held_out.labels) < 0.03
+    counts = confusion_matrix(classifier, x, held_out.labels)
     assert counts.sum() == 200 and counts.diagonal().sum() > 190
     assert counts.sum(1).tolist() == [100, 100]
 
@@ -48,48 +48,48 @@ def test_it_reads_pictures_that_it_has_not_seen(reader):
 def test_training_by_steps_is_repeatable_and_leaves_the_global_seed_alone():
     pictures = _bars(64, 0)
     before = torch.random.get_rng_state()
-    first, second = (train_reader(pictures, steps=2, precision="float32") for _ in range(2))
+    first, second = (train_classifier(pictures, steps=2, precision="float32") for _ in range(2))
     assert torch.equal(before, torch.random.get_rng_state())
     for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_training_stops_by_the_clock():
-    assert isinstance(train_reader(_bars(64, 0), seconds=0.05, precision="float32"), Reader)
+    assert isinstance(train_classifier(_bars(64, 0), seconds=0.05, precision="float32"), Classifier)
 
 
-def test_features_do_not_depend_on_the_batch(reader):
+def test_features_do_not_depend_on_the_batch(classifier):
     x = torch.rand(6, 1, 16, 16) * 2 - 1
-    features = features_of(reader, x)
+    features = features_of(classifier, x)
     assert features.shape == (6, 256)
-    torch.testing.assert_close(features[2:3], features_of(reader, x[2:3]), rtol=1e-4, atol=1e-5)
-    assert reader.features_name.startswith("reader")
+    torch.testing.assert_close(features[2:3], features_of(classifier, x[2:3]), rtol=1e-4, atol=1e-5)
+    assert classifier.features_name.startswith("classifier")
 
 
 def test_rotations_give_features_without_labels():
     pictures = _bars(64, 0)
-    turned = train_rotation_reader(pictures, steps=1, precision="float32")
+    turned = train_rotation_classifier(pictures, steps=1, precision="float32")
     assert turned.classes == ("0°", "90°", "180°", "270°")
-    assert turned.features_name.startswith("rotation reader")
+    assert turned.features_name.startswith("rotation classifier")
 
 
 @pytest.mark.parametrize("channels,size", [(1, 8), (3, 28), (1, 32), (3, 64), (1, 100)])
 def test_any_size_from_eight(channels, size):
-    reader = Reader(channels, size, ("a", "b", "c"))
+    classifier = Classifier(channels, size, ("a", "b", "c"))
     x = torch.zeros(2, channels, size, size)
-    assert read(reader, x).shape == (2,) and features_of(reader, x).shape == (2, 256)
+    assert classify(classifier, x).shape == (2,) and features_of(classifier, x).shape == (2, 256)
 
 
 def test_mistakes_are_listed_the_most_frequent_first():
     counts = torch.tensor([[9, 1, 4], [0, 9, 0], [2, 0, 9]])
-    assert confused(counts, ("o", "x", "O"), 2) == [("o", "O", 4), ("O", "o", 2)]
+    assert most_confused(counts, ("o", "x", "O"), 2) == [("o", "O", 4), ("O", "o", 2)]
 
 
-def test_bad_input_is_a_users_mistake(reader):
+def test_bad_input_is_a_users_mistake(classifier):
     unlabelled = data.Pictures.of("plain", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
-    with pytest.raises(UserError, match="train_rotation_reader"):
-        train_reader(unlabelled, steps=1)
+    with pytest.raises(UserError, match="train_rotation_classifier"):
+        train_classifier(unlabelled, steps=1)
     with pytest.raises(UserError, match="B 1 16 16"):
-        read(reader, torch.zeros(1, 3, 16, 16))
+        classify(classifier, torch.zeros(1, 3, 16, 16))
     with pytest.raises(UserError, match="2 classes"):
-        Reader(1, 16, ("only",))
+        Classifier(1, 16, ("only",))

@@ -1,44 +1,18 @@
-"""Pictures as features, and two sets of pictures compared by them, with everything the figures depend on."""
+"""Two sets of pictures compared by their features, with everything that the figures depend on."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
-import torch
-
-from caselli.errors import UserError
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.kernel import kernel_distance
 from caselli.evaluate.neighbours import manifold
-from caselli.layer.features import FeatureNetwork
 from caselli.shapes import Float, Tensor
-
-
-@torch.no_grad()
-def features_of(
-    network: FeatureNetwork, pictures: Float[Tensor, "n C H W"], batch: int = 256
-) -> Float[Tensor, "n F"]:
-    """The features of any number of pictures, in evaluation mode."""
-    return in_batches(network, network.features, pictures, batch)
-
-
-def in_batches(
-    network: FeatureNetwork,
-    function: Callable[[Tensor], Tensor],
-    pictures: Float[Tensor, "n C H W"],
-    batch: int = 1024,
-) -> Tensor:
-    """`function` of batch after batch on the network's device, joined."""
-    if len(pictures) == 0:
-        raise UserError("no pictures were given", "at least one was expected")
-    network.eval()
-    return torch.cat([function(part.to(network.device)) for part in pictures.split(batch)])
 
 
 @dataclasses.dataclass(frozen=True)
 class SetComparison:
-    """How far made pictures are from real ones, and what that was measured with."""
+    """Distances between generated and real pictures, and what they were measured with."""
 
     frechet: float
     """Fréchet distance; FID when the features are Inception's."""
@@ -51,9 +25,9 @@ class SetComparison:
     density: float
     coverage: float
     features: str
-    """The network."""
+    """Name of the network that gave the features."""
     reference: str
-    """The real pictures."""
+    """Name of the set of real pictures."""
     real_count: int
     made_count: int
 
@@ -78,7 +52,7 @@ def compare_sets(
         features: the network's `features_name`.
         reference: what the real pictures are, such as "glyphs, held out".
         neighbours: k of precision and recall.
-        seed: of the kernel distance's subsets.
+        seed: seed of the kernel distance's subsets.
 
     Example:
         >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))

@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional
 
 from caselli.errors import UserError
-from caselli.evaluate import LPIPS, VGG16, Inception, compare_sets, features_of
-from caselli.evaluate.inception import _block_a, _block_e, _Mixed, resize_as_tensorflow
-from caselli.layer.lpips import installed_heads
+from caselli.evaluate import compare_sets
+from caselli.features import LPIPS, VGG16, Inception, features_of
+from caselli.features.inception import _block_a, _block_e, _Mixed, resize_as_tensorflow
+from caselli.features.lpips import installed_heads
 
 WIDTHS = (64, 128, 256, 512, 512)
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 
 from caselli.errors import MissingExtra, UserError
-from caselli.layer.published import Published, read_weights
-from caselli.layer.vgg import VGG16, WIDTHS
+from caselli.features.frozen import Frozen
+from caselli.features.vgg import VGG16, VGG_WIDTHS
+from caselli.layer.published import read_weights
 from caselli.shapes import Float, Tensor
 
 HEADS_SOURCE = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
 
 
-class LPIPS(Published):
+class LPIPS(Frozen):
     r"""Learned perceptual distance: 0 for equal pictures, around 0.7 for unlike ones.
 
     .. math:: d(a, b) = \sum_l \frac{1}{H_l W_l} \sum_{hw} w_l \cdot
@@ -32,7 +33,7 @@ class LPIPS(Published):
     perceptual metric.
 
     Example:
-        >>> heads = [torch.ones(1, width, 1, 1) for width in WIDTHS]
+        >>> heads = [torch.ones(1, width, 1, 1) for width in VGG_WIDTHS]
         >>> x = torch.rand(2, 1, 16, 16)
         >>> LPIPS(VGG16(), heads)(x, x)
         tensor([0., 0.])
@@ -50,12 +51,12 @@ class LPIPS(Published):
         """From local files: VGG-16 in torchvision's layout, and the heads in the published layout, which the
         `metrics` extra brings along."""
         weights = read_weights(heads or installed_heads(), "LPIPS", HEADS_SOURCE)
-        names = [f"lin{level}.model.1.weight" for level in range(len(WIDTHS))]
+        names = [f"lin{level}.model.1.weight" for level in range(len(VGG_WIDTHS))]
         shapes = [tuple(weights[name].shape) if name in weights else None for name in names]
-        if shapes != [(1, width, 1, 1) for width in WIDTHS]:
+        if shapes != [(1, width, 1, 1) for width in VGG_WIDTHS]:
             raise UserError(
                 f"{heads} was given as LPIPS heads, with {shapes}",
-                f"{names[0]} and so on, for VGG-16's widths {WIDTHS}, were expected",
+                f"{names[0]} and so on, for VGG-16's widths {VGG_WIDTHS}, were expected",
                 HEADS_SOURCE,
             )
         return cls(VGG16.load(network), [weights[name] for name in names])
