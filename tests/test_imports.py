@@ -15,8 +15,7 @@ ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "shapes", "version", "markdown"},
     {"files", "plain", "ranks"},
-    {"weights"},
-    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
+    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy", "weights"},
     {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},

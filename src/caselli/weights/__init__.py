@@ -12,6 +12,7 @@ from caselli.weights.files import (
 from caselli.weights.foreign import Weights, read_foreign, settings_beside
 from caselli.weights.integer import IntegerLinear, multiply_integers, rounded_rows
 from caselli.weights.packing import AS_IT_IS, Packing, pack, rounded, smallest, snapped, unpack
+from caselli.weights.published import fill, read_weights
 
 __all__ = [
     "AS_IT_IS",
@@ -20,6 +21,7 @@ __all__ = [
     "IntegerLinear",
     "Packing",
     "Weights",
+    "fill",
     "load_weights",
     "multiply_integers",
     "narrow",
@@ -29,6 +31,7 @@ __all__ = [
     "read_config",
     "read_description",
     "read_foreign",
+    "read_weights",
     "rounded",
     "rounded_rows",
     "save_weights",

@@ -1,15 +1,14 @@
-"""Published weights from local files, read without running anything that is in them."""
+"""Published weights for one network: read from a local file, and exactly what the network has."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from caselli.errors import UserError
 from caselli.shapes import Tensor
-from caselli.weights import read_foreign
+from caselli.weights.foreign import read_foreign
 
 
 def read_weights(path: str | Path, what: str, source: str) -> dict[str, Tensor]:
