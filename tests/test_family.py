@@ -347,7 +347,7 @@ def test_a_vae_learns():
         adam.zero_grad()
         vae.losses(x, None, step).total.backward()
         adam.step()
-    assert vae.eval().figures(x, None)["loss"] < 0.1
+    assert vae.eval().figures(x, None, [])["loss"] < 0.1
 
 
 def test_binary_autoencoders(tmp_path, capsys):

@@ -13,7 +13,7 @@ from caselli.data import Augment, Pictures
 from caselli.data.scenes import SIZES, draw_scenes
 from caselli.data.segmentation import VOID, SegmentationBatches, Segmented, open_segmented
 from caselli.errors import UnknownName, UserError
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.segmentation import (
     SEGMENTERS,
     SegmentationTask,

@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer.block import ResidualBlock
-from caselli.layer.transformer import TransformerBlock
+from caselli.layer import ResidualBlock, TransformerBlock
 from caselli.mixer import MIXERS, Mamba2
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from caselli.prior.block import Block
-from caselli.sampling import Eager, best_engine, sample
+from caselli.sampling import EagerEngine, best_engine, sample
 from caselli.sampling.rounding import own_precision
 from caselli.slim import (
     CHANNELS,
@@ -176,7 +175,7 @@ def test_a_pruned_prior_samples_in_every_engine(structure):
     remove_units(prior, structure, 0.5, [lambda: -prior.log_prob(sequence, None).mean()])
     prior.requires_grad_(False)
     engine, _ = best_engine(prior)
-    assert torch.equal(sample(engine, None, [0, 1]), sample(Eager(prior), None, [0, 1]))
+    assert torch.equal(sample(engine, None, [0, 1]), sample(EagerEngine(prior), None, [0, 1]))
 
 
 def test_layers_go_by_what_their_absence_costs():
@@ -249,7 +248,7 @@ def test_no_weight_of_a_quantizer_is_rounded():
 
 
 def test_int8_priors_are_sampled_as_they_are_stored(monkeypatch):
-    monkeypatch.setattr("caselli.sampling.rounding.CACHED", 0)
+    monkeypatch.setattr("caselli.sampling.rounding._CACHED", 0)
     prior = prior_of(heads=2, width=128)
     assert own_precision(prior) == "float32"
     packed = quantise(prior, "int8").packed

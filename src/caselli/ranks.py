@@ -19,7 +19,7 @@ def start() -> None:
         backend = "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-            backend = "nccl"
+            backend = "cpu:gloo,cuda:nccl"  # clocks and counts are on the CPU
         dist.init_process_group(backend)
 
 
@@ -77,6 +77,15 @@ def gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(count())]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+def join(tensor: Tensor) -> Tensor:
+    """Every rank's tensor, of lengths that may differ, joined along the first axis in order of rank."""
+    lengths = gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
+    padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor.detach()
+    parts = gather(padded).split(max(lengths))
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
 def wait() -> None:

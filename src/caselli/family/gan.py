@@ -139,11 +139,10 @@ class GAN(Family):
             fake = self.generator(z, labels)
         return adversarial(self.divergence, self.critic, lambda x: self.critic(x, labels), pictures, fake)
 
-    def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def figures(self, pictures: Tensor, labels: Tensor | None, numbers: list[int]) -> dict[str, Tensor]:
         """Samples for the same labels are kept until `finish`, which compares the two sets."""
-        start = sum(len(real) for real, _ in self.held)
         labels = self._labels(labels, len(pictures), pictures.device)
-        z = self.latents(list(range(start, start + len(pictures))), Sampling()).to(pictures.device)
+        z = self.latents(numbers, Sampling()).to(pictures.device)
         self.held.append((pictures.flatten(1), self.generator(z, labels).flatten(1)))
         return {}
 
@@ -151,7 +150,7 @@ class GAN(Family):
         """The energy distance between held-out pictures and as many samples."""
         if not self.held:
             return {}
-        real, fake = (torch.cat(side) for side in zip(*self.held, strict=True))
+        real, fake = (ranks.join(torch.cat(side)) for side in zip(*self.held, strict=True))
         self.held = []
         return {"loss": Energy()(real, fake).value.item()}
 

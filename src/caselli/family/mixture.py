@@ -125,7 +125,7 @@ class Mixture(Family):
             return adversarial(self.divergence, self.critic, self.critic, x, fake)
         return Losses(self.divergence(x, fake).value, {})
 
-    def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def figures(self, pictures: Tensor, labels: Tensor | None, numbers: list[int]) -> dict[str, Tensor]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return {"loss": self._bits(self.nats(pictures, None).mean() - self._levels_nats())}

@@ -150,8 +150,7 @@ class Model:
         known = self._known(pictures, keep)
         engine = engine or best_engine(self.require_prior())[0]
         told = self.conditions(len(pictures), label, text)
-        if self.prior.config.condition_picture == "visible_part":
-            told = dataclasses.replace(told, codes=self.order.restore(known, self.grid).flatten(1))
+        told = self.prior.with_known(told, self.order.restore(known, self.grid))
         seeds = list(range(seed, seed + len(pictures)))
         sequence = sample(engine, told, seeds, options, progress, known)
         return self.decode(self.order.restore(sequence, self.grid)).cpu()

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from caselli.engine.task import Task
+from caselli import ranks
+from caselli.engine import Task
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.diagnostics import Diagnostics
@@ -41,7 +42,7 @@ class Autoencoding(Task, ABC):
     def finish(self) -> dict[str, float]:
         if not self.counts:
             return {}
-        counts = torch.stack(self.counts).sum(0)
+        counts = ranks.total(torch.stack(self.counts).sum(0))
         self.counts = []
         return {
             "codebook_use": (counts > 0).float().mean().item(),
