@@ -12,7 +12,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.layer import ResidualBlock, TransformerBlock
 from caselli.mixer import MIXERS, Mamba2
-from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.prior import Alphabet, Autoregressive, Masked, PriorConfig
 from caselli.prior.block import Block
 from caselli.sampling import EagerEngine, best_engine, sample
 from caselli.sampling.rounding import own_precision
@@ -364,7 +364,7 @@ def test_bad_input():
     with pytest.raises(UserError, match="transfer"):
         Distilling(transfer=1.5)
     with pytest.raises(UserError, match="autoregressive"):
-        refuse_other_kinds(nn.Linear(1, 1))
+        refuse_other_kinds(Masked(PriorConfig(kind="masked", width=32, depth=1), Alphabet((16,), (0,) * 4)))
     with pytest.raises(UserError, match="int3"):
         quantise(nn.Linear(2, 2), "int3")
 
