@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from caselli.data.labels import class_numbers
+from caselli.data import class_numbers
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
 from caselli.sampling import Sampling
