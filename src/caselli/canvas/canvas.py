@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 
-from caselli.canvas.windows import Block, plan, sees_all, window_seed, with_known
-from caselli.data.pixels import enlarged
+from caselli.canvas.windows import Block, plan, window_seed
+from caselli.data import enlarged
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Conditions
@@ -64,7 +64,7 @@ class Canvas:
         self.model, self.size, self.factor = model, size, model.tokenizer.config.factor
         self.engine = engine or best_engine(model.require_prior())[0]
         self.options, self.batch, self.progress = options, batch, progress
-        self.sees_all = sees_all(self.engine.prior)
+        self.sees_all = self.engine.prior.sees_all_known
         self.window = model.grid.height, model.grid.width
         self.tiles = Tiles(model.tokenizer, self.window)
         self.stride = max(1, self.window[1] // 2) if stride is None else stride
@@ -232,7 +232,7 @@ class Canvas:
             rows = dataclasses.replace(rows, codes=torch.stack(there).to(codes.device))
         seeds = [window_seed(seed + p, block.rows.start, block.columns.start) for p, block in jobs]
         known = order.flatten(windows, grid)
-        told = with_known(self.engine.prior, rows, windows)
+        told = self.engine.prior.with_known(rows, windows)
         drawn = order.restore(sample(self.engine, told, seeds, self.options, known=known), grid)
         for (picture, block), window in zip(jobs, drawn, strict=True):
             codes[picture, ..., block.rows, block.columns] = window[(..., *block.inside)]

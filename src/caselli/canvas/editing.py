@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 import torch
 
-from caselli.canvas.windows import sees_all, window_seed, with_known
+from caselli.canvas.windows import window_seed
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Conditions
-from caselli.prior.drawing import noise
-from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
+from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample, uniform_noise
 from caselli.shapes import Bool, Float, Int, Tensor
 
 BATCH = 64
@@ -161,7 +160,9 @@ def redrawn(
     engine = engine or best_engine(model.require_prior())[0]
     told = Conditions.of(conditions).to(model.device)
     for number in range(how.rounds):
-        places = noise([window_seed(seed, number, -1) for seed in seeds], sequences.shape[1]) < how.share
+        places = (
+            uniform_noise([window_seed(seed, number, -1) for seed in seeds], sequences.shape[1]) < how.share
+        )
         parts = torch.arange(len(seeds)).split(max(1, BATCH // how.candidates))
         done = [
             _round(model, engine, sequences[i], places[i], how, told.rows(i), [seeds[j] for j in i], number)
@@ -183,17 +184,17 @@ def _round(
     number: int,
 ) -> Int[Tensor, "b T"]:
     """The places of each sequence drawn anew: one of several candidates, by what is kept."""
-    count = 1 if sees_all(engine.prior) else how.candidates
+    count = 1 if engine.prior.sees_all_known else how.candidates
     places = places.to(sequences.device).repeat_interleave(count, 0)
     known = torch.where(places, -1, sequences.repeat_interleave(count, 0))
     each = [window_seed(seed, number, k) for seed in seeds for k in range(count)]
     told = told.rows(torch.arange(len(seeds)).repeat_interleave(count))
-    told = with_known(engine.prior, told, model.order.restore(known, model.grid))
+    told = engine.prior.with_known(told, model.order.restore(known, model.grid))
     drawn = sample(engine, told, each, how.options, known=known)
     if count == 1:
         return drawn
     fit = engine.prior.log_prob(drawn, told).masked_fill(places, 0).sum(1).view(len(seeds), -1)
-    gumbel = -(-noise([window_seed(seed, number, -2) for seed in seeds], count).log()).log()
+    gumbel = -(-uniform_noise([window_seed(seed, number, -2) for seed in seeds], count).log()).log()
     best = (fit + gumbel.to(fit)).argmax(1)
     return drawn.view(len(seeds), count, -1)[torch.arange(len(seeds)), best]
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-from caselli.prior import Conditions, Prior
-from caselli.shapes import Int, Tensor
-
 
 @dataclasses.dataclass(frozen=True)
 class Block:
@@ -67,18 +64,6 @@ def _moved(start: int, axis: int, window: tuple[int, int], canvas: tuple[int, in
     """A window's side, moved inside."""
     start = min(max(0, start), canvas[axis] - window[axis])
     return slice(start, start + window[axis])
-
-
-def sees_all(prior: Prior) -> bool:
-    """Whether known codes count wherever they lie, also behind what is drawn."""
-    return prior.any_order or prior.config.condition_picture == "visible_part"
-
-
-def with_known(prior: Prior, told: Conditions, codes: Int[Tensor, "B *grid"]) -> Conditions:
-    """The conditions, with the known codes for a prior that is told the visible part; −1 is unknown."""
-    if prior.config.condition_picture != "visible_part":
-        return told
-    return dataclasses.replace(told, codes=codes.flatten(1))
 
 
 def window_seed(seed: int, row: int, column: int) -> int:

@@ -5,12 +5,12 @@ from caselli.prior.base import Prior
 from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NONE, PICTURE_CONDITIONS, Alphabet, PriorConfig
+from caselli.prior.drawing import Drawing
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
-from caselli.prior.schedule import MASK_SCHEDULES
 from caselli.prior.task import PriorTask
 from caselli.prior.vocabulary import (
     VOCABULARIES,
@@ -24,7 +24,6 @@ from caselli.prior.vocabulary import (
 )
 
 __all__ = [
-    "MASK_SCHEDULES",
     "NONE",
     "PICTURE_CONDITIONS",
     "PRIORS",
@@ -34,6 +33,7 @@ __all__ = [
     "Bytes",
     "Conditioner",
     "Conditions",
+    "Drawing",
     "Masked",
     "NextScale",
     "ParallelHeads",
