@@ -25,7 +25,7 @@ from caselli.anatomy import (
     train_perceptron,
 )
 from caselli.errors import UnknownName, UserError
-from caselli.layer.resample import UPSAMPLERS
+from caselli.layer import UPSAMPLERS
 from caselli.segmentation import FCN, UNet
 from caselli.zoo import NETWORKS, Convention, input_shape, register_network
 from caselli.zoo.dense import patchgan

@@ -19,7 +19,7 @@ from caselli.evaluate.resampling import (
     trained_autoencoder,
     weightless_psnr,
 )
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.recipe.resampler_comparison import asked, segmenters
 from tests.pictures import bars_and_stripes
 from tests.test_segmentation import write

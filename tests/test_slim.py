@@ -13,8 +13,7 @@ from caselli.engine.compression import compression_of, narrow, narrowed
 from caselli.engine.integer import IntegerLinear
 from caselli.engine.packing import Packing, rounded
 from caselli.errors import UserError
-from caselli.layer.block import ResidualBlock
-from caselli.layer.transformer import TransformerBlock
+from caselli.layer import ResidualBlock, TransformerBlock
 from caselli.mixer import MIXERS, Mamba2
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from caselli.prior.block import Block

@@ -14,7 +14,7 @@ from torch import nn
 from caselli.anatomy import cost
 from caselli.data import generator
 from caselli.evaluate.pictures import psnr
-from caselli.layer.resample import (
+from caselli.layer import (
     DOWNSAMPLERS,
     UPSAMPLERS,
     bicubic,
@@ -23,7 +23,7 @@ from caselli.layer.resample import (
     nearest,
     nearest_exact,
 )
-from caselli.layer.resample import area as area_mean
+from caselli.layer import area as area_mean
 from caselli.shapes import Float, Tensor
 
 BORDER = 8

@@ -37,9 +37,9 @@ class TokenizerConfig:
     attention: tuple[int, ...] = ()
     """Downsampling factors at which attention follows the blocks, such as (8, 16)."""
     upsampler: str = "nearest"
-    """Name in `caselli.layer.resample.UPSAMPLERS`."""
+    """Name in `caselli.layer.UPSAMPLERS`."""
     downsampler: str = "strided"
-    """Name in `caselli.layer.resample.DOWNSAMPLERS`."""
+    """Name in `caselli.layer.DOWNSAMPLERS`."""
     latent_width: int = 64
     """D, the latents' width."""
     quantizer: str = "vq"
