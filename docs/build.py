@@ -63,8 +63,7 @@ def perceptrons() -> None:
 def fields() -> None:
     """What PatchGAN sees of a picture, and where it really looks before any training."""
     from caselli import anatomy
-    from caselli.data import to_float
-    from caselli.data.scenes import draw_scenes
+    from caselli.data import draw_scenes, to_float
     from caselli.zoo import NETWORKS
 
     picture = to_float(draw_scenes(1, 160, 0, "inspect").pictures)[0].expand(3, -1, -1)

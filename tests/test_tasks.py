@@ -125,16 +125,15 @@ def test_list_operations():
 
 def test_permuted_digits_are_the_digits():
     """One permutation for all, and the picture can be put together again."""
-    from caselli.data.glyphs import CLASSES, draw
-    from caselli.data.order import generator
+    from caselli.data import Glyphs, draw_glyphs, generator
 
     task, found = made("permuted_digits")
     order = torch.randperm(64, generator=generator("permuted digits", 8))
-    pictures, labels = draw(300 * len(CLASSES), 8, 0, "train")
+    pictures, labels = draw_glyphs(300 * len(Glyphs.classes), 8, 0, "train")
     levels = pictures.flatten(1).long() * 16 // 256
     for tokens, answer in zip(found.tokens, found.answers[:, -1].tolist(), strict=True):
         same = (levels == tokens[order.argsort()]).all(1)
-        assert str(answer) in {CLASSES[label] for label in labels[same]}
+        assert str(answer) in {Glyphs.classes[label] for label in labels[same]}
     held = task.examples(5, random(), split="held_out").tokens
     assert not any((levels == tokens[order.argsort()]).all(1).any() for tokens in held)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from caselli.canvas.windows import Block, plan, window_seed
-from caselli.data.pixels import enlarged
+from caselli.data import enlarged
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Conditions

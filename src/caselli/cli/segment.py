@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> None:
 
 def _paths(given: list[str]) -> dict[str, Path]:
     """Stem, beneath its folder, → picture."""
-    from caselli.data.decode import EXTENSIONS
+    from caselli.data import EXTENSIONS
 
     found: dict[str, Path] = {}
     for name in map(Path, given):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.lossless import MODES
-from caselli.data.decode import EXTENSIONS, FORMATS, BadPicture, decode, oriented
+from caselli.data import EXTENSIONS, FORMATS, BadPicture, decode, oriented
 from caselli.errors import UserError
 from caselli.shapes import Shaped, Tensor
 

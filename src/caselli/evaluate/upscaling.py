@@ -6,8 +6,7 @@ import dataclasses
 
 import torch
 
-from caselli.data import Pictures, to_bytes, to_float
-from caselli.data.pixels import enlarged, with_size
+from caselli.data import Pictures, enlarged, to_bytes, to_float, with_size
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
 from caselli.evaluate.pictures import ms_ssim, psnr

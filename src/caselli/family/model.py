@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from caselli.data.labels import class_numbers
+from caselli.data import class_numbers
 from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family

@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from caselli.data import Pictures, to_float
-from caselli.data.labels import class_numbers
-from caselli.data.pixels import enlarged, with_size
+from caselli.data import Pictures, class_numbers, enlarged, to_float, with_size
 from caselli.errors import UserError
 from caselli.model.building import condition_size, grid_of
 from caselli.order import Order

@@ -13,8 +13,7 @@ import torch
 
 from caselli import data, markdown
 from caselli.anatomy import cost
-from caselli.data import Pictures, to_float
-from caselli.data.segmentation import SegmentationBatches, Segmented, open_segmented
+from caselli.data import Batches, Pictures, Segmented, open_segmented, to_float
 from caselli.engine import Machine, machine
 from caselli.errors import UserError, lookup
 from caselli.evaluate.resampling import ResamplerFigures, fit, resampler_figures, trained_autoencoder
@@ -175,7 +174,7 @@ def _trained(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         task = SegmentationTask(build_segmenter(config), config.classes)
-    with contextlib.closing(SegmentationBatches(labelled, BATCH, seed=seed).stream()) as batches:
+    with contextlib.closing(Batches(labelled, BATCH, seed=seed).stream()) as batches:
 
         def loss(step: int) -> Tensor:
             with where.autocast():

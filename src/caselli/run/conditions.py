@@ -7,8 +7,7 @@ from functools import partial
 import torch
 
 from caselli import data
-from caselli.data import Pictures
-from caselli.data.pixels import enlarged, with_size
+from caselli.data import Pictures, enlarged, with_size
 from caselli.errors import UserError
 from caselli.model import condition_size
 from caselli.prior import NONE, PriorConfig, Vocabulary, vocabulary_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from caselli.data import CodeBatches
+from caselli.data import Batches
 from caselli.engine import Log, Task
 from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
@@ -63,7 +63,7 @@ class SlimPrior(SlimStage):
             how = Distilling(asked.temperature, asked.data, asked.transfer)
             learner = Distilled(network, teacher_of(self.before.prior), how)
         store, held_out = (self.run.codes(tokenizer, split) for split in ("train", "held_out"))
-        batches = CodeBatches(store, batch, **self.shares)
+        batches = Batches(store, batch, **self.shares)
         return self._task(learner), batches, validation_codes(held_out, batch)
 
     def trained(self, task: Task) -> Prior:
@@ -79,7 +79,7 @@ class SlimPrior(SlimStage):
 
     def _losses(self, prior: Prior) -> list[Loss]:
         count, size = MEASURED
-        batches = CodeBatches(self.run.codes(self._tokenizer(), "train"), size, seed=self.seed)
+        batches = Batches(self.run.codes(self._tokenizer(), "train"), size, seed=self.seed)
         task = self._task(prior)
         return [lambda i=i: task.validate(batches.at(i))["loss"] for i in range(count)]
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli import ranks
-from caselli.data.segmentation import VOID, SegmentationBatch
+from caselli.data import VOID, SegmentationBatch
 from caselli.engine import Losses, Task
 from caselli.segmentation.score import confusion, score
 from caselli.shapes import Float, Int, Tensor

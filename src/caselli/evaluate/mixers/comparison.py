@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import torch
 
-from caselli.data.order import generator
+from caselli.data import generator
 from caselli.errors import UserError
 from caselli.evaluate.mixers.cost import cost, state_bytes
 from caselli.evaluate.mixers.learning import Budget, accuracy, learn

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from caselli.data.order import generator
+from caselli.data import generator
 from caselli.engine import TrainingConfig
 from caselli.engine.optimiser import Optimiser, learning_rate_factor
 from caselli.engine.task import Losses, Task

@@ -7,8 +7,7 @@ import string
 
 import torch
 
-from caselli.data.glyphs import CLASSES, draw
-from caselli.data.order import generator
+from caselli.data import Glyphs, draw_glyphs, generator
 from caselli.evaluate.tasks.base import NOTHING, Examples, SequenceTask
 from caselli.shapes import Int, Tensor
 
@@ -51,7 +50,7 @@ class PermutedDigits(SequenceTask):
 @functools.lru_cache(maxsize=4)
 def _digits(side: int, split: str) -> tuple[Int[Tensor, "n T"], Int[Tensor, "n"]]:
     """All pictures of a split as permuted grey levels, and which digits they are."""
-    pictures, labels = draw(PICTURES[split] * len(CLASSES), side, 0, split)
+    pictures, labels = draw_glyphs(PICTURES[split] * len(Glyphs.classes), side, 0, split)
     digit = labels < len(string.digits)  # the first classes are 0 … 9
     order = torch.randperm(side * side, generator=generator("permuted digits", side))
     levels = pictures[digit].flatten(1).long() * LEVELS // 256

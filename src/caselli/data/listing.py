@@ -1,4 +1,4 @@
-"""Sources whose pictures are encoded files: their sizes, their decoding, and what to do with bad ones."""
+"""Lists of encoded picture files: their size and channels, their decoding, and what becomes of bad ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from caselli.data import decode
-from caselli.data.decode import BadPicture, Location
+from caselli.data import decoding
+from caselli.data.decoding import BadPicture, Location
 from caselli.data.pictures import (
     Bad,
     Pictures,
@@ -21,7 +21,7 @@ from caselli.data.pictures import (
 )
 from caselli.data.source import Request
 from caselli.data.store import FileStore, MemoryStore, Store
-from caselli.data.workers import CHUNK, Decoders, ahead, default_workers
+from caselli.data.workers import CHUNK, WorkerPool, ahead, default_workers
 from caselli.errors import UserError
 from caselli.shapes import Tensor
 
@@ -32,12 +32,12 @@ BAD_SHARE = 0.05
 """More bad pictures than this share of a source are an error."""
 
 SAMPLED = 64
-"""Pictures, evenly spread, by which size and channels are chosen."""
+"""Number of pictures, evenly spread, by which size and channels are chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a source knows of its pictures before any is decoded; one entry per picture."""
+    """A source's pictures before any is decoded; one entry per picture."""
 
     name: str
     locations: Sequence[Location]
@@ -46,21 +46,21 @@ class Listing:
     """The name of each picture's class."""
     captions: Sequence[str] | None = None
     bad: tuple[Bad, ...] = ()
-    """What was found to be unusable already."""
+    """Pictures that were found to be unusable already."""
 
 
-def load(listing: Listing, request: Request) -> Pictures:
+def read_listing(listing: Listing, request: Request) -> Pictures:
     """Decodes a listing, skips what is bad, and keeps the pixels in memory where they fit.
 
     Raises:
         UserError: more than `BAD_SHARE` of the pictures are bad.
     """
     workers = default_workers(len(listing.names)) if request.workers is None else request.workers
-    with Decoders(workers) as decoders:
-        size, channels = _size_and_channels(decoders, listing, request)
+    with WorkerPool(workers) as pool:
+        size, channels = _size_and_channels(pool, listing, request)
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
         operation = "pixels" if in_memory else "digest"
-        answers = _answers(decoders, operation, listing, size, channels, request.progress)
+        answers = _answers(pool, operation, listing, size, channels, request.progress)
         good, bad, digests = [], list(listing.bad), []
         pixels = torch.empty(
             len(listing.names) if in_memory else 0, channels * size * size, dtype=torch.uint8
@@ -72,7 +72,7 @@ def load(listing: Listing, request: Request) -> Pictures:
             if in_memory:
                 pixels[len(good)] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
             good.append(i)
-            digests.append(decode.digest(answer) if in_memory else answer)
+            digests.append(decoding.digest(answer) if in_memory else answer)
     _check(listing, bad)
     if in_memory:
         store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
@@ -101,12 +101,10 @@ def _described(listing: Listing, good: Sequence[int], store: Store, digests: Ten
 
 
 def _answers(
-    decoders: Decoders, operation: str, listing: Listing, size: int, channels: int, progress: bool
+    pool: WorkerPool, operation: str, listing: Listing, size: int, channels: int, progress: bool
 ) -> Iterator[bytes | BadPicture]:
     chunks = (listing.locations[i : i + CHUNK] for i in range(0, len(listing.locations), CHUNK))
-    answered = ahead(
-        lambda chunk: decoders.ask(operation, chunk, size, channels), chunks, 4 * decoders.count or 1
-    )
+    answered = ahead(lambda chunk: pool.ask(operation, chunk, size, channels), chunks, 4 * pool.count or 1)
     answers = itertools.chain.from_iterable(answered)
     if progress:
         from tqdm import tqdm
@@ -117,12 +115,12 @@ def _answers(
     return answers
 
 
-def _size_and_channels(decoders: Decoders, listing: Listing, request: Request) -> tuple[int, int]:
+def _size_and_channels(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, int]:
     if request.size is not None and request.channels is not None:
         return request.size, request.channels
     every = max(1, len(listing.locations) // SAMPLED)
     sampled = dataclasses.replace(listing, locations=listing.locations[::every], names=listing.names[::every])
-    answers = _answers(decoders, "probe", sampled, 0, 0, progress=False)
+    answers = _answers(pool, "probe", sampled, 0, 0, progress=False)
     found = [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
     sides = collections.Counter(one["side"] for one in found)
     size = request.size or default_size(max(sides, key=lambda side: (sides[side], side), default=64))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caselli.data import Augment, Batches, CodeBatches, CodeStore, Pictures, generator, indices_at
+from caselli.data import Augment, Batches, CodeStore, Pictures, generator, indices_at
 from caselli.errors import UserError
 
 
@@ -106,10 +106,10 @@ def test_augmentation_differs_from_step_to_step():
 
 def test_batches_of_codes():
     store = CodeStore(torch.arange(12).view(6, 2), sizes=(12,), tokenizer="t", data="d")
-    whole = CodeBatches(store, 4, seed=1)
+    whole = Batches(store, 4, seed=1)
     assert torch.equal(whole.at(5).indices, indices_at(6, 4, 1, 5))
     assert torch.equal(whole.at(5).codes, store.codes[whole.at(5).indices])
-    parts = [CodeBatches(store, 4, seed=1, rank=rank, ranks=2).at(5).codes for rank in range(2)]
+    parts = [Batches(store, 4, seed=1, rank=rank, ranks=2).at(5).codes for rank in range(2)]
     assert torch.equal(torch.cat(parts), whole.at(5).codes)
     assert torch.equal(next(iter(whole.stream(5))).codes, whole.at(5).codes)
 
