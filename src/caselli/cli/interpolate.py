@@ -32,11 +32,12 @@ def run(arguments: list[str]) -> None:
     from caselli.report import grid, save_png
 
     model = load(given.run)
-    ends, how, told, engine = read_pictures(model, given.ends, 2), None, None, None
+    ends, how = read_pictures(model, given.ends, 2), None
     if given.smooth:
-        how, engine = Redrawing(given.smooth, options=drawn), engine_for(model, given.precision)
-        told = model.conditions(max(0, given.count - 2), given.label)
-    made = interpolate(model, ends, given.count, how, told, given.seed, engine=engine)
+        conditions = model.conditions(max(0, given.count - 2), given.label)
+        about = {"options": drawn, "conditions": conditions, "seed": given.seed}
+        how = Redrawing(given.smooth, **about, engine=engine_for(model, given.precision))
+    made = interpolate(model, ends, given.count, how)
     text = {"run": given.run, "smooth": str(given.smooth), "seed": str(given.seed)}
     text |= {name: str(value) for name, value in changed(drawn).items()}
     columns = given.count if given.count <= 12 else None
