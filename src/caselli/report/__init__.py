@@ -8,6 +8,7 @@ from caselli.report.page import Page
 from caselli.report.plots import bars, curves, scatter, sorted_counts
 from caselli.report.rate import rate_distortion
 from caselli.report.run import write_report
+from caselli.report.strips import save_canvas, save_strips
 
 __all__ = [
     "Page",
@@ -19,7 +20,9 @@ __all__ = [
     "pairs",
     "rate_distortion",
     "rows",
+    "save_canvas",
     "save_png",
+    "save_strips",
     "scatter",
     "sorted_counts",
     "write_report",

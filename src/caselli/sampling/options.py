@@ -72,6 +72,10 @@ class Sampling:
         fields = dataclasses.fields(self)
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
 
+    def described(self) -> dict[str, str]:
+        """The changed fields in words, as a picture's file says how it was made."""
+        return {name: str(value) for name, value in self.changed().items()}
+
     def strengths(self, rounds: int) -> list[float]:
         """Guidance s in each round; 1 where there is none.
 
