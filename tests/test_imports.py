@@ -25,7 +25,7 @@ FLOORS = [
     {"evaluate"},
     {"report"},
     {"run"},
-    {"recipe"},
+    {"compare"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
