@@ -14,7 +14,7 @@ import caselli
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "schedules", "shapes", "version", "markdown"},
-    {"files", "plain", "ranks"},
+    {"files", "plain", "private", "ranks"},
     {"order", "engine", "data", "ops", "layer", "anatomy", "weights"},
     {"estimator", "divergence"},
     {"mixer", "quantizer", "features"},
@@ -26,7 +26,7 @@ FLOORS = [
     {"evaluate"},
     {"report"},
     {"run"},
-    {"recipe"},
+    {"compare"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
