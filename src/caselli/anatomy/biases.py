@@ -13,7 +13,7 @@ import dataclasses
 from torch import nn
 
 from caselli.anatomy.recording import record
-from caselli.anatomy.shift import NORMS, Axes, Effect, passage, removal
+from caselli.anatomy.shift import BATCH_NORMS, Axes, Effect, passage, removal
 from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.shapes import Tensor
 
@@ -105,7 +105,7 @@ def _judge(tape: Tape, name: str, value: Value) -> Bias:
     walk = _Walk(tape)
     for operation in walk.uses.get(value, []):
         out = operation.outputs[0]
-        if operation.name in ("convolution", "_convolution", "native_group_norm", *NORMS):
+        if operation.name in ("convolution", "_convolution", "native_group_norm", *BATCH_NORMS):
             walk.follow(out, frozenset({1}))
         elif operation.name in ("addmm", "linear", "native_layer_norm"):
             walk.follow(out, frozenset({len(out.shape) - 1}))

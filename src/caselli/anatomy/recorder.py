@@ -31,7 +31,7 @@ def _plain_name(function: Any) -> str:
     return name if name.endswith("__") else name.rstrip("_")
 
 
-class Recorder(TorchDispatchMode):
+class TapeRecorder(TorchDispatchMode):
     """Writes every operation down. It knows tensors by identity, and so keeps them alive."""
 
     def __init__(self) -> None:

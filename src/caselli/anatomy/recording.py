@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from caselli.anatomy.recorder import Recorder
+from caselli.anatomy.recorder import TapeRecorder
 from caselli.anatomy.tape import LayerCall, Tape, Value
 from caselli.errors import UserError
 from caselli.shapes import Tensor
@@ -42,7 +42,7 @@ class _FusedAttention(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _layers(module: nn.Module, recorder: Recorder, calls: list[LayerCall]) -> Iterator[None]:
+def _layers(module: nn.Module, recorder: TapeRecorder, calls: list[LayerCall]) -> Iterator[None]:
     """Writes the modules' calls down as long as it lasts, by hooks that are taken away afterwards."""
     handles = []
 
@@ -110,7 +110,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
         >>> [operation.name for operation in tape.operations], tape.outputs[0].shape
         (['convolution', 'relu'], (1, 8, 6, 6))
     """
-    recorder, calls, saved = Recorder(), [], {}
+    recorder, calls, saved = TapeRecorder(), [], {}
 
     def keep(tensor: Tensor) -> Tensor:
         saved[tensor.untyped_storage()._cdata] = tensor

@@ -28,7 +28,7 @@ Axes = frozenset[int]
 """The axes along which what a bias adds may vary; along the others it is constant."""
 
 
-NORMS = (
+BATCH_NORMS = (
     "native_batch_norm",
     "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
@@ -41,7 +41,7 @@ def removal(operation: Operation, value: Value, varies: Axes) -> Effect | None:
     if not operation.inputs() or operation.inputs()[0] is not value:
         return _removal_of_keys(operation, value, varies)
     rank = len(value.shape)
-    if operation.name in NORMS:
+    if operation.name in BATCH_NORMS:
         return Effect.REDUNDANT if varies <= {1} else Effect.NEEDED
     if operation.name == "native_group_norm":
         if not varies <= {0, 1}:
