@@ -1,4 +1,4 @@
-"""What a network is, without running it on data: receptive fields, costs, biases."""
+"""Structure of a network, found without running it on data: receptive fields, costs, biases."""
 
 from caselli.anatomy.biases import Bias, biases
 from caselli.anatomy.cost import LayerCost, MachineRates, NetworkCost, cost

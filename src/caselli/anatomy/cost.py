@@ -1,4 +1,4 @@
-"""What a network costs: parameters, operations, bytes, memory, and the time that a machine must take for it.
+"""Costs of a network: parameters, operations, bytes, memory, and the least time on a machine.
 
 Conventions, all of them named:
 
@@ -108,7 +108,7 @@ def moved(operation: Operation) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs, all operations in it taken together."""
+    """Costs of one layer, summed over its operations."""
 
     path: str
     """The module's path; "" for what the outermost module does itself."""
@@ -125,7 +125,7 @@ class LayerCost:
 
 @dataclasses.dataclass(frozen=True)
 class MachineRates:
-    """What a machine can do at most."""
+    """The highest rates of a machine."""
 
     macs_per_second: float
     bytes_per_second: float
@@ -134,7 +134,7 @@ class MachineRates:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkCost:
-    """What a network costs for inputs of a given shape."""
+    """Costs of a network for inputs of a given shape."""
 
     layers: tuple[LayerCost, ...]
     operations: tuple[tuple[int, int, int], ...]
@@ -160,7 +160,7 @@ class NetworkCost:
         return sum(b for _, _, b in self.operations)
 
     def floor(self, machine: MachineRates, training: bool = False) -> float:
-        r"""Seconds that the machine needs at the very least, each operation bound by arithmetic or by memory.
+        r"""The least time on a machine in seconds, each operation bound by arithmetic or by memory.
 
         .. math:: t = \sum_i \max\!\Big(\frac{\mathrm{MAC}_i}{R}, \frac{\mathrm{bytes}_i}{W}\Big)
 
@@ -175,7 +175,7 @@ class NetworkCost:
         )
 
     def share(self, seconds: float, machine: MachineRates, training: bool = False) -> float:
-        """How near a measured run is to the floor: 1 is the machine's limit."""
+        """The floor's share of a measured time: 1 is the machine's limit."""
         if seconds <= 0:
             raise UserError(f"{seconds} seconds were given", "a positive time was expected")
         return self.floor(machine, training) / seconds
@@ -184,12 +184,12 @@ class NetworkCost:
 def cost(
     module: nn.Module, input_shape: tuple[int, ...], *more_shapes: tuple[int, ...], batch: int = 1
 ) -> NetworkCost:
-    """Counts what a module costs, without running it.
+    """Counts the costs of a module, without running it.
 
     Arguments:
         module: any module.
         input_shape: (C, *space) of one picture; more shapes for a module of several inputs.
-        batch: how many pictures at a time.
+        batch: number of pictures at a time.
 
     Example:
         >>> counted = cost(nn.ConvTranspose2d(3, 1, 2, 2), (3, 2, 2))
@@ -200,7 +200,7 @@ def cost(
 
 
 def cost_of_tape(tape: Tape) -> NetworkCost:
-    """Counts what a recorded module costs."""
+    """Counts the costs of a recorded module."""
     parameters = {id(p): p for p in tape.module.parameters()}.values()
     return NetworkCost(
         layers=_layers(tape),

@@ -28,28 +28,28 @@ class LayerField:
     output_shape: tuple[int, ...]
     """Without the batch."""
     size: tuple[int, ...]
-    """What the middle output sees, per axis; empty if the layer doesn't see the picture in space."""
+    """Size of the middle output's field per axis; empty if the layer does not see the picture in space."""
     stride: tuple[Fraction | None, ...]
     padding: tuple[int | None, ...]
     whole: bool
-    """Whether it sees some axis of the picture whole by its construction."""
+    """True where it sees some axis of the picture whole by construction."""
     parameters: int
     macs: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What `inspect` finds."""
+    """Fields, costs and biases of a network."""
 
     name: str
     input_shape: tuple[int, ...]
     layers: tuple[LayerField, ...]
     at: Field
-    """What the middle position of the chosen layer sees."""
+    """The field of the middle position of the chosen layer."""
     spread: tuple[Field, ...]
-    """What its corners and its middle see; the middle comes last."""
+    """The fields of its corners and its middle; the middle comes last."""
     sizes: tuple[Counter, ...]
-    """How many positions of that layer have a field of each size, per axis."""
+    """Number of positions of that layer with a field of each size, per axis."""
     misalignments: tuple[Misalignment, ...]
     """Every place where unaligned branches meet."""
     cost: NetworkCost
@@ -99,14 +99,14 @@ class Inspection:
 def inspect(
     module: nn.Module, input_shape: tuple[int, ...], at: str | None = None, *, count_statistics: bool = False
 ) -> Inspection:
-    """Records a module once, and tells what each of its layers sees and costs.
+    """Records a module once, and finds the fields, costs and biases of its layers.
 
     Arguments:
         module: any module of one input.
         input_shape: (C, *space) of one picture.
         at: the path of the layer whose field is looked at closely; unless given, the module's own output, or
             the last layer that still is a map if that is not one.
-        count_statistics: whether normalisations widen the field by what their statistics span.
+        count_statistics: count what the statistics of normalisations span.
 
     Example:
         >>> seen = inspect(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU()), (3, 8, 8))

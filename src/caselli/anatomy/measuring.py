@@ -1,4 +1,4 @@
-"""What this machine can do, and how long a network takes on it: the only part of anatomy that computes."""
+"""Rates of this machine and durations of forward passes: the only part of anatomy that computes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caselli.anatomy.cost import MachineRates
 from caselli.shapes import Tensor
 
 SIDE = 1024
-"""Of the matrices whose product measures the rate."""
+"""Height and width of the matrices whose product measures the rate."""
 COPIED = 64 * 2**20
 """Bytes of the tensor whose copying measures the bandwidth; caches are smaller."""
 
@@ -24,7 +24,7 @@ def measured_machine(device: str = "cpu", dtype: torch.dtype = torch.float32) ->
 
     Arguments:
         device: cpu or cuda.
-        dtype: of the products.
+        dtype: type of the products.
 
     Example:
         >>> measured_machine().macs_per_second > 0

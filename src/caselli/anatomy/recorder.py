@@ -1,4 +1,4 @@
-"""Writes down every operation that reaches torch's dispatcher, in-place ones and views included."""
+"""Records every operation that reaches torch's dispatcher, in-place ones and views included."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _plain_name(function: Any) -> str:
 
 
 class TapeRecorder(TorchDispatchMode):
-    """Writes every operation down. It knows tensors by identity, and so keeps them alive."""
+    """Records every operation. It knows tensors by identity, and so keeps them alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class TapeRecorder(TorchDispatchMode):
         self.stale: set[Value] = set()
 
     def enter(self, tensor: Tensor, **facts: Any) -> Value:
-        """A tensor that no operation made."""
+        """Enters a tensor that no operation made."""
         return self._bind(tensor, Value(tuple(tensor.shape), tensor.dtype, **facts))
 
     def lookup(self, leaf: Any) -> Any:

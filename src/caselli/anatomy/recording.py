@@ -43,7 +43,7 @@ class _FusedAttention(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _layers(module: nn.Module, recorder: TapeRecorder, calls: list[LayerCall]) -> Iterator[None]:
-    """Writes the modules' calls down as long as it lasts, by hooks that are taken away afterwards."""
+    """Records the calls of modules while it lasts, by hooks that are removed afterwards."""
     handles = []
 
     def known(tree: Any) -> tuple[Value, ...]:
@@ -100,7 +100,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
     Arguments:
         module: any module, on any device ("meta" included).
         inputs: the shapes of its tensor arguments, batch first (of the parameters' dtype), or examples.
-        training: whether the module is in training mode meanwhile.
+        training: record in training mode.
 
     Raises:
         UserError: if the module's path depends on the data (`if x.sum() > 0`): there is no one answer.
