@@ -19,12 +19,12 @@ import math
 from collections.abc import Callable, Iterable
 
 from torch import nn
-from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
 from caselli.anatomy.recording import record
 from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.errors import UserError
+from caselli.private import tree_map
 
 
 def _linear(operation: Operation) -> int:
@@ -79,7 +79,7 @@ def macs(operation: Operation) -> int:
     if not flops:
         return 0
     shapes = (operation.args, operation.kwargs, operation.outputs)
-    args, kwargs, out = pytree.tree_map(lambda x: x.shape if isinstance(x, Value) else x, shapes)
+    args, kwargs, out = tree_map(lambda x: x.shape if isinstance(x, Value) else x, shapes)
     return flops(*args, **kwargs, out_val=out[0] if len(out) == 1 else out) // 2
 
 
