@@ -89,8 +89,8 @@ def test_options_by_letter_by_dash_and_by_underscore():
         ("r a -o x --minutes soon", "minutes 'soon' was given; a number was expected"),
         ("r a -o x --split trian", "split 'trian' was given; did you mean train? Known: train, all"),
         ("r a -o x --temperature hot", "temperature 'hot' was given; a number was expected"),
-        ("r -o x", "the following arguments are required: pictures; see `caselli draw --help`"),
-        ("r a", "the following arguments are required: out; see `caselli draw --help`"),
+        ("r -o x", "no pictures was given; `caselli draw RUN PICTURES... -o OUT [options]` was expected"),
+        ("r a", "no out was given; `caselli draw RUN PICTURES... -o OUT [options]` was expected"),
         ("r a -o x --mi 3", "unrecognized arguments: --mi 3; see `caselli draw --help`"),
         ("r a -o x --count", "argument -n/--count: expected one argument; see `caselli draw --help`"),
     ],
@@ -99,6 +99,24 @@ def test_mistakes(words, line):
     with pytest.raises(UserError) as error:
         called(words)
     assert str(error.value) == line
+
+
+def test_options_with_a_dot_are_fields():
+    seen = []
+
+    def command(source: str, *, out: str, **fields: str) -> None:
+        """Trains.
+
+        Arguments:
+            source: pictures.
+            out: folder.
+        """
+        seen.append((source, out, fields))
+
+    call("train", command, ["s", "--a.b", "3", "--a.c_d=e", "-o", "x"])
+    assert seen == [("s", "x", {"a.b": "3", "a.c_d": "e"})]
+    with pytest.raises(UserError, match="--a.b was given; a value was expected"):
+        call("train", command, ["s", "-o", "x", "--a.b"])
 
 
 def test_help_names_what_there_is():

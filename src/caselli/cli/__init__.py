@@ -60,14 +60,14 @@ def _dispatch(arguments: list[str]) -> None:
     elif arguments[0] not in COMMANDS:
         raise UnknownName("command", arguments[0], COMMANDS)
     else:
-        name = arguments[0] + "_" * keyword.iskeyword(arguments[0])
-        module = importlib.import_module(f"caselli.cli.{name}")
-        if hasattr(module, "command"):
-            from caselli.cli.command import call  # not for `--help` alone, which is instant
+        name, words = arguments[0], arguments[1:]
+        module = importlib.import_module(f"caselli.cli.{name}" + "_" * keyword.iskeyword(name))
+        if hasattr(module, "run"):
+            module.run(words)
+            return
+        from caselli.cli.command import call  # not for `--help` alone, which is instant
 
-            call(arguments[0], module.command, arguments[1:])
-        else:
-            module.run(arguments[1:])
+        call(name, module.command, words)
 
 
 def _help() -> str:

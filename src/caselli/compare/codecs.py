@@ -17,7 +17,7 @@ from caselli.compare.codec_points import ALONE, EXACT, PNG, TOGETHER, WITHOUT, O
 from caselli.compare.pictures import pictures_for, runs_by_name, some
 from caselli.data import to_float
 from caselli.errors import UserError
-from caselli.evaluate.perceptual import name_of, perceptual_distance
+from caselli.evaluate import name_of, perceptual_distance
 from caselli.model import load
 from caselli.report import rows as rows_of_pictures
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from caselli.compare.base import Comparison, Table, cell, figure, free, kept
 from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
-from caselli.evaluate.pace import measured
+from caselli.evaluate import measured
 from caselli.model import Model, load
 from caselli.run import RunFolder
 from caselli.shapes import Float, Tensor

@@ -10,7 +10,7 @@ import torch
 from caselli import ranks
 from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
-from caselli.evaluate.pace import measured
+from caselli.evaluate import measured
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.plain import override
 from caselli.report import rows, save_png
