@@ -23,7 +23,7 @@ from caselli.evaluate.perceptual import name_of, perceptual_distance
 from caselli.evaluate.reconstruction import reconstructions
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
-from caselli.run import RECIPES, TwoStageConfig, train
+from caselli.run import RECIPES, TwoStage, train
 from caselli.shapes import Float, Tensor
 
 FLOAT_BITS = 32
@@ -135,12 +135,12 @@ class Quantizers(Comparison):
         )
 
     def _backbone(self) -> Any:
-        config = RECIPES[self.settings.recipe](self.pictures)
-        if not isinstance(config, TwoStageConfig):
+        recipe = RECIPES[self.settings.recipe]
+        if recipe.kind is not TwoStage:
             raise UserError(
                 f"recipe {self.settings.recipe!r} was given", "one that trains a tokenizer was expected"
             )
-        return config.tokenizer
+        return recipe(self.pictures).tokenizer
 
     def _row(self, run: Path, name: str) -> Row:
         model, held_out = load(run), self.pictures.split("held_out")
