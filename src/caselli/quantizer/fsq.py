@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
+from caselli.estimator import pass_straight_through
 from caselli.quantizer.base import widened
-from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.quantizer.whitening import Whitening
 from caselli.shapes import Float, Int, Tensor
@@ -84,7 +84,7 @@ class FSQ(Pointwise):
             self.whitening.learn(points)
         bounded = self._bounded(points)
         digits = bounded.detach().round()
-        values = straight_through(bounded, digits) if self.training else digits
+        values = pass_straight_through(bounded, digits) if self.training else digits
         return Points(self._scaled(values), self._joined(digits), points.new_zeros(()), {})
 
     def encode_points(self, points: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
