@@ -13,6 +13,7 @@ from caselli.data import Augment, Batches, Pictures
 from caselli.engine import Log, Machine, Training
 from caselli.errors import UserError, lookup
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
+from caselli.layer import count_parameters
 from caselli.report import write_report
 from caselli.run.config import DataConfig, override
 from caselli.run.family_config import FamilyRunConfig, described_config
@@ -116,7 +117,7 @@ class _Run:
         if (path / "family.json").exists():
             return
         task = FamilyTask(_built(self.config))
-        parameters = sum(p.numel() for p in task.parameters())
+        parameters = count_parameters(task)
         Log(path, self.config.family).say(f"{parameters / 1e6:.2f} M parameters")
         batches = Batches(
             self.pictures,

@@ -15,6 +15,7 @@ from caselli import ranks
 from caselli.data import Augment, Batches, Pictures, SegmentationBatch, Segmented, open_segmented
 from caselli.engine import Log, Machine, Training, TrainingConfig
 from caselli.errors import lookup
+from caselli.layer import count_parameters
 from caselli.report import masks_grid, save_png, write_report
 from caselli.run.config import DataConfig, override
 from caselli.run.folder import RunFolder, resumed_config
@@ -197,7 +198,7 @@ def _train(run: _Run) -> None:
     )
     held_out = _parts(run.labelled.split("held_out"), training.batch)
     path = run.folder.path
-    parameters = sum(p.numel() for p in task.parameters())
+    parameters = count_parameters(task)
     Log(path, STAGE).say(f"{config.segmenter.architecture}, {parameters / 1e6:.2f} M parameters")
     trained = Training(task, batches, held_out, training, path, STAGE, run.machine, config.seed).run()
     if ranks.is_first():

@@ -13,6 +13,7 @@ from caselli import data, ranks
 from caselli.data import Batches, CodeStore, Pictures
 from caselli.engine import Log, Machine, Training
 from caselli.errors import UserError, lookup
+from caselli.layer import count_parameters
 from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior, save_tokenizer
 from caselli.plain import options_of
 from caselli.prior import PriorTask
@@ -242,7 +243,7 @@ class Run:
         config = self.config.training.prior
         batches = Batches(store, config.batch, seed=self.config.seed, rank=ranks.rank(), ranks=ranks.count())
         task = PriorTask(prior, order, grid_of(tokenizer, size))
-        parameters = sum(p.numel() for p in prior.parameters())
+        parameters = count_parameters(prior)
         Log(path, "prior").say(
             f"{len(store)} code maps of {prior.alphabet.length} codes, {parameters / 1e6:.2f} M parameters"
         )
