@@ -1,4 +1,4 @@
-"""Divergences estimated by a critic: what they share."""
+"""The common part of divergences that a critic estimates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CriticDivergence(Divergence):
     shape with the batch in front; losses are means over all of it.
 
     Arguments:
-        regularisers: what keeps the critic smooth, in place of the default ones.
+        regularisers: regularisers of the critic, in place of the default ones.
     """
 
     needs = Need.CRITIC
@@ -50,7 +50,7 @@ class CriticDivergence(Divergence):
 
     @staticmethod
     def default_regularisers() -> tuple[Regulariser, ...]:
-        """What the published method uses; nothing for most."""
+        """The regularisers of the published method; none for most."""
         return ()
 
     @abstractmethod

@@ -23,7 +23,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What an estimator returns, always."""
+    """An estimate of an expectation and of its gradient."""
 
     value: Float[Tensor, "..."]
     """`*batch`: the estimate of the objective itself, detached."""
@@ -46,15 +46,15 @@ class Estimator(nn.Module, ABC):
     """
 
     unbiased: ClassVar[bool]
-    """Whether the expected gradient is the true one, for every f."""
+    """True where the expected gradient is the true one, for every f."""
     needs_gradient: ClassVar[bool]
-    """Whether f must be differentiable in z, and accept values between the atoms."""
+    """True where f must be differentiable in z, and accept values between the atoms."""
     serves: ClassVar[tuple[type[Distribution], ...]]
     """The families served, bare or wrapped in `Independent`."""
     least_samples: ClassVar[int] = 1
     """The fewest samples that make an estimate."""
     objective: ClassVar[str] = "mean"
-    """What is estimated: the `mean` of f, or `log_mean_exp` of f over the samples."""
+    """Quantity that is estimated: the `mean` of f, or `log_mean_exp` of f over the samples."""
 
     def forward(
         self, f: Function, p: Distribution, samples: int = 1, context: Tensor | None = None
@@ -86,7 +86,7 @@ class Estimator(nn.Module, ABC):
         return cls()
 
     def accepts(self, p: Distribution) -> bool:
-        """Whether p is of a family that is served."""
+        """True if p is of a family that is served."""
         return isinstance(unwrap(p), self.serves)
 
     @abstractmethod
@@ -94,7 +94,7 @@ class Estimator(nn.Module, ABC):
         """`forward` after the checks."""
 
     def evaluations(self, p: Distribution, samples: int) -> int:
-        """How often f is evaluated for each batch element."""
+        """Number of evaluations of f for each batch element."""
         return samples
 
     def _evaluate(self, f: Function, p: Distribution, z: Tensor) -> Tensor:

@@ -93,7 +93,7 @@ def _replaced(z: Tensor, to: Tensor, p: Distribution) -> Tensor:
 
 
 def _changes(values: Tensor, samples: int, p: Distribution) -> Tensor:
-    """What f gains by every move of every coordinate: `moves samples *batch *event`."""
+    """Gain of f by every move of every coordinate: `moves samples *batch *event`."""
     gains = values[samples:].reshape(-1, p.event_shape.numel(), *values[:samples].shape) - values[:samples]
     return gains.movedim(1, -1).reshape(-1, samples, *p.batch_shape, *p.event_shape)
 

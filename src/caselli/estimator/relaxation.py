@@ -75,10 +75,10 @@ class Relaxation(ABC):
         self.logits = bounded(logits)
         """On the graph of the given logits, finite, at least float32."""
         self.axes = axes
-        """How many trailing axes belong to one event."""
+        """Number of trailing axes that belong to one event."""
 
     def leaf(self) -> Relaxation:
-        """The same with detached logits that are a leaf of a new graph."""
+        """A relaxation with detached logits that are a leaf of a new graph."""
         return type(self)(self.logits.detach().requires_grad_(), self.axes)
 
     def weighted_score(self, hard: Tensor, weights: Tensor) -> Tensor:

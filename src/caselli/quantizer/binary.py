@@ -1,4 +1,4 @@
-"""What quantizers to signs share: each channel one bit, no stored codebook, entropy terms."""
+"""The common part of quantizers to signs: each channel one bit, no stored codebook, entropy terms."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ class FSQ(Pointwise):
         return 2 * digits / (levels - 1) - 1 if self.symmetric else digits / (levels // 2)
 
     def _lowest(self, levels: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
-        """What is taken from a level's number to give its rounded channel."""
+        """Offset from a level's number to its rounded channel."""
         return torch.zeros_like(levels) if self.symmetric else levels // 2
 
     def _joined(self, digits: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
@@ -122,7 +122,7 @@ class FSQ(Pointwise):
 
 
 def _gain(levels: int) -> float:
-    """What a standard normal number is multiplied by, so that tanh and rounding give its outer levels, and so
+    """Factor of a standard normal number, so that tanh and rounding give its outer levels, and so
     about all of them, equal shares."""
     if levels == 2:
         return 1.0

@@ -1,4 +1,4 @@
-"""How a gradient passes a quantizer, whose own derivative is zero: straight through, or rotated."""
+"""Gradients past a quantizer, whose own derivative is zero: straight through, or rotated."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ class MultiScale(Quantizer):
         return torch.cat([piece.flatten(-2) for piece in codes], -1)
 
     def _usage(self, codes: Tensor) -> dict[str, Tensor]:
-        """Of each codebook over all scales, averaged."""
+        """Use of the codes of all scales, the mean over codebooks."""
         books = codes.unbind(1) if len(self.sizes) > 1 else [codes]
         found = [usage(book, size, self.training) for book, size in zip(books, self.sizes, strict=True)]
         return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
