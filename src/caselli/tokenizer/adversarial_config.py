@@ -1,4 +1,4 @@
-"""How a discriminator takes part in a tokenizer's training; plain data."""
+"""The part of a discriminator in a tokenizer's training; plain data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class AdversarialConfig:
     weight: float = 0.0
     """Weight of the adversarial term; 0 for no discriminator."""
     adaptive: bool = True
-    """Whether the weight is multiplied by the ratio of the gradients at the decoder's last layer."""
+    """Multiplies the weight by the ratio of the gradients at the decoder's last layer."""
     largest_ratio: float = 1e4
     """Limit of that ratio."""
     objective: str = "hinge"
@@ -53,7 +53,7 @@ class AdversarialConfig:
         expect(sum_of < 1, "adversarial start + warmup", sum_of, "less than 1, the whole budget,")
 
     def learns(self, progress: float) -> bool:
-        """Whether the discriminator is trained when this share of the budget is spent.
+        """True where the discriminator is trained when this share of the budget is spent.
 
         Example:
             >>> config = AdversarialConfig(weight=1.0, start=0.25)
@@ -63,7 +63,7 @@ class AdversarialConfig:
         return self.weight > 0 and progress >= self.start
 
     def counts(self, progress: float) -> float:
-        """How much of the weight counts when this share of the budget is spent, 0 to 1.
+        """Share of the weight that counts when this share of the budget is spent, 0 to 1.
 
         Example:
             >>> config = AdversarialConfig(weight=1.0, start=0.25, warmup=0.25, ramp=0.5)
