@@ -21,6 +21,7 @@ from caselli.evaluate import CodebookUse
 from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.perceptual import name_of, perceptual_distance
 from caselli.evaluate.reconstruction import reconstructions
+from caselli.layer import count_parameters
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
 from caselli.run import RECIPES, TwoStage, train
@@ -161,7 +162,7 @@ class Quantizers(Comparison):
             use_trained=_use(model, trained_on) if sizes else None,
             perplexity=found.perplexity,
             steps=_steps(run),
-            parameters=sum(p.numel() for p in model.tokenizer.parameters()),
+            parameters=count_parameters(model.tokenizer),
             positions=tuple(math.prod(grid) * len(part) for part in (measured, trained_on)),
             shown=model.decode(codes).cpu(),
         )
