@@ -31,10 +31,12 @@ COMMANDS = {
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
-    "list": "show what a room offers: mixers, quantizers, recipes and so on",
+    "list": "show the variants that there are: mixers, quantizers, recipes and so on",
+    "completion": "print a script that completes commands and options in a shell",
 }
-"""Every command, with its line of help; the module of the same name has `run(arguments)`, with an underscore
-after a name that Python keeps for itself."""
+"""Every command, with its line of help. The module of the same name, with an underscore behind a word that
+Python keeps for itself, has a typed function `command`, or `run(words)` where words decide which options
+there are."""
 
 
 def main(arguments: list[str] | None = None) -> int:
