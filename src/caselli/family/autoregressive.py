@@ -54,6 +54,7 @@ class Autoregressive(Family):
 
     config_kind = AutoregressiveConfig
     density = "density"
+    stepwise = True
     config: AutoregressiveConfig
 
     def __init__(self, config: AutoregressiveConfig) -> None:

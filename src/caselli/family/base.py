@@ -82,7 +82,9 @@ class Family(nn.Module, ABC):
     density: ClassVar[str] = ""
     """`density` where log p is exact, `bound` where it is bounded from below, else empty."""
     samples: ClassVar[bool] = False
-    """Whether samples carry gradients."""
+    """True where samples carry gradients."""
+    stepwise: ClassVar[bool] = False
+    """True where pictures are drawn code by code, so that all of `caselli.sampling.Sampling` applies."""
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from caselli import data
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
 from caselli.evaluate.perceptual import name_of, perceptual_distance
@@ -17,10 +18,7 @@ from caselli.files import write_text
 from caselli.quantizer import QUANTIZERS
 from caselli.recipe.quantizer_figures import Row, measure, row_of
 from caselli.recipe.quantizer_page import Settings, write
-from caselli.run.config import DataConfig, RunConfig
-from caselli.run.opening import open_pictures
-from caselli.run.two_stage import train
-from caselli.run.two_stage_recipes import RECIPES
+from caselli.run import RECIPES, TwoStageConfig, train
 from caselli.tokenizer import TokenizerConfig
 
 STEPS_OF_SCALES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
@@ -72,7 +70,7 @@ def compare_quantizers(
     distance = perceptual_distance(vgg)
     settings = Settings(str(source), recipe, size, minutes, steps, seed, name_of(distance))
     folder = _begin(Path(out), settings, resume, overwrite)
-    pictures = open_pictures(DataConfig(source=str(source), size=size), progress=True)
+    pictures = data.open(source, size=size, split="all", progress=sys.stderr.isatty())
     for number, name in enumerate(names, 1):
         if row_of(folder / "runs" / name) is None:
             print(f"[{number}/{len(names)}] {name}", file=sys.stderr, flush=True)
@@ -146,6 +144,6 @@ def _train(run: Path, name: str, settings: Settings, pictures: Pictures, changes
 
 def _backbone(recipe: str, pictures: Pictures) -> TokenizerConfig:
     config = RECIPES[recipe](pictures)
-    if not isinstance(config, RunConfig):
+    if not isinstance(config, TwoStageConfig):
         raise UserError(f"recipe {recipe!r} was given", "one that trains a tokenizer was expected")
     return config.tokenizer

@@ -20,7 +20,7 @@ from caselli.evaluate.resampling import ResamplerFigures, fit, resampler_figures
 from caselli.files import write_text
 from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.report import grid, masks_grid, save_png
-from caselli.run.segmentation import evaluate_segmenter
+from caselli.run import evaluate_segmenter
 from caselli.segmentation import SegmentationTask, Segmenter, SegmenterConfig, build_segmenter
 from caselli.shapes import Tensor
 

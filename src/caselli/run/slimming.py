@@ -10,16 +10,16 @@ from caselli import ranks
 from caselli.data import CodeStore
 from caselli.errors import UserError
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
+from caselli.plain import override
 from caselli.report import rows, save_png
-from caselli.run.config import override
 from caselli.run.folder import RunFolder
-from caselli.run.opening import recorded_machine
 from caselli.run.slim_config import FILE, SlimConfig
 from caselli.run.slim_measure import measure, side_by_side
 from caselli.run.slim_prior import SlimPrior
 from caselli.run.slim_tokenizer import SlimTokenizer
-from caselli.run.summary import look_at_samples, look_at_tokenizer, summarise
-from caselli.run.two_stage import Run
+from caselli.run.summary import look_at_samples, look_at_tokenizer
+from caselli.run.training import recorded_machine, resumed, write_page
+from caselli.run.two_stage import TwoStage
 from caselli.tokenizer import Tokenizer
 
 
@@ -53,7 +53,7 @@ def slim(
     if config.covers("prior"):
         before.require_prior()
     folder = _begin(RunFolder(run), RunFolder(out), config, source, resume)
-    new = Run.resumed(folder, folder.config().data.source, {}, progress)
+    new = resumed(TwoStage, folder, {}, progress)
     if config.covers("tokenizer"):
         SlimTokenizer(new, before, config).make()
     _carry_over(new, before, Path(run))
@@ -61,7 +61,7 @@ def slim(
         SlimPrior(new, before, config).make()
     if ranks.is_first():
         _look(new, before, Path(run), config)
-        summarise(folder)
+        write_page(folder)
     ranks.wait()
     return folder.path
 
@@ -80,16 +80,18 @@ def _begin(old: RunFolder, new: RunFolder, config: SlimConfig, source: str | Non
             )
         config.expect_in(new.path, old.path)
         return new
-    kept = old.config() if source is None else override(old.config(), {"data.source": source})
+    kept = TwoStage.config_in(old)
+    if source is not None:
+        kept = override(kept, {"data.source": source})
     if ranks.is_first():
         new.path.mkdir(parents=True, exist_ok=True)
         config.save(new.path, old.path)
-        new.write(kept, old.describe()["data_fingerprint"], recorded_machine(old))
+        new.write(TwoStage.name, kept, old.describe()["data_fingerprint"], recorded_machine(old))
     ranks.wait()
     return new
 
 
-def _carry_over(run: Run, before: Model, old: Path) -> None:
+def _carry_over(run: TwoStage, before: Model, old: Path) -> None:
     """The tokenizer where it stays as it is, and the old run's codes, stamped with the new tokenizer, where
     that gives the same ones."""
     path = run.folder.path
@@ -106,17 +108,17 @@ def _carry_over(run: Run, before: Model, old: Path) -> None:
     ranks.wait()
 
 
-def _look(run: Run, before: Model, old: Path, config: SlimConfig) -> None:
+def _look(run: TwoStage, before: Model, old: Path, config: SlimConfig) -> None:
     """Figures and pictures of the new run, and both runs side by side."""
     folder, device = run.folder, run.machine.device
     after = load(folder.path).to(device)
-    look_at_tokenizer(folder, after.tokenizer, run.held_out)
+    look_at_tokenizer(folder, after.tokenizer, run.data.held_out)
     if after.prior is not None:
-        look_at_samples(folder, after, run.pictures, run.held_out, run.config.reading)
+        look_at_samples(folder, after, run.data.pictures, run.data.held_out, run.config.reading)
     models = {"before": before.to(device), "after": after}
-    figures = measure(models, {"before": old, "after": folder.path}, run.held_out)
+    figures = measure(models, {"before": old, "after": folder.path}, run.data.held_out)
     folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
-    save_png(rows(side_by_side(models, run.held_out)), folder.path / "pictures" / "slim.png")
+    save_png(rows(side_by_side(models, run.data.held_out)), folder.path / "pictures" / "slim.png")
 
 
 def _encodes_alike(one: Tokenizer, other: Tokenizer) -> bool:

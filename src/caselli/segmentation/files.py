@@ -16,28 +16,40 @@ from caselli.errors import UserError
 from caselli.files import atomic_write, write_text
 from caselli.segmentation.config import SegmenterConfig, build_segmenter
 from caselli.shapes import Float, Int, Tensor
+from caselli.trained import Part, Trained
 
 FORMAT = 1
 """Version of the files; a later one is refused."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Segmenter:
-    """A trained network with what is known of it."""
+class Segmenter(Trained):
+    """A trained network that gives every pixel a class.
 
-    network: nn.Module
-    """Pictures → logits."""
-    config: SegmenterConfig
-    size: int
-    """Height and width that it was trained at, in pixels; others work too."""
-    classes: tuple[str, ...]
-    """The names of the classes."""
+    Arguments:
+        network: pictures → logits.
+        config: what it is made of.
+        size: height and width that it was trained at, in pixels; others work too.
+        classes: names of the classes.
+    """
+
+    title = stage = "segmenter"
+
+    def __init__(
+        self, network: nn.Module, config: SegmenterConfig, size: int, classes: Sequence[str]
+    ) -> None:
+        self.network, self.config = network, config
+        self.size, self.channels, self.classes = size, config.channels, tuple(classes)
+
+    def networks(self) -> list[nn.Module]:
+        return [self.network]
+
+    def parts(self) -> dict[str, Part]:
+        return {"segmenter": Part(self.network, (self.channels, self.size, self.size))}
 
     @torch.no_grad()
     def segment(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B H W"]:
         """The class of every pixel."""
-        device = next(self.network.parameters()).device
-        return self.network(pictures.to(device)).argmax(1)
+        return self.network(pictures.to(self.device)).argmax(1)
 
 
 def save_segmenter(
@@ -77,4 +89,4 @@ def load_segmenter(folder: str | Path) -> Segmenter:
             "a run of a segmentation recipe was expected",
             "see `caselli train --help`",
         ) from None
-    return Segmenter(network.eval(), config, described["size"], tuple(described["classes"]))
+    return Segmenter(network.eval(), config, described["size"], described["classes"])
