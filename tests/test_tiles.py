@@ -11,6 +11,7 @@ from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.tokenizer.dvae import Bottleneck
 from caselli.tokenizer.tiles import Reach, Tiles, blended, exact, reach
+from tests.conformance.cases_tokenizer import LEARNED
 
 LOCAL = {"architecture": "dvae", "width": 8, "latent_width": 4, "quantizer_options": {"codebook_size": 16}}
 

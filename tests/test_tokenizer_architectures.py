@@ -228,5 +228,5 @@ def test_pixels_are_their_own_codes(channels):
     assert torch.equal(codes, pictures.long() if channels > 1 else pictures[:, 0].long())
     assert torch.equal(to_bytes(model.decode(codes)), pictures)
     assert model.report((8, 6)).compression == 1
-    with pytest.raises(UserError, match="1 and 3 were expected"):
+    with pytest.raises(UserError, match="factor 2 was given to the architecture pixels; 1 was expected"):
         Tokenizer(TokenizerConfig(architecture="pixels", factor=2))

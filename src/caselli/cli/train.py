@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from caselli.run import Kind
 
 DESCRIPTION = """Trains a tokenizer on pictures, then a prior over its codes, and writes RUN/report.html.
-With a one-stage recipe (vae, gan, mixture, pixels) it trains that; `--recipe gan --help` shows its fields.
+With a one-stage recipe (vae, gan, mixture) it trains that; `--recipe gan --help` shows its fields.
 SOURCE is glyphs, digits, a folder of pictures, an .npz, idx .gz files or tar shards. Every field below can be
 set by its dotted name, or in a YAML file given with --config; what is not set comes from the recipe."""
 

@@ -123,7 +123,7 @@ class Family(nn.Module, ABC):
 
     def nats(self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None) -> Float[Tensor, "B"]:
         """−log p of each picture as `levels()` grey levels, or an upper bound of it."""
-        raise self._cannot("give a probability", "vae (a bound), autoregressive or mixture")
+        raise self._cannot("give a probability", "vae (a bound) or mixture")
 
     def levels(self) -> int:
         """How many grey levels the pictures that `nats` speaks of have: 256, or 2 for binarised ones."""
@@ -131,7 +131,7 @@ class Family(nn.Module, ABC):
 
     def represent(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         """A vector for each picture."""
-        raise self._cannot("represent a picture", "vae, mixture, autoregressive or a gan with a critic")
+        raise self._cannot("represent a picture", "vae, mixture or a gan with a critic")
 
     def latents(self, seeds: list[int], options: Sampling) -> Float[Tensor, "B D"]:
         """Latents from the prior, one for each seed."""

@@ -19,12 +19,16 @@ class Pixels(Architecture):
     2020, Generative Pretraining from Pixels.
     """
 
+    keeps_pixels = True
+
     def encoder(self, config: TokenizerConfig) -> nn.Module:
-        if config.factor != 1 or config.latent_width != config.channels:
-            raise UserError(
-                f"factor {config.factor} and latent_width {config.latent_width} were given",
-                f"1 and {config.channels} were expected by the pixels architecture, which changes nothing",
-            )
+        expected = {"factor": 1, "latent_width": config.channels, "quantizer": "uniform"}
+        for name, value in expected.items():
+            if getattr(config, name) != value:
+                raise UserError(
+                    f"{name} {getattr(config, name)} was given to the architecture pixels",
+                    f"{value} was expected: its codes are the pixels themselves",
+                )
         return nn.Identity()
 
     def decoder(self, config: TokenizerConfig) -> nn.Module:
