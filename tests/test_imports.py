@@ -15,7 +15,7 @@ ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "schedules", "shapes", "version", "markdown"},
     {"files", "plain", "ranks", "trained"},
-    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
+    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy", "weights"},
     {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},

@@ -210,9 +210,12 @@ def test_files(tmp_path):
     assert torch.equal(loaded.network(x), network(x)) and loaded.classes == ("a", "b", "c")
     assert torch.equal(loaded.segment(x), network(x).argmax(1))
     (tmp_path / "segmenter.safetensors").write_bytes(b"broken")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"segmenter\.safetensors cannot be loaded"):
         load_segmenter(tmp_path)
-    with pytest.raises(UserError, match="cannot be read"):
+    (tmp_path / "segmenter.json").write_text("{}")
+    with pytest.raises(UserError, match=r"segmenter\.json cannot be read"):
+        load_segmenter(tmp_path)
+    with pytest.raises(UserError, match="nowhere holds no segmenter"):
         load_segmenter(tmp_path / "nowhere")
 
 

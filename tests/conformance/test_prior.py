@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from caselli.engine.weights import load_weights, save_weights
 from caselli.errors import UserError
 from caselli.order import ORDERS
 from caselli.prior import PRIORS, Conditioner, PriorConfig, PriorTask, build
 from caselli.quantizer import MultiScale
 from caselli.sampling import Sampling, best_engine, sample
+from caselli.weights import load_weights, save_weights
 from tests.conformance.cases_prior import CASES, SCALES, alphabet_of, built
 
 every_prior = pytest.mark.parametrize("name", CASES)

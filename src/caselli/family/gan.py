@@ -130,7 +130,8 @@ class GAN(Family):
         labels = self._labels(labels, len(pictures), pictures.device)
         z = torch.randn(len(pictures), self.config.count, device=pictures.device)
         if self.critic is None:
-            value = self.divergence(pictures.flatten(1), self.generator(z, labels).flatten(1)).value
+            made = self.generator(z, labels).flatten(1)  # in half precision under autocast
+            value = self.divergence(pictures.flatten(1), made.to(pictures.dtype)).value
             return Losses(value, {})
         turn = (step + 1) % self.config.critic_steps == 0
         if not turn and ranks.count() > 1:
@@ -143,7 +144,7 @@ class GAN(Family):
         """Samples for the same labels are kept until `finish`, which compares the two sets."""
         labels = self._labels(labels, len(pictures), pictures.device)
         z = self.latents(numbers, Sampling()).to(pictures.device)
-        self.held.append((pictures.flatten(1), self.generator(z, labels).flatten(1)))
+        self.held.append((pictures.flatten(1), self.generator(z, labels).flatten(1).to(pictures.dtype)))
         return {}
 
     def finish(self) -> dict[str, float]:

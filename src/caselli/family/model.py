@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from caselli.data import Pictures, class_numbers, to_float
-from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
 from caselli.family.network import Decoder, Encoder
@@ -21,6 +20,7 @@ from caselli.files import atomic_write
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 from caselli.trained import Likelihood, Part, Trained
+from caselli.weights import load_weights, read_config, read_description, save_weights
 
 STEM = "family"
 """The files of a run folder: `family.safetensors` and `family.json`."""

@@ -11,8 +11,8 @@ from torch.nn import functional
 from caselli.data import to_bytes
 from caselli.features.base import FeatureNetwork, coloured
 from caselli.features.frozen import Frozen
-from caselli.layer.published import fill, read_weights
 from caselli.shapes import Float, Tensor
+from caselli.weights import fill, read_weights
 
 SOURCE = "https://github.com/toshas/torch-fidelity/releases (weights-inception-2015-12-05-6726825d.pth)"
 SIDE = 299

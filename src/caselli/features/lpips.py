@@ -10,8 +10,8 @@ import torch
 from caselli.errors import MissingExtra, UserError
 from caselli.features.frozen import Frozen
 from caselli.features.vgg import VGG16, VGG_WIDTHS
-from caselli.layer.published import read_weights
 from caselli.shapes import Float, Tensor
+from caselli.weights import read_weights
 
 HEADS_SOURCE = "https://github.com/richzhang/PerceptualSimilarity (lpips/weights/v0.1/vgg.pth)"
 

@@ -13,8 +13,8 @@ from caselli.errors import UserError
 from caselli.features.base import FeatureNetwork, coloured
 from caselli.features.frozen import Frozen
 from caselli.layer import normalised
-from caselli.layer.published import fill, read_weights
 from caselli.shapes import Float, Tensor
+from caselli.weights import fill, read_weights
 
 VGG_CONVOLUTIONS = {
     11: (1, 1, 2, 2, 2),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-from caselli.interop.checkpoint import Weights
 from caselli.interop.dalle import import_dalle
 from caselli.interop.diffusers import import_diffusers
 from caselli.interop.export import (
@@ -19,6 +18,7 @@ from caselli.interop.layout import Hints
 from caselli.interop.llamagen import import_llamagen
 from caselli.interop.taming import import_taming
 from caselli.tokenizer import Tokenizer
+from caselli.weights import Weights
 
 IMPORTERS: dict[str, Callable[[Sequence[Weights], Hints], Tokenizer]] = {
     "taming": import_taming,

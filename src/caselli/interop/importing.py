@@ -8,9 +8,9 @@ from pathlib import Path
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.interop.checkpoint import Weights, read, settings_beside
 from caselli.interop.layout import Hints
 from caselli.tokenizer import Tokenizer
+from caselli.weights import Weights, read_foreign, settings_beside
 
 SIGNS = {
     "taming": "encoder.down.0.block.0.conv1.weight",
@@ -55,7 +55,7 @@ def import_tokenizer(
     for name, value in (("size", size), ("groups", groups)):
         if value is not None and value < 1:
             raise UserError(f"{name} {value} was given", "at least 1 was expected")
-    files = [read(path) for path in paths]
+    files = [read_foreign(path) for path in paths]
     _refuse_other_family(files, family)
     settings = settings_beside(paths[0])
     tokenizer = importer(files, Hints(groups or _number(settings, "norm_num_groups")))

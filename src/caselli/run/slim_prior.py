@@ -17,7 +17,7 @@ from caselli.plain import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
 from caselli.run.kind import VALIDATED
 from caselli.run.pictures import batches_of
-from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
+from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
 from caselli.slim import (
     Distilled,
     Distilling,
@@ -28,6 +28,7 @@ from caselli.slim import (
     refuse_other_kinds,
 )
 from caselli.tokenizer import Tokenizer
+from caselli.weights import UNCOMPRESSED, Compression, read_compression
 
 
 class SlimPrior(SlimStage):
@@ -35,22 +36,23 @@ class SlimPrior(SlimStage):
 
     name = "prior"
 
-    def compressed(self, log: Log) -> Prior:
+    def compressed(self, log: Log) -> tuple[Prior, Compression]:
         prior, config = copy.deepcopy(self.before.prior), self.config
         if not config.covers("prior"):
-            return prior
+            return prior, read_compression(self.old / "prior")
         if config.quantise:
-            quantise(prior, config.quantise, config.activations)
+            made = quantise(prior, config.quantise, config.activations)
         elif config.prune:
             self.prune(prior, self._losses(prior), log)
+            made = leave_zeros_out(prior)
         else:
-            prior = self._student(prior, log)
-        note_narrowed(prior, self._fresh(prior.config))
-        return prior
+            prior, made = self._student(prior, log), UNCOMPRESSED
+        return prior, with_narrowed(made, prior, self._fresh(prior.config))
 
-    def save(self, network: Prior) -> None:
+    def save(self, network: Prior, compression: Compression) -> None:
         run = self.run
-        save_prior(network, self.path, self._tokenizer().fingerprint(), self.before.classes)
+        fingerprint = self._tokenizer().fingerprint()
+        save_prior(network, self.path, fingerprint, self.before.classes, compression)
         config = dataclasses.replace(run.config, prior=network.config)
         run.folder.write(run.name, config, run.data.fingerprint, run.machine)
 
@@ -67,13 +69,14 @@ class SlimPrior(SlimStage):
         batches = Batches(store, batch, **self.shares)
         return self._task(learner), batches, batches_of(held_out, batch, VALIDATED)
 
-    def trained(self, task: Task) -> Prior:
+    def trained(self, task: Task, compression: Compression) -> tuple[Prior, Compression]:
         prior = task.prior.student if isinstance(task.prior, Distilled) else task.prior
         if self.config.quantise:
-            quantise(prior, self.config.quantise, self.config.activations)
+            packed = quantise(prior, self.config.quantise, self.config.activations).packed
+            compression = dataclasses.replace(compression, packed=packed)
         elif self.config.prune:
-            leave_zeros_out(prior)
-        return prior
+            compression = dataclasses.replace(compression, packed=leave_zeros_out(prior).packed)
+        return prior, compression
 
     def _task(self, prior: nn.Module) -> PriorTask:
         return PriorTask(prior, self.before.order, grid_of(self.before.tokenizer, self.before.size))

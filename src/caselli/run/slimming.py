@@ -21,6 +21,7 @@ from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.training import recorded_machine, resumed, write_page
 from caselli.run.two_stage import TwoStage
 from caselli.tokenizer import Tokenizer
+from caselli.weights import read_compression
 
 
 def slim(
@@ -55,10 +56,10 @@ def slim(
     folder = _begin(RunFolder(run), RunFolder(out), config, source, resume)
     new = resumed(TwoStage, folder, {}, progress)
     if config.covers("tokenizer"):
-        SlimTokenizer(new, before, config).make()
+        SlimTokenizer(new, before, config, Path(run)).make()
     _carry_over(new, before, Path(run))
     if before.prior is not None:
-        SlimPrior(new, before, config).make()
+        SlimPrior(new, before, config, Path(run)).make()
     if ranks.is_first():
         _look(new, before, Path(run), config)
         write_page(folder)
@@ -97,7 +98,8 @@ def _carry_over(run: TwoStage, before: Model, old: Path) -> None:
     path = run.folder.path
     if ranks.is_first():
         if not (path / "tokenizer.json").exists():
-            save_tokenizer(before.tokenizer, path, before.size)
+            compression = read_compression(old / "tokenizer")
+            save_tokenizer(before.tokenizer, path, before.size, compression)
         tokenizer = load_tokenizer(path)[0]
         for split in ("train", "held_out"):
             source, target = (folder / "codes" / f"{split}.safetensors" for folder in (old, path))

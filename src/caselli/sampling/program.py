@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.sampling.rounding import WEIGHT_PRECISIONS, int8_scale
+from caselli.sampling.rounding import WEIGHT_PRECISIONS
 from caselli.shapes import Float, Num, Tensor
+from caselli.weights import rounded_rows
 
 EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)
 LINEAR_ONLY, GELU, SOFTPLUS = range(3)
@@ -51,12 +52,13 @@ def in_panels(layers: Sequence[nn.Linear], precision: str, lanes: int) -> Panels
         zeros = [weight.new_zeros(layer.out_features) for layer in layers]
         biases = [z if layer.bias is None else layer.bias for z, layer in zip(zeros, layers, strict=True)]
         bias = padded_to(torch.cat(biases).detach(), lanes)
-    scale = int8_scale(weight) if precision == "int8" else None
-    if scale is not None:
-        weight = (weight / scale[:, None]).round()
+    scale = None
+    if precision == "int8":
+        weight, steps = rounded_rows(weight)
+        scale = padded_to(steps.flatten(), lanes)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
     panels = padded_to(weight.T, lanes).T.unflatten(0, (-1, lanes)).transpose(1, 2).to(dtype).contiguous()
-    return Panels(panels, None if scale is None else padded_to(scale, lanes), bias, len(weight))
+    return Panels(panels, scale, bias, len(weight))
 
 
 def padded_to(x: Tensor, multiple: int) -> Tensor:

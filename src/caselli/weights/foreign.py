@@ -1,10 +1,10 @@
-"""Weights out of files of others, without running anything that is in them."""
+"""Weights in files that others wrote, read without running anything that is in them."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Tensor
 
 Weights = dict[str, Tensor]
@@ -48,7 +48,7 @@ class StandIn:
         self.state = state
 
 
-def read(path: str | Path) -> Weights:
+def read_foreign(path: str | Path) -> Weights:
     """The weights of a .safetensors, .pt, .pth, .ckpt, .bin or .pkl file, or of a folder of diffusers.
 
     Errors: `UserError` for a file that is not there, cut short, holds code to be run or no weights.
@@ -65,7 +65,7 @@ def read(path: str | Path) -> Weights:
 
 
 def settings_beside(path: str | Path) -> dict[str, Any]:
-    """What the config.json in the file's folder says; nothing where there is none."""
+    """The settings in the config.json of the file's folder; empty where there is none."""
     config = weights_file(Path(path)).parent / "config.json"
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
@@ -114,7 +114,9 @@ def _read_pickle(path: Path) -> Any:
     try:
         with safe_globals([(StandIn, name) for name in unknown]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes of the reader
+    except Exception as error:  # a damaged file makes the reader raise anything
+        if is_out_of_memory(error):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"{path} is cut short, damaged or no checkpoint ({reason[:120]})",
@@ -128,7 +130,9 @@ def _unknown_objects(path: Path) -> list[str]:
         return []
     try:
         return get_unsafe_globals_in_checkpoint(path)
-    except Exception:  # no pickle in it: reading it says what is wrong
+    except Exception as error:  # no pickle in it: reading it says what is wrong
+        if is_out_of_memory(error):
+            raise
         return []
 
 
@@ -149,10 +153,3 @@ def _of_module(module: StandIn, prefix: str = "") -> Weights:
         if isinstance(child, StandIn):
             weights |= _of_module(child, f"{prefix}{name}.")
     return weights
-
-
-def only(files: Sequence[Weights]) -> Weights:
-    """The weights of the one file that a family has."""
-    if len(files) != 1:
-        raise UserError(f"{len(files)} files were given", "one was expected by this family")
-    return files[0]

@@ -1,6 +1,6 @@
 """Weights with the plain data that rebuild them: `NAME.safetensors` and `NAME.json`.
 
-A module that was made smaller (`caselli.engine.compression`) lies there as small as it is.
+A module that was made smaller is stored as small as it is; its `Compression` says how.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from caselli.engine.compression import Compression, compression_of, narrow, pack_all, unpack_all
-from caselli.engine.integer import multiply_integers
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, write_text
 from caselli.plain import of_plain, to_plain
+from caselli.weights.compression import UNCOMPRESSED, Compression, narrow, pack_all, unpack_all
+from caselli.weights.integer import multiply_integers
 
 C = TypeVar("C")
 
 FORMATS = (1, 2)
-"""Versions of the files, the second with a compression; a later one is refused."""
+"""Versions of the files, without and with a compression; a later one is refused."""
 
 
-def save_weights(stem: Path, module: nn.Module, described: dict[str, Any]) -> None:
+def save_weights(
+    stem: Path, module: nn.Module, described: dict[str, Any], compression: Compression = UNCOMPRESSED
+) -> None:
     """Writes both files; the description last, so that where it is, the weights are.
 
     Arguments:
         stem: folder and name of the files.
         module: whose weights are stored.
         described: records and plain data that rebuild the module, such as its configuration.
+        compression: how the module differs from what its configuration builds.
     """
-    compression = compression_of(module)
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     with atomic_write(stem.with_suffix(".safetensors")) as temporary:
         save_file(pack_all(tensors, compression), temporary)
@@ -76,24 +78,37 @@ def read_config(kind: type[C], described: dict[str, Any], stem: Path) -> C:
         ) from None
 
 
-def load_weights(stem: Path, module: nn.Module) -> None:
-    """The weights into a module of the same configuration, in evaluation mode afterwards; it becomes as
-    narrow as the description says, and keeps the note of it."""
+def read_compression(stem: Path) -> Compression:
+    """How the module of a file was made smaller.
+
+    Errors: `UserError` for a file that is damaged or of a later version.
+    """
+    return of_plain(Compression, read_description(stem).get("compression", {}), "compression")
+
+
+def load_weights(stem: Path, module: nn.Module) -> Compression:
+    """Loads weights into a module of the same configuration; returns how it was made smaller.
+
+    The module becomes as narrow as the description says, and is in evaluation mode afterwards.
+
+    Errors: `UserError` for files that are damaged or of another module.
+    """
     path = stem.with_suffix(".safetensors")
     try:
-        compression = Compression.of_plain(read_description(stem).get("compression", {}))
+        compression = read_compression(stem)
         narrow(module, compression)
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
         module.load_state_dict(unpack_all(load_file(path), compression, shapes))
     except _DAMAGED as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be loaded ({reason})", "the weights of this run were expected"
         ) from None
-    if compression.plain():
-        module.compression = compression
-        multiply_integers(module, compression.integers())
+    multiply_integers(module, compression.integers())
     module.eval()
+    return compression
 
 
 _DAMAGED = (
@@ -106,4 +121,4 @@ _DAMAGED = (
     ValueError,
     IndexError,
 )
-"""What files make of the reader when they do not fit each other."""
+"""Errors of a reader whose files are damaged or do not fit each other."""

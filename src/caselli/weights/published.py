@@ -1,15 +1,14 @@
-"""Published weights from local files, read without running anything that is in them."""
+"""Published weights for one network: read from a local file, and exactly what the network has."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from caselli.errors import UserError
 from caselli.shapes import Tensor
+from caselli.weights.foreign import read_foreign
 
 
 def read_weights(path: str | Path, what: str, source: str) -> dict[str, Tensor]:
@@ -24,15 +23,9 @@ def read_weights(path: str | Path, what: str, source: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"{path} was given for {what}", "a file was expected", f"it is published at {source}")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0]
-        raise UserError(f"{path} cannot be read as weights of {what} ({reason})", remedy=source) from error
-    return {name: value for name, value in dict(state).items() if isinstance(value, Tensor)}
+        return read_foreign(path)
+    except UserError as error:
+        raise UserError(f"{path} cannot be read as weights of {what} ({error})", remedy=source) from error
 
 
 def fill(module: nn.Module, weights: dict[str, Tensor], what: str) -> None:

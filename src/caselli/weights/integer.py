@@ -8,20 +8,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.engine.packing import Packing, quantise, scales
 from caselli.shapes import Float, Tensor
-
-ROWS = Packing(8)
 
 
 def rounded_rows(x: Float[Tensor, "*A D"]) -> tuple[Float[Tensor, "*A D"], Float[Tensor, "*A 1"]]:
-    """Integers −127 … 127 and a scale for each row of activations, by its largest.
+    """Integers −127 … 127 and a scale for each row, whose largest lies at ±127.
+
+    The definition of int8 for activations and for weights alike. Weights out of a file of 8 bits are on this
+    grid already, so that rounding them changes nothing.
 
     Example:
         >>> rounded_rows(torch.tensor([[254.0, -3.0]]))
         (tensor([[127.,  -2.]]), tensor([[2.]]))
     """
-    scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-12) / 127
+    scale = x.abs().amax(-1, keepdim=True).clamp_min(1e-30) / 127  # a row of zeros has a scale too
     return (x / scale).round(), scale
 
 
@@ -71,9 +71,8 @@ class IntegerLinear(nn.Linear):
         """The weight as integers, `I O`, and their scales; made anew when the weight has changed."""
         state = id(self.weight), self.weight._version
         if self.kept is None or self.kept[0] != state:
-            steps = scales(self.weight.detach(), ROWS)
-            integers = quantise(self.weight.detach(), steps, ROWS).flatten(1).to(torch.int8)
-            self.kept = state, integers.t().contiguous(), steps.flatten()
+            integers, steps = rounded_rows(self.weight.detach())
+            self.kept = state, integers.to(torch.int8).t().contiguous(), steps.flatten()
         return self.kept[1:]
 
 

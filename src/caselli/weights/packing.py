@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 
+from caselli.errors import UserError
 from caselli.shapes import Float, Int, Num, Tensor
 
-BITS = (4, 8, 32)
 RATIOS = tuple(1 - 0.02 * i for i in range(21))
 """Shares of a group's largest weight that may lie at the end of the grid, when 4 bits are to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """How a tensor lies in a file."""
+    """How a tensor is stored in a file."""
 
-    bits: int = 32
+    bits: Literal[4, 8, 32] = 32
     """32 for the numbers as they are; 8 or 4 for integers and scales."""
     group: int = 0
     """Neighbouring weights of a row that share a scale; 0 for the whole row."""
     sparse: bool = False
     """Whether zeros are left out; then a bit for each weight says where they were."""
+
+    def __post_init__(self) -> None:
+        if self.group < 0:
+            raise UserError(f"groups of {self.group} weights were given", "0 or more were expected")
 
     @property
     def largest(self) -> int:

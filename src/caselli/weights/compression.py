@@ -1,24 +1,27 @@
-"""How a module was made smaller, as plain data beside its weights: what is packed, what is narrower."""
+"""How a module was made smaller, as plain data beside its weights: tensors packed, parts narrower."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
-from caselli.engine.packing import BITS, Packing, pack, unpack
 from caselli.errors import UserError
+from caselli.plain import to_plain
 from caselli.shapes import Tensor
+from caselli.weights.packing import Packing, pack, unpack
 
 Number = int | tuple[int, ...]
-ACTIVATIONS = ("", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
 class Compression:
-    """What the architecture's configuration does not say of a module that was made smaller."""
+    """Differences between a module that was made smaller and the one that its configuration builds.
+
+    Whatever makes a module smaller returns it, `save_weights` stores it, `load_weights` gives it back.
+    """
 
     packed: Mapping[str, Packing] = dataclasses.field(default_factory=dict)
     """Tensor → how it lies in the file; the others as they are."""
@@ -26,33 +29,12 @@ class Compression:
     """Part of the module → those of its numbers (heads, channels) that differ from the configuration's."""
     shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     """Tensor → its shape, where that differs."""
-    activations: str = ""
+    activations: Literal["", "int8"] = ""
     """int8 where linear layers with weights of 8 bits round what they are given too."""
 
     def plain(self) -> dict[str, Any]:
-        """For the description; empty where nothing was made smaller."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value}
-
-    @staticmethod
-    def of_plain(plain: Mapping[str, Any]) -> Compression:
-        """What `plain` gave.
-
-        Raises:
-            TypeError, ValueError, AttributeError: it is something else.
-        """
-        packed = {name: Packing(**how) for name, how in plain.get("packed", {}).items()}
-        for how in packed.values():
-            if how.bits not in BITS or type(how.group) is not int or how.group < 0:
-                raise ValueError(f"{how} is no packing")
-        numbers = {
-            part: {k: tuple(map(int, v)) if isinstance(v, list) else int(v) for k, v in own.items()}
-            for part, own in plain.get("numbers", {}).items()
-        }
-        shapes = {name: tuple(map(int, shape)) for name, shape in plain.get("shapes", {}).items()}
-        activations = plain.get("activations", "")
-        if activations not in ACTIVATIONS:
-            raise ValueError(f"activations {activations!r} are not known")
-        return Compression(packed, numbers, shapes, activations)
+        """Plain data for the description; empty where nothing was made smaller."""
+        return {name: value for name, value in to_plain(self).items() if value}
 
     def integers(self) -> list[str]:
         """The weights whose layers round their activations."""
@@ -60,20 +42,15 @@ class Compression:
         return whole_rows if self.activations else []
 
 
-NONE = Compression()
-
-
-def compression_of(module: nn.Module) -> Compression:
-    """How a module was made smaller; what loaded or compressed it has noted it in the module."""
-    return getattr(module, "compression", NONE)
+UNCOMPRESSED = Compression()
 
 
 def narrowed(module: nn.Module, reference: nn.Module) -> Compression:
-    """What is narrower in `module` than in `reference`, which its configuration builds; nothing packed.
+    """Numbers and shapes of `module` that differ from those of `reference`, which its configuration builds.
 
     Example:
         >>> narrowed(nn.Linear(3, 2, bias=False), nn.Linear(3, 4, bias=False)).plain()
-        {'numbers': {'': {'out_features': 2}}, 'shapes': {'weight': (2, 3)}}
+        {'numbers': {'': {'out_features': 2}}, 'shapes': {'weight': [2, 3]}}
     """
     numbers, parts = {}, dict(reference.named_modules())
     for path, part in module.named_modules():
