@@ -22,7 +22,12 @@ set by its dotted name, or in a YAML file given with --config; what is not set c
 
 def run(arguments: list[str]) -> None:
     """Parses, trains."""
-    given = _parser(*_kind(arguments)).parse_args(arguments, defaults=False)
+    kind, recipe = _kind(arguments)
+    if recipe == "pixels":
+        from caselli.run import refuse_old_names
+
+        refuse_old_names(word.removeprefix("--").partition("=")[0] for word in arguments)
+    given = _parser(kind, recipe).parse_args(arguments, defaults=False)
     own = {name: given.pop(name, default) for name, default in _OWN.items()}
     for name in ("source", "out"):
         if own[name] is None:

@@ -83,8 +83,6 @@ class Family(nn.Module, ABC):
     """`density` where log p is exact, `bound` where it is bounded from below, else empty."""
     samples: ClassVar[bool] = False
     """True where samples carry gradients."""
-    stepwise: ClassVar[bool] = False
-    """True where pictures are drawn code by code, so that all of `caselli.sampling.Sampling` applies."""
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()
@@ -110,10 +108,6 @@ class Family(nn.Module, ABC):
     def finish(self) -> dict[str, float]:
         """Figures over all held-out batches since the last call, on all ranks."""
         return {}
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """What the optimiser Muon may take."""
-        return []
 
     # the three uses -----------------------------------------------------------------------------------------
 
@@ -162,9 +156,6 @@ class FamilyTask(Task):
 
     def validate(self, batch: Any) -> dict[str, Tensor]:
         return self.family.figures(batch.pictures, batch.labels, batch.indices.tolist())
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        return self.family.hidden_matrices()
 
     def finish(self) -> dict[str, float]:
         return self.family.finish()

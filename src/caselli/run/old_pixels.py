@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from caselli.engine import Machine
-from caselli.engine.weights import read_description
+from caselli.engine import Machine, TrainingConfig
 from caselli.errors import UserError
 from caselli.files import atomic_write, write_text
 from caselli.model import Model, build_prior, save_prior, save_tokenizer
@@ -22,11 +22,26 @@ from caselli.run.folder import RunFolder
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import pixel_tokenizer
 from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.weights import read_description
 
-FAMILY = "autoregressive"
-"""Name that the family had."""
+RECIPE, FAMILY = "pixels", "autoregressive"
+"""Names of the recipe, and of the family that it trained."""
 PREFIX = "task.prior."
 """Beginning of the names of its weights."""
+
+RENAMED = {"model.levels": "tokenizer.quantizer_options.levels", "model.prior.": "prior."} | {
+    f"training.{field.name}": f"training.prior.{field.name}" for field in dataclasses.fields(TrainingConfig)
+}
+"""Fields, or beginnings of fields, that have another name now."""
+
+
+def refuse_old_names(names: Iterable[str]) -> None:
+    """Raises a `UserError` with the present name of a field that was given by its earlier one."""
+    for name in names:
+        for before, now in RENAMED.items():
+            if name == before or (before.endswith(".") and name.startswith(before)):
+                given = now + name.removeprefix(before)
+                raise UserError(f"{name} was given to recipe pixels", f"its name is --{given} now")
 
 
 def is_old(folder: RunFolder) -> bool:
