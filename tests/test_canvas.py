@@ -344,21 +344,21 @@ def test_strength_of_variations(plain):
     seeds = list(range(64))
 
     def changed(**how):
-        return (redrawn(plain, sequence, Redrawing(**how), None, seeds) != sequence).float().mean()
+        return (redrawn(plain, sequence, Redrawing(**how), seeds) != sequence).float().mean()
 
     assert changed(strength=0.0) == 0
     shares = [changed(strength=s) for s in (0.1, 0.4, 0.8)]
     assert 0 < shares[0] < shares[1] < shares[2] <= 0.8
     reconstruction = plain.decode(plain.encode(picture))
     assert torch.equal(variations(plain, picture, 1, Redrawing(strength=0.0)), reconstruction)
-    several = variations(plain, picture, 3, Redrawing(strength=0.6), seed=4)
-    torch.testing.assert_close(variations(plain, picture, 1, Redrawing(strength=0.6), seed=5), several[1:2])
+    several = variations(plain, picture, 3, Redrawing(strength=0.6, seed=4))
+    torch.testing.assert_close(variations(plain, picture, 1, Redrawing(strength=0.6, seed=5)), several[1:2])
 
 
 def test_full_strength_is_a_sample(plain):
     """Nothing is kept, nothing is chosen by: exactly the prior's distribution, code by code."""
     sequence = torch.zeros(400, plain.grid.length, dtype=torch.int64)
-    new = redrawn(plain, sequence, Redrawing(1.0, rounds=1, candidates=2), None, list(range(400)))
+    new = redrawn(plain, sequence, Redrawing(1.0, rounds=1, candidates=2), list(range(400)))
     drawn = sample(EagerEngine(plain.prior), None, list(range(400)))
     counts = [torch.stack([(x == k).float().mean(0) for k in range(8)]) for x in (new, drawn)]
     assert (counts[0] - counts[1]).abs().max() < 5 * (0.5 / 400) ** 0.5
@@ -370,7 +370,7 @@ def test_candidates_fit_what_is_kept(plain):
 
     def fit(candidates):
         how = Redrawing(0.3, rounds=1, candidates=candidates)
-        new = redrawn(plain, made, how, None, list(range(64)))
+        new = redrawn(plain, made, how, list(range(64)))
         with torch.no_grad():
             return plain.prior.log_prob(new, None)[new == made].sum()
 

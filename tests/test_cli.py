@@ -200,8 +200,16 @@ def test_inspect(capsys, trained, tmp_path, monkeypatch):
 
 def test_compare(capsys, tmp_path):
     words = ["compare", "estimators", "--estimators", "arm,disarm", "--repeats", "50"]
-    assert main([*words, "-o", str(tmp_path / "plot.png")]) == 0
-    assert "disarm" in capsys.readouterr().out and Image.open(tmp_path / "plot.png").size[0] > 100
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    assert "disarm" in capsys.readouterr().out
+    assert Image.open(tmp_path / "out" / "plot.png").size[0] > 100
+    assert main(["compare"]) == 0 and "reconstructions" in capsys.readouterr().out
+    assert "-o plot holds plot.png" in fails(capsys, *words, "-o", "plot.png")
+    with pytest.raises(SystemExit):
+        main(["compare", "codecs", "--help"])
+    assert "SOURCE RUNS..." in capsys.readouterr().out
+    segmentation = fails(capsys, "compare", "resamplers", "glyphs", "--task", "segmentation")
+    assert "caselli compare segmenters" in segmentation
     assert "did you mean disarm" in fails(capsys, "compare", "estimators", "--estimators", "disarn")
     assert "comparison" in fails(capsys, "compare", "mixer")
 

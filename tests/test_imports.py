@@ -14,7 +14,7 @@ import caselli
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "schedules", "shapes", "version", "markdown"},
-    {"files", "plain", "ranks", "trained"},
+    {"files", "plain", "private", "ranks", "trained"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy", "weights"},
     {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"evaluate"},
     {"report"},
     {"run"},
-    {"recipe"},
+    {"compare"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

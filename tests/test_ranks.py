@@ -57,6 +57,24 @@ ranks.stop()
 """
 
 
+ALONE = """
+import sys, torch
+from pathlib import Path
+from caselli import data, ranks
+from caselli.features import train_classifier
+
+ranks.start()
+if ranks.is_first():
+    pixels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
+    pictures = data.Pictures.of("p", pixels, classes=("a", "b"), labels=torch.arange(8) % 2)
+    train_classifier(pictures, steps=1, precision="float32")
+    assert ranks.count() == 2
+    Path(sys.argv[1], "done").touch()
+ranks.wait()
+ranks.stop()
+"""
+
+
 def launched(folder, script, port, *words):
     """Runs a script on two ranks; says what went wrong."""
     path = folder / "script.py"
@@ -120,3 +138,8 @@ def test_two_ranks_hold_the_same_weights(tmp_path):
     assert any("codebook" in name for name in first)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert load(tmp_path / "run").sample(2).shape == (2, 1, 16, 16)
+
+
+def test_the_first_rank_trains_a_classifier_alone(tmp_path):
+    launched(tmp_path, ALONE, "29574", tmp_path)
+    assert (tmp_path / "done").exists()

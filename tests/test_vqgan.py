@@ -16,7 +16,8 @@ from caselli.data import Batch
 from caselli.divergence import DIVERGENCES, CriticDivergence
 from caselli.engine import Machine, Training, TrainingConfig
 from caselli.errors import UserError
-from caselli.features import LPIPS, VGG16, VGG_CONVOLUTIONS, VGG_WIDTHS
+from caselli.features import LPIPS, VGG16, VGG_WIDTHS
+from caselli.features.vgg import VGG_CONVOLUTIONS
 from caselli.plain import of_plain, override, to_plain
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.adversarial import last_matrix

@@ -9,25 +9,20 @@ from caselli.evaluate.captions import Ranking, pooled_pixels, rank_captions, ran
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
-from caselli.evaluate.mixers import compare_mixers
 from caselli.evaluate.neighbours import Manifold, manifold
 from caselli.evaluate.perceptual import multi_scale_distance, perceptual_distance
-from caselli.evaluate.pictures import ms_ssim, psnr, ssim
+from caselli.evaluate.pictures import ms_ssim, psnr, slope, ssim
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
-from caselli.evaluate.tasks import TASKS, SequenceTask
 
 __all__ = [
-    "TASKS",
     "CodebookUse",
     "KernelDistance",
     "Manifold",
     "Moments",
     "Ranking",
-    "SequenceTask",
     "SetComparison",
     "Usage",
     "bits_per_picture",
-    "compare_mixers",
     "compare_sets",
     "frechet_distance",
     "kernel_distance",
@@ -39,6 +34,7 @@ __all__ = [
     "psnr",
     "rank_captions",
     "rank_pictures",
+    "slope",
     "squared_mmd",
     "ssim",
     "usage",

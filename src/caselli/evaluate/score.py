@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
 
 from caselli.data import Pictures
+from caselli.ops import residual_bits
 from caselli.shapes import Float, Tensor
 from caselli.trained import Trained
-
-HALF_LEVEL = 1 / 255
-"""Half the distance of two grey levels on [−1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,25 +43,8 @@ def score_pictures(model: Trained, pictures: Pictures, batch: int = 64) -> Score
     words = "bits per dimension" if model.density == "density" else "upper bound of bits per dimension"
     residuals = [part.residual for part in parts if part.residual is not None]
     if residuals:
-        bits = bits + residual_bits_each(torch.cat(residuals))
+        bits = bits + residual_bits(torch.cat(residuals)).float()
         words += ": codes under the prior, and what they leave out"
     if model.grey_levels != 256:
         words += f", {model.grey_levels} grey levels"
     return Scores(pictures.names, bits, model.density, words)
-
-
-def residual_bits_each(residual: Float[Tensor, "n D"]) -> Float[Tensor, "n"]:
-    """Bits a number of each picture's residual under one discretised logistic, its scale the best for all.
-
-    Example:
-        >>> residual_bits_each(torch.tensor([[0.0, 0.0], [1.0, -1.0]])).argmax()
-        tensor(1)
-    """
-    levels = (residual * 255 / 2).round().abs().clamp_max(255).long()
-    counts = torch.stack([torch.bincount(row, minlength=256) for row in levels]).double()
-    r = torch.arange(256, dtype=torch.float64) * 2 * HALF_LEVEL
-    scales = torch.logspace(-4, 0.5, 200, dtype=torch.float64)[:, None]
-    mass = torch.sigmoid((r + HALF_LEVEL) / scales) - torch.sigmoid((r - HALF_LEVEL) / scales)
-    cost = -mass.clamp_min(1e-30).log() / math.log(2)
-    best = cost[(cost @ counts.sum(0)).argmin()]
-    return (counts @ best / residual.shape[1]).float()

@@ -17,8 +17,8 @@ from caselli.errors import UserError
 from caselli.estimator import rsample
 from caselli.family.adversarial import adversarial
 from caselli.family.base import Family, FamilyConfig, divergence_of, expect, seeded
-from caselli.family.likelihood import HALF_LEVEL
 from caselli.family.network import perceptron
+from caselli.ops import HALF_LEVEL
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Tensor
 

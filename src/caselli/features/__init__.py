@@ -7,7 +7,7 @@ from caselli.features.frozen import Frozen
 from caselli.features.inception import Inception
 from caselli.features.lpips import LPIPS
 from caselli.features.probe import linear_probe
-from caselli.features.vgg import VGG16, VGG_CONVOLUTIONS, VGG_WIDTHS, vgg_stages
+from caselli.features.vgg import VGG16, VGG_WIDTHS, published_vgg, vgg_stages
 
 FEATURES: dict[str, type[FeatureNetwork]] = {
     "inception": Inception,
@@ -20,7 +20,6 @@ __all__ = [
     "FEATURES",
     "LPIPS",
     "VGG16",
-    "VGG_CONVOLUTIONS",
     "VGG_WIDTHS",
     "Classifier",
     "FeatureNetwork",
@@ -34,6 +33,7 @@ __all__ = [
     "linear_probe",
     "most_confused",
     "own_features",
+    "published_vgg",
     "train_classifier",
     "train_rotation_classifier",
     "vgg_stages",

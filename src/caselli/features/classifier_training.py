@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator
-
 import torch
 from torch.nn import functional
 
-from caselli.data import Augment, Batches, Pictures
-from caselli.engine.machine import machine
+from caselli import ranks
+from caselli.data import Augment, Batch, Batches, Pictures
+from caselli.engine import Losses, Task, TrainingConfig, fit, machine
 from caselli.errors import UserError
 from caselli.features.classifier import Classifier
-from caselli.shapes import Tensor
+from caselli.shapes import Float, Int, Tensor
 
 BATCH = 256
 PEAK_RATE = 3e-3
-WARM_UP = 0.15
-"""Share of training in which the learning rate rises; afterwards it falls along a cosine."""
+WARM_UP = 10
+"""Steps in which the learning rate rises; it falls along a cosine."""
+SPREAD = 0.05
+"""Share of a label's probability that is spread over all classes."""
 ROTATIONS = ("0°", "90°", "180°", "270°")
 
 
@@ -65,13 +64,7 @@ def train_classifier(
             "labelled pictures were expected",
             "use train_rotation_classifier for features of unlabelled pictures",
         )
-    classifier = _seeded(Classifier, seed, pictures.channels, pictures.size, pictures.classes)
-
-    def lessons() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in _batches(pictures, seed).stream():
-            yield batch.pictures, batch.labels
-
-    return _train(classifier, lessons(), _clock(seconds, steps), precision)
+    return _train(LabelTask, pictures, pictures.classes, "classifier", seconds, steps, seed, precision)
 
 
 def train_rotation_classifier(
@@ -98,60 +91,57 @@ def train_rotation_classifier(
         >>> train_rotation_classifier(slopes, steps=2, precision="float32").features_name
         'rotation classifier (small, trained on the data themselves)'
     """
-    classifier = _seeded(Classifier, seed, pictures.channels, pictures.size, ROTATIONS, "rotation classifier")
-
-    def lessons() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in _batches(pictures, seed).stream():
-            quarters = torch.arange(len(batch.pictures)) % 4
-            turned = [batch.pictures[quarters == k].rot90(k, (2, 3)) for k in range(4)]
-            yield torch.cat(turned), quarters.sort().values
-
-    return _train(classifier, lessons(), _clock(seconds, steps), precision)
+    return _train(RotationTask, pictures, ROTATIONS, "rotation classifier", seconds, steps, seed, precision)
 
 
-def _batches(pictures: Pictures, seed: int) -> Batches:
-    return Batches(pictures, BATCH, seed=seed, augment=Augment(shift=max(1, pictures.size // 16)))
+class LabelTask(Task):
+    """Cross-entropy of the labels, a twentieth of it spread over all classes."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: Batch, step: int) -> Losses:
+        return self.losses(batch.pictures, batch.labels)
+
+    def losses(self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"]) -> Losses:
+        """The loss of pictures whose class is known."""
+        return Losses(functional.cross_entropy(self.classifier(pictures), labels, label_smoothing=SPREAD), {})
 
 
-def _seeded(build: Callable[..., Classifier], seed: int, *arguments: object) -> Classifier:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return build(*arguments)
+class RotationTask(LabelTask):
+    """Cross-entropy of the number of quarter turns, a fourth of the pictures turned by each."""
 
-
-def _clock(seconds: float, steps: int | None) -> Callable[[int], float]:
-    """Progress of training, 0 to 1, as a function of the number of steps done."""
-    if steps is not None:
-        return lambda step: step / steps
-    start = time.perf_counter()
-    return lambda step: (time.perf_counter() - start) / seconds
+    def forward(self, batch: Batch, step: int) -> Losses:
+        x = batch.pictures
+        quarters = torch.arange(len(x), device=x.device) % 4
+        turned = [x[quarters == k].rot90(k, (2, 3)) for k in range(4)]
+        return self.losses(torch.cat(turned), quarters.sort().values)
 
 
 def _train(
-    classifier: Classifier,
-    lessons: Iterator[tuple[Tensor, Tensor]],
-    clock: Callable[[int], float],
+    task: type[LabelTask],
+    pictures: Pictures,
+    classes: tuple[str, ...],
+    name: str,
+    seconds: float,
+    steps: int | None,
+    seed: int,
     precision: str,
 ) -> Classifier:
-    here = machine(precision)
-    classifier.to(here.device).train()
-    optimiser = torch.optim.AdamW(classifier.parameters(), lr=PEAK_RATE, weight_decay=0.01)
-    step = 0
-    while (progress := clock(step)) < 1:
-        x, labels = (tensor.to(here.device) for tensor in next(lessons))
-        for group in optimiser.param_groups:
-            group["lr"] = PEAK_RATE * _rate(progress)
-        with here.autocast():
-            loss = functional.cross_entropy(classifier(x), labels, label_smoothing=0.05)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        step += 1
-    lessons.close()
-    return classifier.eval()
-
-
-def _rate(progress: float) -> float:
-    if progress < WARM_UP:
-        return max(progress / WARM_UP, 0.02)
-    return 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        classifier = Classifier(pictures.channels, pictures.size, classes, name)
+    batches = Batches(pictures, BATCH, seed=seed, augment=Augment(shift=max(1, pictures.size // 16)))
+    config = TrainingConfig(
+        steps=steps or 1,
+        minutes=None if steps else seconds / 60,
+        batch=BATCH,
+        learning_rate=PEAK_RATE,
+        warmup=WARM_UP,
+        betas=(0.9, 0.999),
+        clip=0.0,
+    )
+    with ranks.alone():  # the first rank trains it, when all have trained the model that it judges
+        fit(task(classifier), batches, config, machine=machine(precision), seed=seed)
+    return classifier

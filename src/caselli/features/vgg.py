@@ -70,6 +70,11 @@ def vgg_stages(
     return nn.Sequential(layers)
 
 
+def published_vgg(depth: int = 16) -> nn.Sequential:
+    """The stages of the published network with `depth` layers of weights: 11, 13, 16 or 19."""
+    return vgg_stages(VGG_CONVOLUTIONS[depth])
+
+
 class VGG16(Frozen, FeatureNetwork):
     """The convolutions of VGG-16 without its classifier, always in evaluation mode and never trained.
 

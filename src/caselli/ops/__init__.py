@@ -4,6 +4,7 @@ from caselli.ops.attention import attention, block_sparse_attention, packed_mask
 from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_rule
+from caselli.ops.discretised_logistic import HALF_LEVEL, residual_bits
 from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents
 from caselli.ops.gated_linear_attention import gated_linear_attention
@@ -29,6 +30,7 @@ __all__ = [
     "ACTIVATIONS",
     "EMPTY_EXPONENT",
     "FEATURE_MAPS",
+    "HALF_LEVEL",
     "HIPPO",
     "DplrSystem",
     "Segments",
@@ -67,6 +69,7 @@ __all__ = [
     "packed_mask",
     "pointwise_attention",
     "positive_exponents",
+    "residual_bits",
     "rotary",
     "rotary_angles",
     "scan",

@@ -4,7 +4,7 @@ from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import Prior
 from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
-from caselli.prior.config import NONE, PICTURE_CONDITIONS, Alphabet, PriorConfig
+from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
@@ -24,7 +24,7 @@ from caselli.prior.vocabulary import (
 )
 
 __all__ = [
-    "NONE",
+    "NO_CONDITION",
     "PICTURE_CONDITIONS",
     "PRIORS",
     "VOCABULARIES",

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 
 from caselli import ranks
-from caselli.data import CodeStore
+from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
+from caselli.evaluate.pace import measured
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.plain import override
 from caselli.report import rows, save_png
 from caselli.run.folder import RunFolder
 from caselli.run.slim_config import FILE, SlimConfig
-from caselli.run.slim_measure import measure, side_by_side
 from caselli.run.slim_prior import SlimPrior
 from caselli.run.slim_tokenizer import SlimTokenizer
-from caselli.run.summary import look_at_samples, look_at_tokenizer
+from caselli.run.summary import EVALUATED, look_at_samples, look_at_tokenizer
 from caselli.run.training import recorded_machine, resumed, write_page
 from caselli.run.two_stage import TwoStage
 from caselli.tokenizer import Tokenizer
 from caselli.weights import read_compression
+
+SHOWN = 12
+"""Samples before and after, side by side."""
 
 
 def slim(
@@ -118,9 +122,21 @@ def _look(run: TwoStage, before: Model, old: Path, config: SlimConfig) -> None:
     if after.prior is not None:
         look_at_samples(folder, after, run.data.pictures, run.data.held_out, run.config.reading)
     models = {"before": before.to(device), "after": after}
-    figures = measure(models, {"before": old, "after": folder.path}, run.data.held_out)
+    held_out = run.data.held_out.subset(torch.arange(min(EVALUATED, len(run.data.held_out))))
+    found = measured(models, {"before": old, "after": folder.path}, held_out)
+    figures = {name: dataclasses.asdict(one) for name, one in found}
     folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
-    save_png(rows(side_by_side(models, run.data.held_out)), folder.path / "pictures" / "slim.png")
+    save_png(rows(_side_by_side(models, run.data.held_out)), folder.path / "pictures" / "slim.png")
+
+
+def _side_by_side(models: dict[str, Model], held_out: Pictures) -> dict[str, torch.Tensor]:
+    """Samples with the same noise, or reconstructions where there is no prior."""
+    if any(model.prior is None for model in models.values()):
+        x = to_float(held_out.read(torch.arange(min(SHOWN, len(held_out)))))
+        return {"original": x, **{name: model.reconstruct(x) for name, model in models.items()}}
+    classes = next(iter(models.values())).classes
+    labels = [i * len(classes) // SHOWN for i in range(SHOWN)] if classes else None
+    return {name: model.sample(SHOWN, label=labels) for name, model in models.items()}
 
 
 def _encodes_alike(one: Tokenizer, other: Tokenizer) -> bool:

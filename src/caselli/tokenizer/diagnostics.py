@@ -12,8 +12,6 @@ from torch import nn
 from caselli import ranks
 from caselli.plain import of_plain, to_plain
 from caselli.quantizer.base import Quantizer, perplexity
-from caselli.quantizer.codebook import Codebook
-from caselli.quantizer.entropy import EntropyTerm
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer.config import TokenizerConfig
 from caselli.tokenizer.failures import FAILURES, UNCORRECTED, Corrections, Failure, Measurements
@@ -65,9 +63,8 @@ class Diagnostics(nn.Module):
         super().__init__()
         self.config, self.mode = config, config.diagnostics
         self.sizes = quantizer.sizes if sum(quantizer.sizes) <= LARGEST else ()
-        self.adjustable = [
-            _Adjustable.of(module) for module in quantizer.modules() if _Adjustable.suits(module)
-        ]
+        self.adjustable = quantizer.adjustable()
+        self.restarts, self.entropic = (bool(quantizer.adjustable(way)) for way in ("restart", "entropy"))
         self.register_buffer("averages", torch.zeros(len(WATCHED)))
         self.register_buffer("noted", torch.zeros(len(WATCHED)))
         self.register_buffer("use", torch.zeros(sum(self.sizes)))
@@ -79,7 +76,7 @@ class Diagnostics(nn.Module):
     def correct(self) -> None:
         """Applies the corrections to the quantizer; to be called before it is used."""
         for part in self.adjustable:
-            part.adjust(self.state.corrections)
+            part.adjust(self.state.corrections.restart, self.state.corrections.entropy)
 
     @torch.no_grad()
     def note(self, figures: dict[str, Tensor], codes: Int[Tensor, "B ..."]) -> None:
@@ -161,8 +158,8 @@ class Diagnostics(nn.Module):
             use=use["codebook_use"].item() if use else None,
             perplexity=use["live_perplexity"].item() if use else None,
             codes=round(sum(self.sizes) / max(1, len(self.sizes))),
-            restarts=any(isinstance(p.module, Codebook) for p in self.adjustable),
-            entropy=any(p.entropy is not None for p in self.adjustable),
+            restarts=self.restarts,
+            entropy=self.entropic,
         )
 
     def _note_codes(self, codes: Tensor) -> None:
@@ -200,27 +197,3 @@ def _of_row(row: Tensor) -> State:
     since, reported = (dict(zip(_ROW, map(int, part), strict=True)) for part in (numbers[:4], numbers[4:]))
     corrections = Corrections(restart, entropy, adversarial, lecam)
     return State(corrections, psnr, commitment, int(examinations), since, reported)
-
-
-@dataclasses.dataclass
-class _Adjustable:
-    """A module of the quantizer that corrections change, and its settings before."""
-
-    module: nn.Module
-    restart: float
-    entropy: EntropyTerm | None
-
-    @staticmethod
-    def suits(module: nn.Module) -> bool:
-        return isinstance(module, Codebook) or isinstance(getattr(module, "entropy_term", None), EntropyTerm)
-
-    @classmethod
-    def of(cls, module: nn.Module) -> _Adjustable:
-        return cls(module, getattr(module, "restart_threshold", 0.0), getattr(module, "entropy_term", None))
-
-    def adjust(self, corrections: Corrections) -> None:
-        if isinstance(self.module, Codebook):
-            self.module.restart_threshold = max(self.restart, corrections.restart)
-        elif corrections.entropy != 1:
-            weight = self.entropy.weight * corrections.entropy
-            self.module.entropy_term = dataclasses.replace(self.entropy, weight=weight)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.features import VGG_CONVOLUTIONS, VGG_WIDTHS, vgg_stages
+from caselli.features import VGG_WIDTHS, published_vgg
 from caselli.zoo.parts import Convention
 
 
@@ -32,4 +32,4 @@ def vgg(
         nn.ReLU(inplace=True),
         nn.Linear(4096, classes),
     )
-    return nn.Sequential(OrderedDict(features=vgg_stages(VGG_CONVOLUTIONS[depth]), head=head))
+    return nn.Sequential(OrderedDict(features=published_vgg(depth), head=head))
