@@ -16,7 +16,7 @@ from caselli.errors import UnknownName, UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from caselli.anatomy import Inspection, Machine
+    from caselli.anatomy import Inspection, MachineRates
     from caselli.report import Page
     from caselli.report.inspection import Timing
 
@@ -77,15 +77,15 @@ def run(arguments: list[str]) -> None:
         print(f"look at {out}", file=sys.stderr)
 
 
-def _machine(given) -> Machine | None:
-    from caselli.anatomy import Machine, measured_machine
+def _machine(given) -> MachineRates | None:
+    from caselli.anatomy import MachineRates, measured_machine
 
     if given.rate is not None:
-        return Machine(1e9 * given.rate, 1e9 * given.bandwidth, "the machine given")
+        return MachineRates(1e9 * given.rate, 1e9 * given.bandwidth, "the machine given")
     return measured_machine() if given.measure else None
 
 
-def _timings(subject: _Subject, found: Inspection, machine: Machine, given) -> tuple[Timing, ...]:
+def _timings(subject: _Subject, found: Inspection, machine: MachineRates, given) -> tuple[Timing, ...]:
     """Floor times of a forward pass and a training step, and of what a run's stage trained."""
     import torch
 
@@ -105,7 +105,7 @@ def _timings(subject: _Subject, found: Inspection, machine: Machine, given) -> t
     return tuple(timings)
 
 
-def _machine_of_run(run: Path, machine: Machine, measure: bool) -> tuple[Machine, str]:
+def _machine_of_run(run: Path, machine: MachineRates, measure: bool) -> tuple[MachineRates, str]:
     """The machine in the precision that the run was trained in, and that precision in words."""
     import torch
 
@@ -184,7 +184,7 @@ def _shape(text: str | None) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
-def _page(subject: _Subject, found: Inspection, given, machine: Machine | None, timings) -> Page:
+def _page(subject: _Subject, found: Inspection, given, machine: MachineRates | None, timings) -> Page:
     """The page, with the fields over a picture and the effective field of the middle."""
     from caselli.anatomy import effective_field
     from caselli.report.inspection import inspection_page

@@ -35,7 +35,7 @@ REGULARISERS: dict[str, type[Regulariser]] = {
     "spectral_norm": SpectralNorm,
     "weight_clipping": WeightClipping,
 }
-"""What keeps a critic smooth, by name."""
+"""Regularisers of the critic, by name."""
 
 LABEL_WIDTH = 32
 """Numbers that a label adds to a vector."""
@@ -43,7 +43,7 @@ LABEL_WIDTH = 32
 
 @dataclasses.dataclass(frozen=True)
 class FamilyConfig:
-    """What every family is made of; plain data, stored beside its weights."""
+    """Settings that every family has; plain data, stored beside its weights."""
 
     channels: int = 1
     """Picture channels: 1 grey, 3 colour; a run takes the set's."""
@@ -92,7 +92,7 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, pictures: Float[Tensor, "B C H W"], labels: Tensor | None, step: int) -> Losses:
-        """What is minimised on a batch."""
+        """The loss on a batch, with its metrics."""
 
     @abstractmethod
     def figures(
@@ -120,7 +120,7 @@ class Family(nn.Module, ABC):
         raise self._cannot("give a probability", "vae (a bound) or mixture")
 
     def levels(self) -> int:
-        """How many grey levels the pictures that `nats` speaks of have: 256, or 2 for binarised ones."""
+        """Number of grey levels that `nats` counts: 256, or 2 for binarised pictures."""
         return 256
 
     def represent(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:

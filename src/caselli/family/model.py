@@ -28,7 +28,7 @@ STEM = "family"
 
 @dataclasses.dataclass(frozen=True)
 class FamilyScore:
-    """How probable a family finds pictures."""
+    """Log probability of pictures under a family."""
 
     bits_per_dimension: Float[Tensor, "B"]
     """−log₂ p of each picture divided by C·H·W, or an upper bound of it."""
