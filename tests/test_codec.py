@@ -176,7 +176,7 @@ def test_another_kind_of_prior_is_refused():
     masked, _ = build_prior(
         PriorConfig(kind="masked", width=32, depth=1), load_untrained(1).tokenizer, SIZE, 0
     )
-    with pytest.raises(UserError, match="kind Masked"):
+    with pytest.raises(UserError, match="kind 'masked'"):
         Sequences(masked)
 
 
