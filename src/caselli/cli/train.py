@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from caselli.cli.command import Parser, call, fields_of
-from caselli.errors import UserError
 
 if TYPE_CHECKING:
     from caselli.run import Kind
 
 HELP_FIELDS = "--help-fields"
-RENAMED = {"tokenizer.doctor": "tokenizer.diagnostics"}
-"""Field of an earlier version → its name now."""
 
 
 def run(arguments: list[str]) -> None:
@@ -92,10 +89,9 @@ def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]
 
 def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
     """The changes, by dotted name, of the words that were typed and of a file of fields."""
-    for name in fields:
-        for old, new in RENAMED.items():
-            if name.startswith(old):
-                raise UserError(f"--{name} was given", f"--{old} is --{new} now")
+    from caselli.run import refuse_old_names
+
+    refuse_old_names(recipe, fields)
     parser = Parser(prog="caselli train")
     parser.add_argument("--config", action="config")
     parser.add_argument("--seed", type=int)
