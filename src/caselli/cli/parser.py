@@ -41,20 +41,6 @@ def free(out: str, overwrite: bool) -> Path:
     return path
 
 
-def add_picture_out(into: argparse.ArgumentParser, what: str) -> None:
-    """The -o and --overwrite arguments of a command that writes FILE.png and others named like it."""
-    into.add_argument("-o", "--out", required=True, metavar="FILE", help=f"{what}, FILE.png")
-    into.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
-
-
-def free_picture(out: str, overwrite: bool) -> Path:
-    """As `free`; `UserError` for a name that is none of a picture."""
-    path = free(out, overwrite)
-    if not is_picture(path):
-        raise UserError(f"{out} was given", "a name that ends in .png was expected")
-    return path
-
-
 def is_picture(path: Path) -> bool:
     """Whether the output is one picture file rather than a folder."""
     return path.suffix.lower() == ".png"

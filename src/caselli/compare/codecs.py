@@ -12,13 +12,14 @@ import torch
 
 from caselli.codec import Codec, load_residual
 from caselli.compare import codec_points
-from caselli.compare.base import Comparison, Table, cell, free, spread
+from caselli.compare.base import Comparison, Table, cell, free
 from caselli.compare.codec_points import ALONE, EXACT, PNG, TOGETHER, WITHOUT, Originals, Row
 from caselli.compare.pictures import pictures_for, runs_by_name, some
-from caselli.data import to_float
+from caselli.data import spread, to_float
 from caselli.errors import UserError
-from caselli.evaluate.perceptual import name_of, perceptual_distance
+from caselli.evaluate import name_of, perceptual_distance
 from caselli.model import load
+from caselli.report import dress
 from caselli.report import rows as rows_of_pictures
 
 MEASURES = {
@@ -62,7 +63,7 @@ class Codecs(Comparison):
                 "runs of different sizes were given", "runs of one size and kind of picture were expected"
             )
         pictures = some(pictures_for(models[0], asked.source, asked.split), asked.most)
-        shown = spread(len(pictures), asked.shown)
+        shown = spread(len(pictures), asked.shown).tolist()
         every = pictures.read(torch.arange(len(pictures)))
         self.originals = Originals(every, perceptual_distance(asked.lpips), shown)
         return self._lossy(codecs) | self._lossless(codecs)
@@ -123,9 +124,7 @@ class Codecs(Comparison):
             _curves(axes, theirs, measure)
             _runs(axes, ours, measure)
             axes.set_xscale("log")
-            axes.set_xlabel("bytes a picture")
-            axes.set_title(f"{name}: {which}", loc="left", fontsize=11)
-            axes.spines[["top", "right"]].set_visible(False)
+            dress(axes, f"{name}: {which}", "bytes a picture")
         axes.legend(frameon=False, fontsize=8)
         words = f"rate against distortion, means over {len(self.originals.pictures)} pictures"
         drawing.suptitle(words, x=0.01, ha="left", fontsize=11)

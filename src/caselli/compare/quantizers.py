@@ -15,10 +15,7 @@ from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
-from caselli.evaluate import CodebookUse
-from caselli.evaluate.model import evaluate_model
-from caselli.evaluate.perceptual import name_of, perceptual_distance
-from caselli.evaluate.reconstruction import reconstructions
+from caselli.evaluate import CodebookUse, evaluate_model, name_of, perceptual_distance, reconstructions
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
 from caselli.run import RECIPES, DataConfig, RunConfig, train

@@ -5,20 +5,23 @@ from __future__ import annotations
 from caselli.report.grid import grid, pairs, rows, save_png
 from caselli.report.masks import mask_image, masks_grid
 from caselli.report.page import Page
-from caselli.report.plots import bars, curves, scatter, sorted_counts
+from caselli.report.plots import FAINT, INK, PALETTE, curves, dress, logarithmic, sorted_counts
 from caselli.report.run import write_report
 
 __all__ = [
+    "FAINT",
+    "INK",
+    "PALETTE",
     "Page",
-    "bars",
     "curves",
+    "dress",
     "grid",
+    "logarithmic",
     "mask_image",
     "masks_grid",
     "pairs",
     "rows",
     "save_png",
-    "scatter",
     "sorted_counts",
     "write_report",
 ]

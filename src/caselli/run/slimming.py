@@ -10,7 +10,7 @@ import torch
 from caselli import ranks
 from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
-from caselli.evaluate.pace import measured
+from caselli.evaluate import run_figures
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.report import rows, save_png
 from caselli.run.config import override
@@ -121,7 +121,7 @@ def _look(run: Run, before: Model, old: Path, config: SlimConfig) -> None:
         look_at_samples(folder, after, run.pictures, run.held_out, run.config.reading)
     models = {"before": before.to(device), "after": after}
     held_out = run.held_out.subset(torch.arange(min(EVALUATED, len(run.held_out))))
-    found = measured(models, {"before": old, "after": folder.path}, held_out)
+    found = run_figures(models, {"before": old, "after": folder.path}, held_out)
     figures = {name: dataclasses.asdict(one) for name, one in found}
     folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
     save_png(rows(_side_by_side(models, run.held_out)), folder.path / "pictures" / "slim.png")
