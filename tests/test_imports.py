@@ -14,7 +14,7 @@ import caselli
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "schedules", "shapes", "version", "markdown"},
-    {"files", "plain", "ranks"},
+    {"files", "plain", "private", "ranks"},
     {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy", "weights"},
     {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},

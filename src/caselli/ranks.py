@@ -63,6 +63,18 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def share(items: int) -> range:
+    """This rank's part of the numbers below `items`: neighbours, equally many but for the last ranks.
+
+    Example:
+        >>> share(3)
+        range(0, 3)
+    """
+    each = -(-items // count())
+    first = min(rank() * each, items)
+    return range(first, min(first + each, items))
+
+
 @torch.no_grad()
 def total(tensor: Tensor) -> Tensor:
     """Σ over ranks, the same on every rank; not differentiable."""

@@ -226,3 +226,14 @@ def test_not_a_number_is_bad():
     data = encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
     with pytest.raises(BadPicture, match="beyond"):
         decoding.decode(data, 4, 1)
+
+
+def test_a_picture_that_finds_no_memory_is_not_taken_for_broken(monkeypatch):
+    """It would be left out of the set without a word."""
+
+    def load(*arguments, **named):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", load)
+    with pytest.raises(MemoryError):
+        decoding.decode(encoded(Image.new("RGB", (8, 8)), "PNG"), 8, 3)

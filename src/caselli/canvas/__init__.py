@@ -2,6 +2,19 @@
 
 from caselli.canvas.canvas import Canvas
 from caselli.canvas.editing import Redrawing, interpolate, variations
+from caselli.canvas.regions import HALVES, half, placed
+from caselli.canvas.upscaling import upscale
 from caselli.canvas.windows import CanvasBlock, plan
 
-__all__ = ["Canvas", "CanvasBlock", "Redrawing", "interpolate", "plan", "variations"]
+__all__ = [
+    "HALVES",
+    "Canvas",
+    "CanvasBlock",
+    "Redrawing",
+    "half",
+    "interpolate",
+    "placed",
+    "plan",
+    "upscale",
+    "variations",
+]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 
+from caselli import ranks
 from caselli.canvas.windows import CanvasBlock, plan, window_seed
 from caselli.data import enlarged
 from caselli.errors import UserError
@@ -104,6 +105,16 @@ class Canvas:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
         empty = torch.full((count, *self.shape), -1, device=self.model.device)
         return self._filled(empty, conditions, seed, centred=False)
+
+    def codes_of_ranks(
+        self, count: int, conditions: Conditions | None = None, seed: int = 0
+    ) -> Int[Tensor, "B *grid"]:
+        """The codes of new pictures, each rank drawing its share and getting all; arguments see `sample`."""
+        own, conditions = ranks.share(count), Conditions.of(conditions)
+        codes = torch.zeros(0, *self.shape, dtype=torch.int64, device=self.model.device)
+        if own:
+            codes = self.codes(len(own), conditions.rows(slice(own.start, own.stop)), seed + own.start)
+        return ranks.join(codes)
 
     def upscale(
         self, small: Float[Tensor, "B C h w"], conditions: Conditions | None = None, seed: int = 0

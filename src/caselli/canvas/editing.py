@@ -20,7 +20,7 @@ _TOGETHER = 64
 
 @dataclasses.dataclass(frozen=True)
 class Redrawing:
-    r"""How a share of a picture's codes is drawn anew by the prior, in rounds.
+    r"""Settings by which a share of a picture's codes is drawn anew by the prior, in rounds.
 
     Each round draws places at random, so many that after the last one the expected share of places that were
     drawn at least once is the strength:

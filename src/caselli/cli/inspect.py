@@ -243,8 +243,7 @@ def _picture(name: str | None, shape: tuple[int, ...]) -> Tensor:
     import torch.nn.functional as F
 
     from caselli import data
-    from caselli.cli.whole_picture import whole_picture
-    from caselli.data import draw_scenes
+    from caselli.data import draw_scenes, whole_picture
 
     channels, side = (3 if shape[0] == 3 else 1), max(*shape[1:], 16)
     if name is None:

@@ -18,8 +18,7 @@ def run(arguments: list[str]) -> None:
     given = options.parse_args(arguments)
     out, paths = free(given.out, given.overwrite), _paths(given.pictures)
 
-    from caselli.cli.whole_picture import whole_picture
-    from caselli.data import to_float
+    from caselli.data import to_float, whole_picture
     from caselli.report import mask_image, save_png
     from caselli.segmentation import load_segmenter
 

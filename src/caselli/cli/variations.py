@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from caselli.cli.parser import add_out, add_run, free, parser
-from caselli.cli.sampling import add_engine, add_sampling, changed, sampling
+from caselli.cli.sampling import add_engine, add_sampling, sampling
 from caselli.cli.size import bar
 
 
@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> None:
     rows = torch.cat((picture, model.decode(model.encode(picture)).cpu(), made))
     captions = ["original", "decoded", *(f"{given.seed + i}" for i in range(len(made)))]
     text = {"run": given.run, "strength": str(given.strength), "seed": str(given.seed)}
-    text |= {name: str(value) for name, value in changed(drawn).items()}
+    text |= drawn.described()
     columns = len(rows) if len(rows) <= 10 else None
     save_png(grid(rows, columns, captions), out, text)
     print(f"{len(made)} variations in {out}", file=sys.stderr)

@@ -36,7 +36,9 @@ def panels(rows: Sequence[Any]) -> Any:
     for task, axes in zip(tasks, grid.flat, strict=False):
         own = [row for row in rows if row.measure == task]
         _accuracy(axes, own, mixers)
-        dress(axes, f"{task.replace('_', ' ')}: right, %", "T" if len(own[0].lengths) > 1 else "", grid="both")
+        dress(
+            axes, f"{task.replace('_', ' ')}: right, %", "T" if len(own[0].lengths) > 1 else "", grid="both"
+        )
     for (name, (words, scale)), axes in zip(COSTS.items(), grid[-1], strict=True):
         for row in (row for row in rows if row.measure == name):
             axes.plot(row.lengths, [scale * v for v in row.values], label=row.mixer, **_style(row, mixers))

@@ -26,6 +26,7 @@ from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_s
 from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
 from caselli.data.tar import Tar
+from caselli.data.whole import whole_picture
 from caselli.errors import UserError
 
 SOURCES: dict[str, type[Source]] = {
@@ -71,6 +72,7 @@ __all__ = [
     "to_bytes",
     "to_float",
     "upright",
+    "whole_picture",
     "with_channels",
     "with_size",
 ]

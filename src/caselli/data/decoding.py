@@ -22,6 +22,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from caselli.errors import is_out_of_memory
+
 FORMATS = (
     *("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000"),
     *("PPM", "TGA", "QOI", "ICO", "PCX", "SGI", "DDS", "SUN"),
@@ -155,6 +157,8 @@ def _bad_if_broken() -> Iterator[None]:
     except Image.UnidentifiedImageError:
         raise BadPicture("not a picture") from None
     except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        if is_out_of_memory(error):
+            raise
         raise BadPicture(f"cannot be decoded ({str(error) or type(error).__name__})") from error
 
 

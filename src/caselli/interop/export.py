@@ -18,7 +18,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
-from caselli.errors import MissingExtra, UserError, lookup
+from caselli.errors import MissingExtra, UserError, is_out_of_memory, lookup
 from caselli.files import atomic_write, write_text
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
@@ -137,6 +137,8 @@ def _program(part: nn.Module, example: Tensor) -> ExportedProgram:
         with torch.no_grad():
             return torch.export.export(part, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # whatever of a hundred things the tracer cannot follow
+        if is_out_of_memory(error):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"this tokenizer cannot be made a program ({reason[:200]})",

@@ -105,8 +105,8 @@ class Prior(nn.Module, ABC):
         """
 
     def straight(self) -> Autoregressive | None:
-        """The same distribution as an autoregressive prior over the slots as they stand, itself where it is
-        one; None for a kind that has no such form."""
+        """An autoregressive prior of this distribution over the slots as they stand: itself where it is one,
+        None for a kind that has no such form."""
         return None
 
     def training_loss(
@@ -131,7 +131,7 @@ class Prior(nn.Module, ABC):
         return -self.log_prob(sequence, condition).mean()
 
     def rounds(self, steps: int = 0) -> int:
-        """How many times `draw` goes through the layers; guidance has a strength for each.
+        """Number of times that `draw` goes through the layers; guidance has a strength for each.
 
         Arguments:
             steps: number asked for, which only a kind with `steps` among its `sampling_options` follows; 0

@@ -106,7 +106,7 @@ class PriorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Alphabet:
-    """What a prior speaks of: slots, the codes that each may hold, and the conditions."""
+    """The sequences of a prior: their slots, the codes that each may hold, and the conditions."""
 
     sizes: tuple[int, ...]
     """K of each codebook."""

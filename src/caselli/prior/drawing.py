@@ -1,4 +1,4 @@
-"""What a prior is given to draw: the contract between a distribution and what draws from it."""
+"""The contract between a prior, which computes logits, and the drawing, which chooses codes by them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Drawing(ABC):
     @property
     @abstractmethod
     def rounds(self) -> int:
-        """How many times the prior goes through its layers, see `Prior.rounds`."""
+        """Number of times that the prior goes through its layers, see `Prior.rounds`."""
 
     @property
     @abstractmethod
@@ -62,5 +62,5 @@ class Drawing(ABC):
         """
 
     def start(self) -> tuple[Conditions, int, Tensor]:
-        """What `Autoregressive.start` takes: conditions, rows, and the codes known in every row."""
+        """Arguments of `Autoregressive.start`: conditions, rows, and the codes known in every row."""
         return self.row_conditions(), self.rows, self.in_rows(self.codes[:, : self.first])

@@ -52,6 +52,7 @@ class GatedLayer(nn.Module):
         self.norm_above, self.norm_left = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.above = Dense(self.reach * kernel * width, 2 * width)
         self.left = Dense(self.reach * width, 2 * width)
+        # `told` takes the conditions: the name stands in the files of runs
         self.link, self.told = Dense(2 * width, 2 * width), Dense(width, 4 * width)
         self.output = Dense(width, width)
         self.dropout = nn.Dropout(dropout)

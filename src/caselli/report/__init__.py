@@ -7,6 +7,7 @@ from caselli.report.masks import mask_image, masks_grid
 from caselli.report.page import Page
 from caselli.report.plots import FAINT, INK, PALETTE, curves, dress, logarithmic, sorted_counts
 from caselli.report.run import write_report
+from caselli.report.strips import save_canvas, save_strips
 
 __all__ = [
     "FAINT",
@@ -21,7 +22,9 @@ __all__ = [
     "masks_grid",
     "pairs",
     "rows",
+    "save_canvas",
     "save_png",
+    "save_strips",
     "sorted_counts",
     "write_report",
 ]

@@ -32,7 +32,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is, in words."""
+        """The engine in words, for the user."""
 
     @abstractmethod
     def draw(self, drawing: SeededDrawing) -> None:

@@ -44,7 +44,7 @@ class SeededDrawing(Drawing):
 
     @property
     def guides(self) -> bool:
-        """Whether there is guidance in any round."""
+        """True where there is guidance in any round."""
         return any(strength != 1 for strength in self.strengths)
 
     @property

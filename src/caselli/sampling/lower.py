@@ -1,4 +1,4 @@
-"""How mixers become operations of the fused step, and how their states are copied into it."""
+"""Lowering: mixers become operations of the fused step, and their states are copied into it."""
 
 from __future__ import annotations
 

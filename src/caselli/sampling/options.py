@@ -12,7 +12,7 @@ from caselli.schedules import GUIDANCE_SCHEDULES, MASK_SCHEDULES
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """How a code is drawn from its distribution.
+    """Options of drawing: temperature, truncation, guidance, and the rounds of a masked prior.
 
     The last three are for priors whose class names them in `Prior.sampling_options`, as a masked one does.
 
@@ -40,7 +40,7 @@ class Sampling:
     """Strength s of label, caption or picture, 1 as learned and 2 to 4 clearer: the logits are u + s (c − u),
     with c those of the condition and u those without."""
     guidance_schedule: str = "constant"
-    """How guidance grows from 1 to s along the sequence: constant, linear or cosine."""
+    """Growth of guidance from 1 to s along the sequence: constant, linear or cosine."""
     guidance_from: float = 0.0
     """Share of the sequence at which guidance begins."""
     guidance_to: float = 1.0
@@ -48,7 +48,8 @@ class Sampling:
     steps: int = 0
     """Number of rounds in which a masked prior draws a picture; 0 for as many as it was built for."""
     mask_schedule: str = "cosine"
-    """How many codes a masked prior leaves to later rounds: cosine, arccos, linear, square, cubic or root."""
+    """Number of codes that a masked prior leaves to later rounds: cosine, arccos, linear, square, cubic or
+    root."""
     choice_temperature: float = 4.5
     """Noise in a masked prior's choice of codes to keep, which fades over the rounds: 0 keeps the surest
     codes, inf any."""
@@ -71,6 +72,10 @@ class Sampling:
         """Names and values of the fields that differ from their defaults."""
         fields = dataclasses.fields(self)
         return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
+
+    def described(self) -> dict[str, str]:
+        """The changed fields in words, as a picture's file says how it was made."""
+        return {name: str(value) for name, value in self.changed().items()}
 
     def strengths(self, rounds: int) -> list[float]:
         """Guidance s in each round; 1 where there is none.

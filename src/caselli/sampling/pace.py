@@ -1,4 +1,4 @@
-"""How fast an engine draws, beside how fast the machine reads memory."""
+"""The speed of an engine, beside the rate at which the machine reads memory."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from caselli.mixer.dense import Dense
 from caselli.prior import Prior
+from caselli.private import has_onednn_linear, onednn_layout, onednn_linear
 from caselli.sampling.base import Engine, expect_served
 from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.eager import EagerEngine
@@ -26,11 +27,11 @@ class PrepackedLinear(Dense):
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), rows)
+        self.packed = onednn_layout(layer.weight.detach(), rows)
 
     def forward(self, x: Float[Tensor, "*A D"]) -> Float[Tensor, "*A E"]:
         flat = x.reshape(-1, self.in_features)
-        y = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, "none", [], "")
+        y = onednn_linear(flat, self.packed, self.bias)
         return y.view(*x.shape[:-1], self.out_features)
 
 
@@ -56,7 +57,7 @@ class PackedEngine(Engine):
         weight = prior.head.weight
         if not weight.is_cpu or weight.dtype != torch.float32:
             return f"weights are packed for float32 on the CPU, not {weight.dtype}"
-        if not (hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()):
+        if not has_onednn_linear():
             return "this PyTorch has no oneDNN"
         return None
 

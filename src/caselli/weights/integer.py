@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.private import integer_product
 from caselli.shapes import Float, Tensor
 
 
@@ -59,7 +60,7 @@ class IntegerLinear(nn.Linear):
             return F.linear(given, self.weight, self.bias)
         weight, steps = self._integers()
         flat = integers.reshape(-1, self.in_features).to(torch.int8)
-        product = torch._int_mm(flat, weight).to(input.dtype).view(*input.shape[:-1], self.out_features)
+        product = integer_product(flat, weight).to(input.dtype).view(*input.shape[:-1], self.out_features)
         y = product * (scale * steps)
         return y if self.bias is None else y + self.bias
 
