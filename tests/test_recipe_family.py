@@ -116,7 +116,7 @@ def test_commands(source, runs, name, tmp_path, capsys):
     code = main(["score", run, source, "-o", str(tmp_path / "scores.csv")])
     said = capsys.readouterr()
     if name == "gan":
-        assert code == 2 and "samples and no probability" in said.err
+        assert code == 2 and "family gan was given, which cannot say how probable" in said.err
         return
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     values = [float(line.rsplit(",", 1)[1]) for line in lines[1:]]

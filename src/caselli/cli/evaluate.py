@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from caselli.cli import family
 from caselli.cli.parser import add_run, parser
 from caselli.cli.sampling import add_sampling, sampling
 from caselli.errors import UnknownName, UserError
@@ -21,31 +20,14 @@ def run(arguments: list[str]) -> None:
     """Parses, evaluates on held-out pictures, prints."""
     given = _options().parse_args(arguments)
     _check(given)
-    if family.is_family(given.run):
-        family.evaluate(given)
-        return
 
-    from caselli.cli.pictures import source_for
-    from caselli.evaluate.captions import captioned
-    from caselli.evaluate.model import evaluate_model
-    from caselli.evaluate.perceptual import perceptual_distance
-    from caselli.model import load
+    from caselli import model as two_stages
+    from caselli.run import kind_of, load
 
-    model = load(given.run)
-    pictures = source_for(model, given.source, given.split)
-    if given.captions:
-        captioned(model, pictures)  # none there is told before anything is measured
-    if given.upscaling:
-        model.require_small_size()
-    distance = perceptual_distance(given.lpips)
-    figures = dataclasses.asdict(evaluate_model(model, pictures, distance=distance))
-    del figures["code_counts"]
-    if given.features:
-        figures["reconstructions_against_originals"] = _distances(given, model, pictures)
-    if given.captions:
-        figures |= _captions(given, model, pictures)
-    if given.upscaling:
-        figures["upscaling"] = _upscaling(given, model, pictures, distance)
+    if not (given.features or given.captions or given.upscaling):
+        figures = kind_of(given.run).evaluate(load(given.run), given.source, given.split, given.lpips)
+    else:
+        figures = _more(given, two_stages.load(given.run))
     if given.json:
         print(json.dumps(figures))
         return
@@ -108,6 +90,27 @@ def _check(given: argparse.Namespace) -> None:
         )
 
 
+def _more(given: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """The figures of a run of two stages, with those that only such a run has."""
+    from caselli.cli.pictures import source_for
+    from caselli.evaluate.captions import captioned
+    from caselli.run import kind_of
+
+    pictures = source_for(model, given.source, given.split)
+    if given.captions:
+        captioned(model, pictures)  # raises before anything is measured
+    if given.upscaling:
+        model.require_small_size()
+    figures = kind_of(given.run).evaluate(model, given.source, given.split, given.lpips)
+    if given.features:
+        figures["reconstructions_against_originals"] = _distances(given, model, pictures)
+    if given.captions:
+        figures |= _captions(given, model, pictures)
+    if given.upscaling:
+        figures["upscaling"] = _upscaling(given, model, pictures)
+    return figures
+
+
 def _captions(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
     """The ranking by likelihood, and those of what is drawn in two kinds of features, told in words."""
     from caselli.cli.pictures import source_for
@@ -128,10 +131,12 @@ def _captions(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str,
     return {name: dataclasses.asdict(measure()) for name, measure in measures.items()}
 
 
-def _upscaling(given: argparse.Namespace, model: Any, pictures: Any, distance: Any) -> dict[str, Any]:
+def _upscaling(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
+    from caselli.evaluate.perceptual import perceptual_distance
     from caselli.evaluate.upscaling import evaluate_upscaling
     from caselli.features import VGG16
 
+    distance = perceptual_distance(given.lpips)
     network = VGG16.untrained().to(model.device)
     return dataclasses.asdict(evaluate_upscaling(model, pictures, network, sampling(given), distance))
 

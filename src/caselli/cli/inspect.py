@@ -16,7 +16,7 @@ from caselli.errors import UnknownName, UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from caselli.anatomy import Inspection, Machine
+    from caselli.anatomy import Inspection, MachineRates
     from caselli.report import Page
     from caselli.report.inspection import Timing
 
@@ -45,9 +45,7 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--input", default=None, help="CxHxW of one picture (3x224x224; a run's own)")
     options.add_argument("--at", metavar="LAYER", help="the layer whose field is looked at closely")
     options.add_argument(
-        "--part",
-        default="encoder",
-        help="of a run: encoder (a critic too) or decoder (a generator too) (encoder)",
+        "--part", help="part of a run: encoder (a critic too) or decoder (a generator too) (encoder)"
     )
     options.add_argument("--original", action="store_true", help="a zoo network as its authors had it")
     options.add_argument("--rate", type=float, help="the machine's multiply-accumulates, in 10⁹ a second")
@@ -79,15 +77,15 @@ def run(arguments: list[str]) -> None:
         print(f"look at {out}", file=sys.stderr)
 
 
-def _machine(given) -> Machine | None:
-    from caselli.anatomy import Machine, measured_machine
+def _machine(given) -> MachineRates | None:
+    from caselli.anatomy import MachineRates, measured_machine
 
     if given.rate is not None:
-        return Machine(1e9 * given.rate, 1e9 * given.bandwidth, "the machine given")
+        return MachineRates(1e9 * given.rate, 1e9 * given.bandwidth, "the machine given")
     return measured_machine() if given.measure else None
 
 
-def _timings(subject: _Subject, found: Inspection, machine: Machine, given) -> tuple[Timing, ...]:
+def _timings(subject: _Subject, found: Inspection, machine: MachineRates, given) -> tuple[Timing, ...]:
     """Floor times of a forward pass and a training step, and of what a run's stage trained."""
     import torch
 
@@ -107,7 +105,7 @@ def _timings(subject: _Subject, found: Inspection, machine: Machine, given) -> t
     return tuple(timings)
 
 
-def _machine_of_run(run: Path, machine: Machine, measure: bool) -> tuple[Machine, str]:
+def _machine_of_run(run: Path, machine: MachineRates, measure: bool) -> tuple[MachineRates, str]:
     """The machine in the precision that the run was trained in, and that precision in words."""
     import torch
 
@@ -127,7 +125,7 @@ def _trained_seconds(run: str, stage: str) -> float | None:
     return None if curve is None else 1 / sorted(curve.values)[len(curve.values) // 2]
 
 
-def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
+def _subject(name: str, original: bool, part: str | None, real: bool) -> _Subject:
     import torch
 
     from caselli.zoo import NETWORKS, Convention, input_shape
@@ -144,55 +142,17 @@ def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
         return _Subject(NETWORKS[name](convention=convention).eval(), input_shape(name))
 
 
-def _of_run(run: Path, part: str) -> _Subject:
-    """A run's segmenter, or a part of its tokenizer or of its one-stage family."""
-    if (run / "family.json").exists():
-        return _of_family(run, part)
-    if (run / "segmenter.json").exists():
-        from caselli.segmentation import load_segmenter
+def _of_run(run: Path, name: str | None) -> _Subject:
+    """A part of what a run loads into; its first unless one is named."""
+    from caselli.run import load
 
-        segmenter = load_segmenter(run)
-        shape = (segmenter.config.channels, segmenter.size, segmenter.size)
-        return _Subject(segmenter.network, shape, {segmenter.network: shape}, "segmenter")
-    from caselli.model import load_tokenizer
-
-    tokenizer, size = load_tokenizer(run)
-    config, grid = tokenizer.config, tokenizer.architecture.latent_shape(tokenizer.config, (size, size))
-    tokenizer.eval()
-    parts = {
-        "encoder": (tokenizer.encoder, (config.channels, size, size)),
-        "decoder": (tokenizer.decoder, (config.latent_width, *grid)),
-    }
-    return _part(parts, part, "tokenizer")
-
-
-def _of_family(run: Path, part: str) -> _Subject:
-    """The network of a one-stage family that reads pictures, or the one that makes them."""
-    from torch import nn
-
-    from caselli.family import load_family
-    from caselli.family.network import Decoder, Encoder
-
-    model, parts = load_family(run), {}
-    for module in model.family.modules():
-        if isinstance(module, Encoder):
-            parts["encoder"] = (module, (model.channels, model.size, model.size))
-        if isinstance(module, Decoder):
-            first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
-            parts["decoder"] = (module, (first.in_features,))
-    if not parts:
-        raise UserError(
-            f"the run of a {model.name} family was given",
-            "networks between pictures and latents were expected",
-            "vae and gan have them",
-        )
-    return _part(parts, part, model.name)
-
-
-def _part(parts: dict[str, tuple[nn.Module, tuple[int, ...]]], name: str, stage: str) -> _Subject:
+    model = load(run)
+    parts = model.parts()
+    name = next(iter(parts)) if name is None else name
     if name not in parts:
         raise UnknownName("part", name, parts)
-    return _Subject(*parts[name], dict(parts.values()), stage)
+    trained = {part.network: part.shape for part in parts.values()}
+    return _Subject(parts[name].network, parts[name].shape, trained, model.stage)
 
 
 def _users(name: str) -> nn.Module:
@@ -224,7 +184,7 @@ def _shape(text: str | None) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
-def _page(subject: _Subject, found: Inspection, given, machine: Machine | None, timings) -> Page:
+def _page(subject: _Subject, found: Inspection, given, machine: MachineRates | None, timings) -> Page:
     """The page, with the fields over a picture and the effective field of the middle."""
     from caselli.anatomy import effective_field
     from caselli.report.inspection import inspection_page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from caselli.cli import family
 from caselli.cli.parser import add_out, add_run, free, parser
 
 
@@ -16,18 +15,15 @@ def run(arguments: list[str]) -> None:
     options.add_argument("--most", type=int, default=48, help="pictures taken of a set (48)")
     add_out(options, "FILE.png")
     given = options.parse_args(arguments)
-    if family.is_family(given.run):
-        family.reconstruct(given)
-        return
     out = free(given.out, given.overwrite)
 
     from caselli.cli.pictures import read_pictures
     from caselli.evaluate.pictures import psnr
-    from caselli.model import load
     from caselli.report import pairs, save_png
+    from caselli.run import load
 
     model = load(given.run)
     x = read_pictures(model, given.pictures, given.most)
-    y = model.decode(model.encode(x)).cpu()
+    y = model.reconstruct(x).cpu()
     save_png(pairs(x, y), out, {"run": given.run})
     print(f"{len(x)} pictures in {out}, {psnr(y, x).mean():.2f} dB")

@@ -6,10 +6,9 @@ import dataclasses
 import sys
 from typing import Any
 
-from caselli.cli import family
 from caselli.cli.parser import add_out, add_run, free, is_picture, parser
 from caselli.cli.sampling import add_engine, add_sampling, add_text, sampling
-from caselli.cli.size import add_size, bar, refuse_size, sample_sized
+from caselli.cli.size import add_size, bar, sample_sized
 
 
 def run(arguments: list[str]) -> None:
@@ -30,10 +29,6 @@ def run(arguments: list[str]) -> None:
     add_out(options, "FILE.png for a grid, or a folder for a file each")
     given = options.parse_args(arguments)
     drawn = sampling(given)
-    if family.is_family(given.run):
-        refuse_size(given)
-        family.sample(given, drawn)
-        return
 
     from caselli import ranks
 
@@ -48,11 +43,13 @@ def _sample(given: Any, drawn: Any) -> None:
     from caselli import ranks
     from caselli.cli.sampling import engine_for, say_pace
     from caselli.errors import UserError
-    from caselli.model import load
+    from caselli.model import load as load_two_stages
+    from caselli.run import load
 
     out = free(given.out, given.overwrite)
     ranks.wait()  # all have looked before the first rank writes
-    model = load(given.run)
+    # pictures of another size need codes with places
+    model = (load if given.size is None else load_two_stages)(given.run)
     if given.count < 1:
         raise UserError(f"{given.count} pictures were asked for", "at least 1 was expected")
     asked = Asked.of(given, model)
@@ -72,7 +69,7 @@ def _sample(given: Any, drawn: Any) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """What each picture is to be."""
+    """The label, the caption or the other picture that each picture is drawn by."""
 
     labels: list[str] | None = None
     captions: list[str] | None = None
@@ -80,7 +77,7 @@ class Asked:
 
     @classmethod
     def of(cls, given: Any, model: Any) -> Asked:
-        """From the command line; what the model was not trained with is a `UserError`."""
+        """From the command line."""
         labels = labels_in_turn(given.label, given.count, model.classes)
         captions, other = in_turn(given.text, given.count), None
         if given.picture is not None:
@@ -88,11 +85,10 @@ class Asked:
 
             other = read_pictures(model, [given.picture], 1, model.condition_size or model.size)
             other = other.expand(given.count, -1, -1, -1)
-        model.conditions(given.count, labels, captions, other)
         return cls(labels, captions, other)
 
     def part(self, first: int, count: int) -> dict[str, Any]:
-        """The arguments of `Model.sample` for neighbouring pictures."""
+        """The arguments of `Trained.sample` for neighbouring pictures."""
         own = {"label": self.labels, "text": self.captions, "picture": self.picture}
         return {name: None if one is None else one[first : first + count] for name, one in own.items()}
 
@@ -106,9 +102,9 @@ def _all_ranks(model: Any, given: Any, asked: Asked, drawn: Any, engine: Any) ->
     each = -(-given.count // ranks.count())
     first = min(ranks.rank() * each, given.count)
     count = min(each, given.count - first)
-    pictures = torch.zeros(each, model.tokenizer.config.channels, model.size, model.size)
+    pictures = torch.zeros(each, model.channels, model.size, model.size)
     if count:
-        with bar(count * model.grid.length) as shown:
+        with bar(count * model.codes_per_picture) as shown:
             pictures[:count] = model.sample(
                 count,
                 **asked.part(first, count),

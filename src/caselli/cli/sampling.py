@@ -41,19 +41,20 @@ def add_engine(into: argparse.ArgumentParser) -> None:
 
 
 def engine_for(model: Any, precision: str | None) -> Any:
-    """The fastest engine for a model's prior, timed; says why where that is not the fused step."""
+    """The fastest engine for a run that draws codes, timed; says why where that is not the fused step."""
     from caselli import ranks
-    from caselli.sampling import Timed, best_engine
+    from caselli.sampling import Timed
 
-    engine, why = best_engine(model.require_prior(), precision)
+    engine, why = model.engine(precision)
     if why and ranks.is_first():
         print(f"sampling {engine.name}: {why}", file=sys.stderr)
-    return Timed(engine)
+    return None if engine is None else Timed(engine)
 
 
 def say_pace(engine: Any) -> None:
     """Tokens per second, and on the CPU the share of the memory's read rate."""
-    print(engine.pace(), file=sys.stderr)
+    if engine is not None:
+        print(engine.pace(), file=sys.stderr)
 
 
 def sampling(given: argparse.Namespace) -> Any:

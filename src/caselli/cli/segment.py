@@ -20,14 +20,14 @@ def run(arguments: list[str]) -> None:
 
     from caselli.data import to_float, whole_picture
     from caselli.report import mask_image, save_png
-    from caselli.segmentation import load_segmenter
+    from caselli.run import load
 
-    segmenter = load_segmenter(given.run)
-    about = {"run": str(given.run), "classes": ", ".join(segmenter.classes)}
+    model = load(given.run)
+    about = {"run": str(given.run), "classes": ", ".join(model.classes)}
     for name, path in paths.items():
-        pixels = whole_picture(path, segmenter.config.channels)
-        mask = segmenter.segment(to_float(pixels)[None])[0]
-        save_png(mask_image(mask.cpu(), len(segmenter.classes)), out / f"{name}.png", about)
+        pixels = whole_picture(path, model.channels)
+        mask = model.segment(to_float(pixels)[None])[0]
+        save_png(mask_image(mask.cpu(), len(model.classes)), out / f"{name}.png", about)
     print(f"{len(paths)} masks in {out}", file=sys.stderr)
 
 

@@ -29,16 +29,6 @@ def size_of(words: str) -> tuple[int, int]:
     return int(parts[1]), int(parts[0])
 
 
-def refuse_size(given: argparse.Namespace) -> None:
-    """Raises `UserError` where --size was given for a one-stage family."""
-    if given.size is not None:
-        raise UserError(
-            "--size was given for the run of a one-stage family",
-            "a run with a tokenizer and a prior was expected",
-            "leave --size out: a family draws pictures of the training's size",
-        )
-
-
 def canvas_for(model: Any, given: argparse.Namespace, drawn: Any, engine: Any, progress: Any) -> Any:
     """The canvas that the arguments ask for; says how its pictures are decoded."""
     from caselli import ranks

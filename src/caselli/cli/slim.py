@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from caselli.cli.parser import add_run, parser
-from caselli.errors import UserError
 
 OPTIONS: dict[str, tuple[type, str]] = {
     "quantise": (str, "weights as integers: int8 or int4"),
@@ -46,15 +45,10 @@ def run(arguments: list[str]) -> None:
     given = options.parse_args(arguments)
 
     from caselli import ranks
-    from caselli.cli.family import is_family
     from caselli.engine import Interrupted
     from caselli.run import SlimConfig, slim
 
     config = SlimConfig(from_scratch=given.from_scratch, **_fields(given))
-    if is_family(given.run):
-        raise UserError(
-            f"{given.run} is a run of one stage", "a run with a tokenizer was expected", "see `caselli train`"
-        )
     try:
         folder = slim(given.run, given.out, config, given.source, resume=given.resume)
     except Interrupted as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from caselli import data, ranks
 from caselli.compare.base import Comparison, chosen, figure, free, kept
 from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
@@ -25,8 +27,7 @@ from caselli.evaluate import (
 )
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
-from caselli.run import RECIPES, DataConfig, RunConfig, train
-from caselli.run.opening import open_pictures
+from caselli.run import RECIPES, TwoStageConfig, train
 from caselli.shapes import Float, Tensor
 
 FLOAT_BITS = 32
@@ -116,7 +117,8 @@ class Quantizers(Comparison):
     @cached_property
     def pictures(self) -> Pictures:
         """Both parts of the set."""
-        return open_pictures(DataConfig(source=self.settings.source, size=self.settings.size), progress=True)
+        progress = ranks.is_first() and sys.stderr.isatty()
+        return data.open(self.settings.source, size=self.settings.size, split="all", progress=progress)
 
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
         for name in subjects:
@@ -142,7 +144,7 @@ class Quantizers(Comparison):
 
     def _backbone(self) -> Any:
         config = RECIPES[self.settings.recipe](self.pictures)
-        if not isinstance(config, RunConfig):
+        if not isinstance(config, TwoStageConfig):
             raise UserError(
                 f"recipe {self.settings.recipe!r} was given", "one that trains a tokenizer was expected"
             )

@@ -18,7 +18,7 @@ from caselli.compare.resampling import training
 from caselli.data import Batches, Segmented, open_segmented, spread
 from caselli.engine import fit, machine
 from caselli.report import masks_grid
-from caselli.run.segmentation import evaluate_segmenter
+from caselli.run import evaluate_segmenter
 from caselli.segmentation import SegmentationTask, Segmenter, SegmenterConfig, build_segmenter
 from caselli.shapes import Int, Tensor
 

@@ -1,4 +1,4 @@
-"""How a task is trained; plain data, validated when it is made."""
+"""Budget and optimiser of a training: plain data, validated when it is made."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainingConfig:
     ema: float = 0.999
     """Decay of the averaged weights that are validated and kept; 0 for none."""
     validations: int = 8
-    """How often held-out data are looked at in a run."""
+    """Number of validations in a run."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints."""
     checkpoint_steps: int = 0

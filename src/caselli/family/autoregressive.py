@@ -28,7 +28,7 @@ class AutoregressiveConfig(FamilyConfig):
     prior: PriorConfig = dataclasses.field(default_factory=lambda: PriorConfig(width=128, depth=4))
     """The sequence model: mixer, order, width, depth."""
     divergence: str = "maximum_likelihood"
-    """What the model is fitted by; it has a density, and samples without gradients."""
+    """Divergence that the model is fitted by; it has a density, and samples without gradients."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +54,7 @@ class Autoregressive(Family):
 
     config_kind = AutoregressiveConfig
     density = "density"
+    stepwise = True
     config: AutoregressiveConfig
 
     def __init__(self, config: AutoregressiveConfig) -> None:

@@ -35,7 +35,7 @@ REGULARISERS: dict[str, type[Regulariser]] = {
     "spectral_norm": SpectralNorm,
     "weight_clipping": WeightClipping,
 }
-"""What keeps a critic smooth, by name."""
+"""Regularisers of the critic, by name."""
 
 LABEL_WIDTH = 32
 """Numbers that a label adds to a vector."""
@@ -43,7 +43,7 @@ LABEL_WIDTH = 32
 
 @dataclasses.dataclass(frozen=True)
 class FamilyConfig:
-    """What every family is made of; plain data, stored beside its weights."""
+    """Settings that every family has; plain data, stored beside its weights."""
 
     channels: int = 1
     """Picture channels: 1 grey, 3 colour; a run takes the set's."""
@@ -82,7 +82,9 @@ class Family(nn.Module, ABC):
     density: ClassVar[str] = ""
     """`density` where log p is exact, `bound` where it is bounded from below, else empty."""
     samples: ClassVar[bool] = False
-    """Whether samples carry gradients."""
+    """True where samples carry gradients."""
+    stepwise: ClassVar[bool] = False
+    """True where pictures are drawn code by code, so that all of `caselli.sampling.Sampling` applies."""
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()
@@ -92,7 +94,7 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, pictures: Float[Tensor, "B C H W"], labels: Tensor | None, step: int) -> Losses:
-        """What is minimised on a batch."""
+        """The loss on a batch, with its metrics."""
 
     @abstractmethod
     def figures(
@@ -110,7 +112,7 @@ class Family(nn.Module, ABC):
         return {}
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """What the optimiser Muon may take."""
+        """Weights that the optimiser Muon may take."""
         return []
 
     # the three uses -----------------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class Family(nn.Module, ABC):
         raise self._cannot("give a probability", "vae (a bound), autoregressive or mixture")
 
     def levels(self) -> int:
-        """How many grey levels the pictures that `nats` speaks of have: 256, or 2 for binarised ones."""
+        """Number of grey levels that `nats` counts: 256, or 2 for binarised pictures."""
         return 256
 
     def represent(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:

@@ -1,4 +1,4 @@
-"""What a VAE maximises; by name in `OBJECTIVES`."""
+"""Objectives that a VAE maximises, by name in `OBJECTIVES`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LogLikelihood = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """What an objective returns, always."""
+    """The value of an objective, and its parts."""
 
     value: Float[Tensor, ""]
     """The mean over the batch in units, to be maximised; its gradient is the estimate."""
     rate: Float[Tensor, ""]
     """KL(q ‖ p), the mean over the batch in nats, detached."""
     auxiliary_loss: Float[Tensor, ""]
-    """Of the estimator."""
+    """Auxiliary loss of the estimator."""
 
 
 class Objective(ABC):
@@ -42,8 +42,8 @@ class Objective(ABC):
         f: latents → log p(x | z).
         q: the posterior of a batch.
         latents: its space, with the prior.
-        estimator: of the gradient in q.
-        unit: how many nats make one unit of the value; estimators see numbers near 1 that way.
+        estimator: estimator of the gradient in q.
+        unit: number of nats in one unit of the value; estimators see numbers near 1 that way.
     """
 
     samples: int

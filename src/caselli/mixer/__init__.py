@@ -19,14 +19,13 @@ from caselli.mixer.mamba2 import Mamba2
 from caselli.mixer.performer import Performer
 from caselli.mixer.reformer import Reformer
 from caselli.mixer.retention import Retention
-from caselli.mixer.rwkv4 import RWKV4, ChannelMix
+from caselli.mixer.rwkv4 import RWKV4
 from caselli.mixer.rwkv5 import RWKV5
 from caselli.mixer.rwkv6 import RWKV6
 from caselli.mixer.rwkv7 import RWKV7
 from caselli.mixer.s4 import S4
 from caselli.mixer.s4d import S4D
 from caselli.mixer.strided import StridedAttention
-from caselli.mixer.two_dimensional import TwoDimensional
 
 MIXERS: dict[str, type[Mixer]] = {
     "attention": Attention,
@@ -69,7 +68,6 @@ __all__ = [
     "S4D",
     "Attention",
     "Bidirectional",
-    "ChannelMix",
     "DeltaNet",
     "FLASHQuad",
     "FixedAttention",
@@ -86,5 +84,4 @@ __all__ = [
     "Retention",
     "State",
     "StridedAttention",
-    "TwoDimensional",
 ]

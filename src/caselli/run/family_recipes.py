@@ -1,4 +1,4 @@
-"""Recipes with one stage. Each is a function of the pictures it meets, to be read from top to bottom."""
+"""Recipes of one-stage families: functions of the pictures they meet, to be read from top to bottom."""
 
 from __future__ import annotations
 
