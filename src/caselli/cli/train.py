@@ -53,9 +53,14 @@ _OWN: dict[str, Any] = {
 }
 
 
+_RENAMED = {"tokenizer.doctor": "tokenizer.diagnostics"}
+"""Field of an earlier version → its name now."""
+
+
 class _Parser(jsonargparse.ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        raise UserError(message, remedy="see `caselli train --help`")
+        renamed = [f"--{old} is --{new} now" for old, new in _RENAMED.items() if old in message]
+        raise UserError(message, remedy="; ".join(renamed) or "see `caselli train --help`")
 
 
 def _kind(arguments: list[str]) -> tuple[type[Kind], str]:

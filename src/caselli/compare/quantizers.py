@@ -25,9 +25,10 @@ from caselli.evaluate import (
     perceptual_distance,
     reconstructions,
 )
+from caselli.layer import count_parameters
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
-from caselli.run import RECIPES, TwoStageConfig, train
+from caselli.run import RECIPES, TwoStage, train
 from caselli.shapes import Float, Tensor
 
 FLOAT_BITS = 32
@@ -143,12 +144,12 @@ class Quantizers(Comparison):
         )
 
     def _backbone(self) -> Any:
-        config = RECIPES[self.settings.recipe](self.pictures)
-        if not isinstance(config, TwoStageConfig):
+        recipe = RECIPES[self.settings.recipe]
+        if recipe.kind is not TwoStage:
             raise UserError(
                 f"recipe {self.settings.recipe!r} was given", "one that trains a tokenizer was expected"
             )
-        return config.tokenizer
+        return recipe(self.pictures).tokenizer
 
     def _row(self, run: Path, name: str) -> Row:
         model, held_out = load(run), self.pictures.split("held_out")
@@ -169,7 +170,7 @@ class Quantizers(Comparison):
             use_trained=_use(model, trained_on) if sizes else None,
             perplexity=found.perplexity,
             steps=_steps(run),
-            parameters=sum(p.numel() for p in model.tokenizer.parameters()),
+            parameters=count_parameters(model.tokenizer),
             positions=tuple(math.prod(grid) * len(part) for part in (measured, trained_on)),
             shown=model.decode(codes).cpu(),
         )

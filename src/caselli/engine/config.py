@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from caselli.errors import UnknownName, UserError
+from caselli.errors import UnknownName, expect
 
 OPTIMISERS = ("adamw", "muon")
 
@@ -47,20 +47,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
-        _expect(self.steps >= 1, "steps", self.steps, "at least 1")
-        _expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
-        _expect(self.batch >= 1, "batch", self.batch, "at least 1")
-        _expect(
+        expect(self.steps >= 1, "steps", self.steps, "at least 1")
+        expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
+        expect(self.batch >= 1, "batch", self.batch, "at least 1")
+        expect(
             self.accumulate >= 1 and self.batch % self.accumulate == 0,
             "accumulate",
             self.accumulate,
             f"a divisor of the batch ({self.batch})",
         )
-        _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
-        _expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
-        _expect(self.validations >= 1, "validations", self.validations, "at least 1")
-
-
-def _expect(true: bool, name: str, given: object, expected: str) -> None:
-    if not true:
-        raise UserError(f"{name} {given} was given", f"{expected} was expected")
+        expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
+        expect(self.validations >= 1, "validations", self.validations, "at least 1")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from caselli.engine.task import Losses
-from caselli.errors import lookup
-from caselli.family.base import Family, FamilyConfig, divergence_of, expect
+from caselli.errors import expect, lookup
+from caselli.family.base import Family, FamilyConfig, divergence_of
 from caselli.order import ORDERS, Grid
 from caselli.prior import Alphabet, PriorConfig, PriorTask
 from caselli.prior import Autoregressive as Prior

@@ -24,7 +24,7 @@ from caselli.divergence import (
     names_that_need,
 )
 from caselli.engine.task import Losses, Task
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
@@ -206,9 +206,3 @@ def seeded(seeds: list[int], *shape: int, normal: bool) -> Float[Tensor, "B ..."
     """Noise of each sample's own seed, normal or uniform: a sample does not depend on those beside it."""
     draw = torch.randn if normal else torch.rand
     return torch.stack([draw(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-
-
-def expect(true: bool, name: str, given: object, expected: str) -> None:
-    """A `UserError` where a field is out of range."""
-    if not true:
-        raise UserError(f"{name} {given!r} was given", f"{expected} was expected")

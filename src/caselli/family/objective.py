@@ -13,9 +13,8 @@ from torch import distributions as D
 
 from caselli.divergence import DIVERGENCES, names_that_need
 from caselli.divergence.base import Need
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.estimator import Estimator, rsample
-from caselli.family.base import expect
 from caselli.family.latents import Latents
 from caselli.shapes import Float, Tensor
 

@@ -11,9 +11,9 @@ from torch import distributions as D
 from torch import nn
 
 from caselli.engine.task import Losses
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.estimator import ESTIMATORS, SCHEDULES, Estimator
-from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect
+from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of
 from caselli.family.latents import LATENTS, Latents
 from caselli.family.likelihood import LIKELIHOODS, Likelihood
 from caselli.family.network import DECODERS, ENCODERS

@@ -11,6 +11,7 @@ from caselli.engine import Log
 from caselli.errors import UserError, lookup
 from caselli.evaluate.family import evaluate_family
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
+from caselli.layer import count_parameters
 from caselli.run.config import DataConfig
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.family_recipes import FAMILY_OF_RECIPE, FAMILY_RECIPES
@@ -34,7 +35,7 @@ class FamilyStage(Stage):
         config = self.run.config
         with self.run.seeded():
             task = FamilyTask(FAMILIES[config.family](config.model))
-        parameters = sum(p.numel() for p in task.parameters())
+        parameters = count_parameters(task)
         Log(self.run.folder.path, self.name).say(f"{parameters / 1e6:.2f} M parameters")
         return task
 

@@ -12,6 +12,7 @@ import torch
 from caselli.data import Pictures, Segmented, open_segmented
 from caselli.engine import Log, TrainingConfig
 from caselli.errors import UserError
+from caselli.layer import count_parameters
 from caselli.report import masks_grid, save_png
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
@@ -72,7 +73,7 @@ class SegmenterStage(Stage):
         config = self.run.config.segmenter
         with self.run.seeded():
             task = SegmentationTask(build_segmenter(config), config.classes)
-        parameters = sum(p.numel() for p in task.parameters())
+        parameters = count_parameters(task)
         Log(self.run.folder.path, self.name).say(
             f"{config.architecture}, {parameters / 1e6:.2f} M parameters"
         )

@@ -16,6 +16,7 @@ from caselli.engine import Log
 from caselli.errors import UserError, lookup
 from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.perceptual import perceptual_distance
+from caselli.layer import count_parameters
 from caselli.model import (
     Model,
     build_prior,
@@ -95,7 +96,7 @@ class PriorStage(Stage):
             prior, order = build_prior(
                 run.config.prior, tokenizer, pictures.size, len(pictures.classes), text
             )
-        parameters = sum(p.numel() for p in prior.parameters())
+        parameters = count_parameters(prior)
         Log(run.folder.path, self.name).say(
             f"{prior.alphabet.length} codes a picture, {parameters / 1e6:.2f} M parameters"
         )
