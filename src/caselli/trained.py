@@ -75,7 +75,7 @@ class Trained(ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.networks()[0].parameters()).device
+        return next(tensor.device for network in self.networks() for tensor in network.state_dict().values())
 
     def to(self, device: str | torch.device) -> Self:
         """Moves the weights."""

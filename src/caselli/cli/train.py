@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     from caselli.run import Kind
 
 DESCRIPTION = """Trains a tokenizer on pictures, then a prior over its codes, and writes RUN/report.html.
-With a one-stage recipe (vae, gan, mixture, pixels) it trains that; `--recipe gan --help` shows its fields.
+With a one-stage recipe (vae, gan, mixture) it trains that; `--recipe gan --help` shows its fields.
 SOURCE is glyphs, digits, a folder of pictures, an .npz, idx .gz files or tar shards. Every field below can be
 set by its dotted name, or in a YAML file given with --config; what is not set comes from the recipe."""
 
 
 def run(arguments: list[str]) -> None:
     """Parses, trains."""
-    given = _parser(*_kind(arguments)).parse_args(arguments, defaults=False)
+    kind, recipe = _kind(arguments)
+    if recipe == "pixels":
+        from caselli.run import refuse_old_names
+
+        refuse_old_names(word.removeprefix("--").partition("=")[0] for word in arguments)
+    given = _parser(kind, recipe).parse_args(arguments, defaults=False)
     own = {name: given.pop(name, default) for name, default in _OWN.items()}
     for name in ("source", "out"):
         if own[name] is None:

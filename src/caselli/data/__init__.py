@@ -1,6 +1,6 @@
 """Pictures from anywhere, and stores of codes.
 
-`open(source)` gives `Pictures`, whatever the source is; `Batches` gives their batches, step by step; a
+`open(source)` gives `Pictures` from any source; `Batches` gives batches of them, step by step; a
 `CodeStore` keeps the codes of a whole set.
 """
 
@@ -104,8 +104,8 @@ def open(
             are grey.
         split: `train`, `held_out` or `all`.
         workers: processes that decode. None: one a core where it pays; 0: none.
-        seed: of the sets that are drawn.
-        progress: whether to show a bar while reading.
+        seed: seed of sets that are drawn.
+        progress: shows a bar while reading.
 
     Raises:
         UnknownName: there is no such split.

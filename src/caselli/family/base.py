@@ -83,8 +83,6 @@ class Family(nn.Module, ABC):
     """`density` where log p is exact, `bound` where it is bounded from below, else empty."""
     samples: ClassVar[bool] = False
     """True where samples carry gradients."""
-    stepwise: ClassVar[bool] = False
-    """True where pictures are drawn code by code, so that all of `caselli.sampling.Sampling` applies."""
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()
@@ -111,10 +109,6 @@ class Family(nn.Module, ABC):
         """Figures over all held-out batches since the last call, on all ranks."""
         return {}
 
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """Weights that the optimiser Muon may take."""
-        return []
-
     # the three uses -----------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -123,7 +117,7 @@ class Family(nn.Module, ABC):
 
     def nats(self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None) -> Float[Tensor, "B"]:
         """−log p of each picture as `levels()` grey levels, or an upper bound of it."""
-        raise self._cannot("give a probability", "vae (a bound), autoregressive or mixture")
+        raise self._cannot("give a probability", "vae (a bound) or mixture")
 
     def levels(self) -> int:
         """Number of grey levels that `nats` counts: 256, or 2 for binarised pictures."""
@@ -131,7 +125,7 @@ class Family(nn.Module, ABC):
 
     def represent(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         """A vector for each picture."""
-        raise self._cannot("represent a picture", "vae, mixture, autoregressive or a gan with a critic")
+        raise self._cannot("represent a picture", "vae, mixture or a gan with a critic")
 
     def latents(self, seeds: list[int], options: Sampling) -> Float[Tensor, "B D"]:
         """Latents from the prior, one for each seed."""
@@ -162,9 +156,6 @@ class FamilyTask(Task):
 
     def validate(self, batch: Any) -> dict[str, Tensor]:
         return self.family.figures(batch.pictures, batch.labels, batch.indices.tolist())
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        return self.family.hidden_matrices()
 
     def finish(self) -> dict[str, float]:
         return self.family.finish()

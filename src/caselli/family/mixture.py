@@ -101,7 +101,7 @@ class Mixture(Family):
             raise UserError(
                 f"classes {config.classes} were given",
                 "a mixture takes no labels",
-                "families with labels: vae, gan, autoregressive",
+                "families with labels: vae, gan",
             )
         self.divergence = divergence_of(
             self, config.divergence, config.divergence_options, config.regularisers

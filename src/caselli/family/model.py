@@ -110,7 +110,7 @@ class FamilyModel(Trained):
             count: how many.
             label: a class (name or number), one for each picture, or None for any.
             seed: picture i is drawn with seed + i, whatever the batch.
-            options: the temperature; of families that draw pixels, all of `caselli.sampling.Sampling`.
+            options: the temperature alone.
             batch: pictures drawn at a time.
             progress: called with the number of pictures drawn at each step.
             engine, text, picture: nothing; a family draws no codes, and knows labels alone.
@@ -123,7 +123,7 @@ class FamilyModel(Trained):
             )
         if count < 1:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
-        if not self.family.stepwise and options != Sampling(temperature=options.temperature):
+        if options != Sampling(temperature=options.temperature):
             raise UserError(
                 "options of drawing codes were given",
                 f"family {self.name} draws none, so a temperature alone was expected",

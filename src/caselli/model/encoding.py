@@ -59,7 +59,7 @@ def encoded(
         shown: from uint8 pictures to what the tokenizer is given.
         views, augment, seed: number of versions of each picture, and how they are varied.
     """
-    device = next(tokenizer.parameters()).device
+    device = next(iter(tokenizer.state_dict().values())).device
     for view in range(views):
         for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
             if view:

@@ -50,7 +50,6 @@ class Model(Trained):
 
     title = "a tokenizer with a prior"
     stage = "tokenizer"
-    density = "bound"
 
     def __init__(
         self,
@@ -65,6 +64,21 @@ class Model(Trained):
         self.grid = grid_of(tokenizer, size)
         if prior is not None:
             prior.eval()
+
+    @property
+    def density(self) -> str:
+        """`density` for a prior on the pixels themselves that tells exact bits, else `bound`."""
+        is_exact = self._keeps_pixels and self.prior is not None and self.prior.exact
+        return "density" if is_exact else "bound"
+
+    @property
+    def grey_levels(self) -> int:
+        """Grey levels of the pictures whose probability is told: fewer than 256 where pixels are rounded."""
+        return self.tokenizer.quantizer.sizes[0] if self._keeps_pixels else 256
+
+    @property
+    def _keeps_pixels(self) -> bool:
+        return self.tokenizer.architecture.keeps_pixels
 
     @property
     def codes_per_picture(self) -> int:
@@ -215,8 +229,10 @@ class Model(Trained):
         """Bits of the codes, given labels and captions that the prior knows, and what the codes leave out."""
         told, x = self.conditions_of(pictures, indices), to_float(pictures.read(indices)).to(self.device)
         codes = self.encode(x)
-        residual = x - self.decode(codes)
-        return Likelihood(self._code_bits(codes, told).cpu(), residual.flatten(1).cpu())
+        bits = self._code_bits(codes, told).cpu()
+        if self._keeps_pixels:
+            return Likelihood(bits)
+        return Likelihood(bits, (x - self.decode(codes)).flatten(1).cpu())
 
     def _code_bits(self, codes: Int[Tensor, "B *S"], told: Conditions) -> Float[Tensor, "B"]:
         sequence = self.order.flatten(codes, self.grid)

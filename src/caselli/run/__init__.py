@@ -10,6 +10,7 @@ from caselli.run.family_config import FamilyRunConfig
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Data, Kind, Recipe, Stage
 from caselli.run.kinds import KINDS, RECIPES, kind_and_recipe, kind_of, load
+from caselli.run.old_pixels import refuse_old_names
 from caselli.run.pictures import open_pictures, open_split
 from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "open_pictures",
     "open_split",
+    "refuse_old_names",
     "slim",
     "train",
 ]

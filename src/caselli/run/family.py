@@ -50,7 +50,7 @@ class FamilyStage(Stage):
 
 
 class FamilyRun(Kind):
-    """A family of distributions over pictures, learned in one stage: VAE, GAN, mixture, pixels."""
+    """A family of distributions over pictures, learned in one stage: VAE, GAN, mixture."""
 
     name = "family"
     config_kind = FamilyRunConfig

@@ -129,6 +129,11 @@ class Kind(ABC):
         return cls.config_kind()
 
     @classmethod
+    def trained(cls, recipe: str) -> tuple[type[Stage], ...]:
+        """The stages in which a recipe has something to train: they share the minutes of a run."""
+        return cls.stages
+
+    @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> Any:
         """The recipe's configuration for these pictures, before the changes are made."""
         return lookup(cls.recipes, "recipe", recipe)(pictures)

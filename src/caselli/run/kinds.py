@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from caselli.errors import UserError, lookup
+from caselli.run import old_pixels
 from caselli.run.family import FamilyRun
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Recipe
@@ -37,6 +38,8 @@ def kind_of(run: str | Path) -> type[Kind]:
     described = folder.describe() if folder.holds_run() else {}
     if "kind" in described:
         return lookup(KINDS, "kind", described["kind"])
+    if old_pixels.is_old(folder):
+        return TwoStage
     marks = set(described.get("config", ())) | {path.stem for path in folder.path.glob("*.json")}
     for kind in KINDS.values():
         if kind.stages[0].product in marks:

@@ -14,6 +14,7 @@ from caselli.engine import Log, Machine, machine
 from caselli.errors import UserError
 from caselli.plain import override
 from caselli.report import write_report
+from caselli.run import old_pixels
 from caselli.run.adopted import kept
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, resumed_config
@@ -61,15 +62,21 @@ def train(
         PosixPath('run')
     """
     folder, is_begun = _enter(out, resume)
-    kind, _ = kind_and_recipe(out, recipe)
+    if is_begun and ranks.is_first() and old_pixels.is_old(folder):
+        old_pixels.modernise(folder)
+    ranks.wait()
+    kind, own_recipe = kind_and_recipe(out, recipe)
     if is_begun and recipe != RECIPE and recipe in RECIPES and RECIPES[recipe].kind is not kind:
         raise UserError(
             f"recipe {recipe!r} was given to a run of kind {kind.name}",
             "a resumed run keeps its recipe",
             "leave it out, or choose another -o",
         )
+    if own_recipe == old_pixels.RECIPE:
+        old_pixels.refuse_old_names(changes or {})
     stages = _stages(kind, stage)
-    asked = {"data.source": str(source), **_budget(stages, minutes, steps)}
+    budgeted = [each for each in stages if each in kind.trained(own_recipe)]
+    asked = {"data.source": str(source), **_budget(budgeted, minutes, steps)}
     asked |= {} if size is None else {"data.size": size}
     asked |= changes or {}
     awaits = folder.awaits_pictures()
@@ -209,7 +216,8 @@ def _go_through(stage: Stage) -> None:
         augment = run.augment() if stage.augments else Augment()
         batches = Batches(samples, config.batch, augment=augment, **run.shares())
         validation = batches_of(held_out, config.batch, stage.validated)
-        task = run.training(task, batches, validation, config, stage.name).run()
+        if any(parameter.requires_grad for parameter in task.parameters()):
+            task = run.training(task, batches, validation, config, stage.name).run()
         if ranks.is_first():
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.figures in run.folder.results()):

@@ -27,9 +27,10 @@ from caselli.model import (
     save_prior,
     save_tokenizer,
 )
-from caselli.plain import options_of
+from caselli.plain import options_of, override
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
+from caselli.run import old_pixels
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder
@@ -37,7 +38,7 @@ from caselli.run.kind import Data, Kind, Stage
 from caselli.run.pictures import open_pictures, open_split
 from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.two_stage_config import TwoStageConfig
-from caselli.run.two_stage_recipes import TWO_STAGE_RECIPES
+from caselli.run.two_stage_recipes import NOTHING_FIRST, TWO_STAGE_RECIPES
 from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
 
@@ -130,6 +131,16 @@ class TwoStage(Kind):
     }
 
     @classmethod
+    def trained(cls, recipe: str) -> tuple[type[Stage], ...]:
+        return cls.stages[1:] if recipe in NOTHING_FIRST else cls.stages
+
+    @classmethod
+    def config_in(cls, folder: RunFolder) -> TwoStageConfig:
+        if old_pixels.is_old(folder):
+            return override(TwoStageConfig(), old_pixels.config_of(folder.describe()["config"]))
+        return super().config_in(folder)
+
+    @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
         """The recipe's configuration, without options that another quantizer asked for does not know."""
         config = super().start(recipe, pictures, changes)
@@ -158,7 +169,7 @@ class TwoStage(Kind):
 
     @classmethod
     def load(cls, folder: RunFolder) -> Model:
-        return load(folder.path)
+        return old_pixels.load_old(folder) if old_pixels.is_old(folder) else load(folder.path)
 
     @classmethod
     def evaluate(cls, trained: Model, source: str, split: str, lpips: str | None = None) -> dict[str, Any]:

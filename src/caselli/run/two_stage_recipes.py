@@ -142,13 +142,43 @@ def base(pictures: Pictures) -> TwoStageConfig:
     )
 
 
+def pixels(pictures: Pictures) -> TwoStageConfig:
+    """A prior on the pixels as bytes, with nothing to learn before it: exact likelihood, slow samples."""
+    return TwoStageConfig(
+        recipe="pixels",
+        tokenizer=pixel_tokenizer(pictures.channels, pictures.size, 256),
+        prior=PriorConfig(width=128, depth=4),
+        training=StagesConfig(
+            prior=TrainingConfig(steps=2000, batch=32, optimiser="muon", learning_rate=5e-3, ema=0.99)
+        ),
+    )
+
+
+def pixel_tokenizer(channels: int, size: int, levels: int) -> TokenizerConfig:
+    """A tokenizer whose codes are the pixels' grey levels: 256 for the bytes as they are."""
+    return TokenizerConfig(
+        architecture="pixels",
+        size=size,
+        factor=1,
+        patch=1,
+        channels=channels,
+        latent_width=channels,
+        quantizer="uniform",
+        quantizer_options={"levels": levels},
+    )
+
+
 TWO_STAGE_RECIPES: dict[str, Callable[[Pictures], TwoStageConfig]] = {
     "tiny": tiny,
     "small": small,
     "vqgan": vqgan,
     "base": base,
+    "pixels": pixels,
 }
 """The recipes of two stages by name."""
+
+NOTHING_FIRST = ("pixels",)
+"""Recipes whose first stage has nothing to learn."""
 
 
 def _factor(size: int, grid: int, largest: int) -> int:
