@@ -17,7 +17,14 @@ from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
-from caselli.evaluate import CodebookUse, evaluate_model, name_of, perceptual_distance, reconstructions
+from caselli.evaluate import (
+    CodebookUse,
+    Distance,
+    evaluate_model,
+    name_of,
+    perceptual_distance,
+    reconstructions,
+)
 from caselli.layer import count_parameters
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
@@ -98,11 +105,15 @@ class Quantizers(Comparison):
         if self.settings.minutes is not None and self.settings.steps is not None:
             raise UserError("minutes and steps were given", "one of them was expected")
         lookup(RECIPES, "recipe", self.settings.recipe)
-        self.distance = perceptual_distance(self.settings.lpips)
         return {name: name for name in chosen(self.settings.quantizers, QUANTIZERS, "quantizer")}
 
     def agreed(self) -> dict[str, Any]:
         return super().agreed() | {"distance": name_of(self.distance)}
+
+    @cached_property
+    def distance(self) -> Distance:
+        """Perceptual distance of two pictures."""
+        return perceptual_distance(self.settings.lpips)
 
     @cached_property
     def pictures(self) -> Pictures:

@@ -23,7 +23,7 @@ from caselli.data.pictures import Bad, Batch, Pictures, check_split
 from caselli.data.pixels import enlarged, to_bytes, to_float, with_channels, with_size
 from caselli.data.scenes import draw_scenes
 from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_segmented
-from caselli.data.shuffle import generator, indices_at
+from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
 from caselli.data.tar import Tar
 from caselli.data.whole import whole_picture
@@ -68,6 +68,7 @@ __all__ = [
     "open",
     "open_segmented",
     "oriented",
+    "spread",
     "to_bytes",
     "to_float",
     "upright",

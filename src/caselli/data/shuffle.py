@@ -24,6 +24,16 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1)
 
 
+def spread(count: int, most: int) -> Int[Tensor, "n"]:
+    """At most so many of `count` indices, evenly spread from the first to the last.
+
+    Example:
+        >>> spread(10, 4)
+        tensor([0, 3, 6, 9])
+    """
+    return torch.linspace(0, count - 1, min(count, most)).round().long().unique()
+
+
 def indices_at(count: int, batch: int, seed: int, step: int) -> Int[Tensor, "B"]:
     r"""Indices of the samples in the batch of a step.
 

@@ -10,9 +10,9 @@ from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
 from caselli.evaluate.family import evaluate_family
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
-from caselli.evaluate.model import evaluate_model
+from caselli.evaluate.model import Evaluation, evaluate_model
 from caselli.evaluate.neighbours import Manifold, manifold
-from caselli.evaluate.pace import measured
+from caselli.evaluate.pace import RunFigures, run_figures
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of, perceptual_distance
 from caselli.evaluate.pictures import ms_ssim, psnr, slope, ssim
 from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
@@ -23,10 +23,12 @@ from caselli.evaluate.upscaling import evaluate_upscaling
 __all__ = [
     "CodebookUse",
     "Distance",
+    "Evaluation",
     "KernelDistance",
     "Manifold",
     "Moments",
     "Ranking",
+    "RunFigures",
     "SetComparison",
     "Usage",
     "bits_per_picture",
@@ -38,7 +40,6 @@ __all__ = [
     "frechet_distance",
     "kernel_distance",
     "manifold",
-    "measured",
     "ms_ssim",
     "multi_scale_distance",
     "name_of",
@@ -49,6 +50,7 @@ __all__ = [
     "rank_pictures",
     "reconstruction_distances",
     "reconstructions",
+    "run_figures",
     "score_pictures",
     "slope",
     "squared_mmd",

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures, spread, to_float
 from caselli.errors import UserError
 from caselli.evaluate.pictures import psnr
 from caselli.family import FamilyModel
@@ -49,7 +49,7 @@ def evaluate_family(
         held_out: what the figures are measured on.
         batch: pictures at a time.
     """
-    scored = held_out.subset(torch.linspace(0, len(held_out) - 1, min(SCORED, len(held_out))).long().unique())
+    scored = held_out.subset(spread(len(held_out), SCORED))
     mean = _bits_per_dimension(model, scored, batch)
     exact = model.density == "density"
     return FamilyEvaluation(
@@ -79,7 +79,7 @@ def probe_accuracy(encode, pictures: Pictures, held_out: Pictures, batch: int = 
     """
     if pictures.labels is None or held_out.labels is None:
         return None
-    chosen = torch.linspace(0, len(pictures) - 1, min(PROBED, len(pictures))).round().long().unique()
+    chosen = spread(len(pictures), PROBED)
     try:
         sides = [_encoded(encode, part, batch) for part in (pictures.subset(chosen), held_out)]
     except UserError:  # no representation

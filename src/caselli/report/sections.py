@@ -20,11 +20,11 @@ TILES = (
 CURVES = ("psnr", "ssim", "lpips", "mean_iou")
 """Figures of reconstruction that get a curve beside the loss."""
 BITS = (
-    "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture", "bits_per_pixel",
+    "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture",
     "compression_ratio", "bits_per_code", "entropy_bits", "prior_bits_per_dimension",
     "residual_bits_per_dimension", "bits_per_dimension",
 )  # fmt: skip
-SPEEDS = ("samples_per_second", "pictures_per_second", "codes_per_second")
+SPEEDS = ("samples_per_second", "pictures_per_second")
 MESSAGES = 40
 """As many of the last messages are shown."""
 BAD = 50

@@ -10,7 +10,7 @@ import torch
 from caselli import ranks
 from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
-from caselli.evaluate import measured
+from caselli.evaluate import run_figures
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.plain import override
 from caselli.report import rows, save_png
@@ -123,7 +123,7 @@ def _look(run: TwoStage, before: Model, old: Path, config: SlimConfig) -> None:
         look_at_samples(folder, after, run.data.pictures, run.data.held_out, run.config.reading)
     models = {"before": before.to(device), "after": after}
     held_out = run.data.held_out.subset(torch.arange(min(EVALUATED, len(run.data.held_out))))
-    found = measured(models, {"before": old, "after": folder.path}, held_out)
+    found = run_figures(models, {"before": old, "after": folder.path}, held_out)
     figures = {name: dataclasses.asdict(one) for name, one in found}
     folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
     save_png(rows(_side_by_side(models, run.data.held_out)), folder.path / "pictures" / "slim.png")

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
 from caselli.evaluate import evaluate_model
 from caselli.features import accuracy, train_classifier
 from caselli.model import Model
 from caselli.order import ORDERS
 from caselli.report import grid, pairs, save_png
-from caselli.run.condition_summary import look_at_captions, look_at_upscaled, reads_captions, spread
+from caselli.run.condition_summary import look_at_captions, look_at_upscaled, reads_captions
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
 from caselli.sampling import Timed, best_engine
