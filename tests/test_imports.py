@@ -13,7 +13,7 @@ import caselli
 
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
-    {"errors", "schedules", "shapes", "version", "markdown"},
+    {"errors", "figures", "schedules", "shapes", "version", "markdown"},
     {"files", "plain", "private", "ranks", "trained"},
     {"order", "engine", "data", "ops", "layer", "anatomy", "weights"},
     {"estimator", "divergence"},
