@@ -18,9 +18,9 @@ from caselli.run import old_pixels
 from caselli.run.adopted import kept
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, resumed_config
-from caselli.run.kind import Data, Kind, Stage
+from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
-from caselli.run.pictures import batches_of
+from caselli.run.pictures import Data, batches_of
 
 RECIPE = "small"
 """The recipe of a run that names none."""
@@ -87,7 +87,7 @@ def train(
     for each in stages:
         _go_through(each(run))
     if ranks.is_first():
-        write_page(folder)
+        write_page(folder, kind)
     ranks.wait()
     return folder.path
 
@@ -125,9 +125,9 @@ def recorded_machine(folder: RunFolder) -> Machine:
     return Machine(device, recorded["precision"], recorded["reason"])
 
 
-def write_page(folder: RunFolder) -> None:
+def write_page(folder: RunFolder, kind: type[Kind]) -> None:
     """Writes the report from what lies in the folder."""
-    page = write_report(folder.path)
+    page = write_report(folder.path, kind.figures())
     Log(folder.path, "report").say(f"look at {page}")
 
 
@@ -219,6 +219,6 @@ def _go_through(stage: Stage) -> None:
             task = run.training(task, batches, validation, config, stage.name).run()
         if ranks.is_first():
             stage.save(task)
-    if ranks.is_first() and not (is_done and stage.figures in run.folder.results()):
+    if ranks.is_first() and not (is_done and stage.results in run.folder.results()):
         stage.look()
     ranks.wait()
