@@ -72,9 +72,21 @@ class Stage(ABC):
         """Says how large a network is, after other words."""
         self.log.say(f"{words}{count_parameters(network) / 1e6:.2f} M parameters")
 
-    def is_done(self) -> bool:
-        """True where the result is in the folder."""
+    def has_result(self) -> bool:
+        """True where the result of a training is in the folder, if of a shorter one."""
         return (self.run.folder.path / f"{self.product}.json").exists()
+
+    def spent(self) -> float | None:
+        """Share of the budget that the newest checkpoint has spent; None where there is no checkpoint."""
+        reached = self.run.folder.reached(self.name)
+        return None if reached is None else self.config.spent(*reached)
+
+    def is_done(self) -> bool:
+        """True where the result is in the folder, and nothing of the budget is left to go on with."""
+        if not self.has_result():
+            return False
+        spent = self.spent()
+        return spent is None or spent >= 1
 
     @abstractmethod
     def task(self) -> Task:
@@ -153,6 +165,11 @@ class Kind(ABC):
         for stage in cls.stages:
             found |= stage.figures
         return found
+
+    @classmethod
+    def probe(cls, folder: RunFolder) -> Any:
+        """The run in a folder as its files describe it, to ask how far it is: without pictures or machine."""
+        return cls(folder, cls.config_in(folder), None, None)
 
     @classmethod
     def open(cls, config: DataConfig, progress: bool) -> Data:
