@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from caselli import data
-from caselli.compare.base import Comparison, Table, TrainingSettings, cell, chosen, figure, free
+from caselli.compare.base import Comparison, Table, TrainingSettings, chosen, free
 from caselli.compare.pictures import pixels
 from caselli.data import Batch
 from caselli.engine import Fit, Generated, TrainingConfig
 from caselli.errors import UserError
 from caselli.estimator import ESTIMATORS
 from caselli.family import VAE, FamilyTask, VAEConfig
+from caselli.figures import cell, figure
 from caselli.shapes import Float, Tensor
 
 EVALUATIONS = 4

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from caselli.compare.base import Comparison, Table, cell, chosen, figure, free, panels
+from caselli.compare.base import Comparison, Table, chosen, free, panels
 from caselli.compare.learning import Budget, accuracy, learn
 from caselli.compare.sequence_model import Size, cost, is_causal
 from caselli.compare.tasks import NOTHING, TASKS, ByteText, SequenceTask
 from caselli.data import generator
+from caselli.figures import cell, figure
 from caselli.layer import count_parameters
 from caselli.mixer import MIXERS
 from caselli.report import INK, dress, logarithmic

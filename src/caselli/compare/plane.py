@@ -12,12 +12,13 @@ from torch import distributions as D
 from torch import nn
 
 from caselli import engine
-from caselli.compare.base import figure, kept
+from caselli.compare.base import kept
 from caselli.divergence import DIVERGENCES, Divergence, Need, names_that_need
 from caselli.engine import Generated, Losses, Part, Task, TrainingConfig
 from caselli.errors import UserError, lookup
 from caselli.estimator import rsample
 from caselli.family import MixtureOfGaussians, adversarial, perceptron
+from caselli.figures import figure
 from caselli.shapes import Float, Tensor
 
 BATCH, JUDGED = 256, 2000

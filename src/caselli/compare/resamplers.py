@@ -12,7 +12,7 @@ import torch
 
 from caselli import data
 from caselli.anatomy import cost
-from caselli.compare.base import Comparison, TrainingSettings, figure, free, kept
+from caselli.compare.base import Comparison, TrainingSettings, free, kept
 from caselli.compare.pictures import pixels, some
 from caselli.compare.resampling import (
     WEIGHTLESS,
@@ -26,6 +26,7 @@ from caselli.compare.resampling import (
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
 from caselli.evaluate import psnr
+from caselli.figures import figure
 from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.shapes import Float, Tensor
 
