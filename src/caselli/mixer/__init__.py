@@ -3,13 +3,17 @@
 from caselli.mixer.attention import Attention
 from caselli.mixer.base import FORMS, Mixer, State
 from caselli.mixer.bidirectional import Bidirectional
+from caselli.mixer.comba import Comba
 from caselli.mixer.delta_net import DeltaNet
 from caselli.mixer.fixed import FixedAttention
 from caselli.mixer.flash import FLASH
 from caselli.mixer.flash_quad import FLASHQuad
 from caselli.mixer.gated_delta_net import GatedDeltaNet
+from caselli.mixer.gated_delta_net2 import GatedDeltaNet2
+from caselli.mixer.gated_delta_product import GatedDeltaProduct
 from caselli.mixer.gau import GAU
 from caselli.mixer.gla import GatedLinearAttention
+from caselli.mixer.kda import KimiDeltaAttention
 from caselli.mixer.linear import Linear
 from caselli.mixer.linformer import Linformer
 from caselli.mixer.local import LocalAttention
@@ -46,6 +50,10 @@ MIXERS: dict[str, type[Mixer]] = {
     "mamba2": Mamba2,
     "delta_net": DeltaNet,
     "gated_delta_net": GatedDeltaNet,
+    "kda": KimiDeltaAttention,
+    "gated_delta_net2": GatedDeltaNet2,
+    "comba": Comba,
+    "gated_delta_product": GatedDeltaProduct,
     "lru": LRU,
     "s4d": S4D,
     "s4": S4,
@@ -70,11 +78,15 @@ __all__ = [
     "Attention",
     "Bidirectional",
     "ChannelMix",
+    "Comba",
     "DeltaNet",
     "FLASHQuad",
     "FixedAttention",
     "GatedDeltaNet",
+    "GatedDeltaNet2",
+    "GatedDeltaProduct",
     "GatedLinearAttention",
+    "KimiDeltaAttention",
     "Linear",
     "Linformer",
     "LocalAttention",

@@ -1,8 +1,9 @@
 """Mathematics on tensors: no parameters, no modules. Each file has the definition and the fast form."""
 
 from caselli.ops.attention import attention, block_sparse_attention
+from caselli.ops.channel_delta_rule import channel_delta_rule
 from caselli.ops.decayed_scores import decayed_scores
-from caselli.ops.delta_rule import delta_rule
+from caselli.ops.delta_rule import delta_product, delta_rule
 from caselli.ops.feature_maps import FEATURE_MAPS
 from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
@@ -27,7 +28,9 @@ __all__ = [
     "HIPPO",
     "attention",
     "block_sparse_attention",
+    "channel_delta_rule",
     "decayed_scores",
+    "delta_product",
     "delta_rule",
     "fixed_attention",
     "gated_linear_attention",

@@ -1,0 +1,143 @@
+"""What the gated delta rules share: convolved queries, keys and values, decays, and a gated output."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.mixer.dense import Dense
+from caselli.mixer.parts import (
+    ConvolvedState,
+    RecurrentMixer,
+    ShortConvolution,
+    head_count,
+    inverse_softplus,
+    log_uniform,
+    rms_normalise,
+    split_heads,
+)
+from caselli.ops.chunks import exact
+from caselli.shapes import Float, Tensor
+
+
+class DeltaMixer(RecurrentMixer):
+    """q, k and v through a short convolution, an update of the memory, and a gated norm over each head.
+
+    A method gives `update` and `gate`; queries and keys have unit length, and queries d^−½ of it.
+
+    Arguments:
+        width: E.
+        heads: N; by default one for every 64 channels.
+        value_factor: channels of all values over E.
+        writes: n, keys and values a token.
+        convolution: tokens that the convolution sees.
+        chunk_size: writes in one triangular system.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        heads: int | None,
+        value_factor: int,
+        writes: int,
+        convolution: int,
+        chunk_size: int,
+    ) -> None:
+        super().__init__(width, chunk_size=chunk_size)
+        self.heads, self.values, self.writes = head_count(width, heads), value_factor * width, writes
+        inner = width + writes * (width + self.values)
+        self.input = Dense(width, inner, bias=False)
+        self.convolution = ShortConvolution(inner, convolution)
+        self.norm = nn.Parameter(torch.ones(self.values // self.heads))
+        self.output = Dense(self.values, width, bias=False)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
+        memory = self.zeros(batch, self.heads, self.width // self.heads, self.values // self.heads)
+        return ConvolvedState(self.zeros(batch, *self.convolution.state_shape), memory)
+
+    @abstractmethod
+    def update(
+        self,
+        x: Float[Tensor, "B T E"],
+        q: Float[Tensor, "B T N d"],
+        k: Float[Tensor, "B T n N d"],
+        v: Float[Tensor, "B T n N v"],
+        memory: Float[Tensor, "B N d v"],
+        **options,
+    ) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d v"]]:
+        """What the memory answers, and the memory after the last token; `options` are the op's."""
+
+    @abstractmethod
+    def gate(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T V"]:
+        """What the normalised answers are multiplied with."""
+
+    def mix(self, x, state, starts, size):
+        projected, inputs = self.convolution(self.input(x), state.inputs, starts)
+        q, k, v = projected.split((self.width, self.writes * self.width, self.writes * self.values), -1)
+        q = F.normalize(split_heads(q, self.heads), dim=-1) * (self.width // self.heads) ** -0.5
+        k, v = (part.unflatten(2, (self.writes, self.heads, -1)) for part in (k, v))
+        options = {"starts": starts, "chunk_size": size}
+        y, memory = self.update(x, q, F.normalize(k, dim=-1), v, state.memory, **options)
+        y = (rms_normalise(y) * self.norm).flatten(2) * self.gate(x)
+        return self.output(y), ConvolvedState(inputs, memory)
+
+
+class HeadDecay(nn.Module):
+    r"""One logarithm of a decay a head, :math:`-A\,\mathrm{softplus}(W x + b)`.
+
+    Arguments:
+        width: E.
+        heads: N.
+
+    Example:
+        >>> bool((HeadDecay(8, 2)(torch.zeros(1, 3, 8)) < 0).all())
+        True
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.delta = Dense(width, heads)
+        with torch.no_grad():
+            self.delta.bias.copy_(inverse_softplus(log_uniform(1e-3, 1e-1, heads).clamp(min=1e-4)))
+        self.log_a = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
+
+    def forward(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T N"]:
+        return -exact(self.log_a).exp() * F.softplus(exact(self.delta(x)))
+
+
+class ChannelDecay(nn.Module):
+    r"""One logarithm of a decay a channel of the keys, of a projection of low rank.
+
+    .. math:: g = -A_h\, \mathrm{softplus}(f(x) + b) \quad\text{or, bounded,}\quad
+        g = L\, \sigma\big(A_h\, (f(x) + b)\big)
+
+    Arguments:
+        width: E, also that of the keys.
+        heads: N.
+        rank: of f.
+        bound: L < 0, the least log decay; 0 for the first form.
+
+    Example:
+        >>> ChannelDecay(8, 2, 3, 0.0)(torch.zeros(1, 3, 8)).shape
+        torch.Size([1, 3, 2, 4])
+    """
+
+    def __init__(self, width: int, heads: int, rank: int, bound: float) -> None:
+        super().__init__()
+        self.heads, self.bound = heads, bound
+        self.project = nn.Sequential(Dense(width, rank, bias=False), Dense(rank, width, bias=False))
+        self.bias = nn.Parameter(inverse_softplus(log_uniform(1e-3, 1e-1, width).clamp(min=1e-4)))
+        self.log_a = nn.Parameter(torch.empty(heads).uniform_(1, 16).log())
+
+    def forward(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T N d"]:
+        return self.of(split_heads(self.project(x), self.heads))
+
+    def of(self, raw: Float[Tensor, "B T N d"]) -> Float[Tensor, "B T N d"]:
+        """The decay of what was projected."""
+        raw = exact(raw) + exact(self.bias).unflatten(0, (self.heads, -1))
+        rate = exact(self.log_a).exp()[:, None]
+        return self.bound * torch.sigmoid(rate * raw) if self.bound else -rate * F.softplus(raw)
