@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from caselli.mixer.hgrn2 import forget_gate
 from caselli.mixer.parts_delta import ChannelDecay
-from caselli.ops import channel_delta_rule, delta_product
+from caselli.ops import channel_delta_rule, delta_product, forgetting_attention, gated_linear_attention
+from caselli.ops.forgetting_attention import forgetting_attention_definition
 from tests.reference.golden import check, from_zero_and_state, golden, leaves
 
 CHUNKS = (1, 4, 64)
@@ -90,3 +93,40 @@ def test_kimi_delta_attention_with_its_gates(size):
         y, last = channel_delta_rule(0.5 * q, k, beta[..., None] * v, initial, **options)
         outputs |= {f"o{suffix}": y, f"S{suffix}": last}
     check(g, inputs, outputs)
+
+
+@chunks
+def test_hgrn2(size):
+    g = golden("25_hgrn2")
+    names = ("q_raw", "f_raw", "i", "lower_bound", "S0")
+    inputs = dict(zip(names, leaves(g, *names), strict=True))
+    q, raw, i, least, state = inputs.values()
+    bounded = least + (1 - least) * raw.sigmoid()  # one for each channel; the mixer has one number
+    outputs = {}
+    for suffix, (k, decay), initial in (
+        ("", forget_gate(raw, 0.0), torch.zeros_like(state)),
+        ("_lower_bound_from_state", (1 - bounded, bounded.log()), state),
+    ):
+        options = {"log_decay": decay, "chunk_size": size}
+        y, last = gated_linear_attention(0.5 * F.silu(q), k, i, initial, **options)
+        outputs |= {f"o{suffix}": y, f"S{suffix}": last}
+    check(g, inputs, outputs)
+    k, decay = forget_gate(raw, 0.3)
+    torch.testing.assert_close(decay.exp(), 1 - k)
+    torch.testing.assert_close(decay.exp(), 0.3 + 0.7 * raw.sigmoid())
+
+
+def test_forgetting_attention():
+    g = golden("27_forgetting_attn")
+    inputs = dict(zip("qkvg", leaves(g, *"qkvg"), strict=True))
+    q, k, v, decay = (x.transpose(1, 2) for x in inputs.values())
+    near = torch.ones(11, 11, dtype=torch.bool).tril().triu(-3)[None, None]
+    total = decay.cumsum(2)
+    outputs = {
+        "o": forgetting_attention(q, k, v, total),
+        "o_scale1": forgetting_attention(2 * q, k, v, total),
+        "o_window": forgetting_attention(q, k, v, total, near),
+    }
+    check(g, inputs, {name: y.transpose(1, 2) for name, y in outputs.items()})
+    definition = forgetting_attention_definition(q, k, v, decay)
+    torch.testing.assert_close(definition, outputs["o"], rtol=1e-12, atol=1e-12)

@@ -17,6 +17,8 @@ CASES: list[tuple[str, dict]] = [
     ("linear", {"feature_map": "taylor", "key_width": 3}),
     ("retention", {"heads": 2}),
     ("gla", {"heads": 2}),
+    ("hgrn2", {"heads": 2}),
+    ("hgrn2", {"least": 0.3}),
     ("mamba", {"state_size": 3}),
     ("mamba", {"state_size": 2, "expand": 1, "convolution": 1}),
     ("mamba2", {"head_width": 4, "state_size": 3}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 CASES: list[tuple[str, dict]] = [
     ("attention", {"heads": 2}),
     ("attention", {"heads": 4, "kv_heads": 2, "rotary_base": 0.0}),
+    ("forgetting", {"heads": 2}),
+    ("forgetting", {"heads": 4, "kv_heads": 2, "rotary_base": 10.0}),
     ("local", {"heads": 2, "window": 4}),
     ("local", {"heads": 2, "kv_heads": 1, "window": 2}),
     ("strided", {"stride": 3}),

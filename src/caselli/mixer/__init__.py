@@ -8,11 +8,13 @@ from caselli.mixer.delta_net import DeltaNet
 from caselli.mixer.fixed import FixedAttention
 from caselli.mixer.flash import FLASH
 from caselli.mixer.flash_quad import FLASHQuad
+from caselli.mixer.forgetting import ForgettingAttention
 from caselli.mixer.gated_delta_net import GatedDeltaNet
 from caselli.mixer.gated_delta_net2 import GatedDeltaNet2
 from caselli.mixer.gated_delta_product import GatedDeltaProduct
 from caselli.mixer.gau import GAU
 from caselli.mixer.gla import GatedLinearAttention
+from caselli.mixer.hgrn2 import HGRN2
 from caselli.mixer.kda import KimiDeltaAttention
 from caselli.mixer.linear import Linear
 from caselli.mixer.linformer import Linformer
@@ -34,6 +36,7 @@ from caselli.mixer.two_dimensional import TwoDimensional
 
 MIXERS: dict[str, type[Mixer]] = {
     "attention": Attention,
+    "forgetting": ForgettingAttention,
     "local": LocalAttention,
     "strided": StridedAttention,
     "fixed": FixedAttention,
@@ -46,6 +49,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "linear": Linear,
     "retention": Retention,
     "gla": GatedLinearAttention,
+    "hgrn2": HGRN2,
     "mamba": Mamba,
     "mamba2": Mamba2,
     "delta_net": DeltaNet,
@@ -67,6 +71,7 @@ __all__ = [
     "FLASH",
     "FORMS",
     "GAU",
+    "HGRN2",
     "LRU",
     "MIXERS",
     "RWKV4",
@@ -82,6 +87,7 @@ __all__ = [
     "DeltaNet",
     "FLASHQuad",
     "FixedAttention",
+    "ForgettingAttention",
     "GatedDeltaNet",
     "GatedDeltaNet2",
     "GatedDeltaProduct",

@@ -5,6 +5,7 @@ from caselli.ops.channel_delta_rule import channel_delta_rule
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
 from caselli.ops.feature_maps import FEATURE_MAPS
+from caselli.ops.forgetting_attention import forgetting_attention
 from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
@@ -33,6 +34,7 @@ __all__ = [
     "delta_product",
     "delta_rule",
     "fixed_attention",
+    "forgetting_attention",
     "gated_linear_attention",
     "gated_mixed_chunk_attention",
     "generalised_delta_rule",

@@ -17,6 +17,7 @@ def _heads(width: int, state: int) -> Options:
 
 EQUAL_STATE: dict[str, Callable[[int, int], Options]] = {
     "attention": _heads,
+    "forgetting": _heads,
     "local": lambda width, state: {"heads": width // state, "window": state // 2},
     "strided": lambda width, state: {"heads": width // state, "stride": state // 4},
     "fixed": lambda width, state: {"heads": width // state, "block": state // 4},
@@ -29,6 +30,7 @@ EQUAL_STATE: dict[str, Callable[[int, int], Options]] = {
     "linear": _heads,
     "retention": lambda width, state: {"heads": width // state, "value_factor": 1},
     "gla": lambda width, state: {"heads": width // state, "key_factor": 1},
+    "hgrn2": _heads,
     "mamba": lambda width, state: {"state_size": state // 2},
     "mamba2": lambda width, state: {"state_size": state // 2, "head_width": state},
     "delta_net": _heads,
