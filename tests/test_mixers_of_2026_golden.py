@@ -6,11 +6,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from caselli.mixer import Mamba3
 from caselli.mixer.hgrn2 import forget_gate
 from caselli.mixer.parts_delta import ChannelDecay
-from caselli.ops import channel_delta_rule, delta_product, forgetting_attention, gated_linear_attention
+from caselli.ops import (
+    channel_delta_rule,
+    delta_product,
+    forgetting_attention,
+    gated_linear_attention,
+    rotary,
+    trapezoidal_attention,
+)
 from caselli.ops.forgetting_attention import forgetting_attention_definition
-from tests.reference.golden import check, from_zero_and_state, golden, leaves
+from tests.reference.golden import check, from_zero_and_state, golden, leaves, same
 
 CHUNKS = (1, 4, 64)
 chunks = pytest.mark.parametrize("size", CHUNKS)
@@ -130,3 +138,119 @@ def test_forgetting_attention():
     check(g, inputs, {name: y.transpose(1, 2) for name, y in outputs.items()})
     definition = forgetting_attention_definition(q, k, v, decay)
     torch.testing.assert_close(definition, outputs["o"], rtol=1e-12, atol=1e-12)
+
+
+def halves(x):
+    """Neighbouring channels, which a rotation pairs, → first and second halves."""
+    return torch.cat((x[..., ::2], x[..., 1::2]), -1)
+
+
+def neighbours(x):
+    """The inverse of `halves`."""
+    return torch.stack(x.chunk(2, -1), -1).flatten(-2)
+
+
+def turned(x, angle):
+    return rotary(x, F.pad(angle, (0, x.shape[-1] // 2 - angle.shape[-1]))[:, :, None])
+
+
+def turning(g, angle, rate):
+    return (torch.pi * g["Angles"].tanh() * rate[..., None]).cumsum(1) + angle[:, None]
+
+
+def trapezoid(g, q, k, v, state, last_k, last_v, size):
+    decay, rate, share = (g[name].transpose(1, 2) for name in ("ADT", "DT", "Trap"))
+    options = {"log_decay": decay, "step": rate, "share": share.sigmoid(), "chunk_size": size}
+    return trapezoidal_attention(q, k, v, state, last_k, last_v, **options)
+
+
+@chunks
+def test_mamba3(size):
+    g = golden("26_mamba3_siso")
+    names = [name.removeprefix("in.") for name in g if name.startswith("in.")]
+    x = dict(zip(names, leaves(g, *names), strict=True))
+    given, outputs = [x[name] for name in ("angle0", "S0", "K0", "V0")], {}
+    for suffix in ("_plain", "_from_state"):
+        begin = given if suffix == "_from_state" else [torch.zeros_like(part) for part in given]
+        angle = turning(x, begin[0], x["DT"].transpose(1, 2))
+        q, k = (turned(halves(x[n] + x[f"{n}_bias"])[:, :, None], angle) for n in "QK")
+        v, last = x["V"][:, :, None], (halves(begin[2])[:, None], begin[3][:, None])
+        y, memory = trapezoid(x, q, k, v, halves(begin[1]).mT, *last, size)
+        y = y[:, :, 0]
+        if suffix == "_from_state":
+            y = (y + x["D"][:, None] * x["V"]) * F.silu(x["Z"])
+        outputs |= {
+            f"o{suffix}": y,
+            f"angle{suffix}": angle[:, -1] % (2 * torch.pi),
+            f"S{suffix}": neighbours(memory.mT),
+            f"k_last{suffix}": neighbours(k[:, -1, 0]),
+            f"v_last{suffix}": x["V"][:, -1],
+        }
+    check(g, x, outputs)
+
+
+@chunks
+def test_mamba3_of_several_rows(size):
+    g = golden("26_mamba3_mimo")
+    x = {name.removeprefix("in."): value for name, value in g.items() if name.startswith("in.")}
+    rate, rows = x["DT"].transpose(1, 2), {n: x[f"MIMO_{n}"].transpose(0, 1) for n in "VZO"}
+    v, z = x["V"][:, :, None] * rows["V"], x["Z"][:, :, None] * rows["Z"]
+
+    def run(regroup, angle, state, last_k, last_v):
+        q, k = (regroup(x[n] + x[f"{n}_bias"].transpose(0, 1)) for n in "QK")
+        q, k = turned(q, angle), turned(k, angle)
+        return trapezoid(x, q, k, v, regroup(state).mT, regroup(last_k), last_v, size)
+
+    zero = [torch.zeros_like(x[name]) for name in ("angle0", "S0")]
+    zero += [torch.zeros_like(x[name].transpose(1, 2)) for name in ("K0", "V0")]
+    angle = turning(x, zero[0], rate)
+    y, memory = run(halves, angle, *zero[1:])
+    same((y * rows["O"]).sum(2), g["out.o_plain"])
+    same(neighbours(memory.mT), g["out.S_plain"])
+    normed = F.rms_norm(y + x["D"][:, None] * v, (4,), eps=1e-5) * x["norm_weight"] * F.silu(z)
+    same((normed * rows["O"]).sum(2), g["out.o_normed"])
+    y, _ = run(lambda part: part, angle, *zero[1:])
+    same((y * rows["O"]).sum(2), g["out.o_plain_half_rotation"])
+    y, _ = run(lambda part: part, angle[..., :2], *zero[1:])
+    same((y * rows["O"]).sum(2), g["out.o_plain_quarter_rotation"])
+    angle = turning(x, x["angle0"], rate)
+    y, memory = run(halves, angle, x["S0"], x["K0"].transpose(1, 2), x["V0"].transpose(1, 2))
+    same(neighbours(memory.mT), g["out.S_from_state"])
+    y = y + x["D"][:, None] * v
+    same((y * F.silu(z) * rows["O"]).sum(2), g["out.o_from_state"])
+
+
+@pytest.mark.parametrize("form", ["parallel", "chunk", "step"])
+@pytest.mark.parametrize("variant", ["siso", "siso_norm", "mimo", "mimo_norm"])
+def test_mamba3_layers(variant, form):
+    """Whole layers with the published weights; without rank these turn neighbours, ours halves."""
+    g = golden("26_mamba3_layer")
+    prefix = f"weights.{variant}."
+    w = {name.removeprefix(prefix): x.double() for name, x in g.items() if name.startswith(prefix)}
+    rank = 2 if variant.startswith("mimo") else 1
+    turn = 1.0 if variant.endswith("norm") else 0.5
+    mixer = Mamba3(8, state_size=8, head_width=4, rank=rank, turning=turn, normalise="norm.weight" in w)
+    regroup = halves if rank == 1 else lambda x: x
+    projections = list(w["in_proj.weight"].split(mixer.sizes))
+    projections[2:4] = [regroup(part.mT).mT for part in projections[2:4]]
+    rows = {"x": "mimo_x", "z": "mimo_z", "y": "mimo_o"} if rank > 1 else {}
+    named = {
+        "input.weight": torch.cat(projections),
+        "delta_bias": w["dt_bias"],
+        "skip": w["D"],
+        "output.weight": w["out_proj.weight"],
+        **{f"{n}_norm": regroup(w[f"{n.upper()}_norm.weight"]) for n in "bc"},
+        **{f"{n}_bias": regroup(w[f"{n.upper()}_bias"]).transpose(0, 1) for n in "bc"},
+        **{f"{ours}_rows": w[theirs].transpose(0, 1) for ours, theirs in rows.items()},
+    }
+    if "norm.weight" in w:
+        named["norm"] = w["norm.weight"].unflatten(0, (4, 4))
+    mixer.double().load_state_dict(named)
+    mixer.chunk_size = 3
+    u = g["in.u"].clone().requires_grad_()
+    y, _ = mixer(u, form=form)
+    same(y, g[f"out.y_{variant}"])
+    (y * g[f"cot.y_{variant}"]).sum().backward()
+    same(u.grad, g[f"grad.u_{variant}"])
+    for ours, theirs in {"delta_bias": "dt_bias", "skip": "D", "output.weight": "out_proj.weight"}.items():
+        same(mixer.get_parameter(ours).grad, g[f"grad.{prefix}{theirs}"])

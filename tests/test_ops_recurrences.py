@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.reference import recurrences
 
 # By name: the room's door has functions of the same names.
-channel, decayed, delta, gated, generalised, linear, long, scans, selective, short, wkvs = (
+channel, decayed, delta, gated, generalised, linear, long, scans, selective, short, trapezoidal, wkvs = (
     importlib.import_module(f"caselli.ops.{name}")
     for name in (
         "channel_delta_rule",
@@ -28,6 +28,7 @@ channel, decayed, delta, gated, generalised, linear, long, scans, selective, sho
         "scan",
         "selective_scan",
         "short_convolution",
+        "trapezoidal_attention",
         "wkv",
     )
 )
@@ -260,6 +261,32 @@ def test_any_decay_is_safe(name, floor, dtype):
     tolerance = 1e-10 if dtype == torch.float64 else 2e-4
     torch.testing.assert_close(y, wanted, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(state, last, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_trapezoidal_attention(rows):
+    shape = (BATCH, 9, rows, HEADS)
+    q, k, v = numbers(*shape, WIDTH), numbers(*shape, WIDTH), numbers(*shape, VALUE)
+    g = numbers(BATCH, 9, HEADS, like="log decay")
+    step, share = (numbers(BATCH, 9, HEADS, like="share") for _ in range(2))
+    last = [numbers(BATCH, rows, HEADS, n) for n in (WIDTH, VALUE)]
+    inputs = [q, k, v, g, step, share, numbers(BATCH, HEADS, WIDTH, VALUE), *last]
+
+    def fast(q, k, v, g, step, share, state, last_k, last_v, **options):
+        options |= {"log_decay": g, "step": step, "share": share}
+        return trapezoidal.trapezoidal_attention(q, k, v, state, last_k, last_v, **options)
+
+    wanted = with_gradients(trapezoidal.trapezoidal_attention_definition, inputs)
+    for size in CHUNKS:
+        same(with_gradients(functools.partial(fast, chunk_size=size), inputs), wanted)
+    starts = torch.zeros(BATCH, 9, dtype=torch.bool)
+    starts[:, 4] = True
+    y, state = fast(*inputs, starts=starts, chunk_size=4)
+    halves = [[x[:, part] for x in inputs[:6]] for part in (slice(0, 4), slice(4, 9))]
+    zeros = [torch.zeros_like(x) for x in inputs[6:]]
+    first, _ = trapezoidal.trapezoidal_attention_definition(*halves[0], *inputs[6:])
+    second, last = trapezoidal.trapezoidal_attention_definition(*halves[1], *zeros)
+    same((y, state), (torch.cat((first, second), 1), last))
 
 
 def test_groups_of_heads_share_keys():

@@ -22,6 +22,7 @@ from caselli.mixer.local import LocalAttention
 from caselli.mixer.lru import LRU
 from caselli.mixer.mamba import Mamba
 from caselli.mixer.mamba2 import Mamba2
+from caselli.mixer.mamba3 import Mamba3
 from caselli.mixer.performer import Performer
 from caselli.mixer.reformer import Reformer
 from caselli.mixer.retention import Retention
@@ -52,6 +53,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "hgrn2": HGRN2,
     "mamba": Mamba,
     "mamba2": Mamba2,
+    "mamba3": Mamba3,
     "delta_net": DeltaNet,
     "gated_delta_net": GatedDeltaNet,
     "kda": KimiDeltaAttention,
@@ -98,6 +100,7 @@ __all__ = [
     "LocalAttention",
     "Mamba",
     "Mamba2",
+    "Mamba3",
     "Mixer",
     "Performer",
     "Reformer",

@@ -22,6 +22,7 @@ from caselli.ops.scan import scan
 from caselli.ops.selective_scan import selective_scan
 from caselli.ops.short_convolution import short_convolution, token_shift
 from caselli.ops.sparse_attention import fixed_attention, local_attention, strided_attention
+from caselli.ops.trapezoidal_attention import trapezoidal_attention
 from caselli.ops.wkv import wkv
 
 __all__ = [
@@ -53,5 +54,6 @@ __all__ = [
     "short_convolution",
     "strided_attention",
     "token_shift",
+    "trapezoidal_attention",
     "wkv",
 ]

@@ -33,6 +33,7 @@ EQUAL_STATE: dict[str, Callable[[int, int], Options]] = {
     "hgrn2": _heads,
     "mamba": lambda width, state: {"state_size": state // 2},
     "mamba2": lambda width, state: {"state_size": state // 2, "head_width": state},
+    "mamba3": lambda width, state: {"state_size": state // 2, "head_width": state},
     "delta_net": _heads,
     "gated_delta_net": lambda width, state: {"heads": width // state, "value_factor": 1},
     "kda": _heads,
