@@ -12,8 +12,9 @@ import zlib
 import torch
 
 from bench.measure import table
-from caselli.codec import Decoder, Encoder, Pixels, ResidualModel, Sequences
-from caselli.prior import Alphabet, Autoregressive, PriorConfig, best_engine, sample
+from caselli.codec import Decoders, Encoders, Pixels, ResidualModel, Sequences
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.sampling import best_engine, sample
 
 SLOTS, CODES, PICTURES = 16, 1024, 256
 MIXERS = ("attention", "local", "linear", "mamba", "mamba2", "rwkv7")
@@ -62,22 +63,22 @@ def build(mixer: str) -> Autoregressive:
 
 def _both_ways(name: str, sequences: Sequences, codes: torch.Tensor) -> tuple[str, str, str]:
     count = min(len(codes), 4 * sequences.batch)
-    sequences.encode(codes[:2], Encoder())  # grids of the weights are made once
-    encoder, begin = Encoder(), time.perf_counter()
-    sequences.encode(codes[:count], encoder)
+    streams = torch.zeros(count, dtype=torch.int64)
+    sequences.encode(codes[:2], Encoders(1), streams[:2])  # grids of the weights are made once
+    encoders, begin = Encoders(1), time.perf_counter()
+    sequences.encode(codes[:count], encoders, streams)
     middle = time.perf_counter()
-    assert torch.equal(sequences.decode(count, Decoder(encoder.bytes())), codes[:count])
+    assert torch.equal(sequences.decode(Decoders(encoders.bytes()), streams), codes[:count])
     return name, f"{count / (middle - begin):.0f}", f"{count / (time.perf_counter() - middle):.0f}"
 
 
 def _pixels(pixels: torch.Tensor) -> tuple[str, str, str]:
-    network, encoder = Pixels(ResidualModel()), Encoder()
-    begin = time.perf_counter()
-    network.encode(pixels, pixels, encoder)
+    network, encoders, count = Pixels(ResidualModel()), Encoders(1), len(pixels)
+    streams, begin = torch.zeros(count, dtype=torch.int64), time.perf_counter()
+    network.encode(pixels, pixels, encoders, streams)
     middle = time.perf_counter()
-    assert torch.equal(network.decode(pixels, Decoder(encoder.bytes())), pixels)
+    assert torch.equal(network.decode(pixels, Decoders(encoders.bytes()), streams), pixels)
     end = time.perf_counter()
-    count = len(pixels)
     return f"{count} at once", f"{count / (middle - begin):.1f}", f"{count / (end - middle):.1f}"
 
 
@@ -105,10 +106,10 @@ def sums(folder: str) -> list[str]:
     pixels = torch.randint(0, 256, (1, 3, 24, 24), generator=random)
     for name, network in _networks().items():
         network.load_state_dict(torch.load(os.path.join(folder, name)))
-        encoder = Encoder()
+        encoders = Encoders(1)
         if name == "pixels":
-            Pixels(network).encode(pixels, pixels, encoder)
+            Pixels(network).encode(pixels, pixels, encoders, torch.zeros(1, dtype=torch.int64))
         else:
-            Sequences(network, 11).encode(codes, encoder)
-        found.append(f"{zlib.crc32(encoder.bytes()):08x}")
+            Sequences(network, 11).encode(codes, encoders, torch.zeros(len(codes), dtype=torch.int64))
+        found.append(f"{zlib.crc32(encoders.bytes()[0]):08x}")
     return found

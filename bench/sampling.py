@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 
 from bench.measure import in_turn, peak_memory, seconds, table
-from caselli.prior import Alphabet, Autoregressive, Eager, Engine, Fused, PriorConfig, read_rate, sample
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.sampling import Eager, Engine, Fused, read_rate, sample
 
 WIDTH, DEPTH, HEADS, VOCABULARY, LENGTH = 384, 8, 6, 1025, 256
 

@@ -15,7 +15,8 @@ from torch import nn
 from bench.measure import in_turn, table
 from caselli.engine.integer import IntegerLinear
 from caselli.engine.weights import save_weights
-from caselli.prior import Alphabet, Autoregressive, PriorConfig, best_engine, sample
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.sampling import best_engine, sample
 from caselli.slim import quantise, remove_units, remove_weights
 
 SIZES = {

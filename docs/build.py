@@ -65,10 +65,11 @@ def fields() -> None:
     from caselli import anatomy
     from caselli.data import to_float
     from caselli.data.scenes import draw_scenes
+    from caselli.zoo import ZOO
 
     picture = to_float(draw_scenes(1, 160, 0, "inspect").pictures)[0].expand(3, -1, -1)
     torch.manual_seed(0)
-    network = anatomy.ZOO["patchgan"]().eval()
+    network = ZOO["patchgan"]().eval()
     found = anatomy.inspect(network, (3, 160, 160))
     effective = anatomy.effective_field(network, picture[None], position=found.at.position)
     anatomy.draw_fields(found.spread, PICTURES / "fields.png", picture, effective)

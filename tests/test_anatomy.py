@@ -15,26 +15,22 @@ from torch import nn
 
 from caselli.anatomy import (
     RULES,
-    ZOO,
-    Convention,
     ReceptiveField,
     draw_field,
     draw_perceptrons,
     effective_field,
-    gradient_field,
     inspect,
     record,
-    register_network,
     register_rule,
-    support,
     train_perceptron,
 )
-from caselli.anatomy.zoo import INPUTS
-from caselli.anatomy.zoo.dense import patchgan
-from caselli.anatomy.zoo.parts import Same
 from caselli.errors import UnknownName, UserError
 from caselli.layer.resample import UPSAMPLERS
 from caselli.segmentation import FCN, UNet
+from caselli.zoo import INPUTS, ZOO, Convention, register_network
+from caselli.zoo.dense import patchgan
+from caselli.zoo.parts import Same
+from tests.reference.gradient_field import gradient_field, support
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "23_receptive_field.json").read_text())
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from caselli.anatomy import ZOO, Convention, Machine, cost, forward_seconds, measured_machine, record
+from caselli.anatomy import Machine, cost, forward_seconds, measured_machine, record
 from caselli.anatomy.cost import cost_of_tape
 from caselli.errors import UserError
+from caselli.zoo import ZOO, Convention
 
 
 class Call(nn.Module):

@@ -6,7 +6,8 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from caselli.anatomy import ReceptiveField, gradient_field, support
+from caselli.anatomy import ReceptiveField
+from tests.reference.gradient_field import gradient_field, support
 from tests.reference.receptive_field import CHANNELS, networks
 
 SIZES = {1: (13,), 2: (9, 12), 3: (5, 6, 7)}

@@ -18,8 +18,9 @@ from caselli.cli.size import size_of
 from caselli.errors import UserError
 from caselli.evaluate.seams import seam_ratio
 from caselli.model import Model, build_prior, save_prior, save_tokenizer
-from caselli.prior import PRIORS, Conditions, Eager, PriorConfig, Sampling, sample
+from caselli.prior import PRIORS, Conditions, PriorConfig
 from caselli.report.strips import save_strips
+from caselli.sampling import Eager, Sampling, sample
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from caselli.cli import main
 from caselli.data import CodeStore
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes, options
 
 
@@ -73,7 +73,7 @@ def test_size_that_does_not_divide(capsys, trained, tmp_path):
 def test_a_configuration_file(trained, tmp_path):
     import yaml
 
-    from caselli.recipe import RunFolder
+    from caselli.run import RunFolder
 
     changes = {"prior": {"width": 48, "mixer_options": {"heads": 2}}, "data": {"shift": 2}}
     (tmp_path / "fields.yaml").write_text(yaml.safe_dump(changes))

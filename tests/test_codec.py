@@ -19,26 +19,27 @@ from caselli.cli import main
 from caselli.codec import (
     Archive,
     Codec,
-    Decoder,
     Decoders,
-    Encoder,
+    Encoders,
     Group,
     Pixels,
     ResidualConfig,
     ResidualModel,
     Sequences,
+    image_of,
     learn_residual,
     load_residual,
-    pack_archive,
-    pack_one,
+    lossless_webp,
+    optimised_png,
+    parse,
     save_residual,
-    unpack,
+    serialise_archive,
+    serialise_one,
 )
 from caselli.codec.coder import weights
 from caselli.codec.container import HEADER
-from caselli.codec.lossless import check_png, image_of, lossless_webp, optimised_png
+from caselli.codec.lossless import check_png
 from caselli.codec.residual import BEFORE, SLOPE, Places, context
-from caselli.codec.sequences import start
 from caselli.data import Pictures, to_bytes
 from caselli.errors import UserError
 from caselli.model import build_prior, load, save_prior, save_tokenizer
@@ -87,6 +88,11 @@ def codec_of(folder, **options):
     return Codec(model, load_residual(folder, model.tokenizer.fingerprint()), **options)
 
 
+def one_stream(count):
+    """The stream of each of so many rows: the same for all."""
+    return torch.zeros(count, dtype=torch.int64)
+
+
 def smooth(count, channels=3, height=SIZE, width=SIZE, seed=0):
     """Pictures with something to predict."""
     random = np.random.default_rng(seed)
@@ -103,19 +109,21 @@ def test_symbols_come_back(count, size, seed):
     random = torch.Generator().manual_seed(seed)
     tables = weights(torch.randn(count, size, generator=random) * 8) if count else torch.zeros(0, size)
     symbols = torch.randint(size, (count,), generator=random)
-    encoder = Encoder()
+    streams = torch.randint(3, (count,), generator=random)
+    encoders = Encoders(3)
     for part in range(0, count, 7):
-        encoder.put(symbols[part : part + 7], tables[part : part + 7])
-    assert torch.equal(Decoder(encoder.bytes()).take(tables), symbols)
+        rows = slice(part, part + 7)
+        encoders.put(streams[rows], symbols[rows], tables[rows])
+    assert torch.equal(Decoders(encoders.bytes()).take(streams, tables), symbols)
 
 
 def test_the_stream_is_as_long_as_its_symbols_are_improbable():
     tables = weights(torch.randn(4000, 50) * 3)
     symbols = torch.multinomial(tables.float(), 1)[:, 0]
-    encoder = Encoder()
-    bits = encoder.put(symbols, tables).sum()
+    encoders = Encoders(1)
+    bits = encoders.put(one_stream(4000), symbols, tables).sum()
     ideal = -(tables / tables.sum(1, keepdim=True)).log2().gather(1, symbols[:, None]).sum()
-    assert abs(bits / ideal - 1) < 1e-3 and abs(8 * len(encoder.bytes()) - bits) < 0.001 * bits + 64
+    assert abs(bits / ideal - 1) < 1e-3 and abs(8 * len(encoders.bytes()[0]) - bits) < 0.001 * bits + 64
 
 
 def test_weights_of_logits_that_are_no_numbers():
@@ -129,13 +137,13 @@ def test_weights_of_logits_that_are_no_numbers():
 def test_sequences_come_back_in_any_batch_and_with_any_threads(codec):
     prior = codec.model.prior
     codes = torch.randint(0, 16, (21, prior.alphabet.length))
-    encoder = Encoder()
-    bits = Sequences(prior, 8).encode(codes, encoder)
+    encoders, streams = Encoders(1), one_stream(21)
+    bits = Sequences(prior, 8).encode(codes, encoders, streams)
     threads = torch.get_num_threads()
     try:
         for batch, count in ((1, 1), (5, 2), (256, 2)):
             torch.set_num_threads(count)
-            assert torch.equal(Sequences(prior, batch).decode(21, Decoder(encoder.bytes())), codes)
+            assert torch.equal(Sequences(prior, batch).decode(Decoders(encoders.bytes()), streams), codes)
     finally:
         torch.set_num_threads(threads)
     ideal = -prior.log_prob(codes, None).detach().sum(1) / math.log(2)
@@ -144,17 +152,22 @@ def test_sequences_come_back_in_any_batch_and_with_any_threads(codec):
 
 def test_sequences_in_several_rounds(codec, monkeypatch):
     monkeypatch.setattr("caselli.codec.sequences.MOST_ROWS", 4)
-    codes, encoder = torch.randint(0, 16, (9, 4)), Encoder()
-    codec.coder.sequences.encode(codes, encoder)
-    assert torch.equal(Sequences(codec.model.prior, 3).decode(9, Decoder(encoder.bytes())), codes)
+    codes, streams = torch.randint(0, 16, (9, 4)), torch.tensor([0, 0, 0, 0, 0, 0, 1, 1, 2])
+    encoders = Encoders(3)
+    codec.coder.sequences.encode(codes, encoders, streams)
+    written = encoders.bytes()
+    assert torch.equal(Sequences(codec.model.prior, 3).decode(Decoders(written), streams), codes)
+    for number, data in enumerate(written):  # a stream reads alike alone and among others
+        own = codes[streams == number]
+        assert torch.equal(codec.coder.sequences.decode(Decoders([data]), one_stream(len(own))), own)
 
 
 def test_rows_that_share_steps_go_by_what_the_layers_carry(codec, monkeypatch):
     """The order of a stream depends on them: nothing else in the state may count."""
-    _, state = start(codec.coder.sequences.prior, 1)
+    _, state = codec.coder.sequences.prior.start(None, 1)
     one = sum(tensor.numel() * 8 for layer in state.layers for tensor in layer.tensors())
     monkeypatch.setattr("caselli.codec.sequences.MOST_STATE", 3 * one)
-    assert [len(rows) for rows in codec.coder.sequences._together(8)] == [3, 3, 2]
+    assert [len(rows) for rows in codec.coder.sequences._blocks(one_stream(8))] == [3, 3, 2]
 
 
 def test_another_kind_of_prior_is_refused():
@@ -175,8 +188,8 @@ def test_random_bits_are_samples_of_the_prior(tmp_path):
     random, drawn = np.random.default_rng(0), []
     sequences = Sequences(prior.eval())
     for _ in range(60):
-        streams = Decoders([Decoder(random.bytes(16)) for _ in range(256)])
-        drawn.append(sequences.decode(256, streams)[~streams.broken])
+        decoders = Decoders([random.bytes(16) for _ in range(256)])
+        drawn.append(sequences.decode(decoders, torch.arange(256))[~decoders.broken])
     drawn = torch.cat(drawn)
     count = len(drawn)
     assert count > 0.99 * 60 * 256
@@ -202,14 +215,17 @@ def test_a_context_does_not_depend_on_what_comes_later():
     assert torch.equal(context(later, shown, place).before, before.before)
 
 
+@pytest.mark.parametrize("streams", [one_stream, torch.arange])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 3, 5, 4), (2, 1, 1, 9), (2, 3, 7, 1)])
-def test_pixels_come_back_in_any_batch(shape):
+def test_pixels_come_back_in_any_batch(shape, streams):
     network = ResidualModel(ResidualConfig(shape[1], width=8))
     pixels, shown = torch.randint(0, 256, (2, *shape))
-    encoder = Encoder()
-    bits = Pixels(network, rows=16).encode(pixels, shown, encoder)
-    assert torch.equal(Pixels(network, rows=5).decode(shown, Decoder(encoder.bytes())), pixels)
-    assert abs(8 * len(encoder.bytes()) - bits.sum()) < 64
+    streams = streams(shape[0])
+    encoders = Encoders(int(streams[-1]) + 1)
+    bits = Pixels(network, rows=16).encode(pixels, shown, encoders, streams)
+    assert torch.equal(Pixels(network, rows=5).decode(shown, Decoders(encoders.bytes()), streams), pixels)
+    for number, data in enumerate(encoders.bytes()):
+        assert abs(8 * len(data) - bits[streams == number].sum()) < 64
 
 
 def test_a_residual_model_learns():
@@ -242,14 +258,14 @@ def load_untrained(channels):
 @pytest.mark.parametrize("kind", ["codes", "exact"])
 def test_pictures_come_back(codec, run_folder, kind):
     pictures = smooth(7)
-    coded = codec.compress(pictures, kind)
+    coded = codec.compress(pictures, kind, shared=True)
     other = codec_of(run_folder, batch=2)
     expected = torch.stack(pictures)
     if kind == "codes":
         model = codec.model
         expected = to_bytes(model.decode(model.encode(expected.float() / 127.5 - 1)))
     for one in coded:
-        for found in (codec.decompress(one.group), other.decompress(one.group)):
+        for found in (*codec.decompress([one.group]), *other.decompress([one.group])):
             assert torch.equal(found, expected[list(one.members)])
 
 
@@ -258,21 +274,30 @@ def test_together_and_apart_are_the_same_bytes(codec, kind):
     pictures = (
         smooth(5) if kind == "codes" else [*smooth(2), *smooth(2, 3, 40, 25), *smooth(1, 4), *smooth(1, 1)]
     )
-    each = codec.compress_each(pictures, kind)
+    each = sorted(codec.compress(pictures, kind, shared=False), key=lambda one: one.members)
     for picture, one in zip(pictures, each, strict=True):
-        assert codec.compress_each([picture], kind)[0].group == one.group
+        assert codec.compress([picture], kind, shared=False)[0].group == one.group
     if kind == "codes":
-        assert codec.compress(pictures[:1], kind)[0].group == each[0].group
-    found = codec.decompress_each([one.group for one in each])
+        assert codec.compress(pictures[:1], kind, shared=True)[0].group == each[0].group
+    found = codec.decompress([one.group for one in each])
     for one, pixels in zip(each, found, strict=True):
-        assert torch.equal(codec.decompress(one.group), pixels)
+        assert torch.equal(codec.decompress([one.group])[0], pixels)
+
+
+def test_streams_of_several_tiles_read_alike_alone(codec, monkeypatch):
+    """Three tiles a picture, four sequences a block: no picture's tiles may end up in two blocks."""
+    monkeypatch.setattr("caselli.codec.sequences.MOST_ROWS", 4)
+    pictures = smooth(3, 3, SIZE, 3 * SIZE)
+    groups = codec.coder.encode(torch.stack(pictures), "exact", torch.arange(3))
+    for picture, (group, _) in zip(pictures, groups, strict=True):
+        assert torch.equal(codec.decompress([group])[0][0], picture)
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 5, 19), (1, 9, 9), (2, 6, 6), (4, 7, 8), (3, 1, 1)])
 def test_exact_takes_any_picture(codec, shape):
     picture = smooth(1, *shape, seed=3)[0]
-    (one,) = codec.compress([picture], "exact")
-    assert torch.equal(codec.decompress(one.group)[0], picture)
+    (one,) = codec.compress([picture], "exact", shared=True)
+    assert torch.equal(codec.decompress([one.group])[0][0], picture)
     assert len(one.group.data) <= len(optimised_png(picture.permute(1, 2, 0).numpy()))
 
 
@@ -282,24 +307,25 @@ def test_a_picture_that_the_model_knows_better_than_png_is_coded_by_it(run_folde
     with torch.no_grad():
         for network in codec.coder.pixels.network.networks:
             network[-1].weight.zero_(), network[-1].bias.zero_()
-    (one,) = codec.compress([noise], "exact")
-    assert one.group.kind == "exact" and torch.equal(codec.decompress(one.group)[0], noise)
+    (one,) = codec.compress([noise], "exact", shared=True)
+    assert one.group.kind == "exact" and torch.equal(codec.decompress([one.group])[0][0], noise)
 
 
 def test_what_exact_will_take_is_known_before(run_folder):
     codec, stack = codec_of(run_folder), torch.stack(smooth(3))
-    _, bits = codec.coder.encode_exact(stack)
-    torch.testing.assert_close(codec.coder.exact_bits(stack), bits, rtol=5e-3, atol=1)
+    bits = [bits for _, bits in codec.coder.encode(stack, "exact", torch.arange(3))]
+    expected = torch.tensor(bits, dtype=torch.float64)
+    torch.testing.assert_close(codec.coder.exact_bits(stack), expected, rtol=5e-3, atol=1)
 
 
 def test_mixed_sizes_in_one_archive(codec):
     pictures = [*smooth(2), *smooth(1, 3, 5, 6), *smooth(2, 1), *smooth(1, 4)]
-    coded = codec.compress(pictures, "exact")
+    coded = codec.compress(pictures, "exact", shared=True)
     names = tuple(f"p{i}" for c in coded for i in c.members)
-    archive = unpack(
-        pack_archive(Archive(codec.fingerprint("exact"), tuple(c.group for c in coded), names), "exact")
+    archive = parse(
+        serialise_archive(Archive(codec.fingerprint("exact"), tuple(c.group for c in coded), names), "exact")
     )
-    found = [picture for group in archive.groups for picture in codec.decompress(group)]
+    found = [picture for stack in codec.decompress(archive.groups) for picture in stack]
     for name, picture in zip(archive.names, found, strict=True):
         assert torch.equal(picture, pictures[int(name[1:])])
 
@@ -327,9 +353,9 @@ def with_right_sums(data):
 
 def opened(codec, data):
     """All pictures of a file's bytes."""
-    archive = unpack(data)
+    archive = parse(data)
     codec.check(archive)
-    return [picture for group in archive.groups for picture in codec.decompress(group)]
+    return [picture for stack in codec.decompress(archive.groups) for picture in stack]
 
 
 @pytest.fixture(scope="module")
@@ -338,14 +364,15 @@ def files(codec):
     pictures = smooth(2)
     found = []
     for kind in ("codes", "exact"):
-        coded = codec.compress(pictures, kind)
+        coded = codec.compress(pictures, kind, shared=True)
         groups = tuple(c.group for c in coded)
-        found.append(pack_archive(Archive(codec.fingerprint(kind), groups, ("a", "b")), kind))
+        found.append(serialise_archive(Archive(codec.fingerprint(kind), groups, ("a", "b")), kind))
     stack = torch.stack(pictures[:1])
-    coders = {"codes": codec.coder.encode_codes, "exact": codec.coder.encode_exact}
-    found += [pack_one(codec.fingerprint(k), f(stack)[0]) for k, f in coders.items()]
+    for kind in ("codes", "exact"):
+        ((group, _),) = codec.coder.encode(stack, kind, one_stream(1))
+        found.append(serialise_one(codec.fingerprint(kind), group))
     webp = lossless_webp(pictures[0].permute(1, 2, 0).numpy())
-    found.append(pack_one(b"\0" * 6, Group("webp", 3, SIZE, SIZE, 1, 0, webp)))
+    found.append(serialise_one(b"\0" * 6, Group("webp", 3, SIZE, SIZE, 1, 0, webp)))
     found.append(optimised_png(pictures[0].permute(1, 2, 0).numpy()))
     return found
 
@@ -407,25 +434,25 @@ def test_wrong_directories(codec, line):
     text = zlib.compress(f"1\n{line}\nname".encode())
     head = HEADER.pack(b"CSLI", 1, 1 << 4, b"\0" * 6, 0, 0, 0, 0)
     with pytest.raises(UserError, match="damaged"):
-        unpack(with_right_sums(head + struct.pack("<I", len(text)) + text))
+        parse(with_right_sums(head + struct.pack("<I", len(text)) + text))
 
 
 def test_names_stay_inside_the_folder(codec):
-    group = codec.compress(smooth(1), "codes")[0].group
+    group = codec.compress(smooth(1), "codes", shared=True)[0].group
     for name in ("../a", "/a", "", "a\\b", "x/../../y"):
-        data = pack_archive(Archive(codec.fingerprint("codes"), (group,), (name,)), "codes")
+        data = serialise_archive(Archive(codec.fingerprint("codes"), (group,), (name,)), "codes")
         with pytest.raises(UserError, match="inside the folder"):
-            unpack(data)
+            parse(data)
 
 
 def test_a_giant_is_refused_before_anything_is_made(codec, run_folder):
     giant = Group("exact", 3, 60_000, 60_000, 1, 0, b"")
     crowd = Archive(codec.fingerprint("exact"), (Group("exact", 3, 1, 1, 70_000, 0, b""),), ("a",) * 70_000)
-    for data in (pack_one(codec.fingerprint("exact"), giant), pack_archive(crowd, "exact")):
+    for data in (serialise_one(codec.fingerprint("exact"), giant), serialise_archive(crowd, "exact")):
         with pytest.raises(UserError, match="allow-large"):
             opened(codec, data)
     with pytest.raises(UserError, match="allow-large"):
-        codec.compress([torch.zeros(3, 3000, 3000, dtype=torch.uint8)], "exact")
+        codec.compress([torch.zeros(3, 3000, 3000, dtype=torch.uint8)], "exact", shared=True)
     assert codec_of(run_folder, allow_large=True).allow_large
 
 
@@ -437,14 +464,14 @@ def test_another_model_and_a_later_version(codec, files, tmp_path):
     later = bytearray(files[2])
     later[4] = 2
     with pytest.raises(UserError, match="version 2"):
-        unpack(with_right_sums(bytes(later)))
+        parse(with_right_sums(bytes(later)))
 
 
 def test_other_arithmetic_is_told_from_damage(codec):
-    group = codec.compress(smooth(1), "codes")[0].group
+    group = codec.compress(smooth(1), "codes", shared=True)[0].group
     wrong = dataclasses.replace(group, check=group.check ^ 1)
     with pytest.raises(UserError, match="arithmetic"):
-        codec.decompress(wrong)
+        codec.decompress([wrong])
 
 
 # PNG --------------------------------------------------------------------------------------------------------
@@ -592,16 +619,16 @@ def by_formula(network):
 def test_a_stream_of_pixels_is_the_same_on_every_machine():
     network = by_formula(ResidualModel(ResidualConfig(1, width=6)))
     pixels = ((torch.arange(48) * 37) % 256).view(1, 1, 6, 8)
-    encoder = Encoder()
-    Pixels(network).encode(pixels, pixels.flip(3), encoder)
-    assert f"{zlib.crc32(encoder.bytes()):08x}" == PIXELS
+    encoders = Encoders(1)
+    Pixels(network).encode(pixels, pixels.flip(3), encoders, one_stream(1))
+    assert f"{zlib.crc32(encoders.bytes()[0]):08x}" == PIXELS
 
 
 def test_a_stream_of_codes_is_the_same_on_every_machine():
     prior = by_formula(Autoregressive(PriorConfig(width=32, depth=1), Alphabet((16,), (0,) * 8)))
-    encoder = Encoder()
-    Sequences(prior).encode((torch.arange(40) * 7 % 16).view(5, 8), encoder)
-    assert f"{zlib.crc32(encoder.bytes()):08x}" == CODES
+    encoders = Encoders(1)
+    Sequences(prior).encode((torch.arange(40) * 7 % 16).view(5, 8), encoders, one_stream(5))
+    assert f"{zlib.crc32(encoders.bytes()[0]):08x}" == CODES
 
 
 PIXELS, CODES = "28c338aa", "0b1997f9"

@@ -57,7 +57,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     make_run(run)
     make_run(other, seed=1)
     (other / "residual.json").unlink()
-    from caselli.codec.lossless import image_of
+    from caselli.codec import image_of
 
     pictures.mkdir()
     for number, picture in enumerate(smooth(6, height=16, width=16)):

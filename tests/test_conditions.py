@@ -18,21 +18,17 @@ from caselli.prior import (
     Bytes,
     Conditioner,
     Conditions,
-    Eager,
-    Fused,
-    Packed,
     PriorConfig,
-    Sampling,
     Words,
     build,
     described_vocabulary,
     read_vocabulary,
-    sample,
     vocabulary_of,
 )
-from caselli.prior.native import Unavailable
 from caselli.prior.task import PriorTask, visible_parts
 from caselli.prior.text import TextEncoder
+from caselli.sampling import Eager, Fused, Packed, Sampling, sample
+from caselli.sampling.compile import Unavailable
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 ALPHABET = Alphabet(

@@ -18,9 +18,9 @@ from caselli.evaluate import Ranking, pooled_pixels, rank_captions, rank_picture
 from caselli.evaluate.captions import candidates
 from caselli.model import load
 from caselli.prior import Conditions
-from caselli.recipe import encode, train
-from caselli.recipe.conditions import encode_condition, paired
-from caselli.recipe.config import DataConfig, RunConfig, override
+from caselli.run import encode, train
+from caselli.run.conditions import encode_condition, paired
+from caselli.run.config import DataConfig, RunConfig, override
 from tests.pictures import TINY, bars_and_stripes
 
 CONDITIONS = TINY | {
@@ -181,7 +181,7 @@ def test_a_prior_told_the_visible_part(source, tmp_path):
     told = []
     draw = model.prior.draw
     model.prior.draw = lambda drawing: told.append(drawing) or draw(drawing)
-    from caselli.prior import Eager
+    from caselli.sampling import Eager
 
     model.complete(pictures, keep, text="a standing bar", engine=Eager(model.prior))
     assert torch.equal(told[0].conditions.codes >= 0, told[0].conditions.codes[:1].expand(2, -1) >= 0)

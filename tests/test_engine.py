@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from caselli.engine import Losses, Machine, Task, Training, TrainingConfig, machine
+from caselli.engine import Fit, Losses, Machine, Task, Training, TrainingConfig, fit, machine
 from caselli.engine.ema import Ema
 from caselli.engine.loop import Interrupted
 from caselli.engine.machine import matrix_rate
@@ -116,10 +116,57 @@ def test_accumulated_pieces_equal_the_whole_batch(tmp_path):
         assert torch.allclose(x, y, atol=1e-5)
 
 
+def test_accumulated_figures_are_means_over_the_pieces(tmp_path):
+    class Spread(Line):
+        def forward(self, batch, step):
+            loss = super().forward(batch, step).total
+            return Losses(loss, {"target": batch.y.mean()})
+
+    config = {"steps": 1, "ema": 0.0, "accumulate": 4}
+    training(tmp_path, task=Spread(), **config).run()
+    (line,) = lines(tmp_path, "train")
+    assert line["target"] == pytest.approx(Stream().at(0).y.mean().item(), abs=1e-5)
+
+
+def test_a_piece_that_is_no_number_stops_the_run(tmp_path):
+    class Poisoned(Line):
+        def forward(self, batch, step):
+            losses = super().forward(batch, step)
+            wrong = step == 8 and 0 in batch.indices
+            return Losses(losses.total.detach() * torch.nan + losses.total if wrong else losses.total, {})
+
+    run = training(tmp_path, task=Poisoned(), accumulate=4, checkpoint_steps=9)
+    with pytest.raises(UserError, match="at step 9"):
+        run.run()
+
+
+def test_a_fit_pauses_and_goes_on_in_the_same_bits():
+    def made():
+        torch.manual_seed(0)
+        return Fit(Line(), Stream(), TrainingConfig(steps=9, warmup=2))
+
+    whole, paused = made().run(), made()
+    assert paused.run(lambda fit: fit.progress > 0.5).step == 5
+    assert paused.run().step == 9 and paused.run().step == 9
+    for a, b in zip(whole.task.parameters(), paused.task.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(whole.figures["loss"], paused.figures["loss"])
+
+
+def test_a_fit_is_a_training_without_files(tmp_path):
+    run = training(tmp_path, ema=0.0)
+    run.run()
+    torch.manual_seed(0)
+    task = fit(Line(), Stream(), run.config, seed=0)
+    assert not task.training
+    for a, b in zip(run.task.parameters(), task.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_budget_in_minutes_ends_in_time(tmp_path):
     run = training(tmp_path, minutes=0.01, steps=1)
     run.run()
-    assert 0.5 < run.seconds < 3 and run.step > 10
+    assert 0.5 < run.fit.seconds < 3 and run.fit.step > 10
     assert lines(tmp_path, "train")[-1]["learning_rate"] < 1e-4
 
 
@@ -134,7 +181,7 @@ def test_an_interrupted_run_writes_a_checkpoint(tmp_path):
     class Interrupting(Stream):
         def at(self, step):
             if step == 5:
-                run._stop()
+                run.fit.stop()
             return super().at(step)
 
     run = training(tmp_path, Interrupting())

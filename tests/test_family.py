@@ -31,7 +31,8 @@ from caselli.family import (
 from caselli.family.latents import LATENTS
 from caselli.family.likelihood import BernoulliLikelihood, DiscretisedLogistic, GaussianLikelihood
 from caselli.family.objective import OBJECTIVES
-from caselli.prior import PriorConfig, Sampling
+from caselli.prior import PriorConfig
+from caselli.sampling import Sampling
 
 SMALL = {
     "mixture": MixtureConfig(size=8, components=3),

@@ -9,7 +9,7 @@ from caselli.cli import main
 from caselli.errors import UserError
 from caselli.evaluate.guidance import guidance_curve, label_spread
 from caselli.evaluate.reader import Reader
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes
 
 

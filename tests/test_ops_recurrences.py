@@ -351,7 +351,7 @@ def test_wkv():
     k, v = numbers(2, 12, 3), numbers(2, 12, 3)
     decay, bonus = numbers(3, like="share"), numbers(3)
     empty = torch.zeros(2, 3, 3, dtype=torch.float64)
-    empty[:, 2] = wkvs.NOTHING
+    empty[:, 2] = wkvs.EMPTY_EXPONENT
     zero = torch.zeros(2, 3, dtype=torch.float64)
     inputs = (k, v, decay, bonus)
     fast, state = wkvs.wkv(*inputs, empty)
@@ -367,7 +367,7 @@ def test_wkv():
 def test_wkv_of_huge_keys():
     k, v = 1e3 * torch.randn(2, 40, 3), torch.randn(2, 40, 3)
     state = torch.zeros(2, 3, 3)
-    state[:, 2] = wkvs.NOTHING
+    state[:, 2] = wkvs.EMPTY_EXPONENT
     y, state = wkvs.wkv(k, v, torch.rand(3), torch.randn(3), state)
     assert y.isfinite().all() and state.isfinite().all()
     assert (y.abs() <= v.abs().amax(1, keepdim=True) + 1e-5).all()

@@ -13,7 +13,7 @@ from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.linear_attention import linear_attention, normalised_linear_attention
 from caselli.ops.scan import scan
 from caselli.ops.selective_scan import selective_scan
-from caselli.ops.wkv import NOTHING, wkv
+from caselli.ops.wkv import EMPTY_EXPONENT, wkv
 from tests.reference.golden import check, from_zero_and_state, golden, leaves, same
 
 CHUNKS = (1, 4, 64)
@@ -215,7 +215,7 @@ def test_rwkv4():
     names = ("key", "value", "time_decay", "time_first", "num0", "den0", "max0")
     inputs = dict(zip(names, leaves(g, *names), strict=True))
     k, v, decay, first, *state0 = inputs.values()
-    empty = torch.stack((*[torch.zeros_like(state0[0])] * 2, torch.full_like(state0[0], NOTHING)), 1)
+    empty = torch.stack((*[torch.zeros_like(state0[0])] * 2, torch.full_like(state0[0], EMPTY_EXPONENT)), 1)
     y, last = wkv(k, v, decay.exp(), first, empty)
     y_from_state, last_from_state = wkv(k, v, decay.exp(), first, torch.stack(state0, 1))
     check(g, inputs, {"o": y, "o_from_state": y_from_state})

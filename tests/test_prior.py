@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
 from caselli.order import Delayed, Grid, Raster
-from caselli.prior import Alphabet, Autoregressive, PriorConfig, Sampling, sample
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from caselli.prior.drawing import draw, guided, noise, probabilities
 from caselli.prior.task import PriorTask, corrupted
+from caselli.sampling import Sampling, sample
 
 ALPHABET = Alphabet((3,), (0,) * 4, classes=2)
 """Four codes of three kinds, two labels: 81 sequences."""

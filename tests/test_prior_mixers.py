@@ -12,7 +12,7 @@ import caselli
 from caselli.cli import main
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from tests.pictures import TINY, bars_and_stripes, options
 

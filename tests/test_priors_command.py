@@ -12,7 +12,7 @@ from PIL import Image
 import caselli
 from caselli.cli import main
 from caselli.prior import PRIORS, PriorTask
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes, equal_weights, options
 
 CHANGES = {**TINY, "reading.seconds": 0.0, "training.prior.checkpoint_steps": 2}
@@ -59,7 +59,7 @@ def test_trained_and_sampled(run, tmp_path, capsys):
     words = ["sample", str(run), "-n", "3", "--label", "lying", "--guidance", "1.5", "--seed", "5", "-o"]
     assert main([*words, str(tmp_path / "three")]) == 0, capsys.readouterr().err
     assert "tokens per second" in capsys.readouterr().err
-    alone = model.sample(1, label="lying", seed=6, options=caselli.prior.Sampling(guidance=1.5))
+    alone = model.sample(1, label="lying", seed=6, options=caselli.sampling.Sampling(guidance=1.5))
     again = np.array(Image.open(tmp_path / "three" / "00001.png").convert("L"), dtype=int)
     assert np.abs(again - ((alone[0, 0] + 1) * 127.5).numpy()).mean() < 2
 

@@ -9,19 +9,9 @@ import torch
 
 from caselli.errors import UserError
 from caselli.order import Grid
-from caselli.prior import (
-    InSequence,
-    NextScale,
-    ParallelHeads,
-    PixelCNN,
-    PriorConfig,
-    RandomOrder,
-    Sampling,
-    best_engine,
-    build,
-    sample,
-)
+from caselli.prior import NextScale, ParallelHeads, PixelCNN, PriorConfig, RandomOrder, build
 from caselli.quantizer import MultiScale
+from caselli.sampling import InSequence, Sampling, best_engine, sample
 from tests.conformance.cases_prior import alphabet_of, built
 from tests.conformance.test_prior import excess, sequences_of
 

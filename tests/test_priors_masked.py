@@ -11,8 +11,9 @@ import torch
 
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
-from caselli.prior import MASK_SCHEDULES, Alphabet, Masked, PriorConfig, Sampling, sample
+from caselli.prior import MASK_SCHEDULES, Alphabet, Masked, PriorConfig
 from caselli.prior.masked import left
+from caselli.sampling import Sampling, sample
 from tests.conformance.cases_prior import built
 from tests.conformance.test_prior import excess, sequences_of
 

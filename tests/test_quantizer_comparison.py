@@ -16,10 +16,10 @@ from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.perceptual import multi_scale_distance
 from caselli.model import load
 from caselli.quantizer import QUANTIZERS
-from caselli.recipe import train
 from caselli.recipe.quantizer_comparison import compare_quantizers, options_for
 from caselli.recipe.quantizer_figures import table
 from caselli.report.rate import spread
+from caselli.run import train
 from caselli.tokenizer.loss import multi_scale_loss
 from tests.pictures import bars_and_stripes
 

@@ -8,25 +8,26 @@ from pathlib import Path
 
 import torch
 
+import caselli
 from caselli.model import load
 from tests.pictures import TINY, bars_and_stripes
 
 SCRIPT = """
 import sys, json, torch
 from pathlib import Path
-from caselli.engine import ranks
-from caselli.recipe import run as recipe_run
+from caselli import ranks
+from caselli.run import two_stage
 from caselli.tokenizer import TokenizerTask
 
 source, out, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 seen = {}
-original = recipe_run.TokenizerTask
+original = two_stage.TokenizerTask
 class Watched(original):
     def __init__(self, tokenizer):
         super().__init__(tokenizer)
         seen["task"] = self
-recipe_run.TokenizerTask = Watched
-recipe_run.train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
+two_stage.TokenizerTask = Watched
+two_stage.train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
 torch.save(seen["task"].state_dict(), Path(out) / f"rank{ranks.rank()}.pt")
 ranks.stop()
 """
@@ -48,8 +49,8 @@ def test_two_ranks_hold_the_same_weights(tmp_path):
         str(source),
         str(tmp_path / "run"),
     ]
-    root = str(Path(__file__).parent.parent)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    roots = (Path(__file__).parent.parent, Path(caselli.__file__).parent.parent)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, roots))}
     command = [sys.executable, "-m", "torch.distributed.run", *words, json.dumps(TINY)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]

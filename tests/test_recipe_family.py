@@ -17,7 +17,7 @@ import caselli
 from caselli.cli import main
 from caselli.evaluate.score import score_pictures
 from caselli.family import FamilyModel
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY as TWO_STAGES
 from tests.pictures import bars_and_stripes, options
 

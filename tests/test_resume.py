@@ -14,7 +14,7 @@ import pytest
 from caselli.engine.checkpoint import Checkpoints
 from caselli.errors import UserError
 from caselli.model import load
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes, equal_weights, options
 
 STEPS = 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bench import sampling
 
-from caselli.prior.native import Unavailable, library
+from caselli.sampling.compile import Unavailable, library
 
 try:
     library()

@@ -6,20 +6,10 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from caselli.prior import (
-    Alphabet,
-    Autoregressive,
-    Captured,
-    Conditions,
-    Eager,
-    Masked,
-    PriorConfig,
-    Sampling,
-    best_engine,
-    sample,
-)
-from caselli.prior.captured import MOST, Recorder
-from caselli.prior.native import Unavailable
+from caselli.prior import Alphabet, Autoregressive, Conditions, Masked, PriorConfig
+from caselli.sampling import Captured, Eager, Sampling, best_engine, sample
+from caselli.sampling.compile import Unavailable
+from caselli.sampling.graph import MOST, Recorder
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 ALPHABET = Alphabet((5,), (0,) * 4, classes=2, picture=(0, 0), picture_shape=(1, 2), places=PLACES)

@@ -15,7 +15,8 @@ from caselli.cli import main
 from caselli.cli.sampling import OPTIONS
 from caselli.errors import UserError
 from caselli.model import build_prior, load, paste, save_prior, save_tokenizer
-from caselli.prior import Eager, PriorConfig, Sampling, Timed, best_engine
+from caselli.prior import PriorConfig
+from caselli.sampling import Eager, Sampling, Timed, best_engine
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 

@@ -7,25 +7,15 @@ import torch
 
 from caselli.errors import UserError
 from caselli.order import Delayed, Grid
-from caselli.prior import (
-    Alphabet,
-    Autoregressive,
-    Eager,
-    Fused,
-    Packed,
-    PriorConfig,
-    Sampling,
-    best_engine,
-    native,
-    rounded,
-    sample,
-)
-from caselli.prior.native import Unavailable
-from caselli.prior.rounding import PRECISIONS, rounded_weight
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.sampling import Eager, Fused, Packed, Sampling, best_engine, rounded, sample
+from caselli.sampling import compile as native_step
+from caselli.sampling.compile import Unavailable
+from caselli.sampling.rounding import PRECISIONS, rounded_weight
 from tests.test_prior import ALPHABET, CAUSAL, chi_square, exact
 
 try:
-    native.library()
+    native_step.library()
     reason = ""
 except Unavailable as error:
     reason = str(error)
@@ -219,21 +209,21 @@ def test_the_best_engine_says_why_it_is_not_the_fused_one(monkeypatch):
     other = Autoregressive(PriorConfig(mixer=["attention", "rwkv7"], width=64, depth=2), LONG).eval()
     engine, why = best_engine(other)
     assert isinstance(engine, Packed) and "RWKV7" in why
-    native.library.cache_clear()
+    native_step.library.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     engine, why = best_engine(build())
-    native.library.cache_clear()
+    native_step.library.cache_clear()
     assert isinstance(engine, Packed) and "no-such-compiler" in why
 
 
 def test_a_compiler_that_fails(monkeypatch, tmp_path):
     bad = tmp_path / "bad.cpp"
     bad.write_text("this is not C++")
-    monkeypatch.setattr(native, "SOURCE", bad)
+    monkeypatch.setattr(native_step, "SOURCE", bad)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    native.library.cache_clear()
+    native_step.library.cache_clear()
     why = best_engine(build())[1]
-    native.library.cache_clear()
+    native_step.library.cache_clear()
     assert "failed" in why or "no C++ compiler" in why
     assert not list(tmp_path.glob("caselli/*"))
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from caselli.cli import main
 from caselli.errors import UserError
-from caselli.recipe import train
+from caselli.run import train
 from caselli.segmentation import load_segmenter
 from tests.test_segmentation import write
 

@@ -16,9 +16,10 @@ from caselli.errors import UserError
 from caselli.layer.block import ResidualBlock
 from caselli.layer.transformer import TransformerBlock
 from caselli.mixer import MIXERS, Mamba2
-from caselli.prior import Alphabet, Autoregressive, Eager, PriorConfig, best_engine, sample
+from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from caselli.prior.block import Block
-from caselli.prior.rounding import own_precision
+from caselli.sampling import Eager, best_engine, sample
+from caselli.sampling.rounding import own_precision
 from caselli.slim import (
     CHANNELS,
     HEADS,
@@ -251,7 +252,7 @@ def test_no_weight_of_a_quantizer_is_rounded():
 
 
 def test_int8_priors_are_sampled_as_they_are_stored(monkeypatch):
-    monkeypatch.setattr("caselli.prior.rounding.CACHED", 0)
+    monkeypatch.setattr("caselli.sampling.rounding.CACHED", 0)
     prior = prior_of(heads=2, width=128)
     assert own_precision(prior) == "float32"
     quantise(prior, "int8")

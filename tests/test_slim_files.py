@@ -14,7 +14,7 @@ from caselli.engine.compression import Compression, compression_of, narrow, narr
 from caselli.engine.packing import Packing, pack, quantise, rounded, scales, smallest, snapped, unpack
 from caselli.engine.weights import load_weights, save_weights
 from caselli.errors import UserError
-from caselli.prior.rounding import int8_scale, rounded_weight
+from caselli.sampling.rounding import int8_scale, rounded_weight
 
 PACKINGS = [Packing(8), Packing(8, group=16), Packing(4, group=32), Packing(4), Packing(32)]
 

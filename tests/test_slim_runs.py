@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from caselli.cli import main
 from caselli.model import load
-from caselli.recipe import train
+from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 FEW = {"prior.mixer_options.heads": 4, "prior.depth": 3, "reading.seconds": 0.0, "tokenizer.width": 32}

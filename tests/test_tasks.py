@@ -11,7 +11,6 @@ import torch
 from caselli.cli import main
 from caselli.errors import UserError
 from caselli.evaluate.mixers import Budget, Size, build_model, compare_mixers, cost, learn, load, save, table
-from caselli.evaluate.mixers.equal import EQUAL_STATE, equal_mixer
 from caselli.evaluate.mixers.learning import Learner, accuracy
 from caselli.evaluate.mixers.model import count_parameters
 from caselli.evaluate.tasks import NOTHING, TASKS, ByteText, SelectiveCopying
@@ -158,10 +157,6 @@ def test_byte_text(tmp_path):
 # the models -------------------------------------------------------------------------------------------------
 
 
-def test_every_mixer_can_be_compared():
-    assert set(EQUAL_STATE) == set(MIXERS)
-
-
 @pytest.mark.parametrize("name", MIXERS)
 def test_equal_parameters_and_state(name):
     task = TASKS["associative_recall"]()
@@ -203,7 +198,7 @@ def test_models_that_cannot_be():
     with pytest.raises(UserError, match="of its own"):
         build_model("attention", task, dataclasses.replace(SMALL, parameters=4))
     with pytest.raises(UserError, match="multiple of 8"):
-        equal_mixer("linear", 16, 12, 8)
+        Size(width=16, state=12)
     with pytest.raises(UserError, match="positive"):
         Size(width=0)
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.tokenizer import ARCHITECTURES, Tokenizer, TokenizerConfig
 from caselli.tokenizer.dvae import Bottleneck
 from caselli.tokenizer.tiles import Reach, Tiles, blended, exact, reach
 
@@ -56,6 +57,49 @@ def test_reach_is_the_gradients_support(factor, blocks):
     seen = reach(made.encoder, 3, factor, 1)
     supported = gradient_reach(made.encoder, 3, factor, 1, 14)
     assert seen.before >= supported.before and seen.behind >= supported.behind
+
+
+@torch.no_grad()
+def probed_reach(network, channels, taken, given, side=16):
+    """By arithmetic: NaN spreads to all that is computed from it, from one half of a strip into the other."""
+    strip = torch.zeros(1, channels, 4 * taken, 2 * side * taken)
+    found = []
+    for flipped in (False, True):
+        half = strip.clone()
+        half[..., : side * taken] = torch.nan
+        x = half.flip(-1) if flipped else half
+        for probe, axis in ((x, 0), (x.mT, 1)):
+            cells = network(probe).isnan()[0].any(0).any(axis).unflatten(0, (-1, given)).any(1)
+            cells = cells.flip(0) if flipped else cells
+            found.append(int(cells.nonzero().max()) + 1 - side)
+    before, behind = max(found[:2]), max(found[2:])
+    return None if max(before, behind) == side else Reach(before, behind)
+
+
+@pytest.mark.parametrize("factor", [1, 4])
+@pytest.mark.parametrize("changes", [{}, {"blocks": 2}, {"attention": (4,)}])
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "vit"])
+def test_reach_is_what_arithmetic_spreads(architecture, changes, factor):
+    options = {"groups": 4} if architecture == "vqgan" else {}
+    patch = min(2, factor)
+    made = tokenizer(
+        architecture=architecture, architecture_options=options, factor=factor, patch=patch, **changes
+    )
+    for network, sizes in ((made.decoder, (4, 1, factor)), (made.encoder, (3, factor, 1))):
+        assert reach(network, *sizes) == probed_reach(network, *sizes)
+
+
+@pytest.mark.parametrize("name", UPSAMPLERS)
+def test_reach_of_upsamplers(name):
+    network = UPSAMPLERS[name](4, scale=3).eval()
+    # DySample looks where its input tells it to, which may be anywhere
+    assert reach(network, 4, 1, 3) == (None if name == "dysample" else probed_reach(network, 4, 1, 3))
+
+
+@pytest.mark.parametrize("name", DOWNSAMPLERS)
+def test_reach_of_downsamplers(name):
+    network = DOWNSAMPLERS[name](4).eval()
+    assert reach(network, 4, 2, 1) == probed_reach(network, 4, 2, 1)
 
 
 def test_reach_of_what_is_not_symmetric():

@@ -12,7 +12,7 @@ from typing import Any
 
 from caselli.version import __version__
 
-_LAZY = {"load": "caselli.recipe", "Model": "caselli.model", "train": "caselli.recipe"}
+_LAZY = {"load": "caselli.run", "Model": "caselli.model", "train": "caselli.run"}
 
 __all__ = ["Model", "__version__", "load", "train"]
 

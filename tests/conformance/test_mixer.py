@@ -129,6 +129,20 @@ def test_future_never_changes_past(case):
             close(run(mixer, x[:, :length], form=form)[0], whole[:, :length])
 
 
+@pytest.mark.parametrize(("width", "state"), [(32, 8), (48, 24), (64, 32)])
+@pytest.mark.parametrize("name", MIXERS)
+def test_of_state(name, width, state):
+    """The state exceeds what was asked for by a dozen tokens at most, unless the mixer keeps every token."""
+    kind = MIXERS[name]
+    mixer = kind.of_state(width, width * state, **({"length": 96} if kind.bounded else {})).eval()
+    with torch.no_grad():
+        short, long = (
+            sum(tensor.numel() for tensor in mixer(torch.randn(1, length, width))[1].tensors())
+            for length in (48, 96)
+        )
+    assert long > 1.5 * short or long <= width * (state + 12)
+
+
 @every
 def test_packed_is_separate(case):
     """Also after a state, which the first mark forgets; with gradients."""

@@ -11,8 +11,9 @@ import torch
 from caselli.engine.weights import load_weights, save_weights
 from caselli.errors import UserError
 from caselli.order import ORDERS
-from caselli.prior import PRIORS, PriorConfig, PriorTask, Sampling, best_engine, build, sample
+from caselli.prior import PRIORS, PriorConfig, PriorTask, build
 from caselli.quantizer import MultiScale
+from caselli.sampling import Sampling, best_engine, sample
 from tests.conformance.cases_prior import CASES, SCALES, alphabet_of, built
 
 every_prior = pytest.mark.parametrize("name", CASES)

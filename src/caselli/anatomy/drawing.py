@@ -1,4 +1,4 @@
-"""Pictures: what an output sees, drawn over a picture; the effective field; a perceptron's threshold."""
+"""Drawings of receptive fields over a picture, with the effective field beside them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from caselli.anatomy.field import AxisField, Field
-from caselli.anatomy.threshold import PerceptronRun
 from caselli.shapes import Float, Tensor
 
 
-def _axes(columns: int = 1):
-    """Axes of a new figure, apart from any that the user has open."""
+def axes_of_figure(columns: int = 1):
+    """A new figure, independent of any that the user has open, and its axes side by side."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -59,7 +58,7 @@ def draw_fields(
     Returns:
         The path.
     """
-    figure, many = _axes(1 if effective is None else 2)
+    figure, many = axes_of_figure(1 if effective is None else 2)
     shown = fields[-1]
     for axes in many:
         _show_picture(axes, shown, picture)
@@ -125,33 +124,3 @@ def _central(shares: np.ndarray, part: float = 0.95) -> int:
     below = np.cumsum(shares) / shares.sum()
     first, last = np.searchsorted(below, [(1 - part) / 2, (1 + part) / 2])
     return int(last - first) + 1
-
-
-def draw_perceptrons(runs: dict[str, PerceptronRun], x: Tensor, labels: Tensor, path: str | Path) -> Path:
-    """Draws points of two classes with the line that each perceptron learnt.
-
-    Arguments:
-        runs: name → run, in two dimensions.
-        x: n points of two coordinates.
-        labels: n classes, 0 or 1.
-        path: where the drawing is written.
-
-    Returns:
-        The path.
-    """
-    figure, many = _axes(len(runs))
-    for axes, (name, run) in zip(many, runs.items(), strict=True):
-        for label, colour in ((0, "tab:blue"), (1, "tab:orange")):
-            chosen = x[labels == label]
-            axes.scatter(chosen[:, 0], chosen[:, 1], s=14, color=colour)
-        spread = float(x.abs().max()) * 1.1
-        ends = np.array([-spread, spread])
-        a, b = run.weight.tolist()
-        if abs(b) > 1e-12:
-            axes.plot(ends, (run.threshold - a * ends) / b, color="black")
-        elif abs(a) > 1e-12:
-            axes.axvline(run.threshold / a, color="black")
-        axes.set(xlim=ends, ylim=ends, aspect="equal")
-        axes.set_title(f"{name}: threshold {run.threshold:.2g}, {run.mistakes[-1]} mistakes", fontsize=10)
-    figure.savefig(path, dpi=120)
-    return Path(path)

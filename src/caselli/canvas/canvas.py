@@ -13,7 +13,8 @@ from caselli.canvas.windows import Block, plan, sees_all, window_seed, with_know
 from caselli.data.pixels import enlarged
 from caselli.errors import UserError
 from caselli.model import Model
-from caselli.prior import AS_LEARNED, Conditions, Engine, Sampling, best_engine, sample
+from caselli.prior import Conditions
+from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer.tiles import Tiles
 
@@ -41,7 +42,7 @@ class Canvas:
         options: guidance, temperature and truncation.
         batch: windows drawn at a time.
         progress: told the number of codes drawn since it was last told.
-        engine: what computes the steps; by default `caselli.prior.best_engine` of the prior in float32.
+        engine: computes the steps; by default `caselli.sampling.best_engine` of the prior in float32.
 
     Errors: `UserError` for a size below 1, a stride that a window does not hold, or codes without places.
 

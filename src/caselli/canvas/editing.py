@@ -10,8 +10,9 @@ import torch
 from caselli.canvas.windows import sees_all, window_seed, with_known
 from caselli.errors import UserError
 from caselli.model import Model
-from caselli.prior import AS_LEARNED, Conditions, Engine, Sampling, best_engine, sample
+from caselli.prior import Conditions
 from caselli.prior.drawing import noise
+from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 
 BATCH = 64

@@ -60,8 +60,14 @@ def _dispatch(arguments: list[str]) -> None:
     elif arguments[0] not in COMMANDS:
         raise UnknownName("command", arguments[0], COMMANDS)
     else:
-        module = arguments[0] + "_" * keyword.iskeyword(arguments[0])
-        importlib.import_module(f"caselli.cli.{module}").run(arguments[1:])
+        name = arguments[0] + "_" * keyword.iskeyword(arguments[0])
+        module = importlib.import_module(f"caselli.cli.{name}")
+        if hasattr(module, "command"):
+            from caselli.cli.command import call  # not for `--help` alone, which is instant
+
+            call(arguments[0], module.command, arguments[1:])
+        else:
+            module.run(arguments[1:])
 
 
 def _help() -> str:

@@ -31,8 +31,7 @@ def run(arguments: list[str]) -> None:
     names, pictures = _pictures(given, model)
     begin = time.perf_counter()
     with progress(len(pictures)) as bar:
-        compress = codec.compress if given.archive else codec.compress_each
-        coded = compress(pictures, given.kind, bar.update)
+        coded = codec.compress(pictures, given.kind, shared=given.archive, progress=bar.update)
     seconds = time.perf_counter() - begin
     written = (
         _archive(out, given.kind, fingerprint, names, coded)
@@ -75,7 +74,7 @@ def _options() -> argparse.ArgumentParser:
 
 def _pictures(given: argparse.Namespace, model: Any) -> tuple[list[str], list[Any]]:
     """Names without their endings, and pixels: as they are for the kind exact, else at the model's size."""
-    from caselli.codec.reading import at_size, every_pixel, picture_files
+    from caselli.codec import at_size, every_pixel, picture_files
 
     sources = [Path(name) for name in given.pictures]
     if len(sources) == 1 and sources[0].is_dir():
@@ -121,11 +120,11 @@ def progress(pictures: int) -> Any:
 
 
 def _archive(out: Path, kind: str, fingerprint: bytes, names: list[str], coded: list[Any]) -> int:
-    from caselli.codec import Archive, pack_archive
+    from caselli.codec import Archive, serialise_archive
     from caselli.files import atomic_write
 
     ordered = tuple(names[i] for c in coded for i in c.members)
-    data = pack_archive(Archive(fingerprint, tuple(c.group for c in coded), ordered), kind)
+    data = serialise_archive(Archive(fingerprint, tuple(c.group for c in coded), ordered), kind)
     with atomic_write(out) as temporary:
         temporary.write_bytes(data)
     return len(data)
@@ -133,14 +132,14 @@ def _archive(out: Path, kind: str, fingerprint: bytes, names: list[str], coded: 
 
 def _each(out: Path, fingerprint: bytes, names: list[str], coded: list[Any]) -> int:
     """NAME.csl, or NAME.png where a PNG is smaller; the bytes written."""
-    from caselli.codec import pack_one
+    from caselli.codec import serialise_one
     from caselli.files import atomic_write
 
     written = 0
-    for name, one in zip(names, coded, strict=True):
+    for one in coded:
         png = one.group.kind == "png"
-        data = one.group.data if png else pack_one(fingerprint, one.group)
-        with atomic_write(out / f"{name}.{'png' if png else 'csl'}") as temporary:
+        data = one.group.data if png else serialise_one(fingerprint, one.group)
+        with atomic_write(out / f"{names[one.members[0]]}.{'png' if png else 'csl'}") as temporary:
             temporary.write_bytes(data)
         written += len(data)
     return written

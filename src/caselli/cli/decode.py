@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from caselli.cli.parser import add_out, add_run, free, parser
+from caselli.cli.parser import free
 from caselli.errors import UserError
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, decodes, writes a picture each."""
-    options = parser("decode", "Turns codes into pictures, a PNG each.")
-    add_run(options)
-    options.add_argument("codes", metavar="CODES", help="a file made by `caselli encode`")
-    add_out(options, "FOLDER")
-    given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
+def command(run: str, codes: str, *, out: str, overwrite: bool = False) -> None:
+    """Turns codes into pictures, a PNG each.
+
+    Arguments:
+        codes: a file made by `caselli encode`.
+        out: folder of the pictures.
+    """
+    folder = free(out, overwrite)
 
     import torch
     from tqdm import tqdm
@@ -24,13 +24,13 @@ def run(arguments: list[str]) -> None:
     from caselli.model import load
     from caselli.report import grid, save_png
 
-    model = load(given.run)
-    store = CodeStore.load(given.codes, model.tokenizer.fingerprint())
+    model = load(run)
+    store = CodeStore.load(codes, model.tokenizer.fingerprint())
     for start in tqdm(range(0, len(store), 64), unit="batch", disable=None):
         indices = torch.arange(start, min(start + 64, len(store)))
         for number, picture in zip(indices.tolist(), model.decode(store.read(indices)).cpu(), strict=True):
-            save_png(grid(picture[None], scale=1, gap=0), out / _name(store.names, number))
-    print(f"{len(store)} pictures in {out}")
+            save_png(grid(picture[None], scale=1, gap=0), folder / _name(store.names, number))
+    print(f"{len(store)} pictures in {folder}")
 
 
 def _name(names: tuple[str, ...], number: int) -> Path:

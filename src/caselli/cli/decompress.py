@@ -13,7 +13,7 @@ from caselli.cli.parser import add_out, add_run, free, parser
 from caselli.errors import UserError
 
 TOGETHER = 128
-"""Groups that are computed together."""
+"""Number of groups that are decoded before their pictures are written."""
 
 
 def run(arguments: list[str]) -> None:
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> None:
     model = load(given.run)
     residual = load_residual(Path(given.run), model.tokenizer.fingerprint())
     codec = Codec(model, residual, batch=given.batch, allow_large=given.allow_large)
-    archives = [(name, _unpacked(path, codec)) for name, path in _files(given.files)]
+    archives = [(name, _parsed(path, codec)) for name, path in _files(given.files)]
     count = sum(group.count for _, archive in archives for group in archive.groups)
     names = {
         name: iter([f"{inside}.png" for inside in archive.names] or [name]) for name, archive in archives
@@ -51,7 +51,7 @@ def run(arguments: list[str]) -> None:
         groups = [(path, group) for path, archive in archives for group in archive.groups]
         for first in range(0, len(groups), TOGETHER):
             part = groups[first : first + TOGETHER]
-            decoded = codec.decompress_each([group for _, group in part], bar.update)
+            decoded = codec.decompress([group for _, group in part], bar.update)
             for (name, _), pictures in zip(part, decoded, strict=True):
                 for picture in pictures:
                     _save(picture, Path(scratch, next(names[name])))
@@ -81,12 +81,12 @@ def _files(given: list[str]) -> list[tuple[str, Path]]:
     return list(zip(names, paths, strict=True))
 
 
-def _unpacked(path: Path, codec: Any) -> Any:
-    """What is in a file; a mistake names the file."""
-    from caselli.codec import unpack
+def _parsed(path: Path, codec: Any) -> Any:
+    """Content of a file; a mistake names the file."""
+    from caselli.codec import parse
 
     try:
-        archive = unpack(path.read_bytes())
+        archive = parse(path.read_bytes())
         codec.check(archive)
     except OSError as error:
         raise UserError(
@@ -98,7 +98,7 @@ def _unpacked(path: Path, codec: Any) -> Any:
 
 
 def _save(pixels: Any, path: Path) -> None:
-    from caselli.codec.lossless import image_of
+    from caselli.codec import image_of
 
     path.parent.mkdir(parents=True, exist_ok=True)
     image_of(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", optimize=True)

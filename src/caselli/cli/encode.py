@@ -21,7 +21,7 @@ def run(arguments: list[str]) -> None:
 
     from caselli.cli.pictures import source_for
     from caselli.model import load
-    from caselli.recipe import encode
+    from caselli.run import encode
 
     model = load(given.run)
     store = encode(model.tokenizer, source_for(model, given.source, given.split))

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from caselli.cli.parser import add_out, add_run, free, parser
+from caselli.cli.parser import free
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, writes the programs, checks them by running them."""
-    options = parser("export", "Writes encoder and decoder as programs that run without Caselli.")
-    add_run(options)
-    options.add_argument("--to", default="onnx", metavar="FORM", help="onnx or torch (onnx)")
-    add_out(options, "FOLDER")
-    given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
+def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) -> None:
+    """Writes encoder and decoder as programs that run without Caselli, and checks them by running them.
+
+    Arguments:
+        to: form of the programs, onnx or torch.
+        out: the folder of the programs.
+    """
+    folder = free(out, overwrite)
 
     from caselli.interop import export_tokenizer
     from caselli.model import load
 
-    model = load(given.run)
-    found = export_tokenizer(model.tokenizer, model.size, out, given.to)
+    model = load(run)
+    found = export_tokenizer(model.tokenizer, model.size, folder, to)
     print(
         f"{found.encoder} and {found.decoder}: {found.differing} of {found.codes} codes differ "
         f"from the run's, pictures by up to {found.largest_difference:.0e}"

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from caselli.cli.parser import add_out, free, parser
+from caselli.cli.parser import free
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, reads the checkpoint, writes a run with its tokenizer."""
-    options = parser("import", "Makes a run of a tokenizer trained elsewhere; no code in the file is run.")
-    options.add_argument(
-        "files", nargs="+", metavar="FILE", help="a checkpoint; encoder and decoder where they are apart"
-    )
-    options.add_argument(
-        "--from", dest="family", required=True, metavar="FAMILY", help="see `caselli list importer`"
-    )
-    options.add_argument("--size", type=int, help="pixels of each side it is used at (256)")
-    options.add_argument("--groups", type=int, help="of the normalisations (config.json's, or 32)")
-    add_out(options, "RUN, a folder")
-    given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
+def command(
+    files: list[str],
+    *,
+    from_: str,
+    size: int | None = None,
+    groups: int | None = None,
+    out: str,
+    overwrite: bool = False,
+) -> None:
+    """Makes a run of a tokenizer trained elsewhere; no code in the file is run.
+
+    Arguments:
+        files: a checkpoint; encoder and decoder where they are apart.
+        from_: layout of the checkpoint, see `caselli list importer`.
+        size: height and width in pixels that it is used at (256).
+        groups: number of groups of the normalisations (config.json's, or 32).
+        out: folder of the new run.
+    """
+    folder = free(out, overwrite)
 
     from caselli.interop import import_tokenizer
-    from caselli.recipe import adopt
+    from caselli.run import adopt
 
-    imported = import_tokenizer(given.files, given.family, given.size, given.groups)
-    adopt(imported.tokenizer, imported.size, out)
-    print(f"{out}: {imported.tokenizer.report((imported.size, imported.size))}")
+    imported = import_tokenizer(files, from_, size, groups)
+    adopt(imported.tokenizer, imported.size, folder)
+    print(f"{folder}: {imported.tokenizer.report((imported.size, imported.size))}")

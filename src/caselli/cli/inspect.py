@@ -112,7 +112,7 @@ def _machine_of_run(run: Path, machine: Machine, measure: bool) -> tuple[Machine
     import torch
 
     from caselli.anatomy import measured_machine
-    from caselli.recipe import RunFolder
+    from caselli.run import RunFolder
 
     if not measure or RunFolder(run).describe()["machine"]["precision"] != "bfloat16":
         return machine, ""
@@ -130,7 +130,7 @@ def _trained_seconds(run: str, stage: str) -> float | None:
 def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
     import torch
 
-    from caselli.anatomy.zoo import INPUT, INPUTS, ZOO, Convention
+    from caselli.zoo import INPUT, INPUTS, ZOO, Convention
 
     if Path(name).is_dir():
         return _of_run(Path(name), part)

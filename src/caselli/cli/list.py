@@ -24,8 +24,8 @@ ROOMS = {
     "downsampler": ("caselli.layer.resample", "DOWNSAMPLERS"),
     "discriminator": ("caselli.layer", "DISCRIMINATORS"),
     "task": ("caselli.evaluate", "TASKS"),
-    "network": ("caselli.anatomy.zoo", "ZOO"),
-    "recipe": ("caselli.recipe", "RECIPES"),
+    "network": ("caselli.zoo", "ZOO"),
+    "recipe": ("caselli.run", "RECIPES"),
 }
 """The rooms that have a table, and where it is."""
 

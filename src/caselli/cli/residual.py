@@ -5,34 +5,41 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from caselli.cli.parser import add_run, parser
 from caselli.errors import UserError
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, learns, writes `residual.safetensors` into the run."""
-    options = parser(
-        "residual",
-        "Learns what `caselli compress --kind exact` codes beside the codes: a small network of what the "
-        "tokenizer leaves out. It is kept in the run.",
-    )
-    add_run(options)
-    options.add_argument("source", metavar="SOURCE", help="pictures: what the run was trained on")
-    options.add_argument("--minutes", type=float, default=2.0, help="of learning (2)")
-    options.add_argument("--steps", type=int, help="of learning, instead of minutes")
-    options.add_argument("--width", type=int, default=48, help="of the network (48)")
-    options.add_argument("--seed", type=int, default=0, help="of everything random (0)")
-    options.add_argument("--resume", action="store_true", help="go on learning with the run's residual model")
-    options.add_argument("--overwrite", action="store_true", help="replace the run's residual model")
-    given = options.parse_args(arguments)
-    folder = Path(given.run)
-    if (folder / "residual.json").exists() and not (given.overwrite or given.resume):
+def command(
+    run: str,
+    source: str,
+    *,
+    minutes: float = 2.0,
+    steps: int | None = None,
+    width: int = 48,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Trains the residual model of a run, which `caselli compress --kind exact` codes pixels with.
+
+    It is a small network that predicts what the tokenizer leaves out, and is kept in the run.
+
+    Arguments:
+        source: pictures, those that the run was trained on.
+        minutes: wall-clock budget of the training.
+        steps: training steps, instead of minutes.
+        width: channels of the network.
+        seed: seed of the initial weights and of the order of the pictures.
+        resume: go on training the run's residual model.
+        overwrite: replace the run's residual model.
+    """
+    folder = Path(run)
+    if (folder / "residual.json").exists() and not (overwrite or resume):
         raise UserError(
             f"{folder} has a residual model already",
             remedy="add --resume to go on with it, or --overwrite to learn it anew",
         )
-    if given.width < 1:
-        raise UserError(f"width {given.width} was given", "at least 1 was expected")
+    if width < 1:
+        raise UserError(f"width {width} was given", "at least 1 was expected")
 
     from caselli.cli.pictures import source_for
     from caselli.codec import learn_residual, load_residual, save_residual
@@ -41,12 +48,12 @@ def run(arguments: list[str]) -> None:
     model = load(folder)
     learnt = learn_residual(
         model,
-        source_for(model, given.source, "train"),
-        seconds=60 * given.minutes,
-        steps=given.steps,
-        width=given.width,
-        start=load_residual(folder, model.tokenizer.fingerprint()) if given.resume else None,
-        seed=given.seed,
+        source_for(model, source, "train"),
+        seconds=60 * minutes,
+        steps=steps,
+        width=width,
+        start=load_residual(folder, model.tokenizer.fingerprint()) if resume else None,
+        seed=seed,
         say=lambda words: print(words, file=sys.stderr),
     )
     save_residual(learnt, folder, model.tokenizer.fingerprint())

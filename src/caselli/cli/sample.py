@@ -35,7 +35,7 @@ def run(arguments: list[str]) -> None:
         family.sample(given, drawn)
         return
 
-    from caselli.engine import ranks
+    from caselli import ranks
 
     ranks.start()
     try:
@@ -45,8 +45,8 @@ def run(arguments: list[str]) -> None:
 
 
 def _sample(given: Any, drawn: Any) -> None:
+    from caselli import ranks
     from caselli.cli.sampling import engine_for, say_pace
-    from caselli.engine import ranks
     from caselli.errors import UserError
     from caselli.model import load
 
@@ -101,7 +101,7 @@ def _all_ranks(model: Any, given: Any, asked: Asked, drawn: Any, engine: Any) ->
     """Each rank draws neighbouring pictures, equal in number but for the last ones; all get all."""
     import torch
 
-    from caselli.engine import ranks
+    from caselli import ranks
 
     each = -(-given.count // ranks.count())
     first = min(ranks.rank() * each, given.count)

@@ -1,4 +1,4 @@
-"""The options of drawing that commands share; one for each field of `caselli.prior.Sampling`."""
+"""The options of drawing that commands share; one for each field of `caselli.sampling.Sampling`."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def add_engine(into: argparse.ArgumentParser) -> None:
 
 def engine_for(model: Any, precision: str | None) -> Any:
     """The fastest engine for a model's prior, timed; says why where that is not the fused step."""
-    from caselli.engine import ranks
-    from caselli.prior import Timed, best_engine
+    from caselli import ranks
+    from caselli.sampling import Timed, best_engine
 
     engine, why = best_engine(model.require_prior(), precision)
     if why and ranks.is_first():
@@ -53,7 +53,7 @@ def engine_for(model: Any, precision: str | None) -> Any:
 
 def say_pace(engine: Any) -> None:
     """Tokens per second, and on the CPU the share of the memory's read rate."""
-    from caselli.prior import read_rate
+    from caselli.sampling import read_rate
 
     words = f"{engine.codes / max(engine.seconds, 1e-9):,.0f} tokens per second, {engine.name}"
     if engine.prior.offset.device.type == "cpu":
@@ -63,7 +63,7 @@ def say_pace(engine: Any) -> None:
 
 def sampling(given: argparse.Namespace) -> Any:
     """The record; `UserError` for a value out of range."""
-    from caselli.prior import Sampling
+    from caselli.sampling import Sampling
 
     return Sampling(**{name: getattr(given, name) for name in OPTIONS if hasattr(given, name)})
 

@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> None:
     from caselli.cli.pictures import source_for
     from caselli.evaluate.score import score_pictures
     from caselli.files import write_text
-    from caselli.recipe import load
+    from caselli.run import load
 
     model = load(given.run)
     scores = score_pictures(model, source_for(model, given.source, given.split))

@@ -42,8 +42,8 @@ def refuse_size(given: argparse.Namespace) -> None:
 
 def canvas_for(model: Any, given: argparse.Namespace, drawn: Any, engine: Any, progress: Any) -> Any:
     """The canvas that the arguments ask for; says how its pictures are decoded."""
+    from caselli import ranks
     from caselli.canvas import Canvas
-    from caselli.engine import ranks
 
     canvas = Canvas(model, size_of(given.size), given.stride, drawn, progress=progress, engine=engine)
     if ranks.is_first():
@@ -63,7 +63,7 @@ def sample_sized(
     """
     import torch
 
-    from caselli.engine import ranks
+    from caselli import ranks
     from caselli.report import grid, save_png
     from caselli.report.strips import save_strips
 
@@ -120,7 +120,7 @@ def bar(tokens: int) -> Any:
     """A bar of progress with tokens per second, on the first rank's terminal."""
     from tqdm import tqdm
 
-    from caselli.engine import ranks
+    from caselli import ranks
 
     hidden = not (ranks.is_first() and sys.stderr.isatty())
     return tqdm(total=tokens, unit="token", unit_scale=True, disable=hidden)

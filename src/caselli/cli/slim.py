@@ -28,7 +28,7 @@ OPTIONS: dict[str, tuple[type, str]] = {
     "data": (float, "share of the data's own likelihood in distilling (0.1)"),
     "transfer": (float, "share of the budget in which layers learn from layers, before the logits (0.3)"),
 }
-"""Option → its type and its line of help; each is a field of `caselli.recipe.SlimConfig`."""
+"""Option → its type and its line of help; each is a field of `caselli.run.SlimConfig`."""
 
 
 def run(arguments: list[str]) -> None:
@@ -45,9 +45,10 @@ def run(arguments: list[str]) -> None:
         options.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=line)
     given = options.parse_args(arguments)
 
+    from caselli import ranks
     from caselli.cli.family import is_family
-    from caselli.engine import Interrupted, ranks
-    from caselli.recipe import SlimConfig, slim
+    from caselli.engine import Interrupted
+    from caselli.run import SlimConfig, slim
 
     config = SlimConfig(from_scratch=given.from_scratch, **_fields(given))
     if is_family(given.run):
@@ -75,8 +76,8 @@ def _fields(given: argparse.Namespace) -> dict[str, Any]:
 
 def _say(folder: Any) -> None:
     """Both runs' figures, and how the new one's compare."""
-    from caselli.recipe import RunFolder
     from caselli.report.slim import comparison
+    from caselli.run import RunFolder
 
     for cells in comparison(RunFolder(folder).results().get("slim", {})):
         print(f"{cells[0]:<40} {cells[1]:>14} {cells[2]:>14} {cells[3]:>8}")

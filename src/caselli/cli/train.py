@@ -24,8 +24,9 @@ def run(arguments: list[str]) -> None:
             raise UserError(f"no {name} was given", "`caselli train SOURCE -o RUN` was expected")
     given.pop("config", None)
 
-    from caselli.engine import Interrupted, ranks
-    from caselli.recipe import train
+    from caselli import ranks
+    from caselli.engine import Interrupted
+    from caselli.run import train
 
     try:
         train(own.pop("source"), own.pop("out"), changes=_dotted(given.as_dict()), **own)
@@ -54,7 +55,7 @@ class _Parser(jsonargparse.ArgumentParser):
 
 def _recipe(arguments: list[str]) -> str:
     """The recipe asked for, or that of the run in the folder; it decides which fields there are."""
-    from caselli.recipe.family_config import recipe_of_run
+    from caselli.run.family_config import recipe_of_run
 
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     early.add_argument("--recipe")
@@ -68,7 +69,7 @@ def _recipe(arguments: list[str]) -> str:
 
 
 def _parser(recipe: str) -> jsonargparse.ArgumentParser:
-    from caselli.recipe import (
+    from caselli.run import (
         FAMILY_RECIPES,
         RECIPES,
         SEGMENTATION_RECIPES,
@@ -105,7 +106,7 @@ def _parser(recipe: str) -> jsonargparse.ArgumentParser:
 
 def _two_stage_fields(parser: jsonargparse.ArgumentParser) -> None:
     from caselli.prior import PriorConfig
-    from caselli.recipe import StagesConfig
+    from caselli.run import StagesConfig
     from caselli.tokenizer import TokenizerConfig
 
     parser.add_class_arguments(TokenizerConfig, "tokenizer")
@@ -116,7 +117,7 @@ def _two_stage_fields(parser: jsonargparse.ArgumentParser) -> None:
 def _family_fields(parser: jsonargparse.ArgumentParser, recipe: str) -> None:
     from caselli.engine import TrainingConfig
     from caselli.family import FAMILIES
-    from caselli.recipe.family_recipes import FAMILY_OF_RECIPE
+    from caselli.run.family_recipes import FAMILY_OF_RECIPE
 
     kind = FAMILIES[FAMILY_OF_RECIPE[recipe]].config_kind
     parser.add_class_arguments(kind, "model", skip={"channels", "size"})

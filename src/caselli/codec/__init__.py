@@ -1,12 +1,14 @@
 """Pictures ⟷ bytes: the prior's probabilities and an entropy coder."""
 
 from caselli.codec.codec import Codec, Coded
-from caselli.codec.coder import Decoder, Decoders, Encoder, Encoders
-from caselli.codec.container import ENDINGS, KINDS, Archive, Group, pack_archive, pack_one, unpack
+from caselli.codec.coder import Decoders, Encoders
+from caselli.codec.container import ENDINGS, KINDS, Archive, Group, parse, serialise_archive, serialise_one
 from caselli.codec.files import load_residual, save_residual
 from caselli.codec.groups import GroupCoder
 from caselli.codec.learning import learn_residual
+from caselli.codec.lossless import image_of, lossless_webp, optimised_png
 from caselli.codec.pixels import Pixels
+from caselli.codec.reading import at_size, every_pixel, picture_files
 from caselli.codec.reproducible import Reproducible, reproducible
 from caselli.codec.residual import ResidualConfig, ResidualModel
 from caselli.codec.sequences import Sequences
@@ -17,9 +19,7 @@ __all__ = [
     "Archive",
     "Codec",
     "Coded",
-    "Decoder",
     "Decoders",
-    "Encoder",
     "Encoders",
     "Group",
     "GroupCoder",
@@ -28,11 +28,17 @@ __all__ = [
     "ResidualConfig",
     "ResidualModel",
     "Sequences",
+    "at_size",
+    "every_pixel",
+    "image_of",
     "learn_residual",
     "load_residual",
-    "pack_archive",
-    "pack_one",
+    "lossless_webp",
+    "optimised_png",
+    "parse",
+    "picture_files",
     "reproducible",
     "save_residual",
-    "unpack",
+    "serialise_archive",
+    "serialise_one",
 ]

@@ -1,37 +1,37 @@
-"""Pictures ⟷ groups of bytes, with a trained run: none larger than as a PNG, none too large to read."""
+"""Pictures ⟷ groups of bytes, with a trained run; PNG or WebP where that is smaller."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from caselli.codec.container import HEADER, Archive, Group
-from caselli.codec.fallback import fallback, read_other
-from caselli.codec.groups import TOGETHER, GroupCoder, Progress
+from caselli.codec.fallback import fallback, read_fallback
+from caselli.codec.groups import GroupCoder, Progress
 from caselli.codec.residual import ResidualModel
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.shapes import Shaped, Tensor
 
 MOST_PIXELS = 1 << 22
-"""Of a group, unless large pictures are allowed."""
+"""Largest number of pixels of a group, unless large pictures are allowed."""
 GROUP_PIXELS = {"codes": 1 << 22, "exact": 1 << 20}
-"""Of a group that is written."""
+"""Largest number of pixels that are computed together, and written as one group, by kind."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Coded:
-    """A group, and what is in it."""
+    """A group of pictures that was compressed."""
 
     group: Group
     members: tuple[int, ...]
-    """Indices of the pictures that were given."""
+    """Indices of its pictures among those given."""
     bits: float
-    """Of the prior's and the residual model's own, without the stream's end and any header."""
+    """Bits by the prior's and the residual model's count, without the stream's end and any header."""
 
 
 class Codec:
@@ -41,9 +41,9 @@ class Codec:
 
     Arguments:
         model: tokenizer and prior.
-        residual: what `exact` needs beside them.
+        residual: distribution of the pixels given the reconstruction; the kind `exact` needs it.
         batch: sequences computed together; no byte depends on it.
-        allow_large: whether a group may hold more than `MOST_PIXELS`.
+        allow_large: allow groups of more than `MOST_PIXELS`.
 
     Errors: `UserError` for a run without a prior, or with one that the codec cannot serve.
     """
@@ -90,26 +90,29 @@ class Codec:
     # compressing --------------------------------------------------------------------------------------------
 
     def compress(
-        self, pictures: Sequence[Shaped[Tensor, "C H W"]], kind: str, progress: Progress = lambda done: None
+        self,
+        pictures: Sequence[Shaped[Tensor, "C H W"]],
+        kind: str,
+        *,
+        shared: bool,
+        progress: Progress = lambda done: None,
     ) -> list[Coded]:
-        """Pictures in groups of one size and of a few million pixels; none larger than as a PNG.
+        """The pictures as groups, each picture in one of them; none larger than as a PNG.
 
         Arguments:
             pictures: uint8. Of the kind `codes` they have the model's size and channels; `exact` takes any
                 size, and leaves to PNG and WebP what has other channels than the model's, unless it is grey.
             kind: `codes` or `exact`.
-            progress: told the pictures that are done.
+            shared: one stream for all pictures of a size, as in an archive, instead of one for each.
+            progress: called with the number of pictures that are done.
         """
         for picture in pictures:
             self._allowed(1, *picture.shape[1:])
         suited = [i for i, picture in enumerate(pictures) if kind == "codes" or self._suits(picture)]
-        others = sorted(set(range(len(pictures))) - set(suited))
-        coded = [
-            coded
-            for part in self._parts(pictures, suited, kind)
-            for coded in self._group(pictures, part, kind, progress)
-        ]
-        for index in others:
+        coded = []
+        for members in self._alike(pictures, suited, kind):
+            coded += (self._codes if kind == "codes" else self._exact)(pictures, members, shared, progress)
+        for index in sorted(set(range(len(pictures))) - set(suited)):
             coded.append(_other(pictures[index], index))
             progress(1)
         return coded
@@ -125,80 +128,81 @@ class Codec:
                 "add --allow-large if this is meant",
             )
 
-    def _parts(self, pictures: Sequence[Tensor], members: list[int], kind: str) -> list[list[int]]:
-        """Indices of pictures of one shape, no more than a group holds."""
+    def _alike(self, pictures: Sequence[Tensor], members: list[int], kind: str) -> Iterator[list[int]]:
+        """Indices of pictures of one shape, no more of them than a group holds."""
         shapes: dict[torch.Size, list[int]] = {}
         for index in members:
             shapes.setdefault(pictures[index].shape, []).append(index)
-        parts = []
         for shape, same in shapes.items():
             most = max(1, GROUP_PIXELS[kind] // self.coder.area(*shape[1:]))
-            parts += [same[first : first + most] for first in range(0, len(same), most)]
-        return parts
+            for first in range(0, len(same), most):
+                yield same[first : first + most]
 
-    def _group(self, pictures, members: list[int], kind: str, progress: Progress) -> list[Coded]:
-        """One group; of the kind `exact` with what is smaller as a PNG taken out."""
-        stack = torch.stack([pictures[i] for i in members])
-        if kind == "codes":
-            group, bits = self.coder.encode_codes(stack, progress)
-            return [Coded(group, tuple(members), float(bits.sum()))]
-        fallbacks = {i: _other(pictures[i], i) for i in members}
-        expected = dict(zip(members, self.coder.exact_bits(stack).tolist(), strict=True))
-        kept = [i for i in members if expected[i] + 8 < fallbacks[i].bits]
-        rest = [fallbacks[i] for i in members if i not in kept]
-        progress(len(rest))
-        if not kept:
-            return rest
-        group, bits = self.coder.encode_exact(torch.stack([pictures[i] for i in kept]), progress)
-        return [Coded(group, tuple(kept), float(bits.sum())), *rest]
-
-    def compress_each(
-        self, pictures: Sequence[Shaped[Tensor, "C H W"]], kind: str, progress: Progress = lambda done: None
+    def _codes(
+        self, pictures: Sequence[Tensor], members: list[int], shared: bool, progress: Progress
     ) -> list[Coded]:
-        """As `compress`, each picture in a stream of its own; they are computed together all the same."""
-        found: dict[int, Coded] = {}
-        for picture in pictures:
-            self._allowed(1, *picture.shape[1:])
-        suited = [i for i, picture in enumerate(pictures) if kind == "codes" or self._suits(picture)]
-        for part in self._parts(pictures, suited, kind):
-            groups = self.coder.encode_each(torch.stack([pictures[i] for i in part]), kind, progress)
-            found |= {i: Coded(group, (i,), bits) for i, (group, bits) in zip(part, groups, strict=True)}
-        for index, picture in enumerate(pictures):
-            if kind == "exact":
-                other = _other(picture, index)
-                if index not in found or len(other.group.data) <= len(found[index].group.data) + HEADER.size:
-                    found[index] = other
-        return [found[index] for index in range(len(pictures))]
+        return self._encoded(pictures, members, "codes", shared, progress)
+
+    def _exact(
+        self, pictures: Sequence[Tensor], members: list[int], shared: bool, progress: Progress
+    ) -> list[Coded]:
+        """Groups of pictures of one shape; those that are smaller as a PNG or WebP are left to it."""
+        others = {i: _other(pictures[i], i) for i in members}
+        expected = self.coder.exact_bits(torch.stack([pictures[i] for i in members])).tolist()
+        kept = [i for i, bits in zip(members, expected, strict=True) if bits + 8 < others[i].bits]
+        progress(len(members) - len(kept))
+        coded = self._encoded(pictures, kept, "exact", shared, progress) if kept else []
+        if not shared:  # in a file of its own a group has a header too
+            coded = [min(others[one.members[0]], one, key=_file_size) for one in coded]
+        return coded + [others[i] for i in members if i not in kept]
+
+    def _encoded(
+        self, pictures: Sequence[Tensor], members: list[int], kind: str, shared: bool, progress: Progress
+    ) -> list[Coded]:
+        streams = torch.arange(len(members)) * (not shared)
+        groups = self.coder.encode(torch.stack([pictures[i] for i in members]), kind, streams, progress)
+        owned = [tuple(members)] if shared else [(i,) for i in members]
+        return [Coded(group, own, bits) for own, (group, bits) in zip(owned, groups, strict=True)]
 
     # decompressing ------------------------------------------------------------------------------------------
 
-    def decompress(self, group: Group, progress: Progress = lambda done: None) -> Shaped[Tensor, "B C H W"]:
-        """A group's pictures, uint8.
+    def decompress(
+        self, groups: Sequence[Group], progress: Progress = lambda done: None
+    ) -> list[Shaped[Tensor, "B C H W"]]:
+        """The pictures of each group, uint8; groups of one kind are computed together.
 
         Errors: `UserError` for damaged data, too many pixels, and where the arithmetic was another.
         """
-        self._allowed(group.count, group.height, group.width)
-        if group.kind in ("png", "webp"):
-            progress(1)
-            return read_other(group)
-        return self.coder.decode(group, progress)
-
-    def decompress_each(
-        self, groups: Sequence[Group], progress: Progress = lambda done: None
-    ) -> list[Shaped[Tensor, "B C H W"]]:
-        """`decompress` of many groups; those of one picture are computed together."""
         for group in groups:
             self._allowed(group.count, group.height, group.width)
         found: dict[int, Tensor] = {}
-        for kind in ("codes", "exact"):
-            alone = [i for i, group in enumerate(groups) if group.count == 1 and group.kind == kind]
-            for first in range(0, len(alone), TOGETHER):
-                own = alone[first : first + TOGETHER]
-                found |= zip(own, self.coder.decode_together([groups[i] for i in own], progress), strict=True)
-        for i, group in enumerate(groups):
-            if i not in found:
-                found[i] = self.decompress(group, progress)
-        return [found[i] for i in range(len(groups))]
+        for kind in GROUP_PIXELS:
+            for own in self._together(groups, kind):
+                found.update(zip(own, self.coder.decode([groups[i] for i in own], progress), strict=True))
+        for index, group in enumerate(groups):
+            if index not in found:
+                found[index] = read_fallback(group)
+                progress(1)
+        return [found[index] for index in range(len(groups))]
+
+    def _together(self, groups: Sequence[Group], kind: str) -> Iterator[list[int]]:
+        """Indices of groups of a kind, as many at a time as `GROUP_PIXELS` allows."""
+        own: list[int] = []
+        pixels = 0
+        for index, group in enumerate(groups):
+            if group.kind == kind:
+                area = group.count * self.coder.area(group.height, group.width)
+                if own and pixels + area > GROUP_PIXELS[kind]:
+                    yield own
+                    own, pixels = [], 0
+                own, pixels = [*own, index], pixels + area
+        if own:
+            yield own
+
+
+def _file_size(coded: Coded) -> int:
+    """Bytes of a file for one picture; a PNG needs no header."""
+    return len(coded.group.data) + (0 if coded.group.kind == "png" else HEADER.size)
 
 
 def _other(picture: Tensor, index: int) -> Coded:

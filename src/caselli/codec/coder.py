@@ -1,8 +1,8 @@
-"""Symbols ⟷ bytes: range coding by the probabilities at hand."""
+"""Symbols ⟷ bytes: range coding by given probabilities, many streams side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,10 @@ import torch
 
 from caselli.codec.arithmetic import exp
 from caselli.errors import MissingExtra, UserError
-from caselli.shapes import Bool, Float, Int, Tensor
+from caselli.shapes import Float, Int, Tensor
 
 STEPS = 2.0**30
-"""Steps of a weight; the likeliest symbol's weight is this."""
+"""Integer weight of the most probable symbol."""
 
 
 def weights(logits: Float[Tensor, "n K"]) -> Float[Tensor, "n K"]:
@@ -40,123 +40,89 @@ def _constriction() -> Any:
     return constriction
 
 
-class Encoder:
-    """Takes symbols with their weights, gives bytes.
+class Encoders:
+    """Streams that are written symbol by symbol, all of them side by side.
+
+    Arguments:
+        count: number of streams.
 
     Errors: `MissingExtra` without the library constriction.
 
     Source: Martin 1979, Range encoding: an algorithm for removing redundancy from a digitised message.
 
     Example:
-        >>> encoder = Encoder()
-        >>> bits = encoder.put(torch.tensor([1, 0]), torch.tensor([[1.0, 3.0], [7.0, 1.0]]))
-        >>> Decoder(encoder.bytes()).take(torch.tensor([[1.0, 3.0], [7.0, 1.0]]))
+        >>> encoders, streams = Encoders(2), torch.tensor([0, 1])
+        >>> bits = encoders.put(streams, torch.tensor([1, 0]), torch.tensor([[1.0, 3.0], [7.0, 1.0]]))
+        >>> Decoders(encoders.bytes()).take(streams, torch.tensor([[1.0, 3.0], [7.0, 1.0]]))
         tensor([1, 0])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         library = _constriction()
         self.family = library.stream.model.Categorical(perfect=False)
-        self.coder = library.stream.queue.RangeEncoder()
-        self.bits = 0.0
+        self.coders = [library.stream.queue.RangeEncoder() for _ in range(count)]
 
-    def put(self, symbols: Int[Tensor, "n"], weights: Float[Tensor, "n K"]) -> Float[Tensor, "n"]:
-        """Appends symbols; the bits that each costs by its weight."""
-        self.coder.encode(symbols.numpy().astype(np.int32), self.family, _table(weights))
+    def put(
+        self, streams: Int[Tensor, "n"], symbols: Int[Tensor, "n"], weights: Float[Tensor, "n K"]
+    ) -> Float[Tensor, "n"]:
+        """Appends each symbol to its stream, in the order given; the bits that each costs by its weight."""
+        values, table = symbols.numpy().astype(np.int32), _table(weights)
+        for stream, rows in _runs(streams):
+            self.coders[stream].encode(values[rows], self.family, table[rows])
         chosen = weights.gather(1, symbols[:, None])[:, 0].clamp_min(weights.sum(1) * 2**-24)
         return (weights.sum(1) / chosen).log2()
 
-    def of(self, rows: slice) -> Encoder:
-        """What takes these rows: itself, whichever they are."""
-        return self
-
-    def bytes(self) -> bytes:
-        """All of them so far; zeros at the end need not be kept."""
-        return self.coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0")
-
-
-class Decoder:
-    """The inverse of `Encoder`.
-
-    Arguments:
-        data: its bytes.
-    """
-
-    def __init__(self, data: bytes) -> None:
-        library = _constriction()
-        self.family = library.stream.model.Categorical(perfect=False)
-        words = np.frombuffer(data + bytes(-len(data) % 4), dtype=">u4").astype(np.uint32)
-        self.coder = library.stream.queue.RangeDecoder(words)
-
-    def of(self, rows: slice) -> Decoder:
-        """What gives these rows: itself, whichever they are."""
-        return self
-
-    def take(self, weights: Float[Tensor, "n K"]) -> Int[Tensor, "n"]:
-        """The next symbol of each row.
-
-        Errors: `UserError` where the bytes cannot have come from these weights.
-        """
-        try:
-            symbols = self.coder.decode(self.family, _table(weights))
-        except Exception as error:  # the library raises its own for words that no encoder writes
-            raise UserError(f"damaged data were given ({error})", "a whole file was expected") from None
-        return torch.from_numpy(np.asarray(symbols, dtype=np.int64))
-
-
-class Encoders:
-    """An encoder for each row, as `Sequences.encode` takes one for all.
-
-    Arguments:
-        each: the rows' own.
-    """
-
-    def __init__(self, each: Sequence[Encoder]) -> None:
-        self.each = list(each)
-
-    def of(self, rows: slice) -> Encoders:
-        """Those of some rows."""
-        return Encoders(self.each[rows])
-
-    def put(self, symbols: Int[Tensor, "n"], weights: Float[Tensor, "n K"]) -> Float[Tensor, "n"]:
-        """A symbol to each; the bits that it costs."""
-        parts = zip(self.each, symbols.split(1), weights.split(1), strict=True)
-        return torch.cat([encoder.put(symbol, table) for encoder, symbol, table in parts])
+    def bytes(self) -> list[bytes]:
+        """Content of each stream so far; zeros at its end need not be stored."""
+        return [coder.get_compressed().astype(">u4").tobytes().rstrip(b"\0") for coder in self.coders]
 
 
 class Decoders:
-    """The inverse of `Encoders`: of noise, each row is a sample.
+    """The inverse of `Encoders`. Streams of random bits give samples of the distribution they are read by.
 
-    Not every noise is a stream: about one symbol in a thousand meets bits that no encoder writes.
+    Not every sequence of bits is a stream: about one random symbol in a thousand meets bits that no encoder
+    writes. Such a stream is marked in `broken`, and gives zeros from there on.
 
     Arguments:
-        each: the rows' own.
-        broken: the rows that such a thing happened to; filled in.
+        streams: the bytes of each.
 
     Example:
-        >>> decoders = Decoders([Decoder(bytes(8)), Decoder(bytes(8))])
-        >>> decoders.take(torch.tensor([[1.0, 3.0], [7.0, 1.0]])), decoders.broken
+        >>> decoders = Decoders([bytes(8), bytes(8)])
+        >>> decoders.take(torch.tensor([0, 1]), torch.tensor([[1.0, 3.0], [7.0, 1.0]])), decoders.broken
         (tensor([0, 0]), tensor([False, False]))
     """
 
-    def __init__(self, each: Sequence[Decoder], broken: Bool[Tensor, "n"] | None = None) -> None:
-        self.each = list(each)
-        self.broken = torch.zeros(len(self.each), dtype=torch.bool) if broken is None else broken
+    def __init__(self, streams: Sequence[bytes]) -> None:
+        library = _constriction()
+        self.family = library.stream.model.Categorical(perfect=False)
+        self.coders = [library.stream.queue.RangeDecoder(_words(data)) for data in streams]
+        self.broken = torch.zeros(len(self.coders), dtype=torch.bool)
 
-    def of(self, rows: slice) -> Decoders:
-        """Those of some rows."""
-        return Decoders(self.each[rows], self.broken[rows])
-
-    def take(self, weights: Float[Tensor, "n K"]) -> Int[Tensor, "n"]:
-        """The next symbol of each row; 0 in those that are `broken`."""
-        symbols = torch.zeros(len(weights), dtype=torch.int64)
-        for row, (decoder, table) in enumerate(zip(self.each, weights.split(1), strict=True)):
+    def take(self, streams: Int[Tensor, "n"], weights: Float[Tensor, "n K"]) -> Int[Tensor, "n"]:
+        """The next symbol of each row's stream, in the order given."""
+        symbols, table = np.zeros(len(weights), dtype=np.int64), _table(weights)
+        for stream, rows in _runs(streams):
+            if self.broken[stream]:
+                continue
             try:
-                symbols[row] = decoder.take(table)[0]
-            except UserError:
-                self.broken[row] = True
-        return symbols
+                symbols[rows] = self.coders[stream].decode(self.family, table[rows])
+            except Exception:  # the library raises its own for words that no encoder writes
+                self.broken[stream] = True
+        return torch.from_numpy(symbols)
+
+
+def _words(data: bytes) -> np.ndarray:
+    return np.frombuffer(data + bytes(-len(data) % 4), dtype=">u4").astype(np.uint32)
 
 
 def _table(weights: Tensor) -> np.ndarray:
     return np.ascontiguousarray(weights.cpu().double().numpy())
+
+
+def _runs(streams: Int[Tensor, "n"]) -> Iterator[tuple[int, slice]]:
+    """Neighbouring rows of one stream, which the library takes in one call."""
+    found, counts = streams.unique_consecutive(return_counts=True)
+    first = 0
+    for stream, count in zip(found.tolist(), counts.tolist(), strict=True):
+        yield stream, slice(first, first + count)
+        first += count

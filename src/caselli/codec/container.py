@@ -1,4 +1,4 @@
-"""The layout of the codec's files."""
+"""The codec's files: headers, archives, check sums."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from caselli.errors import UserError
 
 MAGIC, VERSION = b"CSLI", 1
 ENDINGS = (".csl", ".png")
-"""Of files for one picture; a PNG is what it says."""
+"""Endings of files for one picture; a `.png` is a plain PNG, where that is the smallest."""
 KINDS = ("codes", "exact", "png", "webp")
 HEADER = struct.Struct("<4sBB6sHHHI")
 """Magic word; version; kind (2 bits), channels − 1 (2 bits), archive (1 bit); the model's fingerprint;
-height; width; check sum of the content, and of the file: 22 bytes."""
-NONE = -1
-"""The check sum of a content that has its own."""
+height; width; check sum of the content, check sum of the file: 22 bytes."""
+OWN_CHECK = -1
+"""Stands for the check sum of a content that has its own, as a PNG has."""
 MOST_SIDE = 65_535
 MOST_DIRECTORY = 1 << 26
-"""Bytes of an archive's directory when it is unpacked."""
+"""Largest number of bytes of an archive's directory, inflated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,25 +32,25 @@ class Group:
     """Pictures of one size in one stream."""
 
     kind: str
-    """One of `KINDS`: codes, pixels, or a picture file of another format as it is."""
+    """One of `KINDS`: codes, codes and pixels, or a whole PNG or WebP file."""
     channels: int
     height: int
     width: int
     count: int
     check: int
-    """Of what comes out of the stream, 16 bits."""
+    """16-bit check sum of what the stream decodes to: the codes as int32, or the pixels."""
     data: bytes
 
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """What is in a file."""
+    """Content of a file."""
 
     fingerprint: bytes
-    """Six bytes of the model."""
+    """Six bytes that identify the model."""
     groups: tuple[Group, ...]
     names: tuple[str, ...]
-    """Of the pictures, group by group; of a file for one picture, none."""
+    """Names of the pictures, group by group; empty for a file of one picture."""
 
 
 def checksum(content: bytes) -> int:
@@ -64,8 +64,9 @@ def checksum(content: bytes) -> int:
 
 
 def agree(found: int, group: Group) -> None:
-    """Raises `UserError` for another check sum: the file was whole, so the probabilities were others."""
-    if group.check not in (found, NONE):
+    """Raises `UserError` where the decoded content has another check sum: the file was whole, so the
+    probabilities must have differed."""
+    if group.check not in (found, OWN_CHECK):
         raise UserError(
             f"what was decoded has check sum {found:04x}",
             f"{group.check:04x} was expected: the file is whole, so this machine's arithmetic gave other "
@@ -74,13 +75,13 @@ def agree(found: int, group: Group) -> None:
         )
 
 
-def pack_one(fingerprint: bytes, group: Group) -> bytes:
-    """The file of one picture."""
+def serialise_one(fingerprint: bytes, group: Group) -> bytes:
+    """Bytes of a file for one picture."""
     return _with_header(fingerprint, group, False, group.check, group.data)
 
 
-def pack_archive(archive: Archive, kind: str) -> bytes:
-    """The file of many pictures: header, the directory's length, the deflated directory, the streams."""
+def serialise_archive(archive: Archive, kind: str) -> bytes:
+    """Bytes of a file for many pictures: header, length of the directory, deflated directory, streams."""
     lines = [
         f"{KINDS.index(g.kind)} {g.channels} {g.height} {g.width} {g.count} {g.check} {len(g.data)}"
         for g in archive.groups
@@ -92,8 +93,8 @@ def pack_archive(archive: Archive, kind: str) -> bytes:
     return _with_header(archive.fingerprint, empty, True, 0, body)
 
 
-def unpack(data: bytes) -> Archive:
-    """What is in a file's bytes.
+def parse(data: bytes) -> Archive:
+    """Content of a file, from its bytes.
 
     Errors: `UserError` for a file of another kind, of a later version, cut short or with any bit changed.
     """
@@ -114,13 +115,13 @@ def unpack(data: bytes) -> Archive:
     if crc != _crc(data[: HEADER.size - 4], body) or flags >> 5 or version < 1:
         raise damaged()
     if flags >> 4:
-        return _unpack_archive(fingerprint, body)
+        return _parse_archive(fingerprint, body)
     kind, channels = KINDS[flags & 3], 1 + (flags >> 2 & 3)
     return Archive(fingerprint, (_checked(Group(kind, channels, height, width, 1, check, body)),), ())
 
 
 def _picture_file(data: bytes) -> Group:
-    """A PNG that was written as it is, because it is smaller than what the codec makes."""
+    """A plain PNG, as it was written where that is the smallest."""
     check_png(data)
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG"])
@@ -128,7 +129,7 @@ def _picture_file(data: bytes) -> Group:
         raise damaged(str(error)) from None
     mode = "RGB" if image.mode == "P" else image.mode
     channels = next((c for c, name in MODES.items() if name == mode), 3)
-    return _checked(Group("png", channels, image.height, image.width, 1, NONE, data))
+    return _checked(Group("png", channels, image.height, image.width, 1, OWN_CHECK, data))
 
 
 def _with_header(fingerprint: bytes, group: Group, archive: bool, check: int, body: bytes) -> bytes:
@@ -141,7 +142,7 @@ def _crc(head: bytes, body: bytes) -> int:
     return zlib.crc32(body, zlib.crc32(head))
 
 
-def _unpack_archive(fingerprint: bytes, body: bytes) -> Archive:
+def _parse_archive(fingerprint: bytes, body: bytes) -> Archive:
     lines, streams = _directory(body)
     groups, at = [], 0
     try:
@@ -162,17 +163,17 @@ def _unpack_archive(fingerprint: bytes, body: bytes) -> Archive:
 
 
 def _directory(body: bytes) -> tuple[list[str], bytes]:
-    """The lines of the directory, and the streams."""
+    """Lines of the directory, and the streams behind it."""
     if len(body) < 4:
         raise damaged("it is cut short")
     (length,) = struct.unpack_from("<I", body)
-    unpacker = zlib.decompressobj()
+    inflater = zlib.decompressobj()
     try:
-        text = unpacker.decompress(body[4 : 4 + length], MOST_DIRECTORY)
+        text = inflater.decompress(body[4 : 4 + length], MOST_DIRECTORY)
         lines = text.decode().split("\n")
     except (zlib.error, UnicodeDecodeError):
         raise damaged("its directory is wrong") from None
-    if not unpacker.eof or unpacker.unused_data:
+    if not inflater.eof or inflater.unused_data:
         raise damaged("its directory is wrong")
     return lines, body[4 + length :]
 
@@ -186,7 +187,7 @@ def _checked(group: Group) -> Group:
 
 
 def _inside(name: str) -> str:
-    """A path inside the output folder, whatever a file says."""
+    """A name that stays inside the output folder; `UserError` for any other."""
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
         raise UserError(f"an archive names a picture {name!r}", "a name inside the folder was expected")

@@ -1,4 +1,4 @@
-"""Pictures as files of other formats, where the model would take more bytes."""
+"""Pictures as PNG or WebP, where the model would take more bytes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def fallback(picture: Shaped[Tensor, "C H W"]) -> Group:
     return Group(kind, channels, height, width, 1, checksum(pixels.tobytes()), data)
 
 
-def read_other(group: Group) -> Shaped[Tensor, "1 C H W"]:
-    """The picture of a group that is a file of another format.
+def read_fallback(group: Group) -> Shaped[Tensor, "1 C H W"]:
+    """The picture of a group of the kind `png` or `webp`.
 
     Errors: `UserError` for one that is damaged.
     """

@@ -1,14 +1,14 @@
-"""Pictures of one size ⟷ one stream, with a trained run."""
+"""Pictures of one size ⟷ streams of bytes, with a trained run."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
-from caselli.codec.coder import Decoder, Decoders, Encoder, Encoders
+from caselli.codec.coder import Decoders, Encoders
 from caselli.codec.container import Group, agree, checksum
 from caselli.codec.lossless import damaged
 from caselli.codec.pixels import Pixels
@@ -22,17 +22,17 @@ from caselli.model import Model
 from caselli.shapes import Float, Int, Shaped, Tensor
 
 TOGETHER = 32
-"""Pictures that the tokenizer takes at a time."""
+"""Number of pictures that the tokenizer takes at a time."""
 
 Progress = Callable[[float], None]
 
 
 class GroupCoder:
-    """Codes groups of pictures of one size, whatever it takes.
+    """Codes groups: pictures of one size that share a stream.
 
     Arguments:
         model: tokenizer and prior.
-        residual: what `exact` needs beside them.
+        residual: distribution of the pixels given the reconstruction; the kind `exact` needs it.
         batch: sequences computed together; no byte depends on it.
     """
 
@@ -44,63 +44,60 @@ class GroupCoder:
         self.mode = Reproducible(self.tokenizer)
 
     def area(self, height: int, width: int) -> int:
-        """Pixels of the tiles that a picture takes."""
+        """Number of pixels of the tiles that cover a picture."""
+        return self._tiles(height, width) * self.model.size**2
+
+    def _tiles(self, height: int, width: int) -> int:
         size = self.model.size
-        return -(-height // size) * -(-width // size) * size * size
+        return -(-height // size) * -(-width // size)
 
     # encoding -----------------------------------------------------------------------------------------------
 
-    def encode_codes(
-        self, stack: Shaped[Tensor, "B C H W"], progress: Progress = lambda done: None
-    ) -> tuple[Group, Tensor]:
-        """Pictures of the model's size as one group of the kind `codes`; the bits of each."""
-        codes, encoder = self._codes(stack), Encoder()
-        bits = self.sequences.encode(codes, encoder, progress)
-        return _group("codes", stack, codes, encoder), bits
+    def encode(
+        self,
+        stack: Shaped[Tensor, "B C H W"],
+        kind: str,
+        streams: Int[Tensor, "B"],
+        progress: Progress = lambda done: None,
+    ) -> list[tuple[Group, float]]:
+        """A group for each stream, with the bits that the models give it.
 
-    def encode_exact(
-        self, stack: Shaped[Tensor, "B C H W"], progress: Progress = lambda done: None
-    ) -> tuple[Group, Tensor]:
-        """Pictures of one size as one group of the kind `exact`, whatever it takes; the bits of each."""
-        network, encoder, count = self._pixels(), Encoder(), len(stack)
-        pixels, codes = self._tiled(stack)
-        bits = self.sequences.encode(codes, encoder).view(count, -1).sum(1)
-        shown = joined(self.shown(codes), count, *stack.shape[2:])
-        own = network.encode(pixels.long(), shown.long(), encoder, lambda share: progress(share * count))
-        return _group("exact", stack, stack, encoder), bits + own
+        Arguments:
+            stack: pictures, uint8; of the model's size for the kind `codes`.
+            kind: `codes`, or `exact`, however many bytes it takes.
+            streams: number of each picture's stream, ascending: all 0 for one group of all pictures, or
+                0, 1, 2, … for a group of each.
+            progress: called with the number of pictures that are done.
+        """
+        encoders = Encoders(int(streams[-1]) + 1)
+        if kind == "codes":
+            content = self._codes(stack)
+            bits = self.sequences.encode(content, encoders, streams, progress)
+        else:
+            content = stack
+            pixels, codes = self._tiled(stack)
+            owners = streams.repeat_interleave(len(codes) // len(stack))
+            bits = self.sequences.encode(codes, encoders, owners).view(len(stack), -1).sum(1)
+            shown = joined(self.shown(codes), *stack.shape[2:])
+            bits += self._pixels().encode(pixels.long(), shown.long(), encoders, streams, progress)
+        counts = streams.bincount().tolist()
+        parts = zip(content.split(counts), bits.split(counts), encoders.bytes(), strict=True)
+        shape = tuple(stack.shape[1:])
+        return [
+            (Group(kind, *shape, len(own), _checksum(own, kind), data), float(cost.sum()))
+            for own, cost, data in parts
+        ]
 
     @torch.no_grad()
     def exact_bits(self, stack: Shaped[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
-        """Nearly what `encode_exact` takes for each, in ordinary arithmetic and much faster: to choose by."""
+        """The bits of each picture as `exact`, to about half a per cent, in ordinary and much faster
+        arithmetic: to choose by."""
         pixels, codes = self._tiled(stack)
         prior, grids = self.model.require_prior(), self.model.order.restore(codes, self.model.grid)
         nats = [-prior.log_prob(part.to(self.model.device), None).sum(1) for part in codes.split(TOGETHER)]
         shown = torch.cat([to_bytes(self.model.decode(part).cpu()) for part in grids.split(TOGETHER)])
-        shown = joined(shown, len(stack), *stack.shape[2:])
         bits = torch.cat(nats).double().cpu().view(len(stack), -1).sum(1) / math.log(2)
-        return bits + self._pixels().bits(pixels.long(), shown.long())
-
-    def encode_each(
-        self, stack: Shaped[Tensor, "B C H W"], kind: str, progress: Progress = lambda done: None
-    ) -> list[tuple[Group, float]]:
-        """Pictures of one size, each a group of its own, with its bits."""
-        encoders, alone = [Encoder() for _ in stack], stack.split(1)
-        if kind == "codes":
-            codes = self._codes(stack)
-            bits = self.sequences.encode(codes, Encoders(encoders), progress).tolist()
-            groups = [_group(kind, *one) for one in zip(alone, codes.split(1), encoders, strict=True)]
-            return list(zip(groups, bits, strict=True))
-        network = self._pixels()
-        pixels, codes = self._tiled(stack)
-        each = len(codes) // len(stack)
-        owners = Encoders([encoder for encoder in encoders for _ in range(each)])
-        bits = self.sequences.encode(codes, owners).view(len(stack), each).sum(1)
-        shown = joined(self.shown(codes), len(stack), *stack.shape[2:])
-        for i, encoder in enumerate(encoders):
-            bits[i] += network.encode(pixels[i : i + 1].long(), shown[i : i + 1].long(), encoder).sum()
-            progress(1)
-        groups = [_group(kind, one, one, encoder) for one, encoder in zip(alone, encoders, strict=True)]
-        return list(zip(groups, bits.tolist(), strict=True))
+        return bits + self._pixels().bits(pixels.long(), joined(shown, *stack.shape[2:]).long())
 
     def _tiled(self, stack: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels in the model's channels, and the codes of their tiles."""
@@ -123,32 +120,28 @@ class GroupCoder:
 
     # decoding -----------------------------------------------------------------------------------------------
 
-    def decode(self, group: Group, progress: Progress = lambda done: None) -> Shaped[Tensor, "B C H W"]:
-        """A group's pictures, uint8.
+    def decode(
+        self, groups: Sequence[Group], progress: Progress = lambda done: None
+    ) -> list[Shaped[Tensor, "B C H W"]]:
+        """The pictures of each group, uint8; all groups are of one kind, and are computed together.
 
         Errors: `UserError` for damaged data, and where the arithmetic was another.
         """
-        self._fits(group)
-        decoder = Decoder(group.data)
-        if group.kind == "codes":
-            return self._shown_as_usual(self.sequences.decode(group.count, decoder, progress), [group])
-        codes = self.sequences.decode(group.count * self._tiles(group), decoder)
-        return self._decoded_pixels(group, codes, decoder, progress)
-
-    def decode_together(self, groups: list[Group], progress: Progress) -> list[Tensor]:
-        """The pictures of groups of one kind and one picture each."""
         for group in groups:
             self._fits(group)
-        each, counts = [Decoder(group.data) for group in groups], list(map(self._tiles, groups))
-        decoders = Decoders([d for d, count in zip(each, counts, strict=True) for _ in range(count)])
-        codes = self.sequences.decode(sum(counts), decoders)
-        if bool(decoders.broken.any()):
-            raise damaged("its stream is wrong")
-        if groups[0].kind == "codes":
-            progress(len(groups))
-            return list(self._shown_as_usual(codes, groups).split(1))
-        parts = zip(groups, codes.split(counts), each, strict=True)
-        return [self._decoded_pixels(group, own, decoder, progress) for group, own, decoder in parts]
+        decoders, codes_only = Decoders([group.data for group in groups]), groups[0].kind == "codes"
+        counts = [group.count * self._tiles(group.height, group.width) for group in groups]
+        owners = torch.arange(len(groups)).repeat_interleave(torch.tensor(counts))
+        sequences = self.sequences.decode(decoders, owners, progress if codes_only else lambda done: None)
+        _whole(decoders)
+        codes = sequences.split(counts)
+        if not codes_only:
+            return self._decoded_pixels(groups, codes, decoders, progress)
+        for group, own in zip(groups, codes, strict=True):
+            agree(_checksum(own, "codes"), group)
+        grids = self.model.order.restore(sequences, self.model.grid)
+        pictures = torch.cat([to_bytes(self.model.decode(part).cpu()) for part in grids.split(TOGETHER)])
+        return list(pictures.split(counts))
 
     def _fits(self, group: Group) -> None:
         """Raises `UserError` for a group that is none of this model's."""
@@ -158,32 +151,34 @@ class GroupCoder:
         if group.channels not in (1, channels):
             raise damaged("its channels are not the model's")
 
-    def _tiles(self, group: Group) -> int:
-        return self.area(group.height, group.width) // self.model.size**2
-
-    def _shown_as_usual(self, codes: Int[Tensor, "B T"], groups: list[Group]) -> Tensor:
-        """What `reconstruct` shows of codes that are as they were."""
-        parts = codes.split([group.count for group in groups])
-        for part, group in zip(parts, groups, strict=True):
-            agree(checksum(part.to(torch.int32).numpy().tobytes()), group)
-        grids = self.model.order.restore(codes, self.model.grid)
-        return torch.cat([to_bytes(self.model.decode(part).cpu()) for part in grids.split(TOGETHER)])
-
     def _decoded_pixels(
-        self, group: Group, codes: Int[Tensor, "n T"], decoder: Decoder, progress: Progress
-    ) -> Tensor:
-        network, count = self._pixels(), group.count
-        shown = joined(self.shown(codes), count, group.height, group.width)
-        pixels = network.decode(shown.long(), decoder, lambda share: progress(share * count))
-        pixels = pixels[:, : group.channels].to(torch.uint8).contiguous()
-        agree(checksum(pixels.numpy().tobytes()), group)
-        return pixels
+        self, groups: Sequence[Group], codes: Sequence[Tensor], decoders: Decoders, progress: Progress
+    ) -> list[Tensor]:
+        """Pictures of one size are computed together."""
+        network, found = self._pixels(), {}
+        sizes = dict.fromkeys((group.height, group.width) for group in groups)
+        for height, width in sizes:
+            own = [i for i, group in enumerate(groups) if (group.height, group.width) == (height, width)]
+            counts = [groups[i].count for i in own]
+            streams = torch.tensor(own).repeat_interleave(torch.tensor(counts))
+            shown = joined(self.shown(torch.cat([codes[i] for i in own])), height, width)
+            pixels = network.decode(shown.long(), decoders, streams, progress).to(torch.uint8)
+            found.update(zip(own, pixels.split(counts), strict=True))
+        _whole(decoders)
+        pictures = [found[i][:, : group.channels].contiguous() for i, group in enumerate(groups)]
+        for group, own in zip(groups, pictures, strict=True):
+            agree(_checksum(own, "exact"), group)
+        return pictures
 
     def _pixels(self) -> Pixels:
         self.require_residual()
         return self.pixels
 
     def require_residual(self) -> ResidualModel:
+        """The residual model.
+
+        Errors: `UserError` where the run has none.
+        """
         if self.residual is None:
             raise UserError(
                 "this run has no residual model yet",
@@ -193,9 +188,13 @@ class GroupCoder:
         return self.residual
 
 
-def _group(kind: str, stack: Tensor, content: Tensor, encoder: Encoder) -> Group:
-    """Pictures, what their check sum is of, and their stream."""
-    count, channels, height, width = stack.shape
+def _checksum(content: Tensor, kind: str) -> int:
+    """Check sum of a group's codes, or of its pixels."""
     plain = content.to(torch.int32) if kind == "codes" else content
-    check = checksum(plain.contiguous().numpy().tobytes())
-    return Group(kind, channels, height, width, count, check, encoder.bytes())
+    return checksum(plain.contiguous().numpy().tobytes())
+
+
+def _whole(decoders: Decoders) -> None:
+    """Raises `UserError` for a stream that no encoder can have written."""
+    if bool(decoders.broken.any()):
+        raise damaged("its stream is wrong")

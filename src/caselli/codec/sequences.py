@@ -1,4 +1,4 @@
-"""Sequences of codes ⟷ bytes, by a prior that steps through all of them at once."""
+"""Sequences of codes ⟷ streams of bytes, by a prior that steps through many sequences at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from caselli.codec.coder import Decoder, Decoders, Encoder, Encoders, weights
+from caselli.codec.coder import Decoders, Encoders, weights
 from caselli.codec.reproducible import Reproducible, reproducible
 from caselli.errors import UserError
 from caselli.prior import Autoregressive
@@ -16,14 +16,16 @@ from caselli.shapes import Float, Int, Tensor
 
 MOST_ROWS = 256
 MOST_STATE = 1 << 28
-"""Sequences that step together, and bytes of their states; part of the format, as it orders the symbols."""
+"""Largest number of sequences that step together, and of bytes of their states; part of the format, since a
+stream holds its sequences in blocks of so many, slot by slot."""
 
+Progress = Callable[[int], None]
 Choose = Callable[[int, slice, Tensor], Tensor]
 """Slot, rows, weights → the rows' codes at that slot."""
 
 
 class Sequences:
-    """Codes sequences with a prior's probabilities, slot by slot, in one stream for many sequences.
+    """Codes sequences with a prior's probabilities, slot by slot, in any number of streams.
 
     Arguments:
         prior: autoregressive, over any mixer whose operations `Reproducible` knows.
@@ -51,48 +53,65 @@ class Sequences:
     def encode(
         self,
         codes: Int[Tensor, "B T"],
-        encoder: Encoder | Encoders,
-        progress: Callable[[int], None] = lambda sequences: None,
+        encoders: Encoders,
+        streams: Int[Tensor, "B"],
+        progress: Progress = lambda sequences: None,
     ) -> Float[Tensor, "B"]:
-        """Appends the sequences; the bits of each."""
+        """Appends each sequence to its stream; the bits of each.
+
+        Arguments:
+            codes: the sequences.
+            encoders: the streams.
+            streams: number of each sequence's stream, ascending.
+            progress: called with the number of sequences that are done.
+        """
         bits = torch.zeros(len(codes), dtype=torch.float64)
 
         def choose(slot: int, rows: slice, table: Tensor) -> Tensor:
-            bits[rows] += encoder.of(rows).put(codes[rows, slot], table)
+            bits[rows] += encoders.put(streams[rows], codes[rows, slot], table)
             return codes[rows, slot]
 
-        for rows in self._together(len(codes)):
-            self._walk(rows, choose)
-            progress(len(rows))
+        self._walk(streams, choose, progress)
         return bits
 
     def decode(
         self,
-        count: int,
-        decoder: Decoder | Decoders,
-        progress: Callable[[int], None] = lambda sequences: None,
+        decoders: Decoders,
+        streams: Int[Tensor, "B"],
+        progress: Progress = lambda sequences: None,
     ) -> Int[Tensor, "B T"]:
-        """The next `count` sequences."""
-        codes = torch.zeros(count, self.length, dtype=torch.int64)
+        """The next sequences of the streams, one for each entry of `streams`; the inverse of `encode`."""
+        codes = torch.zeros(len(streams), self.length, dtype=torch.int64)
 
         def choose(slot: int, rows: slice, table: Tensor) -> Tensor:
-            codes[rows, slot] = decoder.of(rows).take(table)
+            codes[rows, slot] = decoders.take(streams[rows], table)
             return codes[rows, slot]
 
-        for rows in self._together(count):
-            self._walk(rows, choose)
-            progress(len(rows))
+        self._walk(streams, choose, progress)
         return codes
 
-    def _together(self, count: int) -> Iterator[range]:
-        """Rows that share their steps: as many as their states have room for."""
-        _, state = start(self.prior, 1)
+    def _walk(self, streams: Int[Tensor, "B"], choose: Choose, progress: Progress) -> None:
+        for rows in self._blocks(streams):
+            self._steps(rows, choose)
+            progress(len(rows))
+
+    def _blocks(self, streams: Int[Tensor, "B"]) -> Iterator[range]:
+        """Rows that step together. A block of one stream is never cut in two, so that a stream reads alike
+        alone and among others."""
+        state = self.prior.start(None, 1)[1]
         one = sum(tensor.numel() * 8 for tensor in state.carried())  # the order of the stream depends on it
         most = max(1, min(MOST_ROWS, MOST_STATE // max(1, one)))
-        for first in range(0, count, most):
-            yield range(first, min(first + most, count))
+        first = last = 0
+        for count in streams.unique_consecutive(return_counts=True)[1].tolist():
+            for size in [most] * (count // most) + [count % most] * (count % most > 0):
+                if last + size - first > most:
+                    yield range(first, last)
+                    first = last
+                last += size
+        if last > first:
+            yield range(first, last)
 
-    def _walk(self, rows: range, choose: Choose) -> None:
+    def _steps(self, rows: range, choose: Choose) -> None:
         """All slots of some rows; at each the rows in turn, whatever the batch."""
         parts = [slice(r, min(r + self.batch, rows.stop)) for r in range(rows.start, rows.stop, self.batch)]
         states: list[Any] = [None] * len(parts)
@@ -101,13 +120,8 @@ class Sequences:
             for number, part in enumerate(parts):
                 with reproducible(self.mode):
                     if slot == 0:
-                        logits, states[number] = start(self.prior, part.stop - part.start)
+                        logits, states[number] = self.prior.start(None, part.stop - part.start)
                     else:
                         logits, states[number] = self.prior.step(codes[number], states[number])
                 table = weights(logits[:, own]).cpu()
                 codes[number] = choose(slot, part, table).to(logits.device)
-
-
-def start(prior: Autoregressive, count: int) -> tuple[Tensor, Any]:
-    """The first slot's logits of `count` sequences without a condition, and their state."""
-    return prior.start(None, count)

@@ -1,4 +1,4 @@
-"""Pictures ⟷ squares of one side."""
+"""Pictures ⟷ square tiles."""
 
 from __future__ import annotations
 
@@ -21,17 +21,15 @@ def tiles(pictures: Shaped[Tensor, "B C H W"], size: int) -> Shaped[Tensor, "n C
     return x.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
-def joined(
-    parts: Shaped[Tensor, "n C S S"], count: int, height: int, width: int
-) -> Shaped[Tensor, "B C H W"]:
+def joined(parts: Shaped[Tensor, "n C S S"], height: int, width: int) -> Shaped[Tensor, "B C H W"]:
     """The inverse of `tiles`.
 
     Example:
         >>> import torch
         >>> x = torch.arange(20).view(1, 1, 5, 4)
-        >>> torch.equal(joined(tiles(x, 4), 1, 5, 4), x)
+        >>> torch.equal(joined(tiles(x, 4), 5, 4), x)
         True
     """
     size = parts.shape[2]
-    x = parts.unflatten(0, (count, -(-height // size), -(-width // size)))
+    x = parts.unflatten(0, (-1, -(-height // size), -(-width // size)))
     return x.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)[:, :, :height, :width]

@@ -1,13 +1,16 @@
 """The training loop, its checkpoints, and all that knows of ranks, precision and optimisers."""
 
-from caselli.engine import ranks
 from caselli.engine.config import TrainingConfig
+from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
-from caselli.engine.machine import Machine, machine, matrix_rate
+from caselli.engine.machine import CPU, Machine, machine, matrix_rate
 from caselli.engine.task import Losses, Part, Task
 
 __all__ = [
+    "CPU",
+    "Fit",
+    "Generated",
     "Interrupted",
     "Log",
     "Losses",
@@ -16,8 +19,8 @@ __all__ = [
     "Task",
     "Training",
     "TrainingConfig",
+    "fit",
     "machine",
     "matrix_rate",
-    "ranks",
     "read_log",
 ]

@@ -1,4 +1,4 @@
-"""Batches are records: frozen dataclasses whose tensors and tuples have the samples on their first axis."""
+"""Batches: tensors, or frozen dataclasses whose tensors and tuples have the samples on their first axis."""
 
 from __future__ import annotations
 
@@ -11,14 +11,27 @@ Batch = TypeVar("Batch")
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """The record with its tensors on a device."""
+    """The batch with its tensors on a device."""
     return _map(
         batch, lambda value: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
     )
 
 
+def samples(batch: Any) -> int:
+    """Number of samples in a batch.
+
+    Example:
+        >>> import torch
+        >>> samples(torch.zeros(4, 2))
+        4
+    """
+    if isinstance(batch, Tensor):
+        return len(batch)
+    return next(len(value) for value in _fields(batch).values() if value is not None)
+
+
 def pieces(batch: Batch, count: int) -> list[Batch]:
-    """The record cut into `count` equal parts.
+    """The batch cut into `count` equal parts.
 
     Example:
         >>> import torch
@@ -28,10 +41,16 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
     """
     if count == 1:
         return [batch]
-    size = len(batch.indices) // count
+    size = samples(batch) // count
     return [_map(batch, lambda value, i=i: value[i * size : (i + 1) * size]) for i in range(count)]
 
 
 def _map(batch: Any, function: Any) -> Any:
-    values = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-    return dataclasses.replace(batch, **{k: function(v) for k, v in values.items() if v is not None})
+    if isinstance(batch, Tensor):
+        return function(batch)
+    changed = {name: function(value) for name, value in _fields(batch).items() if value is not None}
+    return dataclasses.replace(batch, **changed)
+
+
+def _fields(batch: Any) -> dict[str, Any]:
+    return {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}

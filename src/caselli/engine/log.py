@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.files import write_text
 
 

@@ -28,6 +28,10 @@ class Machine:
         )
 
 
+CPU = Machine("cpu", "float32", "cpu, float32")
+"""Plain arithmetic, as small fits take it."""
+
+
 def machine(precision: str = "auto", device: str | None = None) -> Machine:
     """This machine, with `precision` decided by a measurement of half a second if it is "auto"."""
     if precision not in PRECISIONS:

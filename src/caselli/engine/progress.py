@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.shapes import Tensor
 
 

@@ -13,7 +13,7 @@ from caselli.shapes import Float, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """What a forward pass gives."""
+    """The result of a forward pass."""
 
     total: Float[Tensor, ""]
     """The scalar to differentiate; each parameter's gradient is taken from it."""
@@ -49,16 +49,20 @@ class Task(nn.Module, ABC):
     progress: float = 0.0
     """Share of the budget that is spent, 0 to 1; the loop sets it before each step."""
     keeps_last: bool = False
-    """Whether the newest averaged twin is kept and not the one with the lowest `loss`: for tasks whose
-    held-out loss does not say which is better, such as adversarial ones."""
+    """Keeps the newest averaged twin and not the one with the lowest `loss`, for tasks whose held-out loss
+    does not say which is better, such as adversarial ones."""
 
     @abstractmethod
     def forward(self, batch: Any, step: int) -> Losses:
         """The losses of one batch in training mode."""
 
-    @abstractmethod
     def validate(self, batch: Any) -> dict[str, Tensor]:
-        """Scalars on a held-out batch in evaluation mode; `loss` decides which checkpoint is the best."""
+        """Scalars on a held-out batch in evaluation mode; `loss` decides which checkpoint is the best.
+
+        By default the loss of `forward` and its metrics.
+        """
+        losses = self(batch, 0)
+        return {"loss": losses.total.detach(), **losses.metrics}
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The weights that Muon may take: of linear layers whose inputs and outputs are hidden; none by

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,24 +17,38 @@ from caselli.engine.compression import Compression, compression_of, narrow, pack
 from caselli.engine.integer import multiply_integers
 from caselli.errors import UserError
 from caselli.files import atomic_write, write_text
+from caselli.plain import of_plain, to_plain
+
+C = TypeVar("C")
 
 FORMATS = (1, 2)
 """Versions of the files, the second with a compression; a later one is refused."""
 
 
 def save_weights(stem: Path, module: nn.Module, described: dict[str, Any]) -> None:
-    """Writes both files; the description last, so that where it is, the weights are."""
+    """Writes both files; the description last, so that where it is, the weights are.
+
+    Arguments:
+        stem: folder and name of the files.
+        module: whose weights are stored.
+        described: records and plain data that rebuild the module, such as its configuration.
+    """
     compression = compression_of(module)
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     with atomic_write(stem.with_suffix(".safetensors")) as temporary:
         save_file(pack_all(tensors, compression), temporary)
     plain = compression.plain()
-    described = {"format": FORMATS[bool(plain)], **described} | ({"compression": plain} if plain else {})
+    described = {"format": FORMATS[bool(plain)], **to_plain(described)} | (
+        {"compression": plain} if plain else {}
+    )
     write_text(stem.with_suffix(".json"), json.dumps(described, indent=2))
 
 
 def read_description(stem: Path) -> dict[str, Any]:
-    """The plain data, or a `UserError` for a file that is damaged or of a later version."""
+    """The description of a module's weights.
+
+    Errors: `UserError` for a file that is damaged or of a later version.
+    """
     path = stem.with_suffix(".json")
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
@@ -47,6 +61,19 @@ def read_description(stem: Path) -> dict[str, Any]:
         known = " or ".join(map(str, FORMATS))
         raise UserError(f"{path} has format {version}", f"format {known} was expected", "upgrade caselli")
     return described
+
+
+def read_config(kind: type[C], described: dict[str, Any], stem: Path) -> C:
+    """The configuration in a description, which `save_weights` got as `config`.
+
+    Errors: `UserError` that names the file and the field, where this version knows no such configuration.
+    """
+    try:
+        return of_plain(kind, described.get("config"), "config")
+    except UserError as error:
+        raise UserError(
+            f"{stem.with_suffix('.json')} cannot be read ({error})", remedy="upgrade caselli"
+        ) from None
 
 
 def load_weights(stem: Path, module: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from caselli.data import Pictures, generator, to_float
 from caselli.errors import UserError
 from caselli.model import Model
-from caselli.prior import AS_LEARNED, Engine, Sampling, best_engine
+from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine
 from caselli.shapes import Float, Int, Tensor
 
 

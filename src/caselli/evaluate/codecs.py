@@ -10,8 +10,16 @@ import numpy as np
 import torch
 from PIL import Image, features
 
-from caselli.codec import Archive, Codec, Coded, pack_archive, pack_one
-from caselli.codec.lossless import image_of, lossless_webp, optimised_png
+from caselli.codec import (
+    Archive,
+    Codec,
+    Coded,
+    image_of,
+    lossless_webp,
+    optimised_png,
+    serialise_archive,
+    serialise_one,
+)
 from caselli.data import to_float
 from caselli.evaluate.perceptual import Distance
 from caselli.evaluate.pictures import ms_ssim, psnr
@@ -121,12 +129,14 @@ def run_points(
     name: str, codec: Codec, originals: Shaped[Tensor, "B C H W"], distance: Distance
 ) -> tuple[Point, Point]:
     """A run of the kind `codes`: in a file each, and as one archive (its names left out)."""
-    singles = [coded.group for coded in codec.compress_each(list(originals), "codes")]
-    whole = [coded.group for coded in codec.compress(list(originals), "codes")]
-    decoded = torch.cat([codec.decompress(group) for group in whole])
+    singles, whole = (
+        [coded.group for coded in codec.compress(list(originals), "codes", shared=shared)]
+        for shared in (False, True)
+    )
+    decoded = torch.cat(codec.decompress(whole))
     mark = codec.fingerprint("codes")
-    alone = sum(len(pack_one(mark, group)) for group in singles) / len(originals)
-    together = len(pack_archive(Archive(mark, tuple(whole), ()), "codes")) / len(originals)
+    alone = sum(len(serialise_one(mark, group)) for group in singles) / len(originals)
+    together = len(serialise_archive(Archive(mark, tuple(whole), ()), "codes")) / len(originals)
     return (
         measured(name, "a file each", alone, originals, decoded, distance),
         measured(name, "one archive", together, originals, decoded, distance),
@@ -142,9 +152,9 @@ def lossless_sizes(codecs: dict[str, Codec], originals: Shaped[Tensor, "B C H W"
         Lossless("WebP, lossless", _mean(len(lossless_webp(x)) for x in arrays)),
     ]
     for name, codec in codecs.items():
-        coded = codec.compress(list(originals), "exact")
+        coded = codec.compress(list(originals), "exact", shared=True)
         groups = tuple(one.group for one in coded)
-        size = len(pack_archive(Archive(codec.fingerprint("exact"), groups, ()), "exact"))
+        size = len(serialise_archive(Archive(codec.fingerprint("exact"), groups, ()), "exact"))
         fallen = sum(group.kind != "exact" for group in groups)
         words = f"{name}, exact, one archive ({fallen} of {len(originals)} as PNG or WebP)"
         found.append(Lossless(words, size / len(originals)))
@@ -157,7 +167,9 @@ def _alone(codec: Codec, originals: Tensor, coded: Sequence[Coded]) -> float:
     fallen = [index for one in coded if one.group.kind != "exact" for index in one.members]
     size = sum(len(one.group.data) for one in coded if one.group.kind == "exact")
     if fallen:
-        size += len(codec.coder.encode_exact(originals[fallen])[0].data)
+        stack = originals[fallen]
+        ((group, _),) = codec.coder.encode(stack, "exact", torch.zeros(len(stack), dtype=torch.int64))
+        size += len(group.data)
     return size / len(originals)
 
 

@@ -12,7 +12,7 @@ from caselli.evaluate.features import features_of
 from caselli.evaluate.neighbours import manifold
 from caselli.evaluate.reader import Reader, accuracy
 from caselli.model import Model
-from caselli.prior import Sampling, best_engine
+from caselli.sampling import Sampling, best_engine
 from caselli.shapes import Float, Int, Tensor
 
 

@@ -14,7 +14,7 @@ from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
 from caselli.evaluate.pictures import ms_ssim, psnr
 from caselli.evaluate.tokenizers import slope
 from caselli.model import Model
-from caselli.prior import AS_LEARNED, Engine, Sampling, best_engine, sample
+from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Float, Tensor
 
 BATCH = 64

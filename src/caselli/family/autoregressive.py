@@ -13,8 +13,9 @@ from caselli.engine.task import Losses
 from caselli.errors import lookup
 from caselli.family.base import Family, FamilyConfig, divergence_of, expect
 from caselli.order import ORDERS, Grid
-from caselli.prior import Alphabet, PriorConfig, PriorTask, Sampling, sample
+from caselli.prior import Alphabet, PriorConfig, PriorTask
 from caselli.prior import Autoregressive as Prior
+from caselli.sampling import Sampling, sample
 from caselli.shapes import Float, Int, Tensor
 
 

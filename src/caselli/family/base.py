@@ -25,7 +25,7 @@ from caselli.divergence import (
 )
 from caselli.engine.task import Losses, Task
 from caselli.errors import UserError, lookup
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 REGULARISERS: dict[str, type[Regulariser]] = {

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from caselli import ranks
 from caselli.divergence import CriticDivergence, Energy
-from caselli.engine import ranks
 from caselli.engine.task import Losses
 from caselli.errors import UserError, lookup
 from caselli.family.adversarial import adversarial
 from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect, seeded
 from caselli.family.network import DECODERS, ENCODERS
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import logsigmoid, one_hot
 
 from caselli.family.base import seeded
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Tensor
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import distributions as D
 from torch import nn
 
+from caselli import ranks
 from caselli.divergence import CriticDivergence, MaximumLikelihood
-from caselli.engine import ranks
 from caselli.engine.task import Losses
 from caselli.errors import UserError
 from caselli.estimator import rsample
@@ -19,7 +19,7 @@ from caselli.family.adversarial import adversarial
 from caselli.family.base import Family, FamilyConfig, divergence_of, expect, seeded
 from caselli.family.likelihood import HALF_LEVEL
 from caselli.family.network import perceptron
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Tensor
 
 

@@ -6,15 +6,14 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from caselli.data.labels import class_numbers
-from caselli.engine.weights import load_weights, read_description, save_weights
+from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 STEM = "family"
@@ -72,7 +71,7 @@ class FamilyModel:
             count: how many.
             label: a class (name or number), one for each picture, or None for any.
             seed: picture i is drawn with seed + i, whatever the batch.
-            options: the temperature; of families that draw pixels, all of `caselli.prior.Sampling`.
+            options: the temperature; of families that draw pixels, all of `caselli.sampling.Sampling`.
             batch: pictures drawn at a time.
             progress: told the number of pictures drawn at each step.
         """
@@ -131,7 +130,7 @@ def save_family(model: FamilyModel, folder: Path) -> None:
     """`family.safetensors` and `family.json`: weights, and the plain data that rebuild them."""
     described = {
         "family": model.name,
-        "config": dataclasses.asdict(model.family.config),
+        "config": model.family.config,
         "classes": list(model.classes),
     }
     save_weights(folder / STEM, model.family, described)
@@ -144,26 +143,9 @@ def load_family(folder: str | Path) -> FamilyModel:
     """
     from caselli.family import FAMILIES  # the door imports this file
 
-    described = read_description(Path(folder) / STEM)
+    stem = Path(folder) / STEM
+    described = read_description(stem)
     kind = lookup(FAMILIES, "family", described.get("family"))
-    family = kind(rebuild(kind.config_kind, described.get("config"), Path(folder)))
-    load_weights(Path(folder) / STEM, family)
+    family = kind(read_config(kind.config_kind, described, stem))
+    load_weights(stem, family)
     return FamilyModel(described["family"], family, described["classes"])
-
-
-def rebuild(kind: type, given: Any, folder: Path) -> Any:
-    """A configuration from the plain data of a file.
-
-    Example:
-        >>> from caselli.family.gan import GANConfig
-        >>> rebuild(GANConfig, {"size": 8, "count": 3}, Path("run")).count
-        3
-    """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if not isinstance(given, dict) or not set(given) <= set(fields):
-        raise UserError(f"the configuration in {folder} has unknown fields", remedy="upgrade caselli")
-    defaults, made = kind(), {}
-    for name, value in given.items():
-        old = getattr(defaults, name)
-        made[name] = rebuild(type(old), value, folder) if dataclasses.is_dataclass(old) else value
-    return kind(**made)

@@ -18,7 +18,7 @@ from caselli.family.latents import LATENTS, Latents
 from caselli.family.likelihood import LIKELIHOODS, Likelihood
 from caselli.family.network import DECODERS, ENCODERS
 from caselli.family.objective import OBJECTIVES
-from caselli.prior import Sampling
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 CHUNK = 4096

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from caselli.mixer.heads import AttentionState, CachedMixer
-from caselli.ops.attention import attention, packed_mask
+from caselli.ops import attention, packed_mask
 
 __all__ = ["Attention", "AttentionState"]
 

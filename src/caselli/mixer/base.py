@@ -20,14 +20,14 @@ S = TypeVar("S", bound="State")
 
 @dataclasses.dataclass(frozen=True)
 class State(ABC):  # noqa: B024 (abstract: a method extends it with its tensors)
-    """What a mixer knows of the tokens so far: an immutable record of tensors (and of plain numbers).
+    """A mixer's memory of the tokens so far: an immutable record of tensors (and of plain numbers).
 
     A method's own state is a frozen dataclass that extends this one. Its tensors are differentiable and have
     the batch on axis 0, so that states can be forked, joined and moved.
     """
 
     def apply(self: S, function: Callable[[Tensor], Tensor]) -> S:
-        """The same record with `function` applied to each tensor, nested records included."""
+        """A copy of the record with `function` applied to each tensor, nested records included."""
         changes = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -72,6 +72,8 @@ class Mixer(nn.Module, ABC):
     """
 
     preferred_form = "parallel"
+    bounded = False
+    """Built for sequences of at most so many tokens, which its argument `length` says."""
 
     def __init__(self, width: int, *, causal: bool = True, chunk_size: int = 64) -> None:
         super().__init__()
@@ -103,6 +105,26 @@ class Mixer(nn.Module, ABC):
             form = "step" if x.shape[1] == 1 and self.causal else self.preferred_form
         compute = {"parallel": self.parallel, "chunk": self.chunk, "step": self._steps}[form]
         return compute(x, state, starts)
+
+    @classmethod
+    def of_state(cls, width: int, numbers: int, **options) -> Mixer:
+        """A mixer whose state has about so many numbers, to compare it with others of equal state.
+
+        One that keeps every token has as many heads as another with that state; one whose state has a single
+        size keeps it. A few tokens beside the state, as of a short convolution, are not counted.
+
+        Arguments:
+            width: E.
+            numbers: E · S, where S, the numbers a channel, is a multiple of 8 that divides the width.
+            options: further ones of the mixer.
+
+        Example:
+            >>> from caselli.mixer import MIXERS
+            >>> mixer = MIXERS["linear"].of_state(64, 1024, normalise=False)
+            >>> sum(tensor.numel() for tensor in mixer.initial_state(1).tensors())
+            1024
+        """
+        return cls(width, heads=max(1, width**2 // numbers), **options)
 
     @abstractmethod
     def initial_state(self, batch: int, capacity: int | None = None) -> State:

@@ -50,7 +50,7 @@ class TwoMixers(Mixer):
 
 
 class Bidirectional(TwoMixers):
-    r"""What a mixer says of the past and what another says of the future.
+    r"""The sum of a mixer over the past and another over the future.
 
     .. math:: y = \overrightarrow{m}(x) + \mathrm{flip}\big(\overleftarrow{m}(\mathrm{flip}(x))\big)
 

@@ -61,6 +61,10 @@ class Comba(DeltaMixer):
         self.correction = nn.Parameter(torch.full((self.heads,), correction))
         self.gates = Dense(width, self.values, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, value_factor=1, **options)
+
     def update(self, x, q, k, v, memory, **options):
         beta = self.beta(x).sigmoid()[:, :, None, :, None]
         return delta_product(

@@ -15,7 +15,7 @@ from caselli.mixer.parts import (
     rms_normalise,
     split_heads,
 )
-from caselli.ops.delta_rule import delta_rule
+from caselli.ops import delta_rule
 
 
 class DeltaNet(RecurrentMixer):

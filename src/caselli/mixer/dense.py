@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from caselli.ops.matrix_product import linear, linear_parts
+from caselli.ops import linear, linear_parts
 from caselli.shapes import Float, Tensor
 
 FEW = 64

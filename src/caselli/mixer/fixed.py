@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
-from caselli.ops.sparse_attention import fixed_attention
+from caselli.ops import fixed_attention
 
 
 class FixedAttention(CachedMixer):
@@ -46,6 +48,11 @@ class FixedAttention(CachedMixer):
         self.register_buffer(
             "columns", block - (group + 1) * summary + torch.arange(summary), persistent=False
         )
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        block = numbers // width // 4
+        return super().of_state(width, numbers, block=block, summary=math.gcd(4, block), **options)
 
     def attend(self, q, k, v, begin):
         k, v = self.repeated(k, v)

@@ -11,10 +11,7 @@ from caselli.mixer.base import State
 from caselli.mixer.gated import GatedUnit
 from caselli.mixer.groups import AlignedGroups
 from caselli.mixer.packing import Unpacked, begins
-from caselli.ops.chunks import exact, fold
-from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
-from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
-from caselli.ops.pointwise_attention import pointwise_attention
+from caselli.ops import exact, fold, gated_mixed_chunk_attention, mixed_chunk_attention, pointwise_attention
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -31,7 +28,7 @@ class FLASHState(State):
     length: int
     """Tokens seen."""
     packed: bool
-    """Whether a sequence ever began behind the first token."""
+    """True once a sequence has begun behind the first token."""
 
 
 class FLASH(GatedUnit):
@@ -71,6 +68,10 @@ class FLASH(GatedUnit):
         if group < 1:
             raise UserError(f"group {group} was given", "at least 1 was expected")
         self.group = group
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, group=numbers // width // 4, **options)
 
     def offsets(self):
         scale = torch.ones_like(self.gamma)

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import AttentionState, ProjectingMixer, append, refuse_bidirectional
 from caselli.mixer.packing import begins
-from caselli.ops import forgetting_attention
-from caselli.ops.attention import packed_mask
-from caselli.ops.chunks import exact
+from caselli.ops import exact, forgetting_attention, packed_mask
 from caselli.shapes import Float, Tensor
 
 

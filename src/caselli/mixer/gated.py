@@ -1,4 +1,4 @@
-"""What the gated attention units share: projections, offsets, positions, normalisation."""
+"""Shared parts of the gated attention units: projections, offsets, positions, normalisation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from caselli.mixer.base import Mixer
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import AttentionState, append
 from caselli.mixer.packing import begins, sequence_lengths
-from caselli.ops.offset_rotary import offset_rotary
-from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
-from caselli.ops.rotary import rotary_angles
+from caselli.ops import ACTIVATIONS, offset_rotary, pointwise_attention, rotary_angles
 from caselli.shapes import Float, Int, Tensor
 
 BUCKETS, FARTHEST = 32, 128
@@ -104,6 +102,10 @@ class GatedUnit(Mixer):
         self.distance_bias = nn.Parameter(torch.zeros(BUCKETS)) if relative_bias else None
         self.output = Dense(self.value_width, width)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, key_width=numbers // width, expansion=1, **options)
+
     def project(self, x: Tensor, offset: int) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Values and gate `B T e`, and the queries and keys `B T s`, turned by their positions."""
         sizes = (self.value_width, self.value_width, self.key_width)
@@ -188,7 +190,7 @@ class QuadraticUnit(GatedUnit):
         return (index + 1 if begin is None else index + 1 - begin)[..., None].to(like)
 
     def _scales(self, seen: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        """What multiplies the queries, and what the sums."""
+        """Factors of the queries and of the sums."""
         if self.normalisation == "mean":
             return self.key_width**-0.5, 1 / seen
         return (1 / seen if self.normalisation == "length" else 1 / self.constant), 1.0

@@ -17,8 +17,7 @@ from caselli.mixer.parts import (
     rms_normalise,
     split_heads,
 )
-from caselli.ops.chunks import exact
-from caselli.ops.delta_rule import delta_rule
+from caselli.ops import delta_rule, exact
 
 
 class GatedDeltaNet(RecurrentMixer):
@@ -67,6 +66,10 @@ class GatedDeltaNet(RecurrentMixer):
         self.gate = Dense(width, self.values, bias=False)
         self.norm = nn.Parameter(torch.ones(self.values // self.heads))
         self.output = Dense(self.values, width, bias=False)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, value_factor=1, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         memory = self.zeros(batch, self.heads, self.width // self.heads, self.values // self.heads)

@@ -68,6 +68,10 @@ class GatedDeltaProduct(DeltaMixer):
         self.decay = HeadDecay(width, self.heads)
         self.gates = Dense(width, self.values, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, convolution=2, **options)
+
     def update(self, x, q, k, v, memory, **options):
         log_decay = self.decay(x)
         beta = self.most * self.beta(x).sigmoid().unflatten(2, (self.writes, self.heads))[..., None]

@@ -7,8 +7,7 @@ from torch import nn
 
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import MatrixState, RecurrentMixer, head_count, rms_normalise, split_heads
-from caselli.ops.chunks import exact
-from caselli.ops.gated_linear_attention import gated_linear_attention
+from caselli.ops import exact, gated_linear_attention
 
 
 class GatedLinearAttention(RecurrentMixer):
@@ -57,6 +56,10 @@ class GatedLinearAttention(RecurrentMixer):
         self.gate = Dense(width, width, bias=False)
         self.norm = nn.Parameter(self.gate.weight.new_ones(width // self.heads))
         self.output = Dense(width, width, bias=False)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, key_factor=1, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> MatrixState:
         return MatrixState(self.zeros(batch, self.heads, self.key_width, self.width // self.heads))

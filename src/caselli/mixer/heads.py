@@ -1,4 +1,4 @@
-"""What the softmax mixers share: heads with rotary positions, and the keys and values that they keep."""
+"""Shared parts of the softmax mixers: heads with rotary positions, and the keys and values that they keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import Mixer, State
 from caselli.mixer.dense import Dense
 from caselli.mixer.packing import begins
-from caselli.ops.rotary import rotary, rotary_angles
+from caselli.ops import rotary, rotary_angles
 from caselli.shapes import Float, Int, Num, Tensor
 
 
@@ -124,12 +124,12 @@ class AttentionState(State):
     length: int
     """Tokens seen."""
     packed: bool
-    """Whether a sequence ever began behind the first token."""
+    """True once a sequence has begun behind the first token."""
 
 
 @dataclasses.dataclass(frozen=True)
 class NoState(State):
-    """Of a mixer that sees whole sequences."""
+    """The empty state of a mixer that sees whole sequences."""
 
 
 def append(old: Num[Tensor, "B M R d"], new: Num[Tensor, "B M T d"], length: int) -> Num[Tensor, "B M U d"]:

@@ -11,8 +11,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import MatrixState, RecurrentMixer, head_count, rms_normalise, split_heads
-from caselli.ops import gated_linear_attention
-from caselli.ops.chunks import exact
+from caselli.ops import exact, gated_linear_attention
 
 
 class HGRN2(RecurrentMixer):

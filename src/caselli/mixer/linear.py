@@ -7,9 +7,7 @@ import torch
 from caselli.errors import UnknownName, UserError
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import MatrixState, RecurrentMixer, head_count, split_heads
-from caselli.ops.chunks import exact
-from caselli.ops.feature_maps import FEATURE_MAPS
-from caselli.ops.linear_attention import linear_attention
+from caselli.ops import FEATURE_MAPS, exact, linear_attention
 
 
 class Linear(RecurrentMixer):

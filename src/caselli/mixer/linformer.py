@@ -8,7 +8,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.heads import NoState, ProjectingMixer
 from caselli.mixer.packing import Unpacked
-from caselli.ops.attention import attention
+from caselli.ops import attention
 
 
 class Linformer(ProjectingMixer):
@@ -34,6 +34,8 @@ class Linformer(ProjectingMixer):
         torch.Size([2, 50, 64])
     """
 
+    bounded = True
+
     def __init__(
         self, width: int, *, length: int = 1024, rank: int = 64, causal: bool = False, **options
     ) -> None:
@@ -49,6 +51,10 @@ class Linformer(ProjectingMixer):
         self.length = length
         self.key_mixture = nn.Parameter(torch.randn(rank, length) * length**-0.5)
         self.value_mixture = nn.Parameter(torch.randn(rank, length) * length**-0.5)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, rank=numbers // width, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> NoState:
         return NoState()

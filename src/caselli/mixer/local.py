@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer
-from caselli.ops.sparse_attention import local_attention
+from caselli.ops import local_attention
 
 
 class LocalAttention(CachedMixer):
@@ -35,6 +35,10 @@ class LocalAttention(CachedMixer):
         if window < 1:
             raise UserError(f"window {window} was given", "at least 1 was expected")
         self.window = window
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, window=numbers // width // 2, **options)
 
     def attend(self, q, k, v, begin):
         return local_attention(q, k, v, self.window, begin, causal=self.causal)

@@ -12,9 +12,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops.chunks import exact, no_autocast
-from caselli.ops.dplr_kernel import as_complex, as_real
-from caselli.ops.scan import scan
+from caselli.ops import as_complex, as_real, exact, no_autocast, scan
 from caselli.shapes import Float, Tensor
 
 
@@ -73,6 +71,11 @@ class LRU(RecurrentMixer):
         self.b = nn.Parameter(torch.randn(2 * size, width) / math.sqrt(2 * width))
         self.c = nn.Parameter(torch.randn(width, 2 * size) / math.sqrt(size))
         self.skip = nn.Parameter(torch.randn(width))
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        # E complex numbers whatever is asked for: B and C of E · S would outgrow the other mixers' weights
+        return cls(width, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> UnitState:
         return UnitState(self.zeros(batch, 2 * self.state_size))

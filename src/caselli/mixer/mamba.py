@@ -16,8 +16,7 @@ from caselli.mixer.parts import (
     inverse_softplus,
     log_uniform,
 )
-from caselli.ops.chunks import exact
-from caselli.ops.selective_scan import selective_scan
+from caselli.ops import exact, selective_scan
 
 
 class Mamba(RecurrentMixer):
@@ -71,6 +70,10 @@ class Mamba(RecurrentMixer):
         self.log_a = nn.Parameter(torch.arange(1, state_size + 1).float().log().repeat(inner, 1))
         self.skip = nn.Parameter(torch.ones(inner))
         self.output = Dense(inner, width, bias=False)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, state_size=numbers // width // 2, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         return ConvolvedState(

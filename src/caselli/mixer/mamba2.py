@@ -17,8 +17,7 @@ from caselli.mixer.parts import (
     rms_normalise,
     split_heads,
 )
-from caselli.ops.chunks import exact
-from caselli.ops.linear_attention import linear_attention
+from caselli.ops import exact, linear_attention
 
 
 class Mamba2(RecurrentMixer):
@@ -80,6 +79,11 @@ class Mamba2(RecurrentMixer):
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm = nn.Parameter(torch.ones(inner))
         self.output = Dense(inner, width, bias=False)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        state = numbers // width  # twice as wide inside
+        return cls(width, state_size=state // 2, head_width=state, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ConvolvedState:
         return ConvolvedState(

@@ -13,8 +13,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, inverse_softplus, log_uniform, rms_normalise
-from caselli.ops import rotary, trapezoidal_attention
-from caselli.ops.chunks import exact
+from caselli.ops import exact, rotary, trapezoidal_attention
 from caselli.shapes import Float, Tensor
 
 
@@ -97,6 +96,11 @@ class Mamba3(RecurrentMixer):
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm = nn.Parameter(torch.ones(self.heads, head_width)) if normalise else None
         self.output = Dense(inner, width, bias=False)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        state = numbers // width  # twice as wide inside
+        return cls(width, state_size=state // 2, head_width=state, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> TurningState:
         rows = (batch, self.rank, self.heads)

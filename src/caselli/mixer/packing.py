@@ -31,7 +31,7 @@ def begins(
 
 
 def sequence_lengths(begin: Int[Tensor, "B T"]) -> Int[Tensor, "B T"]:
-    """How many tokens the sequence of each token has in its row, where the rows are whole.
+    """Length of the sequence that each token is in, where the rows are whole.
 
     Example:
         >>> sequence_lengths(torch.tensor([[0, 1, 1]]))

@@ -1,4 +1,4 @@
-"""What the recurrent mixers share: the three forms over one op, heads, states, the short convolution."""
+"""Shared parts of the recurrent mixers: the three forms over one op, heads, states, the short convolution."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from caselli.errors import UserError
 from caselli.mixer.base import Mixer, State
-from caselli.ops.chunks import exact
-from caselli.ops.short_convolution import short_convolution
+from caselli.ops import exact, short_convolution
 from caselli.shapes import Bool, Float, Shaped, Tensor
 
 

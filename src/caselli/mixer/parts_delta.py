@@ -19,7 +19,7 @@ from caselli.mixer.parts import (
     rms_normalise,
     split_heads,
 )
-from caselli.ops.chunks import exact
+from caselli.ops import exact
 from caselli.shapes import Float, Tensor
 
 

@@ -1,4 +1,4 @@
-"""What RWKV's time mixings share: mixes of a token with the one before it, and a matrix a head."""
+"""Shared parts of RWKV's time mixings: mixes of a token with the one before it, and a matrix a head."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD_EPSILON = 64e-5
 
 
 def shares(width: int, power: float = 1.0) -> nn.Parameter:
-    """How much of each channel comes from the token itself, from 0 to 1 over the channels.
+    """Share of each channel that comes from the token itself, from 0 to 1 over the channels.
 
     Example:
         >>> shares(2).data

@@ -11,9 +11,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.heads import ProjectingMixer
 from caselli.mixer.packing import Unpacked, begins
-from caselli.ops.chunks import exact
-from caselli.ops.feature_maps import orthogonal_features, positive_exponents
-from caselli.ops.linear_attention import linear_attention
+from caselli.ops import exact, linear_attention, orthogonal_features, positive_exponents
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -72,6 +70,10 @@ class Performer(ProjectingMixer):
         self.epsilon = epsilon
         self.register_buffer("features", torch.empty(self.heads, features, self.head_width))
         self.redraw()
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, features=numbers // width, **options)
 
     @torch.no_grad()
     def redraw(self, generator: torch.Generator | None = None) -> None:

@@ -12,8 +12,7 @@ from caselli.mixer.base import State
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import HeadedMixer, append
 from caselli.mixer.packing import begins
-from caselli.ops.attention import attention
-from caselli.ops.lsh_attention import lsh_attention, lsh_buckets, lsh_mask
+from caselli.ops import attention, lsh_attention, lsh_buckets, lsh_mask
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -29,7 +28,7 @@ class ReformerState(State):
     length: int
     """Tokens seen."""
     packed: bool
-    """Whether a sequence ever began behind the first token."""
+    """True once a sequence has begun behind the first token."""
 
 
 class Reformer(HeadedMixer):

@@ -13,8 +13,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, head_count, rms_normalise, split_heads
-from caselli.ops.linear_attention import linear_attention
-from caselli.ops.rotary import rotary
+from caselli.ops import linear_attention, rotary
 from caselli.shapes import Float, Tensor
 
 
@@ -76,6 +75,10 @@ class Retention(RecurrentMixer):
         for projection in (self.query, self.key, self.value, self.gate):
             nn.init.xavier_uniform_(projection.weight, gain=2**-2.5)
         nn.init.xavier_uniform_(self.output.weight, gain=2**-1)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, value_factor=1, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> RetentionState:
         matrix = self.zeros(batch, self.heads, self.width // self.heads, self.value_width)

@@ -11,9 +11,7 @@ from torch import nn
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer, ShiftedState
 from caselli.mixer.parts_rwkv import depth, left, shares, zigzag
-from caselli.ops.chunks import exact
-from caselli.ops.short_convolution import token_shift
-from caselli.ops.wkv import NOTHING, wkv
+from caselli.ops import EMPTY_EXPONENT, exact, token_shift, wkv
 
 
 class RWKV4(RecurrentMixer):
@@ -51,9 +49,13 @@ class RWKV4(RecurrentMixer):
         self.receptance = Dense(width, width, bias=False)
         self.output = Dense(width, width, bias=False)
 
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, **options)  # its state is a row of numbers, of no other size
+
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftedState:
         memory = self.zeros(batch, 3, self.width)
-        memory[:, 2] = NOTHING
+        memory[:, 2] = EMPTY_EXPONENT
         return ShiftedState(self.zeros(batch, self.width), memory)
 
     def chunk(self, x, state, starts):

@@ -9,9 +9,7 @@ from torch import nn
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import split_heads
 from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares, zigzag
-from caselli.ops.chunks import exact
-from caselli.ops.gated_linear_attention import gated_linear_attention
-from caselli.ops.short_convolution import token_shift
+from caselli.ops import exact, gated_linear_attention, token_shift
 
 
 class RWKV5(MatrixTimeMixing):

@@ -9,9 +9,7 @@ from torch import nn
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import split_heads
 from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares, zigzag
-from caselli.ops.chunks import exact
-from caselli.ops.gated_linear_attention import gated_linear_attention
-from caselli.ops.short_convolution import token_shift
+from caselli.ops import exact, gated_linear_attention, token_shift
 
 
 class RWKV6(MatrixTimeMixing):
@@ -58,6 +56,10 @@ class RWKV6(MatrixTimeMixing):
         self.decay_out = nn.Parameter(torch.empty(decay_rank, width).uniform_(-1e-2, 1e-2))
         self.bonus = nn.Parameter(0.5 * (1 - depth(width)) + 0.2 * zigzag(width))
         self.gate = Dense(width, width, bias=False)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, shift_rank=width // 8, decay_rank=width // 4, **options)
 
     def mix(self, x, state, starts, size):
         w, k, v, r, gate = self._shift(x, token_shift(x, state.token, starts))

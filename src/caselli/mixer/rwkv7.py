@@ -10,9 +10,7 @@ from torch import nn
 
 from caselli.mixer.parts import split_heads
 from caselli.mixer.parts_rwkv import MatrixTimeMixing, depth, left, shares
-from caselli.ops.chunks import exact
-from caselli.ops.generalised_delta_rule import generalised_delta_rule
-from caselli.ops.short_convolution import token_shift
+from caselli.ops import exact, generalised_delta_rule, token_shift
 from caselli.shapes import Float, Tensor
 
 
@@ -76,6 +74,10 @@ class RWKV7(MatrixTimeMixing):
         self.key_scale = nn.Parameter(zeros + 0.85)
         self.key_rate = nn.Parameter(zeros + 1.0)
         self.bonus = nn.Parameter(zeros - 0.04)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, rank=width // 4, **options)
 
     def mix(self, x, state, starts, size, first_value=None):
         before = token_shift(x, state.token, starts)

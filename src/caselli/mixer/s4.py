@@ -10,9 +10,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.parts import log_uniform
 from caselli.mixer.state_space import Response, StateSpace
-from caselli.ops.chunks import exact
-from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel
-from caselli.ops.hippo import legs_diagonal_plus_low_rank
+from caselli.ops import DplrSystem, as_complex, as_real, dplr_kernel, exact, legs_diagonal_plus_low_rank
 
 
 class S4(StateSpace):

@@ -10,10 +10,7 @@ from torch import nn
 from caselli.errors import UnknownName, UserError
 from caselli.mixer.parts import log_uniform
 from caselli.mixer.state_space import Response, StateSpace
-from caselli.ops.chunks import exact
-from caselli.ops.dplr_kernel import as_complex, as_real
-from caselli.ops.hippo import legs_diagonal_plus_low_rank
-from caselli.ops.scan import scan
+from caselli.ops import as_complex, as_real, exact, legs_diagonal_plus_low_rank, scan
 from caselli.shapes import Complex, Tensor
 
 INITIAL = ("lin", "inv", "legs", "real")

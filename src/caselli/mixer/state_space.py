@@ -1,4 +1,4 @@
-"""What the time-invariant state-space mixers share: one system a channel, in chunks or by convolution."""
+"""Parts of the time-invariant state-space mixers: one system a channel, in chunks or by convolution."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch import nn
 from caselli.mixer.base import State
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
-from caselli.ops.long_convolution import long_convolution
+from caselli.ops import Segments, before, exact, fold, forget, long_convolution, no_autocast
 from caselli.shapes import Float, Tensor
 
 
@@ -51,6 +50,10 @@ class StateSpace(RecurrentMixer):
         self.state_size = state_size
         self.skip = nn.Parameter(torch.randn(width))
         self.output = Dense(width, 2 * width)
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return cls(width, state_size=numbers // width, **options)
 
     @abstractmethod
     def response(self, size: int) -> Response:

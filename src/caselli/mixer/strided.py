@@ -6,7 +6,7 @@ import torch
 
 from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
-from caselli.ops.sparse_attention import local_attention, strided_attention
+from caselli.ops import local_attention, strided_attention
 
 
 class StridedAttention(CachedMixer):
@@ -41,6 +41,10 @@ class StridedAttention(CachedMixer):
             )
         refuse_bidirectional(self)
         self.stride = stride
+
+    @classmethod
+    def of_state(cls, width, numbers, **options):
+        return super().of_state(width, numbers, stride=numbers // width // 4, **options)
 
     def attend(self, q, k, v, begin):
         near, far = zip(*(x.chunk(2, 1) for x in (q, k, v)), strict=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from caselli.engine.weights import load_weights, read_description, save_weights
+from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError
 from caselli.model.building import build_prior
 from caselli.model.model import Model
@@ -18,15 +16,13 @@ from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, size: int) -> None:
     """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them."""
-    save_weights(
-        folder / "tokenizer", tokenizer, {"config": dataclasses.asdict(tokenizer.config), "size": size}
-    )
+    save_weights(folder / "tokenizer", tokenizer, {"config": tokenizer.config, "size": size})
 
 
 def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
     """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
     described = {
-        "config": dataclasses.asdict(prior.config),
+        "config": prior.config,
         "tokenizer": tokenizer,
         "classes": list(classes),
         "text": described_vocabulary(prior.alphabet.text),
@@ -37,7 +33,7 @@ def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     """The tokenizer of a run folder, and the picture size it was trained at."""
     described = read_description(folder / "tokenizer")
-    tokenizer = Tokenizer(_config(TokenizerConfig, described, folder))
+    tokenizer = Tokenizer(read_config(TokenizerConfig, described, folder / "tokenizer"))
     load_weights(folder / "tokenizer", tokenizer)
     return tokenizer, described["size"]
 
@@ -64,16 +60,8 @@ def load(run: str | Path) -> Model:
             f"fingerprint {tokenizer.fingerprint()} was expected, {described['tokenizer']} found",
             "train the prior anew: caselli train ... --stage prior",
         )
-    config = _config(PriorConfig, described, folder)
+    config = read_config(PriorConfig, described, folder / "prior")
     text = read_vocabulary(described.get("text"))
     prior, order = build_prior(config, tokenizer, size, len(described["classes"]), text)
     load_weights(folder / "prior", prior)
     return Model(tokenizer, prior, order, size, described["classes"])
-
-
-def _config(kind: type, described: dict[str, Any], folder: Path) -> Any:
-    fields = {f.name for f in dataclasses.fields(kind)}
-    given = described.get("config")
-    if not isinstance(given, dict) or not set(given) <= fields:
-        raise UserError(f"the configuration in {folder} has unknown fields", remedy="upgrade caselli")
-    return kind(**{k: tuple(v) if isinstance(v, list) and k != "mixer" else v for k, v in given.items()})

@@ -15,7 +15,8 @@ from caselli.data.pixels import enlarged, with_size
 from caselli.errors import UserError
 from caselli.model.building import condition_size, grid_of
 from caselli.order import Order
-from caselli.prior import AS_LEARNED, Conditions, Engine, Prior, Sampling, best_engine, sample
+from caselli.prior import Conditions, Prior
+from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
 
@@ -103,7 +104,7 @@ class Model:
             options: guidance, temperature and truncation.
             batch: pictures drawn at a time.
             progress: told the number of codes drawn since it was last told.
-            engine: what computes the steps; by default `caselli.prior.best_engine` of the prior in float32.
+            engine: computes the steps; by default `caselli.sampling.best_engine` of the prior in float32.
         """
         engine = engine or best_engine(self.require_prior())[0]
         if count < 1:

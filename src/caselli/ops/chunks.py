@@ -1,4 +1,4 @@
-"""What the chunked forms share: exact precision, time folded into chunks, packed sequences within a chunk."""
+"""Parts of the chunked forms: exact precision, time folded into chunks, packed sequences within a chunk."""
 
 from __future__ import annotations
 

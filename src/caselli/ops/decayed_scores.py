@@ -66,12 +66,12 @@ class Decay:
 
     @property
     def later(self) -> Tensor:
-        """What reaches each second half from the middle of the pair of blocks."""
+        """Decay from the middle of a pair of blocks to each token of its second half."""
         return second(self.since, self.size)
 
     @property
     def earlier(self) -> Tensor:
-        """What reaches the middle from each first half."""
+        """Decay from each token of a first half to the middle of the pair."""
         return first(self.until, self.size)
 
     def double(self) -> None:

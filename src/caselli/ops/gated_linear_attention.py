@@ -176,7 +176,7 @@ def _segments(starts: Tensor | None, size: int) -> Segments | None:
 
 
 def _reach(blocks: Decay, segments: Segments | None) -> tuple[Tensor, Tensor, Tensor]:
-    """What is kept from the beginning of the chunk, left at its end, and passed from one to the other."""
+    """Decays from a chunk's beginning to each token, from each token to its end, and across it."""
     kept, left, passed = blocks.since, blocks.until, blocks.whole.mT
     if segments is not None:
         kept = kept * segments.reads[:, None, ..., None]

@@ -48,7 +48,7 @@ def gated_mixed_chunk_attention(
     activation: str = "squared_relu",
     bias: Float[Tensor, "L"] | None = None,
 ) -> tuple[Float[Tensor, "B T e"], Float[Tensor, "B s e"]]:
-    r"""What FLASH does between its two linear layers, for whole groups of tokens.
+    r"""FLASH between its two linear layers, for whole groups of tokens.
 
     .. math:: (v, g, z) = \mathrm{SiLU}(h), \qquad
         x_i = R_t\,(\gamma_i \odot z_t + \beta_i) \text{ for } x = (q, q', k, k'), \qquad
@@ -106,7 +106,7 @@ class _Groups:
     divisors: tuple[float, ...]
     activation: type[Activation]
     kept: bool
-    """Whether anything is kept for a backward pass."""
+    """True where a backward pass will follow, so that its inputs are kept."""
 
     def places(self, h: Float[Tensor, "B T c"]) -> Iterator[tuple[slice, slice, float]]:
         """Some rows at a time, their groups in order: rows, tokens, divisor."""
@@ -122,7 +122,7 @@ class _Groups:
         return by_distance(bias, self.size).masked_fill(ahead, -torch.inf)
 
     def parts(self, x: Float[Tensor, "b t c"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Those of values, gate and z."""
+        """The channels of the values, of the gate and of z."""
         return x.split((self.width, self.width, x.shape[2] - 2 * self.width), 2)
 
 

@@ -123,7 +123,7 @@ def _one_token(q, k, v, log_decay, state, starts):
 
 @dataclasses.dataclass(frozen=True)
 class _Decay:
-    """What a token loses within its chunk; axes as in `_inputs`."""
+    """Decays within a chunk; axes as in `_inputs`."""
 
     within: Float[Tensor, "*_ C C"]
     """From each token of a chunk to each later one, and zero to each earlier one."""

@@ -21,7 +21,7 @@ LARGE = 1 << 18
 
 @functools.cache
 def onednn_is_faster() -> bool:
-    """Whether float32 products are to go to oneDNN: on AMD's processors MKL takes half of the speed.
+    """True where oneDNN multiplies float32 faster than MKL: on AMD's processors (MKL: half speed).
 
     Known from the processor, not measured: the same machine always rounds alike.
 

@@ -136,6 +136,6 @@ def _rows(memory: Float[Tensor, "B 1 n s e"], like: Tensor) -> Float[Tensor, "Bn
 
 
 def _written(linear_k: Tensor, v: Tensor, memory: Tensor) -> Float[Tensor, "B 1 n s e"]:
-    """What each group adds to the memory."""
+    """Sum that each group adds to the memory."""
     written = products(linear_k.mT, v.mT).to(memory.dtype)
     return written.unflatten(0, (len(memory), 1, -1))

@@ -12,7 +12,7 @@ from caselli.shapes import Float, Int, Tensor
 CHUNKS = {"cpu": (1024, 1024)}
 """Latents and codes compared at a time: four megabytes of scores, what a core's cache keeps close."""
 LARGE_CHUNKS = (4096, 16384)
-"""The same where it is the number of kernels that costs: 256 megabytes."""
+"""Latents and codes compared at a time on a GPU, where the number of kernels costs: 256 megabytes."""
 
 
 def nearest_code_definition(

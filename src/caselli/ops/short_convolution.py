@@ -99,7 +99,7 @@ def _blocks(length: int) -> list[slice]:
 
 
 def _taps(x: Tensor, state: Tensor, seen: Tensor | None, rows: slice, width: int) -> list[Tensor]:
-    """What each weight meets in a block."""
+    """Inputs that each weight of the convolution multiplies in a block of tokens."""
     past, length = width - 1, rows.stop - rows.start
     if rows.start < past:
         window = torch.cat((state[:, rows.start :], x[:, : rows.stop]), 1)

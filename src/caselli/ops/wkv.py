@@ -9,7 +9,7 @@ from caselli.ops.scan import scan
 from caselli.ops.short_convolution import token_shift
 from caselli.shapes import Bool, Float, Tensor
 
-NOTHING = -1e38
+EMPTY_EXPONENT = -1e38
 """The largest exponent so far, before the first token."""
 
 
@@ -50,7 +50,7 @@ def wkv(
         k, v: keys and values; T ≥ 1.
         decay: w > 0, log decay a token, with the sign turned.
         bonus: u, for the current token.
-        state: numerator and denominator, both divided by e^m, and m itself; at first 0, 0, `NOTHING`.
+        state: numerator and denominator, both divided by e^m, and m itself; at first 0, 0, `EMPTY_EXPONENT`.
         starts: where a packed sequence begins; the sums are forgotten before that token.
 
     Returns:
@@ -61,7 +61,7 @@ def wkv(
     Example:
         >>> k = torch.zeros(1, 2, 1)
         >>> v = torch.tensor([1.0, 3.0]).view(1, 2, 1)
-        >>> state = torch.tensor([0.0, 0.0, NOTHING]).view(1, 3, 1)
+        >>> state = torch.tensor([0.0, 0.0, EMPTY_EXPONENT]).view(1, 3, 1)
         >>> wkv(k, v, torch.ones(1), torch.zeros(1), state)[0].flatten()
         tensor([1., 2.])
     """
@@ -71,7 +71,7 @@ def wkv(
         largest = _running_maximum(k.detach(), decay.detach(), state[:, 2].detach(), starts)
         before = torch.cat((state[:, None, 2], largest[:, :-1]), 1)
         if starts is not None:
-            before = before.masked_fill(starts[..., None], NOTHING)
+            before = before.masked_fill(starts[..., None], EMPTY_EXPONENT)
         kept = (before - decay - largest).exp()
         weight = (k - largest).exp()
         sums = torch.stack((weight * v, weight), 2)

@@ -10,7 +10,7 @@ from torch import nn
 from caselli.errors import UnknownName, UserError, lookup
 from caselli.mixer import MIXERS, Bidirectional, Mixer, State
 from caselli.mixer.dense import Dense
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.shapes import Bool, Float, Tensor
 
 

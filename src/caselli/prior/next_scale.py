@@ -11,9 +11,8 @@ from caselli.errors import UnknownName, UserError
 from caselli.mixer import Mixer
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import CachedMixer
-from caselli.ops.attention import attention
-from caselli.ops.nearest_code import full_precision
-from caselli.options import options_of
+from caselli.ops import attention, full_precision
+from caselli.plain import options_of
 from caselli.prior.base import SequencePrior
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing, Sampling, draw

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import nn
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.errors import UserError
 from caselli.shapes import Float, Int, Num, Shaped, Tensor
 

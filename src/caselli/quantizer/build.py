@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from caselli.errors import UserError, lookup
-from caselli.options import options_of
+from caselli.plain import options_of
 from caselli.quantizer.base import Quantizer
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.errors import UnknownName, UserError
 from caselli.ops import nearest_code
 from caselli.quantizer.base import count, widened

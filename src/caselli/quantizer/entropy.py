@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.ops.nearest_code import full_precision
+from caselli.ops import full_precision
 from caselli.quantizer.base import Quantized, Quantizer, linear, rows, unrows, widened
 from caselli.shapes import Float, Num, Tensor
 

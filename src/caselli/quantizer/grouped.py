@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from caselli.errors import UserError
-from caselli.ops.nearest_code import full_precision
+from caselli.ops import full_precision
 from caselli.quantizer.base import Quantized, Quantizer
 from caselli.quantizer.several import join_codes, mean_metrics, parts, split_codes
 from caselli.shapes import Float, Num, Tensor

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from caselli.ops.nearest_code import largest_product
+from caselli.ops import largest_product
 from caselli.quantizer.base import widened
 from caselli.quantizer.entropy import EntropyTerm, entropy, over_ranks
 from caselli.quantizer.pointwise import Points, Pointwise

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.ops.nearest_code import full_precision
+from caselli.ops import full_precision
 from caselli.quantizer.base import Quantized, Quantizer, usage, widened
 from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.several import mean_metrics, parts

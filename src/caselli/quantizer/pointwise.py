@@ -8,7 +8,7 @@ from abc import abstractmethod
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.ops.nearest_code import full_precision
+from caselli.ops import full_precision
 from caselli.quantizer.base import (
     Quantized,
     Quantizer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.errors import UserError
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor

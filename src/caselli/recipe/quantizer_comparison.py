@@ -15,12 +15,12 @@ from caselli.errors import UserError, lookup
 from caselli.evaluate.perceptual import name_of, perceptual_distance
 from caselli.files import write_text
 from caselli.quantizer import QUANTIZERS
-from caselli.recipe.config import DataConfig, RunConfig
-from caselli.recipe.opening import open_pictures
 from caselli.recipe.quantizer_figures import Row, measure, row_of
 from caselli.recipe.quantizer_page import Settings, write
-from caselli.recipe.recipes import RECIPES
-from caselli.recipe.run import train
+from caselli.run.config import DataConfig, RunConfig
+from caselli.run.opening import open_pictures
+from caselli.run.two_stage import train
+from caselli.run.two_stage_recipes import RECIPES
 from caselli.tokenizer import TokenizerConfig
 
 STEPS_OF_SCALES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)

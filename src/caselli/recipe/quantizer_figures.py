@@ -17,7 +17,7 @@ from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.perceptual import Distance
 from caselli.evaluate.reconstruction import reconstructions
 from caselli.model import Model, load
-from caselli.recipe.folder import RunFolder
+from caselli.run.folder import RunFolder
 
 FLOAT_BITS = 32
 """What a number of a continuous bottleneck counts."""

@@ -20,8 +20,8 @@ from caselli.errors import UserError, lookup
 from caselli.evaluate.resampling import ResamplerFigures, fit, resampler_figures, trained_autoencoder
 from caselli.files import write_text
 from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
-from caselli.recipe.segmentation import evaluate_segmenter
 from caselli.report import grid, masks_grid, save_png
+from caselli.run.segmentation import evaluate_segmenter
 from caselli.segmentation import SegmentationTask, Segmenter, SegmenterConfig, build_segmenter
 from caselli.shapes import Tensor
 

@@ -15,7 +15,7 @@ from caselli.shapes import Float, Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Distilling:
-    """How a student learns."""
+    """Settings of distillation."""
 
     temperature: float = 1.0
     """τ, which the logits of both are divided by."""

@@ -17,13 +17,13 @@ Loss = Callable[[], Float[Tensor, ""]]
 """The loss of one batch."""
 
 STRUCTURES = {"heads": HEADS, "channels": CHANNELS}
-"""What is taken out in units; the parts of a network that have them."""
+"""Kind of unit that is removed → the parts of a network that have such units."""
 
 
 def importance(
     network: nn.Module, found: Sequence[Units], losses: Iterable[Loss]
 ) -> list[Float[Tensor, "n"]]:
-    r"""How much the loss would change without each unit, to the first order, squared.
+    r"""First-order change of the loss without each unit, squared.
 
     .. math:: I_u = \sum_b \Big(\sum_{w \in u} w\,\frac{\partial L_b}{\partial w}\Big)^2
 

@@ -19,12 +19,12 @@ from caselli.shapes import Float, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """How many bits which weights take."""
+    """Number of bits that each kind of weight is stored in."""
 
     matrices: Packing
-    """Of linear layers and convolutions."""
+    """Packing of the weights of linear layers and convolutions."""
     tables: Packing
-    """Of embeddings, of a prior's last layer, and of small matrices, whose bytes do not count."""
+    """Packing of embeddings, of a prior's last layer, and of matrices too small for their bytes to matter."""
 
 
 PRECISIONS = {
@@ -35,7 +35,7 @@ PRECISIONS = {
 
 CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d | nn.ConvTranspose2d
 SMALL = 4096
-"""Weights of a matrix up to which it stays in 8 bits."""
+"""Largest number of weights of a matrix that stays in 8 bits."""
 
 
 def matrices(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:

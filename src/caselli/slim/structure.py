@@ -1,4 +1,4 @@
-"""What can be taken out of a network whole: heads and channels, with every weight that belongs to them."""
+"""Units that can be removed from a network: heads and channels, with every weight that belongs to them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Slice:
     """Name of a parameter within the part."""
     axis: int
     entries: Int[Tensor, "U n"]
-    """A row for each unit."""
+    """Indices of the weights that belong to each unit, a row a unit."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Units:
     """The units of one part of a network: all its heads, or all its channels.
 
-    The last slice is where the units' outputs are summed up: without those weights a unit says nothing.
+    The last slice holds the weights that sum the units' outputs: without them a unit has no effect.
     """
 
     path: str
-    """Of the part, in the network."""
+    """Dotted name of the part in the network."""
     slices: tuple[Slice, ...]
     numbers: dict[tuple[str, str], int]
     """(module within the part, its number) → how much of that number each unit is."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from caselli import ranks
 from caselli.divergence import DIVERGENCES, R1, CriticDivergence
-from caselli.engine import ranks
 from caselli.engine.task import Losses, Part
 from caselli.errors import UnknownName, lookup
 from caselli.estimator.base import carry

@@ -44,7 +44,6 @@ class AdversarialConfig:
     """Share of the budget in which its term rises to the full weight."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "betas", tuple(self.betas))
         for name in ("weight", "r1", "lecam", "warmup", "ramp", "start"):
             _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _expect(self.largest_ratio > 0, "largest_ratio", self.largest_ratio, "more than 0")
@@ -75,22 +74,6 @@ class AdversarialConfig:
         if since < 0 or not self.weight:
             return 0.0
         return min(1.0, since / self.ramp) if self.ramp else 1.0
-
-
-def adversarial_config(fields: dict[str, Any]) -> AdversarialConfig:
-    """The configuration from plain data.
-
-    Errors: `UserError` for a field that this version does not know.
-
-    Example:
-        >>> adversarial_config({"weight": 1, "betas": [0, 0.9]}).betas
-        (0, 0.9)
-    """
-    known = {field.name for field in dataclasses.fields(AdversarialConfig)}
-    unknown = [name for name in fields if name not in known]
-    if unknown:
-        raise UserError(f"unknown fields {', '.join(unknown)} of a discriminator", remedy="upgrade caselli")
-    return AdversarialConfig(**fields)
 
 
 def _expect(true: bool, name: str, given: object, expected: str) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from caselli.errors import UnknownName, UserError
-from caselli.tokenizer.adversarial_config import AdversarialConfig, adversarial_config
+from caselli.tokenizer.adversarial_config import AdversarialConfig
 
 FACTORS = (1, 2, 4, 8, 16, 32)
 DOCTORS = ("off", "watch", "apply")
@@ -64,8 +64,6 @@ class TokenizerConfig:
     """off; watch, which says what goes wrong and the remedy; or apply, which applies the remedy too."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.adversarial, dict):  # as a file has it
-            object.__setattr__(self, "adversarial", adversarial_config(self.adversarial))
         if self.doctor not in DOCTORS:
             raise UnknownName("doctor", self.doctor, DOCTORS)
         if self.factor not in FACTORS:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from caselli.engine import ranks
+from caselli import ranks
 from caselli.quantizer.base import Quantizer, perplexity
 from caselli.quantizer.codebook import Codebook
 from caselli.quantizer.entropy import EntropyTerm

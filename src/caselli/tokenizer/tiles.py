@@ -6,22 +6,22 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import nn
 
+from caselli.anatomy import ReceptiveField
 from caselli.errors import UserError
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer.tokenizer import Tokenizer
 
-PROBES = (16, 64)
-"""Cells on either side of the one whose effect is looked for: more, where so many do not hold it."""
-PROBE_ROWS = 4
-"""Cells across the strip in which it is looked for."""
+CELLS = 64
+"""Cells along each side of the map whose middle cell's receptive field is computed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """How many cells before and behind its own a cell of the output sees; a cell is the place of a code."""
+    """Number of cells that a cell of the output sees before and behind its own; a cell is a code's place."""
 
     before: int
     behind: int
@@ -38,8 +38,8 @@ class Tiles:
     .. math:: \hat x(p) = \sum_k a_k(p)\,\hat x_k(p), \qquad a_k(p) \propto \sin^2 \frac{\pi (p - s_k)}{n},
         \quad \sum_k a_k(p) = 1
 
-    with s_k and n the start and the length of tile k along an axis. Which of both holds is found by the
-    networks' own arithmetic, see `reach`.
+    with s_k and n the start and the length of tile k along an axis. Which of both holds follows from
+    the networks' receptive fields, see `reach`.
 
     Arguments:
         tokenizer: in evaluation mode.
@@ -110,44 +110,35 @@ class Tiles:
 # what a cell sees -------------------------------------------------------------------------------------------
 
 
-@torch.no_grad()
 def reach(network: nn.Module, channels: int, taken: int, given: int) -> Reach | None:
-    """How far a network looks, or None where that is everywhere.
+    """Number of cells that an output cell sees on either side of its own, or None if it sees all of them.
 
-    What is not a number spreads to all that is computed from it, however small the weights: all cells of a
-    strip from the middle one on are made so, and the first cell of the output that is so sees just that far.
+    It is the receptive field of the outputs of one cell, as `caselli.anatomy` finds it from the network's
+    structure; what statistics of a normalisation span counts as seen.
 
     Arguments:
-        network: `B C H W` → `B D h w`, in evaluation mode.
+        network: `B C H W` → `B D h w`.
         channels: C.
-        taken, given: numbers along each side of a cell, in the input and in the output.
+        taken, given: pixels along each side of a cell, in the input and in the output.
 
     Example:
         >>> reach(nn.Conv2d(2, 3, 5, padding=2), 2, 1, 1), reach(nn.GroupNorm(1, 2), 2, 1, 1)
         (Reach(before=2, behind=2), None)
     """
-    like = next(network.parameters())
-    for side in PROBES:
-        strip = like.new_zeros(1, channels, PROBE_ROWS * taken, 2 * side * taken)
-        before, behind = strip.clone(), strip.clone()
-        before[..., : side * taken], behind[..., side * taken :] = torch.nan, torch.nan
-        found = [
-            (_beyond(network, x, side, given), _beyond(network, y, side, given, backwards=True))
-            for x, y in ((before, behind), (before.mT, behind.mT))
-        ]
-        farthest = [max(pair) for pair in zip(*found, strict=True)]
-        if max(farthest) < side:
-            return Reach(*farthest)
-    return None
-
-
-def _beyond(network: nn.Module, probe: Tensor, side: int, given: int, backwards: bool = False) -> int:
-    """How many cells beyond the middle of the longer axis the half that is not a number gets."""
-    with torch.backends.cudnn.flags(enabled=False):  # its transforms mix what convolution keeps apart
-        y = network(probe).isnan()[0].any(0)
-    y = y.any(0) if y.shape[1] > y.shape[0] else y.any(1)
-    cells = y.unflatten(0, (-1, given)).any(1)
-    return int((cells.flip(0) if backwards else cells).nonzero().max()) + 1 - side
+    shape = (channels, CELLS * taken, CELLS * taken)
+    fields = ReceptiveField(network, shape, count_statistics=True)
+    middle = CELLS // 2
+    places = np.arange(middle * given, (middle + 1) * given)
+    output = fields.tape.outputs[0]
+    found = fields.intervals({output: [places, places]}, fields.tape.inputs[0])[output]
+    if any(whole for _, _, whole in found):
+        return None
+    first = [along[0][along[0] <= along[1]] for along in found]  # places that see nothing are left out
+    last = [along[1][along[0] <= along[1]] for along in found]
+    return Reach(
+        max((middle - int(x.min()) // taken for x in first if x.size), default=0),
+        max((int(x.max()) // taken - middle for x in last if x.size), default=0),
+    )
 
 
 # tiles along one axis ---------------------------------------------------------------------------------------

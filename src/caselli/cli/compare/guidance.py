@@ -84,9 +84,9 @@ def _curve(found: list[Any]) -> bytes:
 def _samples(path: Path, model: Any, strengths: list[float], schedule: str) -> None:
     import torch
 
-    from caselli.prior import Sampling
     from caselli.report import save_png
     from caselli.report.grid import rows
+    from caselli.sampling import Sampling
 
     labels = torch.linspace(0, len(model.classes) - 1, 12).round().long().tolist()
     drawn = {

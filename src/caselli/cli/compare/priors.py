@@ -52,7 +52,7 @@ def _drawn(model: Any, seed: int) -> tuple[Any, Any]:
     """A batch of 64 in the labels' order, spread over all of them, and the engine that drew it."""
     import torch
 
-    from caselli.prior import Timed, best_engine
+    from caselli.sampling import Timed, best_engine
 
     engine = Timed(best_engine(model.require_prior())[0])
     labels = None
@@ -64,8 +64,8 @@ def _drawn(model: Any, seed: int) -> tuple[Any, Any]:
 
 
 def _figures(path: str, model: Any, engine: Any) -> tuple[str, ...]:
-    from caselli.prior import AS_LEARNED
-    from caselli.recipe.folder import RunFolder
+    from caselli.run import RunFolder
+    from caselli.sampling import AS_LEARNED
 
     results, prior = RunFolder(path).results(), model.prior
     bits = results["evaluation"]["prior_bits_per_picture"]

@@ -29,7 +29,8 @@ def run(arguments: list[str]) -> None:
     if given.minutes is None and given.steps is None:
         given.minutes = 4.0
 
-    from caselli.engine import Interrupted, ranks
+    from caselli import ranks
+    from caselli.engine import Interrupted
     from caselli.recipe.quantizer_comparison import compare_quantizers
     from caselli.recipe.quantizer_figures import table
 

@@ -33,8 +33,8 @@ def run(arguments: list[str]) -> None:
     from caselli.cli.pictures import source_for
     from caselli.files import write_text
     from caselli.model import load
-    from caselli.recipe.slim_measure import measure, side_by_side
     from caselli.report import rows, save_png
+    from caselli.run.slim_measure import measure, side_by_side
 
     folders = {Path(name).resolve().name: Path(name) for name in given.runs}
     models = {name: load(folder) for name, folder in folders.items()}
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> None:
 
 
 def _table(figures: dict[str, dict[str, Any]], folders: dict[str, Path]) -> str:
-    from caselli.recipe import RunFolder
+    from caselli.run import RunFolder
 
     first = next(iter(figures.values()))
     lines = []

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError, lookup
-from caselli.evaluate.mixers.equal import equal_mixer
 from caselli.evaluate.tasks import SequenceTask
 from caselli.mixer import MIXERS, Mixer, State
 from caselli.mixer.parts import ShortConvolution
@@ -32,6 +31,11 @@ class Size:
     def __post_init__(self) -> None:
         if min(self.width, self.depth, self.state, self.parameters) < 1:
             raise UserError(f"{self} was given", "positive numbers were expected")
+        if self.state % 8 or self.width % self.state:
+            raise UserError(
+                f"width {self.width} and a state of {self.state} numbers a channel were given",
+                "a multiple of 8 that divides the width was expected",
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +107,10 @@ def build_model(name: str, task: SequenceTask, size: Size, seed: int = 0) -> Seq
 
     Errors: `UserError` for an unknown name, and where a task needs a causal mixer.
     """
-    names = [part for part in name.split("+") if lookup(MIXERS, "mixer", part)]
+    kinds = [lookup(MIXERS, "mixer", part) for part in name.split("+")]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        longest = max(task.lengths)
-        mixers = [
-            equal_mixer(names[layer % len(names)], size.width, size.state, longest)
-            for layer in range(size.depth)
-        ]
+        mixers = [_mixer(kinds[layer % len(kinds)], size, max(task.lengths)) for layer in range(size.depth)]
         if task.causal_only and not all(mixer.causal for mixer in mixers):
             raise UserError(f"mixer {name!r} was given", f"{type(task).__name__} needs a causal one")
         return SequenceModel([_block(mixer, size) for mixer in mixers], task.tokens, task.answers)
@@ -134,6 +134,11 @@ def count_parameters(module: nn.Module) -> int:
         8
     """
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _mixer(kind: type[Mixer], size: Size, length: int) -> Mixer:
+    options = {"length": length} if kind.bounded else {}
+    return kind.of_state(size.width, size.width * size.state, **options)
 
 
 def _block(mixer: Mixer, size: Size) -> Block:

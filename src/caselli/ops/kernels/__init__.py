@@ -19,7 +19,7 @@ WIDEST = 64
 
 @functools.cache
 def there_is_triton() -> bool:
-    """Whether Triton is installed.
+    """True if Triton is installed.
 
     Example:
         >>> there_is_triton() in (True, False)
@@ -29,7 +29,7 @@ def there_is_triton() -> bool:
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether the kernels take these: float32 on a CUDA device, with Triton.
+    """True if the kernels serve these tensors: float32 on a CUDA device, with Triton.
 
     Example:
         >>> suits(torch.zeros(1))

@@ -12,7 +12,7 @@ from caselli.shapes import Tensor
 
 @jit
 def _pairs(query_total, key_total, sequence, j, CHUNK: tl.constexpr):
-    """What is left of token j of the chunk at each later one of its sequence, in every channel."""
+    """Decay from token j of the chunk to each later one of its sequence, in every channel."""
     t = tl.arange(0, CHUNK)
     chosen = (t == j)[:, None]
     mine = tl.sum(tl.where(t == j, sequence, 0), 0)

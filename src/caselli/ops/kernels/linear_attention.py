@@ -67,7 +67,7 @@ def tile(x, token, length, count, index, columns, COLUMNS: tl.constexpr):
 
 @jit
 def _decay(total, begun, token, length, first, heads, head, CHUNK: tl.constexpr):
-    """What is left of each token of a chunk (columns) at each later one (rows) of its sequence."""
+    """Decay from each token of a chunk (columns) to each later one (rows) of its sequence."""
     t = tl.arange(0, CHUNK)
     sums = tl.load(total + token * heads + head, mask=first + t < length, other=0.0)
     sequence = tl.load(begun + token, mask=first + t < length, other=-1)
@@ -146,7 +146,7 @@ def _gradients(
 
 @dataclasses.dataclass(frozen=True)
 class _Decays:
-    """What the kernels are told of decays and packed sequences."""
+    """Inputs of the kernels that describe decays and packed sequences."""
 
     total: Float[Tensor, "B T N"]
     """Sums of the log decays since the chunk began."""
@@ -178,7 +178,7 @@ def to_tokens(x: Tensor, length: int) -> Tensor:
 
 
 def sequences(like: Tensor, starts: Tensor | None) -> Int[Tensor, "B n C"]:
-    """How many sequences have begun in the chunk up to each token."""
+    """Number of sequences that have begun in the chunk up to each token."""
     if starts is None:
         starts = torch.zeros(like.shape[:2], dtype=torch.bool, device=like.device)
     return to_chunks(starts.int()).cumsum(2, dtype=torch.int32)

@@ -134,7 +134,7 @@ class _SelectiveScan(torch.autograd.Function):
 
 
 def _sizes(x: Tensor, a: Tensor, starts: Tensor | None) -> tuple[tuple, tuple[int, int]]:
-    """What a kernel is told of sizes, and the grid."""
+    """Sizes that a kernel takes as arguments, and its grid."""
     batch, length, channels = x.shape
     states = a.shape[1]
     sizes = (length, channels, states, starts is not None, PIECE, triton.next_power_of_2(states), BLOCK)

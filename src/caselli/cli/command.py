@@ -1,0 +1,209 @@
+"""A command is a typed function: its signature makes the parser, its docstring the help."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NoReturn
+
+import docstring_parser
+import jsonargparse
+
+from caselli.errors import UnknownName, UserError
+
+SHORT = {"out": "-o", "count": "-n"}
+"""Parameters that have a letter too, the same in every command."""
+SHARED = {
+    "run": "a run folder, as `caselli train` makes it",
+    "overwrite": "replace OUT if it is there",
+    "resume": "go on with what was interrupted",
+    "seed": "seed of everything random",
+}
+"""Help of parameters that mean one thing in every command; a docstring may say more."""
+WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
+"""Kinds of values, as messages name them."""
+REQUIRED = inspect.Parameter.empty
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """A parameter of a command, or a field of a record among its parameters."""
+
+    name: str
+    kind: Any
+    default: Any
+    help: str
+    positional: bool = False
+
+    @property
+    def key(self) -> str:
+        """The name as it is parsed: without the underscore behind a word that Python keeps for itself."""
+        return self.name.strip("_")
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed."""
+        return "--" + self.key.replace("_", "-")
+
+    @property
+    def plain(self) -> Any:
+        """The kind of a value that is given: `int` for `int | None`, `str` for `list[str]`."""
+        if typing.get_origin(self.kind) in (types.UnionType, typing.Union, list, tuple):
+            return next(kind for kind in typing.get_args(self.kind) if kind is not type(None))
+        return self.kind
+
+    @property
+    def several(self) -> bool:
+        """True where the parameter is a list."""
+        return typing.get_origin(self.kind) in (list, tuple)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of a `Literal`; none for other kinds."""
+        return typing.get_args(self.plain) if typing.get_origin(self.plain) is Literal else ()
+
+    def add_to(self, parser: jsonargparse.ArgumentParser) -> None:
+        """Declares the option."""
+        line = self._line()
+        if self.positional:
+            optional = self.default is not REQUIRED
+            count = ("*" if optional else "+") if self.several else "?" if optional else None
+            parser.add_argument(self.name, nargs=count, metavar=self.name.upper(), help=line, type=self.plain)
+        elif self.kind is bool:
+            parser.add_argument(self.flag, action="store_true", help=line)
+        else:
+            names = (SHORT[self.name], self.flag) if self.name in SHORT else (self.flag,)
+            rest = {"action": "append"} if self.several else {"type": self.kind}
+            if self.default is REQUIRED:
+                rest["required"] = True
+            elif not self.several:
+                rest["default"] = self.default
+            parser.add_argument(*names, metavar=self._metavar(), help=line, **rest)
+
+    def value(self, given: Any) -> Any:
+        """The argument of the function: what was typed, or the default."""
+        return self.default if given is None and self.several else given
+
+    def refuse(self, value: str) -> NoReturn:
+        """Raises the `UserError` of a value that is of another kind."""
+        if self.choices:
+            raise UnknownName(self.name.replace("_", " "), value, self.choices)
+        expected = WORDS.get(self.plain, f"a {getattr(self.plain, '__name__', self.plain)}")
+        raise UserError(f"{self.name.replace('_', ' ')} {value!r} was given", f"{expected} was expected")
+
+    def _metavar(self) -> str:
+        return {int: "N", float: "X"}.get(self.plain, self.key.split("_")[-1].upper())
+
+    def _line(self) -> str:
+        """The help, with the choices that it does not name and the default."""
+        missing = ", ".join(choice for choice in self.choices if choice not in self.help)
+        line = f"{self.help}: {missing}" if missing else self.help
+        if self.default is REQUIRED or isinstance(self.default, bool) or self.default in (None, "", ()):
+            return line
+        shown = f"{self.default:g}" if isinstance(self.default, float) else self.default
+        return line if f"({shown}" in line else f"{line} ({shown})"
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """jsonargparse's parser, whose mistakes are `UserError`s of one line."""
+
+    options: dict[str, Option]
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        words = " ".join(message.split())
+        wrong = re.match(r'Parser key "(\w+)":.*?(?:Got value|Given value): (.*)$', words)
+        if wrong and wrong[1] in self.options:
+            self.options[wrong[1]].refuse(wrong[2])
+        raise UserError(words, remedy=f"see `{self.prog} --help`")
+
+
+class _Help(jsonargparse.DefaultHelpFormatter):
+    """Help whose lines are the options' own: kinds and defaults stand in them."""
+
+    def _get_help_string(self, action: Any) -> str:
+        return action.help or ""
+
+
+def call(name: str, function: Callable[..., None], words: list[str]) -> None:
+    """Runs a command's function with what was typed behind the command's name.
+
+    Arguments:
+        name: the command.
+        function: its positional parameters are positional arguments, its keyword-only ones options; a
+            parameter whose kind is a dataclass stands for an option a field.
+        words: what was typed.
+
+    Errors: `UserError` for what does not fit.
+    """
+    parser = parser_of(name, function)
+    given = parser.parse_args([_dashed(word) for word in words])
+    values = {option.name: option.value(given[option.key]) for option in parser.options.values()}
+    for parameter, record in _records(function).items():
+        values[parameter] = record(**{f.name: values.pop(f.name) for f in dataclasses.fields(record)})
+    function(**values)
+
+
+def parser_of(name: str, function: Callable[..., None]) -> Parser:
+    """The parser of a command."""
+    described = docstring_parser.parse(inspect.getdoc(function) or "")
+    description = " ".join(filter(None, (described.short_description, described.long_description)))
+    options = list(options_of(function))
+    needed = [_shown(option) for option in options if option.positional or option.default is REQUIRED]
+    usage = " ".join(["caselli", name, *needed, "[options]"])
+    parser = Parser(
+        prog=f"caselli {name}",
+        usage=usage,
+        description=description,
+        formatter_class=_Help,
+        allow_abbrev=False,
+    )
+    parser.options = {option.key: option for option in options}
+    for option in parser.options.values():
+        option.add_to(parser)
+    return parser
+
+
+def _shown(option: Option) -> str:
+    """An argument in the line of usage."""
+    if not option.positional:
+        return f"{SHORT.get(option.name, option.flag)} {option.key.upper()}"
+    name = option.name.upper() + ("..." if option.several else "")
+    return name if option.default is REQUIRED else f"[{name}]"
+
+
+def options_of(function: Callable[..., None]) -> Iterator[Option]:
+    """The options of a command in the order of its parameters, a record's fields in the record's place."""
+    kinds, lines = typing.get_type_hints(function), _lines(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in _records(function):
+            yield from _fields(kinds[name])
+        else:
+            positional = parameter.kind is not parameter.KEYWORD_ONLY
+            yield Option(name, kinds[name], parameter.default, lines.get(name) or SHARED[name], positional)
+
+
+def _fields(record: Any) -> Iterator[Option]:
+    kinds, lines, start = typing.get_type_hints(record), _lines(record), record()
+    for field in dataclasses.fields(record):
+        yield Option(field.name, kinds[field.name], getattr(start, field.name), lines.get(field.name, ""))
+
+
+def _records(function: Callable[..., None]) -> dict[str, Any]:
+    kinds = typing.get_type_hints(function)
+    return {name: kind for name, kind in kinds.items() if dataclasses.is_dataclass(kind)}
+
+
+def _lines(documented: Any) -> dict[str, str]:
+    """Parameter or field → its help, without a full stop."""
+    params = docstring_parser.parse_from_object(documented).params
+    return {p.arg_name: " ".join((p.description or "").split()).rstrip(".") for p in params}
+
+
+def _dashed(word: str) -> str:
+    """An option typed with underscores, such as `--top_k`, as it is declared."""
+    found = re.match(r"--[a-z0-9_]+(?==|$)", word)
+    return word if found is None else found[0].replace("_", "-") + word[found.end() :]

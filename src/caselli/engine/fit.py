@@ -1,0 +1,173 @@
+"""The training loop itself: a task, its batches, a budget; no files, no log."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from caselli import ranks
+from caselli.engine.batch import pieces, samples, to_device
+from caselli.engine.config import TrainingConfig
+from caselli.engine.machine import CPU, Machine
+from caselli.engine.optimiser import Optimiser, learning_rate_factor
+from caselli.engine.task import Task
+from caselli.shapes import Tensor
+
+
+class BatchStream(Protocol):
+    """Batches whose order is a function of seed and step: `stream(start)` gives those from `start` on."""
+
+    def stream(self, start: int = 0) -> Iterator[Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """Batches made by a function of the step.
+
+    Example:
+        >>> next(Generated(lambda step: torch.full((2,), step)).stream(5))
+        tensor([5, 5])
+    """
+
+    make: Callable[[int], Any]
+    """Number of the step, from 0 → its batch."""
+
+    def stream(self, start: int = 0) -> Iterator[Any]:
+        """The batches of the steps from `start` on."""
+        return map(self.make, itertools.count(start))
+
+
+class Fit:
+    """A training on its way through its budget, which may pause after any step and go on.
+
+    The random numbers of a step are a function of seed, step and rank; those outside are left alone.
+
+    Arguments:
+        task: what is trained, in place; moved to the machine's device.
+        batches: training batches, tensors or records; each rank gives its own share.
+        config: budget and optimiser. The average, the validations and the checkpoints are `Training`'s.
+        machine: device and precision.
+        seed: seed of the random numbers of every step.
+    """
+
+    def __init__(
+        self, task: Task, batches: BatchStream, config: TrainingConfig, machine: Machine = CPU, seed: int = 0
+    ) -> None:
+        self.task = task.to(machine.device)
+        self.batches, self.config, self.machine, self.seed = batches, config, machine, seed
+        self.optimiser = Optimiser(self.task, config)
+        self.step, self.seconds = 0, 0.0
+        self.samples, self.rate = 0, 0.0
+        self.figures: dict[str, Tensor] = {}
+        self.stopping = False
+
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is spent, 0 to 1 and a little more."""
+        if self.config.minutes:
+            return self.seconds / (60 * self.config.minutes)
+        return self.step / self.config.steps
+
+    def run(self, until: Callable[[Fit], bool] = lambda fit: False) -> Fit:
+        """Trains to the end of the budget, or to the first step after which `until` is true.
+
+        `until` is asked after every step, and may look at `step`, `seconds`, `progress`, `rate` (learning
+        rate), `figures` (loss, metrics and gradient norms of the step, averaged over accumulated pieces) and
+        `samples` (number of samples in the step, over all ranks).
+        """
+        if self.progress >= 1:
+            return self
+        model, begin = self._parallel_model(), time.perf_counter() - self.seconds
+        with torch.random.fork_rng():
+            for batch in self.batches.stream(self.step):
+                self.figures = self._update(model, to_device(batch, self.machine.device))
+                self._tick(begin)
+                if until(self) or self.progress >= 1:
+                    break
+        return self
+
+    def stop(self) -> None:
+        """Asks for a stop: `stopping` becomes true on every rank where it is called on the first."""
+        self.stopping = True
+
+    def _update(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
+        config = self.config
+        self.task.train()
+        torch.manual_seed(_seed(self.seed, self.step, ranks.rank()))
+        self.task.progress = min(1.0, self.progress)
+        factor = learning_rate_factor(config, self.step, self.task.progress)
+        self.rate = config.learning_rate * factor
+        self.optimiser.zero_grad()
+        found = []
+        for number, piece in enumerate(pieces(batch, config.accumulate)):
+            last = number == config.accumulate - 1
+            with nullcontext() if last or ranks.count() == 1 else model.no_sync():
+                with self.machine.autocast():
+                    losses = model(piece, self.step)
+                (losses.total / config.accumulate).backward()
+            found.append({"loss": losses.total.detach(), **losses.metrics})
+        norms = self.optimiser.clip(config.clip) if config.clip else {}
+        self.optimiser.step(factor)
+        self.step += 1
+        self.samples = samples(batch) * ranks.count()
+        return _mean(found) | norms
+
+    def _parallel_model(self) -> torch.nn.Module:
+        if ranks.count() == 1:
+            return self.task
+        return DistributedDataParallel(self.task, broadcast_buffers=False)
+
+    def _tick(self, begin: float) -> None:
+        """The first rank's clock, and whether it was asked to stop, are everybody's."""
+        now = torch.tensor([time.perf_counter() - begin, float(self.stopping)], dtype=torch.float64)
+        now = ranks.from_first(now)
+        self.seconds, self.stopping = now[0].item(), bool(now[1].item())
+
+
+def fit(
+    task: Task,
+    batches: BatchStream,
+    config: TrainingConfig,
+    *,
+    machine: Machine = CPU,
+    seed: int = 0,
+    until: Callable[[Fit], bool] = lambda fit: False,
+) -> Task:
+    """The task, trained in place and left in evaluation mode.
+
+    Arguments:
+        task, batches, config, machine, seed: as `Fit` takes them.
+        until: ends the training early; asked after every step.
+
+    Example:
+        >>> from caselli.engine import Losses
+        >>> class Line(Task):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.slope = torch.nn.Parameter(torch.zeros(1))
+        ...     def forward(self, x, step):
+        ...         return Losses((self.slope * x - 3 * x).square().mean(), {})
+        >>> batches = Generated(lambda step: torch.randn(8, generator=torch.Generator().manual_seed(step)))
+        >>> config = TrainingConfig(steps=100, learning_rate=0.3, warmup=5)
+        >>> round(fit(Line(), batches, config).slope.item(), 1)
+        3.0
+    """
+    Fit(task, batches, config, machine, seed).run(until)
+    return task.eval()
+
+
+def _mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean over equal pieces of a batch, by name."""
+    return {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+
+
+def _seed(seed: int, step: int, rank: int) -> int:
+    """A seed of its own for every step and rank."""
+    return ((seed * 1_000_003 + step) * 65_537 + rank) % (1 << 63)

@@ -1,0 +1,83 @@
+"""What a run tells its prior: captions, and the codes of another picture."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from caselli import data
+from caselli.data import Pictures
+from caselli.data.pixels import enlarged, with_size
+from caselli.errors import UserError
+from caselli.model import condition_size
+from caselli.prior import NONE, PriorConfig, Vocabulary, vocabulary_of
+from caselli.run.config import DataConfig, RunConfig
+from caselli.run.encoding import encoded
+from caselli.shapes import Float, Int, Shaped, Tensor
+from caselli.tokenizer import Tokenizer
+
+
+def check_condition(pictures: Pictures, config: RunConfig) -> None:
+    """Raises `UserError` for another picture that is not there, or a factor that does not divide the size."""
+    condition_size(config.prior, pictures.size)
+    if config.prior.condition_picture == "paired":
+        paired(pictures, config.data)
+
+
+def encode_condition(
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    config: RunConfig,
+    views: int,
+    augment: data.Augment,
+    seed: int,
+) -> Int[Tensor, "n P"] | None:
+    """The codes of the other picture that the prior is told of, for every view; None where there is none."""
+    side = condition_size(config.prior, pictures.size)
+    if not side:
+        return None
+    others, shown = pictures, data.to_float
+    if config.prior.condition_picture == "low_resolution":
+        shown = partial(_made_small, side=side)
+    else:
+        others = paired(pictures, config.data)
+    return torch.cat(list(encoded(tokenizer, others, shown, views, augment, seed))).flatten(1)
+
+
+def _made_small(pixels: Shaped[Tensor, "n C H W"], side: int) -> Float[Tensor, "n C H W"]:
+    """What a small picture leaves of a large one, at its size again."""
+    return enlarged(data.to_float(with_size(pixels, side)), pixels.shape[-1] // side)
+
+
+def paired(pictures: Pictures, config: DataConfig) -> Pictures:
+    """For each picture that of the same name, but for the suffix, in the folder of pairs.
+
+    Errors: `UserError` where there is no folder, and for a picture without another.
+    """
+    if not config.paired:
+        raise UserError(
+            "condition_picture paired was given without pictures",
+            "a folder of pairs was expected",
+            "give it with --data.paired FOLDER",
+        )
+    everything = data.open(config.paired, size=pictures.size, channels=pictures.channels, split="all")
+    places = {_stem(name): place for place, name in enumerate(everything.names)}
+    missing = [name for name in pictures.names if _stem(name) not in places]
+    if missing:
+        raise UserError(
+            f"{config.paired} has no picture for {len(missing)} of {len(pictures)}, {missing[0]} first",
+            "one of equal name but for the suffix was expected for each",
+        )
+    return everything.subset(torch.tensor([places[_stem(name)] for name in pictures.names]))
+
+
+def _stem(name: str) -> str:
+    return name.rsplit(".", 1)[0]
+
+
+def vocabulary(config: PriorConfig, pictures: Pictures) -> Vocabulary | None:
+    """How the prior reads the pictures' captions; None where there are none, or none are wanted."""
+    if config.text == NONE or pictures.captions is None:
+        return None
+    return vocabulary_of(config.text, config.text_length, config.text_path, pictures.captions)

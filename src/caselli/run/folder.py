@@ -1,0 +1,108 @@
+"""The run folder: what it holds, and that nothing in it is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from caselli.engine import Machine
+from caselli.errors import UserError
+from caselli.files import write_text
+from caselli.run.config import RunConfig, flatten, override
+from caselli.version import __version__
+
+MAY_CHANGE = ("training.", "data.workers", "reading.")
+"""Fields that a resumed run may be given anew: its budget, and what does not change the result."""
+
+
+class RunFolder:
+    """`run.yaml`, `results.json` and the names of everything else in a run.
+
+    Arguments:
+        path: the folder; made when it is first written to.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def holds_run(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "run.yaml").exists()
+
+    def awaits_pictures(self) -> bool:
+        """Whether the run holds a tokenizer that was trained elsewhere, and no pictures are chosen yet."""
+        return self.holds_run() and self.describe().get("data_fingerprint") == ""
+
+    def refuse_foreign(self) -> None:
+        """Raises `UserError` when the folder holds something that is no run of ours."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file", "a folder for the run was expected")
+        if self.path.exists() and not self.holds_run() and any(self.path.iterdir()):
+            raise UserError(
+                f"{self.path} holds other files", "a new or empty folder was expected", "choose another -o"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """What `run.yaml` says."""
+        try:
+            described = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
+            if not isinstance(described["config"], dict):
+                raise TypeError("no configuration")
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise UserError(f"{self.path / 'run.yaml'} cannot be read ({error})") from None
+        return described
+
+    def config(self) -> RunConfig:
+        """The run's configuration."""
+        return override(RunConfig(), self.describe()["config"])
+
+    def write(self, config: RunConfig, data: str, machine: Machine) -> None:
+        """Writes `run.yaml`."""
+        described = {
+            "caselli": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+            "data_fingerprint": data,
+            "machine": dataclasses.asdict(machine),
+            "config": _plain(dataclasses.asdict(config)),
+        }
+        write_text(self.path / "run.yaml", yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
+
+    def results(self) -> dict[str, Any]:
+        """The figures measured so far."""
+        path = self.path / "results.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def add_results(self, **sections: dict[str, Any]) -> None:
+        """Adds sections of figures to `results.json`."""
+        results = {**self.results(), **sections}
+        write_text(self.path / "results.json", json.dumps(results, indent=2))
+
+
+def resumed_config(old: Any, changes: dict[str, Any], may_change: tuple[str, ...] = MAY_CHANGE) -> Any:
+    """A run's own configuration with a new budget.
+
+    Errors: `UserError` when `changes` would make it another run.
+    """
+    new = override(old, changes)
+    before, after = flatten(old), flatten(new)
+    for name, value in after.items():
+        if before[name] != value and not name.startswith(may_change):
+            raise UserError(
+                f"{name} {value!r} was given to a run that was begun with {before[name]!r}",
+                "a resumed run keeps its configuration",
+                "leave it out, or choose another -o",
+            )
+    return new
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

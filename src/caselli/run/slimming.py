@@ -1,0 +1,126 @@
+"""A trained run made smaller, as a run of its own: compressed, trained to recover, measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from caselli import ranks
+from caselli.data import CodeStore
+from caselli.errors import UserError
+from caselli.model import Model, load, load_tokenizer, save_tokenizer
+from caselli.report import rows, save_png
+from caselli.run.config import override
+from caselli.run.folder import RunFolder
+from caselli.run.opening import recorded_machine
+from caselli.run.slim_config import FILE, SlimConfig
+from caselli.run.slim_measure import measure, side_by_side
+from caselli.run.slim_prior import SlimPrior
+from caselli.run.slim_tokenizer import SlimTokenizer
+from caselli.run.summary import look_at_samples, look_at_tokenizer, summarise
+from caselli.run.two_stage import Run
+from caselli.tokenizer import Tokenizer
+
+
+def slim(
+    run: str | Path,
+    out: str | Path,
+    config: SlimConfig,
+    source: str | None = None,
+    *,
+    resume: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Makes a run smaller; returns the new run's folder.
+
+    Arguments:
+        run: a run of two stages; it is not changed.
+        out: the new run's folder; new or empty, unless `resume`.
+        config: what to do.
+        source: the pictures, where they are no longer where the run had them.
+        resume: go on with a training that was interrupted.
+        progress: whether long work shows a bar.
+
+    Errors: `UserError` for a run or a method that does not fit, and for a folder that is taken.
+
+    Example:
+        >>> slim("run", "small", SlimConfig(quantise="int8"))  # doctest: +SKIP
+        PosixPath('small')
+    """
+    ranks.start()
+    before = load(run)
+    if config.covers("prior"):
+        before.require_prior()
+    folder = _begin(RunFolder(run), RunFolder(out), config, source, resume)
+    new = Run.resumed(folder, folder.config().data.source, {}, progress)
+    if config.covers("tokenizer"):
+        SlimTokenizer(new, before, config).make()
+    _carry_over(new, before, Path(run))
+    if before.prior is not None:
+        SlimPrior(new, before, config).make()
+    if ranks.is_first():
+        _look(new, before, Path(run), config)
+        summarise(folder)
+    ranks.wait()
+    return folder.path
+
+
+def _begin(old: RunFolder, new: RunFolder, config: SlimConfig, source: str | None, resume: bool) -> RunFolder:
+    """The new folder with the old run's configuration and its data; nothing is overwritten."""
+    new.refuse_foreign()
+    if new.path.resolve() == old.path.resolve():
+        raise UserError(f"{new.path} was given as run and as -o", "a new folder was expected")
+    if new.holds_run():
+        if not (new.path / FILE).exists() or not resume:
+            raise UserError(
+                f"{new.path} holds a run already",
+                "a new folder was expected",
+                "choose another -o, or --resume",
+            )
+        config.expect_in(new.path, old.path)
+        return new
+    kept = old.config() if source is None else override(old.config(), {"data.source": source})
+    if ranks.is_first():
+        new.path.mkdir(parents=True, exist_ok=True)
+        config.save(new.path, old.path)
+        new.write(kept, old.describe()["data_fingerprint"], recorded_machine(old))
+    ranks.wait()
+    return new
+
+
+def _carry_over(run: Run, before: Model, old: Path) -> None:
+    """The tokenizer where it stays as it is, and the old run's codes, stamped with the new tokenizer, where
+    that gives the same ones."""
+    path = run.folder.path
+    if ranks.is_first():
+        if not (path / "tokenizer.json").exists():
+            save_tokenizer(before.tokenizer, path, before.size)
+        tokenizer = load_tokenizer(path)[0]
+        for split in ("train", "held_out"):
+            source, target = (folder / "codes" / f"{split}.safetensors" for folder in (old, path))
+            if source.exists() and not target.exists() and _encodes_alike(tokenizer, before.tokenizer):
+                store = CodeStore.load(source, before.tokenizer.fingerprint())
+                store.tokenizer = tokenizer.fingerprint()
+                store.save(target)
+    ranks.wait()
+
+
+def _look(run: Run, before: Model, old: Path, config: SlimConfig) -> None:
+    """Figures and pictures of the new run, and both runs side by side."""
+    folder, device = run.folder, run.machine.device
+    after = load(folder.path).to(device)
+    look_at_tokenizer(folder, after.tokenizer, run.held_out)
+    if after.prior is not None:
+        look_at_samples(folder, after, run.pictures, run.held_out, run.config.reading)
+    models = {"before": before.to(device), "after": after}
+    figures = measure(models, {"before": old, "after": folder.path}, run.held_out)
+    folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
+    save_png(rows(side_by_side(models, run.held_out)), folder.path / "pictures" / "slim.png")
+
+
+def _encodes_alike(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether two tokenizers have the same encoder and quantizer."""
+    left, right = one.state_dict(), other.state_dict()
+    names = [name for name in left if not name.startswith("decoder.")]
+    return all(name in right and torch.equal(left[name], right[name]) for name in names)

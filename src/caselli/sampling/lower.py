@@ -1,0 +1,90 @@
+"""How mixers become operations of the fused step, and how their states are brought in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from caselli.mixer import Attention, LocalAttention, Mamba, State
+from caselli.ops import rotary_angles
+from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, filled
+from caselli.shapes import Float, Tensor
+
+Import = Callable[[State], None]
+"""Takes in the state that the parallel form left behind known codes."""
+
+
+def lower_attention(
+    program: Program,
+    mixer: Attention | LocalAttention,
+    norm: nn.LayerNorm,
+    x: Float[Tensor, "B E"],
+    length: int,
+    before: int,
+) -> Import:
+    """Queries, keys and values; attention to what is kept, `before` tokens in front of the slots included;
+    the output. Keys lie in panels like weights."""
+    rows, lanes, width = program.rows, program.lanes, mixer.head_width
+    length += before
+    capacity, padded = math.ceil(length / lanes) * lanes, math.ceil(width / lanes) * lanes
+    qkv = program.buffer(rows, (mixer.heads + 2 * mixer.kv_heads) * width)
+    y = program.buffer(rows, mixer.heads * width)
+    keys = program.state(rows, mixer.kv_heads, capacity // lanes, width, lanes)
+    values = program.state(rows, mixer.kv_heads, capacity, padded)
+    cosine = sine = None
+    if mixer.rotary_base:
+        angles = rotary_angles(torch.arange(length), width, mixer.rotary_base)
+        cosine, sine = angles.cos().contiguous(), angles.sin().contiguous()
+    program.linear(x, (mixer.query, mixer.key_value), qkv, norm=norm)
+    window = mixer.window or length
+    sizes = (rows, mixer.heads, mixer.kv_heads, width, padded, capacity, window, before)
+    program.add(ATTEND, sizes, (qkv, keys, values, y, cosine, sine))
+    program.linear(y, (mixer.output,), x, adds=True)
+
+    def bring_in(state: State) -> None:
+        kept = state.length if mixer.window is None else state.keys.shape[2]
+        seen = slice(state.length - kept, state.length)
+        flat = keys.new_zeros(rows, mixer.kv_heads, capacity, width)
+        flat[:, :, seen] = state.keys[:, :, :kept]
+        keys.copy_(flat.unflatten(2, (-1, lanes)).transpose(3, 4))
+        values[:, :, seen, :width] = state.values[:, :, :kept]
+
+    return bring_in
+
+
+def lower_mamba(
+    program: Program, mixer: Mamba, norm: nn.LayerNorm, x: Float[Tensor, "B E"], length: int, before: int
+) -> Import:
+    """Input and gate; the convolution; Δ, B and C; the scan; the output. Vectors hold channels."""
+    rows, inner, states, rank = program.rows, mixer.inner, mixer.state_size, mixer.delta_rank
+    taps = mixer.convolution.weight.shape[1]
+    gated, u, y = (program.buffer(rows, n) for n in (2 * inner, inner, inner))
+    select, delta = program.buffer(rows, rank + 2 * states), program.buffer(rows, inner)
+    a = filled(-mixer.log_a.detach().exp().T, program.lanes)
+    skip = filled(mixer.skip.detach(), program.lanes)
+    past, memory = program.state(rows, taps - 1, inner), program.state(rows, states, a.shape[1])
+    weight, bias = mixer.convolution.weight.detach().T.contiguous(), mixer.convolution.bias.detach()
+    program.linear(x, (mixer.input,), gated, norm=norm)
+    program.add(CONVOLVE, (rows, inner, taps, 2 * inner), (gated, weight, bias, past, u))
+    program.linear(u, (mixer.select,), select)
+    program.linear(select[:, :rank], (mixer.delta,), delta, activation=SOFTPLUS)
+    sizes = (rows, inner, states, a.shape[1], select.stride(0), gated.stride(0))
+    program.add(SCAN, sizes, (u, delta, select[:, rank:], a, skip, gated[:, inner:], memory, y))
+    program.linear(y, (mixer.output,), x, adds=True)
+
+    def bring_in(state: State) -> None:
+        past.copy_(state.inputs)
+        memory[:, :, :inner] = state.memory.transpose(1, 2)
+
+    return bring_in
+
+
+LOWERINGS: dict[type, Callable[..., Import]] = {
+    Attention: lower_attention,
+    LocalAttention: lower_attention,
+    Mamba: lower_mamba,
+}
+"""Mixer → how it is lowered; the others step through PyTorch."""

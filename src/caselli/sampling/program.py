@@ -1,0 +1,150 @@
+"""A list of the fused step's operations over buffers that are made once."""
+
+from __future__ import annotations
+
+import ctypes
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from caselli.sampling.rounding import PRECISIONS, int8_scale
+from caselli.shapes import Float, Num, Tensor
+
+EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)
+NONE, GELU, SOFTPLUS = range(3)
+
+
+class Op(ctypes.Structure):
+    """One operation, as `fused.cpp` reads it."""
+
+    _fields_ = [
+        ("kind", ctypes.c_int64),
+        ("n", ctypes.c_int64 * 8),
+        ("p", ctypes.c_void_p * 12),
+        ("f", ctypes.c_float * 4),
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Packed:
+    """A linear layer's weights in panels of `lanes` outputs, so that a vector of outputs is one load."""
+
+    panels: Num[Tensor, "P D lanes"]
+    scale: Float[Tensor, "E"] | None
+    bias: Float[Tensor, "E"] | None
+    outputs: int
+
+
+def pack(layers: Sequence[nn.Linear], precision: str, lanes: int) -> Packed:
+    """Layers of one input as a single one, their outputs side by side.
+
+    Example:
+        >>> pack([nn.Linear(3, 4), nn.Linear(3, 6)], "float32", lanes=8).panels.shape
+        torch.Size([2, 3, 8])
+    """
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    bias = None
+    if any(layer.bias is not None for layer in layers):
+        zeros = [weight.new_zeros(layer.out_features) for layer in layers]
+        biases = [z if layer.bias is None else layer.bias for z, layer in zip(zeros, layers, strict=True)]
+        bias = filled(torch.cat(biases).detach(), lanes)
+    scale = int8_scale(weight) if precision == "int8" else None
+    if scale is not None:
+        weight = (weight / scale[:, None]).round()
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
+    panels = filled(weight.T, lanes).T.unflatten(0, (-1, lanes)).transpose(1, 2).to(dtype).contiguous()
+    return Packed(panels, None if scale is None else filled(scale, lanes), bias, len(weight))
+
+
+def filled(x: Tensor, multiple: int) -> Tensor:
+    """Zeros appended to the last axis up to a multiple.
+
+    Example:
+        >>> filled(torch.ones(3), 4)
+        tensor([1., 1., 1., 0.])
+    """
+    return F.pad(x, (0, -x.shape[-1] % multiple)).contiguous()
+
+
+class Program:
+    """The operations of one step for a number of rows.
+
+    Arguments:
+        library: the compiled step.
+        rows: sequences that go through the layers.
+        precision: of the weights.
+        packs: weights packed before, by the identity of their layers; grows.
+    """
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        rows: int,
+        precision: str,
+        packs: dict[tuple[int, ...], Packed],
+    ) -> None:
+        self.library, self.rows, self.precision, self.packs = library, rows, precision, packs
+        self.lanes = library.lanes()
+        self.operations: list[Op] = []
+        self.tensors: list[Tensor] = []
+        self.states: list[Tensor] = []
+        self.weight_bytes = self.state_bytes = 0
+
+    def buffer(self, *shape: int) -> Tensor:
+        """Room for activations."""
+        return torch.zeros(*shape)
+
+    def state(self, *shape: int) -> Tensor:
+        """Room for what is carried from token to token."""
+        state = torch.zeros(*shape)
+        self.state_bytes += state.nbytes
+        self.states.append(state)
+        return state
+
+    def add(
+        self,
+        kind: int,
+        sizes: Sequence[int],
+        tensors: Sequence[Tensor | None],
+        numbers: Sequence[float] = (),
+    ) -> None:
+        """Appends an operation; its tensors live as long as the program."""
+        pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+        operation = Op(kind=kind)
+        operation.n[: len(sizes)], operation.p[: len(pointers)] = sizes, pointers
+        operation.f[: len(numbers)] = numbers
+        self.operations.append(operation)
+        self.tensors += [tensor for tensor in tensors if tensor is not None]
+
+    def linear(
+        self,
+        x: Float[Tensor, "B D"],
+        layers: Sequence[nn.Linear],
+        y: Float[Tensor, "B E"],
+        *,
+        norm: nn.LayerNorm | None = None,
+        activation: int = NONE,
+        adds: bool = False,
+    ) -> None:
+        """y = activation(W norm(x) + b) for layers of one input, or y += that; x and y may be columns."""
+        key = tuple(map(id, layers))
+        if key not in self.packs:
+            self.packs[key] = pack(layers, self.precision, self.lanes)
+        packed = self.packs[key]
+        self.weight_bytes += packed.panels.nbytes
+        sizes = (
+            *(len(x), x.shape[1], packed.outputs, x.stride(0), y.stride(0)),
+            *(activation, int(adds), PRECISIONS.index(self.precision)),
+        )
+        weight, epsilon = (None, 0.0) if norm is None else (norm.weight.detach(), norm.eps)
+        self.add(LINEAR, sizes, (x, weight, packed.panels, packed.scale, packed.bias, y), (epsilon,))
+
+    def run(self, first: int, last: int, begin: int = 0) -> None:
+        """Slots `first` up to `last`, through the operations from `begin` on."""
+        operations = self.operations[begin:]
+        array = (Op * len(operations))(*operations)
+        numbers = (len(operations), first, last, torch.get_num_threads())
+        self.library.run(array, *map(ctypes.c_int64, numbers))

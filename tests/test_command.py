@@ -1,0 +1,118 @@
+"""The parser that a command's signature makes: words in, arguments out, mistakes in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from typing import Literal
+
+import pytest
+
+from caselli.cli.command import call, parser_of
+from caselli.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of drawing."""
+
+    temperature: float = 1.0
+    """Temperature: 1 as learned."""
+    top_k: int = 0
+    """Number of likeliest codes kept; 0 keeps all."""
+
+
+def draw(
+    run: str,
+    pictures: list[str],
+    *,
+    count: int = 16,
+    split: Literal["train", "all"] = "all",
+    minutes: float | None = None,
+    text: list[str] = (),
+    archive: bool = False,
+    from_: str = "",
+    options: Options = Options(),
+    out: str,
+) -> None:
+    """Draws.
+
+    Arguments:
+        pictures: picture files.
+        count: number of pictures.
+        split: part of the set.
+        minutes: budget in minutes.
+        text: a caption.
+        archive: one file.
+        from_: layout.
+        out: FILE.png.
+    """
+    CALLS.append(locals())
+
+
+CALLS: list[dict] = []
+
+
+def called(words: str) -> dict:
+    call("draw", draw, words.split())
+    return CALLS.pop()
+
+
+def test_defaults():
+    assert called("r a b -o x") == {
+        "run": "r",
+        "pictures": ["a", "b"],
+        "count": 16,
+        "split": "all",
+        "minutes": None,
+        "text": (),
+        "archive": False,
+        "from_": "",
+        "options": Options(),
+        "out": "x",
+    }
+
+
+def test_options_by_letter_by_dash_and_by_underscore():
+    given = called("r a -o x -n 3 --top_k 2 --minutes 0.5 --text one --text two --archive --from f")
+    assert (given["count"], given["options"], given["minutes"]) == (3, Options(top_k=2), 0.5)
+    assert (given["text"], given["archive"], given["from_"]) == (["one", "two"], True, "f")
+    assert called("r a -o x --top-k=4 --temperature=0.5")["options"] == Options(0.5, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("r a -o x -n q", "count 'q' was given; a whole number was expected"),
+        ("r a -o x -n 1.5", "count '1.5' was given; a whole number was expected"),
+        ("r a -o x --minutes soon", "minutes 'soon' was given; a number was expected"),
+        ("r a -o x --split trian", "split 'trian' was given; did you mean train? Known: train, all"),
+        ("r a -o x --temperature hot", "temperature 'hot' was given; a number was expected"),
+        ("r -o x", "the following arguments are required: pictures; see `caselli draw --help`"),
+        ("r a", "the following arguments are required: out; see `caselli draw --help`"),
+        ("r a -o x --mi 3", "unrecognized arguments: --mi 3; see `caselli draw --help`"),
+        ("r a -o x --count", "argument -n/--count: expected one argument; see `caselli draw --help`"),
+    ],
+)
+def test_mistakes(words, line):
+    with pytest.raises(UserError) as error:
+        called(words)
+    assert str(error.value) == line
+
+
+def test_help_names_what_there_is():
+    text = parser_of("draw", draw).format_help()
+    assert "usage: caselli draw RUN PICTURES... -o OUT [options]" in text
+    for line in (
+        "number of pictures (16)",
+        "the set: train, all (all)",
+        "keeps all (0)",
+        "a run folder",
+    ):
+        assert line in text
+
+
+def test_no_torch_is_needed_for_a_parser():
+    code = "import sys, caselli.cli.command; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
