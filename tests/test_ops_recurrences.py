@@ -415,3 +415,22 @@ def test_half_precision_keeps_a_float32_state():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, _ = fast_linear(*(x.float() for x in inputs))
     same((y,), (fast_linear(*(x.float() for x in inputs))[0],), 0)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("bonus", "selective")])
+@pytest.mark.parametrize("strength", [0.01, 1.0, 30.0])
+def test_float32_keeps_its_digits(name, strength):
+    """However strong the decays and long the chunk: no small difference of two large sums is taken."""
+    case, fast, definition, _ = OPS[name]
+    index = {"delta": 4, "product": 4, "channel": 4, "generalised": 5}.get(name, 3)
+    inputs = [x.detach() for x in case(400)]
+    inputs[index] = -strength * torch.rand_like(inputs[index]) ** 4
+    if name in ("product", "channel"):
+        inputs[3] = (
+            0.5 * inputs[1]
+        )  # what is read under an unrelated key can make the memory grow without end
+    inputs = [x.float().double() for x in inputs]
+    wanted, _ = definition(*inputs)
+    for size in (64, 400):
+        y, _ = fast(*(x.float() for x in inputs), chunk_size=size)
+        assert (y.double() - wanted).abs().max() < 5e-6 * wanted.abs().max()

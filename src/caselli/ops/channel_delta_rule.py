@@ -10,6 +10,7 @@ from caselli.ops.chunks import (
     Segments,
     before,
     bounded_log_decay,
+    channel_decays,
     exact,
     fold,
     forget,
@@ -114,9 +115,7 @@ def _chunked(q, k, v, reads, log_decay, state, *, starts, size):
     )
     readers = torch.stack((reads, q * log_decay.exp()), 3)
     scores = decayed_scores(readers, k[:, :, :, None], log_decay[:, :, :, None])
-    total = log_decay.double().cumsum(3)  # in float32 a difference of two large sums has few digits
-    kept, kept_before = total.exp().to(v.dtype), (total - log_decay).exp().to(v.dtype)
-    left, passed = (total[..., -1:, :] - total).exp().to(v.dtype), kept[..., -1, :]
+    kept, kept_before, left, passed = channel_decays(log_decay)
     if starts is not None:
         segments = Segments.of(starts, size)
         scores = scores * segments.together[:, :, None, None]

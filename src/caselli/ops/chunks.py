@@ -79,6 +79,20 @@ def decay_between(total: Float[Tensor, "*A C"], dtype: torch.dtype) -> Float[Ten
     return _DecayBetween.apply(total, dtype)
 
 
+def channel_decays(log_decay: Float[Tensor, "*A C d"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Decays to each token from the beginning of its chunk, to before it, from it to the end, and of all.
+
+    Example:
+        >>> kept, before, left, passed = channel_decays(torch.tensor([[0.5], [0.5]]).log())
+        >>> kept.flatten(), before.flatten(), left.flatten(), passed
+        (tensor([0.5000, 0.2500]), tensor([1.0000, 0.5000]), tensor([0.5000, 1.0000]), tensor([0.2500]))
+    """
+    total = log_sums(log_decay.mT).mT
+    sums = (total, total - log_decay, total[..., -1:, :] - total, total[..., -1, :])
+    kept, earlier, left, passed = (x.to(log_decay.dtype).exp() for x in sums)
+    return kept, earlier, left, passed
+
+
 class _DecayBetween(torch.autograd.Function):
     @staticmethod
     def forward(ctx, total, dtype):
