@@ -14,10 +14,14 @@ from caselli.ops import (
     delta_product,
     forgetting_attention,
     gated_linear_attention,
+    mixture_of_block_attention,
+    native_sparse_attention,
+    path_scores,
     rotary,
     trapezoidal_attention,
 )
 from caselli.ops.forgetting_attention import forgetting_attention_definition
+from caselli.ops.path_attention import path_scores_definition
 from tests.reference.golden import check, from_zero_and_state, golden, leaves, same
 
 CHUNKS = (1, 4, 64)
@@ -254,3 +258,63 @@ def test_mamba3_layers(variant, form):
     same(u.grad, g[f"grad.u_{variant}"])
     for ours, theirs in {"delta_bias": "dt_bias", "skip": "D", "output.weight": "out_proj.weight"}.items():
         same(mixer.get_parameter(ours).grad, g[f"grad.{prefix}{theirs}"])
+
+
+def test_path_attention():
+    g = golden("27_path_attn")
+    names = ("q", "k", "v", "w", "beta", "g")
+    inputs = dict(zip(names, leaves(g, *names), strict=True))
+    q, k, v, w, beta, decay = (x.transpose(1, 2) for x in inputs.values())
+    total = decay.cumsum(2)
+    faded = total[..., None] - total[:, :, None]
+    seen = torch.ones(12, 12, dtype=torch.bool).tril()
+    values = v.repeat_interleave(2, 1)
+    for size in (1, 5, 12):
+        earlier, rows = k[:, :, :0], []
+        for begin in range(0, 12, size):
+            part = slice(begin, begin + size)
+            row, earlier = path_scores(*(x[:, :, part] for x in (q, k, w, beta)), earlier)
+            rows.append(F.pad(row, (0, 12 - row.shape[-1])))
+        scores, outputs = torch.cat(rows, 2), {}
+        for name, bias in (("o", faded), ("o_no_decay", 0.0)):
+            weights = (0.5 * (scores + bias)).masked_fill(~seen, -torch.inf).softmax(-1)
+            outputs[name] = (weights @ values).transpose(1, 2)
+        check(g, inputs, outputs)
+    repeated = (x.repeat_interleave(2, 1) for x in (k, w, beta))
+    same(path_scores_definition(q, *repeated), scores.tril())
+
+
+def test_mixture_of_block_attention():
+    """Two sequences in one row, then each alone."""
+    g = golden("27_moba")
+    inputs = dict(zip("qkv", leaves(g, *"qkv"), strict=True))
+    q, k, v = (x.transpose(0, 1)[None] for x in inputs.values())
+    begin = torch.tensor([[0] * 13 + [13] * 6])
+    y = mixture_of_block_attention(q, k, v, begin, size=4, count=2)
+    check(g, inputs, {"o": y[0].transpose(0, 1)})
+    for part in (slice(0, 13), slice(13, 19)):
+        alone = mixture_of_block_attention(*(x[:, :, part] for x in (q, k, v)), size=4, count=2)
+        same(alone, y[:, :, part])
+
+
+def test_native_sparse_attention():
+    g = golden("27_nsa")
+    names = ("q", "k", "v", "g_cmp", "g_slc", "g_swa")
+    inputs = dict(zip(names, leaves(g, *names), strict=True))
+    q, k, v, *gates = (x.transpose(1, 2) for x in inputs.values())
+    gates = torch.stack(gates, -1)
+    options = {"size": 4, "count": 4, "window": 5}
+
+    def run(gates, begin=None):
+        return native_sparse_attention(q, k, v, gates, begin, **options).transpose(1, 2)
+
+    one = torch.eye(3, dtype=torch.float64).expand(*gates.shape[:3], 3, 3)
+    outputs = {"o": run(gates), "o_cmp": run(one[..., 0]), "o_slc": run(one[..., 1])}
+    # The functional of the vectors has the sums of exponentials too, where a block is complete.
+    means = k[:, :, :20].unflatten(2, (5, 4)).mean(3).repeat_interleave(16, 1)
+    complete = torch.arange(5) < (torch.arange(22)[:, None] + 1) // 4
+    scores = (3**-0.5 * q @ means.mT).masked_fill(~complete, -torch.inf)
+    g["out.lse_cmp"] = g["out.lse_cmp"].masked_fill(g["out.lse_cmp"] == -torch.inf, 0)
+    outputs["lse_cmp"] = F.pad(scores[:, :, 3:].logsumexp(-1).transpose(1, 2), (0, 0, 3, 0))
+    check(g, inputs, outputs)
+    same(run(gates, torch.zeros(1, 22, dtype=torch.int64)), outputs["o"])

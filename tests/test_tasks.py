@@ -167,7 +167,18 @@ def test_equal_parameters_and_state(name):
     )
     state = model.blocks[0].mixer(torch.zeros(1, 64, size.width))[1]
     numbers = sum(tensor.numel() for tensor in state.tensors()) / size.width
-    grows = ("attention", "forgetting", "strided", "fixed", "reformer", "gau", "flash_quad")
+    grows = (
+        "attention",
+        "forgetting",
+        "path",
+        "moba",
+        "nsa",
+        "strided",
+        "fixed",
+        "reformer",
+        "gau",
+        "flash_quad",
+    )
     if name in grows:
         assert numbers >= 3 * size.state
     elif name in ("rwkv4", "lru", "linformer"):

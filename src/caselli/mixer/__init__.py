@@ -23,6 +23,9 @@ from caselli.mixer.lru import LRU
 from caselli.mixer.mamba import Mamba
 from caselli.mixer.mamba2 import Mamba2
 from caselli.mixer.mamba3 import Mamba3
+from caselli.mixer.moba import MoBA
+from caselli.mixer.nsa import NativeSparseAttention
+from caselli.mixer.path import PaTHAttention
 from caselli.mixer.performer import Performer
 from caselli.mixer.reformer import Reformer
 from caselli.mixer.retention import Retention
@@ -38,9 +41,12 @@ from caselli.mixer.two_dimensional import TwoDimensional
 MIXERS: dict[str, type[Mixer]] = {
     "attention": Attention,
     "forgetting": ForgettingAttention,
+    "path": PaTHAttention,
     "local": LocalAttention,
     "strided": StridedAttention,
     "fixed": FixedAttention,
+    "moba": MoBA,
+    "nsa": NativeSparseAttention,
     "linformer": Linformer,
     "reformer": Reformer,
     "performer": Performer,
@@ -102,6 +108,9 @@ __all__ = [
     "Mamba2",
     "Mamba3",
     "Mixer",
+    "MoBA",
+    "NativeSparseAttention",
+    "PaTHAttention",
     "Performer",
     "Reformer",
     "Retention",

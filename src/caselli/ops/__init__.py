@@ -1,6 +1,7 @@
 """Mathematics on tensors: no parameters, no modules. Each file has the definition and the fast form."""
 
 from caselli.ops.attention import attention, block_sparse_attention, packed_mask
+from caselli.ops.block_choice import mixture_of_block_attention, native_sparse_attention
 from caselli.ops.channel_delta_rule import channel_delta_rule
 from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
 from caselli.ops.decayed_scores import decayed_scores
@@ -19,6 +20,7 @@ from caselli.ops.matrix_product import linear, linear_parts
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.nearest_code import full_precision, largest_product, nearest_code
 from caselli.ops.offset_rotary import offset_rotary
+from caselli.ops.path_attention import path_scores
 from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
 from caselli.ops.rotary import rotary, rotary_angles
 from caselli.ops.scan import scan
@@ -65,12 +67,15 @@ __all__ = [
     "lsh_buckets",
     "lsh_mask",
     "mixed_chunk_attention",
+    "mixture_of_block_attention",
+    "native_sparse_attention",
     "nearest_code",
     "no_autocast",
     "normalised_linear_attention",
     "offset_rotary",
     "orthogonal_features",
     "packed_mask",
+    "path_scores",
     "pointwise_attention",
     "positive_exponents",
     "rotary",
