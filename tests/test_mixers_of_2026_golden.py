@@ -14,6 +14,7 @@ from caselli.ops import (
     delta_product,
     forgetting_attention,
     gated_linear_attention,
+    log_linear_attention,
     mixture_of_block_attention,
     native_sparse_attention,
     path_scores,
@@ -21,6 +22,7 @@ from caselli.ops import (
     trapezoidal_attention,
 )
 from caselli.ops.forgetting_attention import forgetting_attention_definition
+from caselli.ops.log_linear_attention import log_linear_attention_definition
 from caselli.ops.path_attention import path_scores_definition
 from tests.reference.golden import check, from_zero_and_state, golden, leaves, same
 
@@ -318,3 +320,43 @@ def test_native_sparse_attention():
     outputs["lse_cmp"] = F.pad(scores[:, :, 3:].logsumexp(-1).transpose(1, 2), (0, 0, 3, 0))
     check(g, inputs, outputs)
     same(run(gates, torch.zeros(1, 22, dtype=torch.int64)), outputs["o"])
+
+
+def nothing_seen(v, width):
+    """The state of log-linear attention before the first token."""
+    return v.new_zeros(len(v), 0, v.shape[2], width, v.shape[3]), torch.zeros(len(v), dtype=torch.int64)
+
+
+@chunks
+def test_log_linear_attention(size):
+    g = golden("27_log_linear_attn")
+    names = ("q", "k", "v", "g", "level_scales")
+    inputs = dict(zip(names, leaves(g, *names), strict=True))
+    q, k, v, decay, scales = inputs.values()
+    options = {"log_decay": decay, "scales": scales, "chunk_size": size}
+    y, _, _ = log_linear_attention(q, k, v, *nothing_seen(v, 4), **options)
+    check(g, inputs, {"o": y})
+    same(log_linear_attention_definition(q, k, v, scales, decay), y)
+
+
+@chunks
+@pytest.mark.parametrize("levels", [3, 8])
+def test_log_linear_delta_rule(size, levels):
+    """The definition, in pieces too, with gradients."""
+    q, v = torch.randn(2, 2, 21, 2, 4, dtype=torch.float64)
+    k = F.normalize(torch.randn_like(q), dim=-1)
+    decay, beta = torch.rand(2, 2, 21, 2, dtype=torch.float64)
+    inputs = [q, k, v, torch.randn(2, 21, 2, levels, dtype=torch.float64), -decay, beta]
+    inputs = [x.requires_grad_() for x in inputs]
+    wanted = log_linear_attention_definition(*inputs)
+    state, outputs = nothing_seen(v, 4), []
+    for part in (slice(0, 5), slice(5, 6), slice(6, 21)):
+        q, k, v, scales, decay, beta = (x[:, part] for x in inputs)
+        options = {"log_decay": decay, "scales": scales, "beta": beta, "chunk_size": size}
+        y, *state = log_linear_attention(q, k, v, *state, **options)
+        outputs.append(y)
+    y = torch.cat(outputs, 1)
+    same(y, wanted)
+    found, given = (torch.autograd.grad(x.square().sum(), inputs) for x in (y, wanted))
+    for a, b in zip(found, given, strict=True):
+        same(a, b, 1e-9)

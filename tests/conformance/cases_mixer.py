@@ -35,6 +35,8 @@ CASES: list[tuple[str, dict]] = [
     ("comba", {"heads": 2}),
     ("gated_delta_product", {"heads": 2}),
     ("gated_delta_product", {"steps": 3, "value_factor": 2, "most": 1.0}),
+    ("log_linear", {"heads": 2}),
+    ("log_linear", {"rule": "decay", "value_factor": 2, "levels": 3}),
     ("lru", {"state_size": 5}),
     ("lru", {"least": 0.4, "greatest": 0.9, "phase": 0.3}),
     ("s4d", {"state_size": 6}),

@@ -19,6 +19,7 @@ from caselli.mixer.kda import KimiDeltaAttention
 from caselli.mixer.linear import Linear
 from caselli.mixer.linformer import Linformer
 from caselli.mixer.local import LocalAttention
+from caselli.mixer.log_linear import LogLinear
 from caselli.mixer.lru import LRU
 from caselli.mixer.mamba import Mamba
 from caselli.mixer.mamba2 import Mamba2
@@ -66,6 +67,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "gated_delta_net2": GatedDeltaNet2,
     "comba": Comba,
     "gated_delta_product": GatedDeltaProduct,
+    "log_linear": LogLinear,
     "lru": LRU,
     "s4d": S4D,
     "s4": S4,
@@ -104,6 +106,7 @@ __all__ = [
     "Linear",
     "Linformer",
     "LocalAttention",
+    "LogLinear",
     "Mamba",
     "Mamba2",
     "Mamba3",

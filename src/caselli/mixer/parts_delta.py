@@ -23,10 +23,10 @@ from caselli.ops import exact
 from caselli.shapes import Float, Tensor
 
 
-class DeltaMixer(RecurrentMixer):
-    """q, k and v through a short convolution, an update of the memory, and a gated norm over each head.
+class ConvolvedMixer(RecurrentMixer):
+    """q, k and v through a short convolution before, and a gated norm over each head after the memory.
 
-    A method gives `update` and `gate`; queries and keys have unit length, and queries d^−½ of it.
+    A method gives `gate` and `mix`; queries and keys have unit length, and queries d^−½ of it.
 
     Arguments:
         width: E.
@@ -60,6 +60,28 @@ class DeltaMixer(RecurrentMixer):
         return ConvolvedState(self.zeros(batch, *self.convolution.state_shape), memory)
 
     @abstractmethod
+    def gate(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T V"]:
+        """What the normalised answers are multiplied with."""
+
+    def project(
+        self, x: Tensor, inputs: Tensor, starts: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """q `B T N d`, k `B T n N d` and v `B T n N v`, and the last inputs of the convolution."""
+        projected, inputs = self.convolution(self.input(x), inputs, starts)
+        q, k, v = projected.split((self.width, self.writes * self.width, self.writes * self.values), -1)
+        q = F.normalize(split_heads(q, self.heads), dim=-1) * (self.width // self.heads) ** -0.5
+        k, v = (part.unflatten(2, (self.writes, self.heads, -1)) for part in (k, v))
+        return q, F.normalize(k, dim=-1), v, inputs
+
+    def finish(self, y: Tensor, x: Tensor) -> Tensor:
+        """The output of what the memory answers."""
+        return self.output((rms_normalise(y) * self.norm).flatten(2) * self.gate(x))
+
+
+class DeltaMixer(ConvolvedMixer):
+    """One memory of matrices, and a method's `update` of it. Arguments: as of `ConvolvedMixer`."""
+
+    @abstractmethod
     def update(
         self,
         x: Float[Tensor, "B T E"],
@@ -71,19 +93,10 @@ class DeltaMixer(RecurrentMixer):
     ) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d v"]]:
         """What the memory answers, and the memory after the last token; `options` are the op's."""
 
-    @abstractmethod
-    def gate(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T V"]:
-        """What the normalised answers are multiplied with."""
-
     def mix(self, x, state, starts, size):
-        projected, inputs = self.convolution(self.input(x), state.inputs, starts)
-        q, k, v = projected.split((self.width, self.writes * self.width, self.writes * self.values), -1)
-        q = F.normalize(split_heads(q, self.heads), dim=-1) * (self.width // self.heads) ** -0.5
-        k, v = (part.unflatten(2, (self.writes, self.heads, -1)) for part in (k, v))
-        options = {"starts": starts, "chunk_size": size}
-        y, memory = self.update(x, q, F.normalize(k, dim=-1), v, state.memory, **options)
-        y = (rms_normalise(y) * self.norm).flatten(2) * self.gate(x)
-        return self.output(y), ConvolvedState(inputs, memory)
+        q, k, v, inputs = self.project(x, state.inputs, starts)
+        y, memory = self.update(x, q, k, v, state.memory, starts=starts, chunk_size=size)
+        return self.finish(y, x), ConvolvedState(inputs, memory)
 
 
 class HeadDecay(nn.Module):

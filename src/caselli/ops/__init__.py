@@ -14,6 +14,7 @@ from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.hippo import HIPPO, legs_diagonal_plus_low_rank
 from caselli.ops.linear_attention import linear_attention, normalised_linear_attention
+from caselli.ops.log_linear_attention import log_linear_attention
 from caselli.ops.long_convolution import long_convolution
 from caselli.ops.lsh_attention import lsh_attention, lsh_buckets, lsh_mask
 from caselli.ops.matrix_product import linear, linear_parts
@@ -62,6 +63,7 @@ __all__ = [
     "linear_attention",
     "linear_parts",
     "local_attention",
+    "log_linear_attention",
     "long_convolution",
     "lsh_attention",
     "lsh_buckets",
