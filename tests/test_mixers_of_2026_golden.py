@@ -15,6 +15,7 @@ from caselli.ops import (
     forgetting_attention,
     gated_linear_attention,
     log_linear_attention,
+    mesa,
     mixture_of_block_attention,
     native_sparse_attention,
     path_scores,
@@ -23,6 +24,7 @@ from caselli.ops import (
 )
 from caselli.ops.forgetting_attention import forgetting_attention_definition
 from caselli.ops.log_linear_attention import log_linear_attention_definition
+from caselli.ops.mesa import mesa_definition
 from caselli.ops.path_attention import path_scores_definition
 from tests.reference.golden import check, from_zero_and_state, golden, leaves, same
 
@@ -360,3 +362,22 @@ def test_log_linear_delta_rule(size, levels):
     found, given = (torch.autograd.grad(x.square().sum(), inputs) for x in (y, wanted))
     for a, b in zip(found, given, strict=True):
         same(a, b, 1e-9)
+
+
+@pytest.mark.parametrize("compute", ["definition", 1, 4, 64])
+def test_mesa_net(compute):
+    """The exact solution; theirs by conjugate gradients stalls at 1e-5, by a term in its denominators."""
+    g = golden("27_mesa_net")
+    names = ("q", "k", "v", "beta", "g", "lamb", "Hkk0", "Hkv0")
+    inputs = dict(zip(names, leaves(g, *names), strict=True))
+    q, k, v, beta, decay, ridge, *state = inputs.values()
+    outputs = {}
+    for suffix, begin in (("", [torch.zeros_like(x) for x in state]), ("_from_state", state)):
+        if compute == "definition":
+            found = mesa_definition(q, k, v, beta, decay, ridge, *begin)
+        else:
+            options = {"beta": beta, "log_decay": decay, "ridge": ridge, "chunk_size": compute}
+            found = mesa(q, k, v, *begin, **options)
+        outputs |= {f"{n}{suffix}": x for n, x in zip(("o", "Hkk", "Hkv"), found, strict=True)}
+    check(g, inputs, outputs)
+    same(outputs["o_from_state"], g["out.o_cg30_from_state"], 1e-3)

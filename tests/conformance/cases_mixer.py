@@ -37,6 +37,8 @@ CASES: list[tuple[str, dict]] = [
     ("gated_delta_product", {"steps": 3, "value_factor": 2, "most": 1.0}),
     ("log_linear", {"heads": 2}),
     ("log_linear", {"rule": "decay", "value_factor": 2, "levels": 3}),
+    ("mesa_net", {"heads": 2}),
+    ("mesa_net", {"value_factor": 2, "least": 0.5, "convolution": 1}),
     ("lru", {"state_size": 5}),
     ("lru", {"least": 0.4, "greatest": 0.9, "phase": 0.3}),
     ("s4d", {"state_size": 6}),

@@ -24,6 +24,7 @@ from caselli.mixer.lru import LRU
 from caselli.mixer.mamba import Mamba
 from caselli.mixer.mamba2 import Mamba2
 from caselli.mixer.mamba3 import Mamba3
+from caselli.mixer.mesa_net import MesaNet
 from caselli.mixer.moba import MoBA
 from caselli.mixer.nsa import NativeSparseAttention
 from caselli.mixer.path import PaTHAttention
@@ -68,6 +69,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "comba": Comba,
     "gated_delta_product": GatedDeltaProduct,
     "log_linear": LogLinear,
+    "mesa_net": MesaNet,
     "lru": LRU,
     "s4d": S4D,
     "s4": S4,
@@ -110,6 +112,7 @@ __all__ = [
     "Mamba",
     "Mamba2",
     "Mamba3",
+    "MesaNet",
     "Mixer",
     "MoBA",
     "NativeSparseAttention",

@@ -89,7 +89,7 @@ class LogLinear(ConvolvedMixer):
     @classmethod
     def of_state(cls, width, numbers, **options):
         """With eight times the heads: some hundred tokens have that many levels."""
-        return super().of_state(width, numbers // 8, **options)
+        return super().of_state(width, numbers // 8, levels=8, **options)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> BucketState:
         start = super().initial_state(batch)

@@ -18,6 +18,7 @@ from caselli.ops.log_linear_attention import log_linear_attention
 from caselli.ops.long_convolution import long_convolution
 from caselli.ops.lsh_attention import lsh_attention, lsh_buckets, lsh_mask
 from caselli.ops.matrix_product import linear, linear_parts
+from caselli.ops.mesa import mesa
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.nearest_code import full_precision, largest_product, nearest_code
 from caselli.ops.offset_rotary import offset_rotary
@@ -68,6 +69,7 @@ __all__ = [
     "lsh_attention",
     "lsh_buckets",
     "lsh_mask",
+    "mesa",
     "mixed_chunk_attention",
     "mixture_of_block_attention",
     "native_sparse_attention",
