@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+
+from caselli.private import DispatchMode, tree_map
 
 
 def seconds(function: Callable[[], object], repeats: int = 5) -> float:
@@ -48,7 +48,7 @@ def matrix_rate(size: int = 2048) -> float:
     return 2 * size**3 / seconds(lambda: a @ b)
 
 
-class _Products(TorchDispatchMode):
+class _Products(DispatchMode):
     """Notes every matrix product with the layout of what it takes."""
 
     NAMES = frozenset({"mm", "bmm", "addmm", "baddbmm", "_linear_pointwise"})

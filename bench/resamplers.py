@@ -22,7 +22,7 @@ from torch import nn
 
 from bench.measure import seconds, table
 from caselli.anatomy import cost
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 
 
 def crops(folder: Path | None, count: int, size: int, generator: torch.Generator) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 
 from bench.measure import in_turn, peak_memory, seconds, table
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
-from caselli.sampling import Eager, Engine, Fused, read_rate, sample
+from caselli.sampling import EagerEngine, Engine, FusedEngine, read_rate, sample
 
 WIDTH, DEPTH, HEADS, VOCABULARY, LENGTH = 384, 8, 6, 1025, 256
 
@@ -93,9 +93,12 @@ def ours() -> list[Contender]:
     attention = prior("attention", 4.0)
     mamba = prior("mamba", 2.8)
     return [
-        contender(f"attention, eager, {millions(attention)}", Eager(attention)),
-        *(contender(f"attention, {p}", Fused(attention, p)) for p in ("float32", "bfloat16", "int8")),
-        *(contender(f"mamba, {p}, {millions(mamba)}", Fused(mamba, p)) for p in ("float32", "bfloat16")),
+        contender(f"attention, eager, {millions(attention)}", EagerEngine(attention)),
+        *(contender(f"attention, {p}", FusedEngine(attention, p)) for p in ("float32", "bfloat16", "int8")),
+        *(
+            contender(f"mamba, {p}, {millions(mamba)}", FusedEngine(mamba, p))
+            for p in ("float32", "bfloat16")
+        ),
     ]
 
 

@@ -13,11 +13,10 @@ import torch
 from torch import nn
 
 from bench.measure import in_turn, table
-from caselli.engine.integer import IntegerLinear
-from caselli.engine.weights import save_weights
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from caselli.sampling import best_engine, sample
 from caselli.slim import quantise, remove_units, remove_weights
+from caselli.weights import IntegerLinear, save_weights
 
 SIZES = {
     "3 M, as the demo's": (192, 4, 6, 1024, 16),

@@ -63,13 +63,12 @@ def perceptrons() -> None:
 def fields() -> None:
     """What PatchGAN sees of a picture, and where it really looks before any training."""
     from caselli import anatomy
-    from caselli.data import to_float
-    from caselli.data.scenes import draw_scenes
-    from caselli.zoo import ZOO
+    from caselli.data import draw_scenes, to_float
+    from caselli.zoo import NETWORKS
 
     picture = to_float(draw_scenes(1, 160, 0, "inspect").pictures)[0].expand(3, -1, -1)
     torch.manual_seed(0)
-    network = ZOO["patchgan"]().eval()
+    network = NETWORKS["patchgan"]().eval()
     found = anatomy.inspect(network, (3, 160, 160))
     effective = anatomy.effective_field(network, picture[None], position=found.at.position)
     anatomy.draw_fields(found.spread, PICTURES / "fields.png", picture, effective)

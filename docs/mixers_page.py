@@ -24,7 +24,7 @@ INK, COLOURS = "#3c3c3c", ("#c8553d", "#2f6f9f")
 
 def mixers() -> None:
     """Writes the tables into the page, and its pictures."""
-    from caselli.evaluate.mixers import load, picture
+    from caselli.compare import COMPARISONS, load
 
     new = HERE.parent / "runs" / "mixers" / "comparison.json"
     if new.exists():
@@ -35,15 +35,20 @@ def mixers() -> None:
     for name, table in tables().items():
         text = between(text, name, table)
     PAGE.write_text(text)
-    (HERE / "pictures" / "mixers.png").write_bytes(picture(load(COMPARED)))
+    comparison, rows = load(COMPARED, COMPARISONS)
+    comparison.plot(rows).savefig(HERE / "pictures" / "mixers.png", dpi=110)
     remembered()
 
 
 def tables() -> dict[str, str]:
     """Name → Markdown, as between `<!-- name -->` and `<!-- end -->`."""
-    from caselli.evaluate.mixers import load, table
+    from caselli.compare import COMPARISONS, load, text
 
-    return {"mixers": _mixers(), "tolerances": _tolerances(), "comparison": table(load(COMPARED))}
+    return {
+        "mixers": _mixers(),
+        "tolerances": _tolerances(),
+        "comparison": text(*load(COMPARED, COMPARISONS)),
+    }
 
 
 def between(text: str, name: str, table: str) -> str:

@@ -25,9 +25,9 @@ from caselli.anatomy import (
     train_perceptron,
 )
 from caselli.errors import UnknownName, UserError
-from caselli.layer.resample import UPSAMPLERS
+from caselli.layer import UPSAMPLERS
 from caselli.segmentation import FCN, UNet
-from caselli.zoo import INPUTS, ZOO, Convention, register_network
+from caselli.zoo import NETWORKS, Convention, input_shape, register_network
 from caselli.zoo.dense import patchgan
 from caselli.zoo.parts import Same
 from tests.reference.gradient_field import gradient_field, support
@@ -39,7 +39,7 @@ def last_part(name):
     return name.split("/")[-1]
 
 
-NETWORKS = {
+PUBLISHED = {
     "alexnet_v2": ("alexnet", lambda name: f"features.{last_part(name)}"),
     "vgg_a": ("vgg11", lambda name: f"features.{last_part(name)}"),
     "vgg_16": ("vgg16", lambda name: f"features.{last_part(name)}"),
@@ -55,7 +55,7 @@ NETWORKS = {
 @functools.cache
 def fields(name, size=224, convention=Convention.TORCHVISION):
     with torch.device("meta"):
-        return ReceptiveField(ZOO[name](convention), (3, size, size))
+        return ReceptiveField(NETWORKS[name](convention), (3, size, size))
 
 
 def numbers(field):
@@ -64,10 +64,10 @@ def numbers(field):
     return field.size[0], field.stride[0], field.padding[0]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", PUBLISHED)
 @pytest.mark.parametrize("size", [224, 321])
 def test_published_rows(network, size):
-    name, layer = NETWORKS[network]
+    name, layer = PUBLISHED[network]
     rows = [r for r in GOLDEN["rows"] if r["network"] == network and r["resolution"] in (None, size)]
     assert len(rows) >= 4
     for row in rows:
@@ -115,7 +115,7 @@ def test_torchvision_totals(name, expected):
 )
 def test_the_stride_on_the_first_convolution_widens_a_resnet(depth, expected):
     with torch.device("meta"):
-        network = ZOO[f"resnet{depth}"](stride_first=True)
+        network = NETWORKS[f"resnet{depth}"](stride_first=True)
     assert numbers(ReceptiveField(network, (3, 224, 224)).at("block4")) == expected
 
 
@@ -406,7 +406,7 @@ def test_recording_leaves_the_module_as_it_was_and_needs_no_data():
     assert tape.outputs[0].shape == (2, 4, 6, 6)
     # a network that has no memory at all
     with torch.device("meta"):
-        huge = ZOO["resnet152"]()
+        huge = NETWORKS["resnet152"]()
     assert next(huge.parameters()).is_meta
     assert ReceptiveField(huge, (3, 224, 224)).at("block4").size == (1451, 1451)
 
@@ -415,12 +415,12 @@ LARGE = {"resnet200", "resnet152_v2", "resnet200_v2", "inception_v3", "inception
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in ZOO]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in NETWORKS]
 )
 def test_every_network_of_the_zoo_can_be_inspected(name):
     with torch.device("meta"):
-        network = ZOO[name]()
-    shape = INPUTS[name] if name == "vqgan_decoder" else (3, 160, 160)
+        network = NETWORKS[name]()
+    shape = input_shape(name) if name == "vqgan_decoder" else (3, 160, 160)
     seen = inspect(network, shape)
     assert not seen.misalignments
     assert seen.cost.macs > 1e8 and len(seen.table().splitlines()) > len(seen.layers)
@@ -454,21 +454,21 @@ def test_unet_of_both_conventions():
 def test_what_vqgan_sees_of_a_picture(convention, layer, padding):
     """Four halvings between pairs of blocks; the original pads the far edges alone: 1 + 2 + 4 + 8 less."""
     with torch.device("meta"):
-        encoder = ZOO["vqgan_encoder"](Convention(convention))
+        encoder = NETWORKS["vqgan_encoder"](Convention(convention))
     assert numbers(ReceptiveField(encoder, (3, 256, 256)).at(layer)) == (153, 16, padding)
 
 
 def test_networks_can_be_added_to_the_zoo():
     register_network("mine", lambda convention=None: nn.Conv2d(3, 1, 3))
     try:
-        assert isinstance(ZOO["mine"](), nn.Conv2d)
+        assert isinstance(NETWORKS["mine"](), nn.Conv2d)
     finally:
-        del ZOO["mine"]
+        del NETWORKS["mine"]
 
 
 @pytest.mark.parametrize("name", ["patchgan"])
 def test_gradients_agree_on_a_network_of_the_zoo(name):
-    network = ZOO[name](width=4)
+    network = NETWORKS[name](width=4)
     field = ReceptiveField(network, (3, 96, 96)).at(position=(4, 5))
     seen = support(gradient_field(network, (3, 96, 96), position=(4, 5)))
     assert tuple(seen.any(1).nonzero().flatten().tolist()) == field.axes[0].seen

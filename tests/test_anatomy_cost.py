@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from caselli.anatomy import Machine, cost, forward_seconds, measured_machine, record
 from caselli.anatomy.cost import cost_of_tape
 from caselli.errors import UserError
-from caselli.zoo import ZOO, Convention
+from caselli.zoo import NETWORKS, Convention
 
 
 class Call(nn.Module):
@@ -67,7 +67,7 @@ def test_multiply_accumulates(module, shape, expected):
 )
 def test_published_operations(name, published):
     with torch.device("meta"):
-        network = ZOO[name](Convention.ORIGINAL)
+        network = NETWORKS[name](Convention.ORIGINAL)
     layers = cost(network, (3, 224, 224)).layers
     flops = 2e-9 * sum(layer.macs for layer in layers if not layer.path.startswith("head"))
     assert abs(flops - published) < 0.006 * published
@@ -75,7 +75,7 @@ def test_published_operations(name, published):
 
 def test_vgg_convolutions():
     with torch.device("meta"):
-        layers = cost(ZOO["vgg16"](), (3, 224, 224)).layers
+        layers = cost(NETWORKS["vgg16"](), (3, 224, 224)).layers
     assert sum(layer.macs for layer in layers if layer.kind == "Conv2d") == 15_346_630_656
 
 

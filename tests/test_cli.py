@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import platform
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import caselli
 from caselli.cli import main
 from caselli.data import CodeStore
 from caselli.run import train
@@ -166,11 +169,21 @@ def test_bad_pictures_are_skipped_counted_and_named(trained, tmp_path):
     assert "lying/fake.png" in (run / "report.html").read_text()
 
 
-@pytest.mark.parametrize("room", ["data", "quantizer", "order", "mixer", "prior", "upsampler", "recipe"])
-def test_list(capsys, room):
-    assert main(["list", room]) == 0
+@pytest.mark.parametrize("table", ["data", "quantizers", "order", "mixer", "prior", "upsampler", "recipe"])
+def test_list(capsys, table):
+    assert main(["list", table]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines and all(len(line.split("  ", 1)) == 2 for line in lines)
+
+
+def test_list_shows_every_table_of_every_room(capsys):
+    assert main(["list"]) == 0
+    shown = {line.split()[-1] for line in capsys.readouterr().out.splitlines()}
+    for room in pkgutil.iter_modules(caselli.__path__, "caselli."):
+        door = importlib.import_module(room.name)
+        for name in getattr(door, "__all__", ()):
+            if name.isupper() and isinstance(getattr(door, name), dict):
+                assert f"{room.name}.{name}" in shown
 
 
 def test_inspect(capsys, trained, tmp_path, monkeypatch):
@@ -187,14 +200,22 @@ def test_inspect(capsys, trained, tmp_path, monkeypatch):
 
 def test_compare(capsys, tmp_path):
     words = ["compare", "estimators", "--estimators", "arm,disarm", "--repeats", "50"]
-    assert main([*words, "-o", str(tmp_path / "plot.png")]) == 0
-    assert "disarm" in capsys.readouterr().out and Image.open(tmp_path / "plot.png").size[0] > 100
+    assert main([*words, "-o", str(tmp_path / "out")]) == 0
+    assert "disarm" in capsys.readouterr().out
+    assert Image.open(tmp_path / "out" / "plot.png").size[0] > 100
+    assert main(["compare"]) == 0 and "reconstructions" in capsys.readouterr().out
+    assert "-o plot holds plot.png" in fails(capsys, *words, "-o", "plot.png")
+    with pytest.raises(SystemExit):
+        main(["compare", "codecs", "--help"])
+    assert "SOURCE RUNS..." in capsys.readouterr().out
+    segmentation = fails(capsys, "compare", "resamplers", "glyphs", "--task", "segmentation")
+    assert "caselli compare segmenters" in segmentation
     assert "did you mean disarm" in fails(capsys, "compare", "estimators", "--estimators", "disarn")
     assert "comparison" in fails(capsys, "compare", "mixer")
 
 
 def test_list_unknown(capsys):
-    assert "did you mean mixer" in fails(capsys, "list", "mixers")
+    assert "did you mean mixer" in fails(capsys, "list", "mixxer")
 
 
 def faults_of_fresh_arrays(settings: dict[str, str]) -> int:

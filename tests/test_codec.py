@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import struct
 import zlib
@@ -38,6 +39,7 @@ from caselli.codec import (
 )
 from caselli.codec.coder import weights
 from caselli.codec.container import HEADER
+from caselli.codec.learning import ReconstructedBatches
 from caselli.codec.lossless import check_png
 from caselli.codec.residual import BEFORE, SLOPE, Places, context
 from caselli.data import Pictures, to_bytes
@@ -238,7 +240,10 @@ def test_a_residual_model_learns():
     assert len(bits) == 1 and bits[0] < 7.5
     again = learn_residual(folder_free, pictures, steps=2, width=16)
     assert not torch.equal(again.networks[0][0].weight, learnt.networks[0][0].weight)
-    with pytest.raises(UserError, match="nothing"):
+    pairs = ReconstructedBatches(folder_free, pictures, 0)
+    for late, expected in zip(pairs.stream(15), itertools.islice(pairs.stream(), 15, 18), strict=False):
+        assert torch.equal(late.pixels, expected.pixels)
+    with pytest.raises(UserError, match="more than 0"):
         learn_residual(folder_free, pictures, seconds=0)
 
 

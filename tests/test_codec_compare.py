@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from caselli.cli import main
-from caselli.evaluate import codecs
-from caselli.evaluate.codecs import Point, at_least, curve, file_points, lossless_sizes
+from caselli.compare import codec_points
+from caselli.compare.codec_points import (
+    Originals,
+    Row,
+    at_least,
+    curve,
+    exact_rows,
+    file_row,
+    lossless_row,
+)
 from caselli.evaluate.perceptual import multi_scale_distance
 from tests.test_codec import codec_of, make_run, smooth
 
@@ -15,15 +23,21 @@ pytest.importorskip("constriction")
 
 
 def point(name, size, value):
-    return Point(name, f"{size}", size, value, value, -value, torch.zeros(0, 1, 1, 1))
+    return Row(name, f"{size}", size, value, value, -value, trained=False)
+
+
+def originals(*pictures):
+    return Originals(torch.stack(pictures), multi_scale_distance, [0, 1])
 
 
 def test_more_bytes_are_better_pictures():
-    points = file_points("JPEG", torch.stack(smooth(3, height=32, width=32)), multi_scale_distance)
-    whole = [p for p in points if "1/" not in p.setting]
+    given = originals(*smooth(3, height=32, width=32))
+    whole = [file_row(given, "JPEG", quality, 1) for quality in codec_points.QUALITIES["JPEG"]]
     assert [p.bytes for p in whole] == sorted(p.bytes for p in whole)
     assert whole[-1].psnr > whole[0].psnr + 3 and whole[-1].distance < whole[0].distance
-    assert len(points) == 3 * len(whole) and points[-1].pictures.shape == (3, 3, 32, 32)
+    half = file_row(given, "JPEG", 80, 2)
+    assert half.setting == "quality 80, 1/2 size" and half.shown.shape == (2, 3, 32, 32)
+    assert half.bytes < whole[-1].bytes and half.psnr < whole[-1].psnr
 
 
 def test_equal_bytes_are_never_fewer():
@@ -46,13 +60,14 @@ def test_a_curve_leaves_out_what_another_setting_beats():
 
 def test_without_loss(tmp_path):
     codec = codec_of(make_run(tmp_path))
-    found = {row.codec: row.bytes for row in lossless_sizes({"ours": codec}, torch.stack(smooth(3)))}
-    own = [name for name in found if name.startswith("ours")]
-    assert len(own) == 2 and found["PNG, optimised"] <= found["PNG, as Pillow's optimize writes it"]
+    given = originals(*smooth(3))
+    assert len({row.codec for row in exact_rows(given, "ours", codec).values()}) == 2
+    found = {name: lossless_row(given, name).bytes for name in codec_points.LOSSLESS}
+    assert found["PNG, optimised"] <= found["PNG, as Pillow's optimize writes it"]
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(codecs, "QUALITIES", {"JPEG": (5, 50), "WebP": (5, 50)})
+    monkeypatch.setattr(codec_points, "QUALITIES", {"JPEG": (5, 50), "WebP": (5, 50)})
     run, other, pictures = (tmp_path / name for name in ("run", "other", "pictures"))
     make_run(run)
     make_run(other, seed=1)
@@ -76,6 +91,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "run, exact, one archive" in said and "other, exact" not in said and "a file each" in said
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"codecs.md", "codecs.png", "pictures.png"}
+    assert {"table.md", "plot.png", "pictures.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert main([*words[:4], str(run), "-o", str(tmp_path / "two")]) == 2
     assert "two runs of one name" in capsys.readouterr().err

@@ -27,8 +27,7 @@ from caselli.prior import (
 )
 from caselli.prior.task import PriorTask, visible_parts
 from caselli.prior.text import TextEncoder
-from caselli.sampling import Eager, Fused, Packed, Sampling, sample
-from caselli.sampling.compile import Unavailable
+from caselli.sampling import EagerEngine, FusedEngine, PackedEngine, Sampling, Unavailable, sample
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 ALPHABET = Alphabet(
@@ -222,9 +221,9 @@ def test_steps_behind_a_prefix_equal_the_parallel_form(mixer):
 
 
 ENGINES = {
-    "eager": lambda m: Eager(m),
-    "packed": lambda m: Packed(m.float()),
-    "fused": lambda m: Fused(m.float()),
+    "eager": lambda m: EagerEngine(m),
+    "packed": lambda m: PackedEngine(m.float()),
+    "fused": lambda m: FusedEngine(m.float()),
 }
 
 
@@ -254,7 +253,7 @@ def test_guidance_away_from_all_parts():
     codes = sample(model, told(2_000), list(range(2_000)), options)
     assert chi_square(codes, nats.exp().double()) < 5
     try:
-        fused = Fused(model.float())
+        fused = FusedEngine(model.float())
     except Unavailable as reason:
         pytest.skip(str(reason))
     assert (sample(fused, told(2_000), list(range(2_000)), options) == codes).double().mean() > 0.998

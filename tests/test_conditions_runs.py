@@ -181,9 +181,9 @@ def test_a_prior_told_the_visible_part(source, tmp_path):
     told = []
     draw = model.prior.draw
     model.prior.draw = lambda drawing: told.append(drawing) or draw(drawing)
-    from caselli.sampling import Eager
+    from caselli.sampling import EagerEngine
 
-    model.complete(pictures, keep, text="a standing bar", engine=Eager(model.prior))
+    model.complete(pictures, keep, text="a standing bar", engine=EagerEngine(model.prior))
     assert torch.equal(told[0].conditions.codes >= 0, told[0].conditions.codes[:1].expand(2, -1) >= 0)
     known = model.order.restore(told[0].conditions.codes, model.grid)
     half = model.grid.width // 2

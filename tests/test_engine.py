@@ -14,7 +14,7 @@ from torch import nn
 from caselli.engine import Fit, Losses, Machine, Task, Training, TrainingConfig, fit, machine
 from caselli.engine.ema import Ema
 from caselli.engine.loop import Interrupted
-from caselli.engine.machine import matrix_rate
+from caselli.engine.optimiser import Optimiser
 from caselli.errors import UserError
 from caselli.files import atomic_write
 
@@ -214,9 +214,57 @@ def test_ema_against_its_definition():
 
 def test_machine():
     assert machine("float32").precision == "float32"
-    assert machine("auto").precision in ("float32", "bfloat16")
     with pytest.raises(UserError, match="float16"):
         machine("float16")
+
+
+@pytest.mark.parametrize(
+    ("found", "precision"),
+    [
+        ({}, "float32"),
+        ({"avx512_bf16": False}, "float32"),
+        ({"amx_bf16": True}, "bfloat16"),
+    ],
+)
+def test_the_kind_of_processor_decides_the_precision(monkeypatch, found, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert machine("auto", "cpu").precision == precision
+    assert precision in machine("auto", "cpu").reason
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize("old", [False, True])
+def test_the_optimiser_goes_on_by_name_and_from_old_checkpoints(optimiser, old):
+    class Turned(Line):
+        """The same parameters under the same names, registered in another order."""
+
+        def __init__(self):
+            super().__init__()
+            layers = self.layers
+            self.layers = nn.Sequential()
+            for name in ("2", "1", "0"):
+                self.layers.add_module(name, layers[int(name)])
+
+        def forward(self, batch, step):
+            x = self.layers.get_submodule("0")(batch.x)
+            return Losses((self.layers.get_submodule("2")(x)[:, 0] - batch.y).square().mean(), {})
+
+        def hidden_matrices(self):
+            return [self.layers.get_submodule("0").weight]
+
+    config = TrainingConfig(steps=9, optimiser=optimiser)
+    first = Fit(Line(), Stream(), config).run(lambda fit: fit.step == 3)
+    states = [part.state_dict() for part in first.optimiser.parts] if old else first.optimiser.state_dict()
+    other = Line() if old else Turned()
+    other.load_state_dict(first.task.state_dict())
+    second = Optimiser(other, config)
+    second.load_state_dict(states)
+    expected, found = first.optimiser.state_dict(), second.state_dict()
+    assert expected.keys() == found.keys() == dict(other.named_parameters()).keys()
+    for name, state in expected.items():
+        assert state and state.keys() == found[name].keys()
+        assert all(torch.equal(value, found[name][key]) for key, value in state.items()), name
 
 
 @pytest.mark.parametrize("wrong", [{"steps": 0}, {"minutes": -1.0}, {"accumulate": 3}, {"ema": 1.0}])
@@ -239,7 +287,3 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_rate_is_measured_however_busy_the_machine_is():
-    assert matrix_rate(torch.float32, size=32, seconds=0.0) > 0

@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import distributions as D
 
+from caselli.compare import applicable, compare
+from caselli.compare.estimators import Estimators
 from caselli.errors import UnknownName, UserError
 from caselli.estimator import (
     BASELINES,
@@ -21,14 +23,10 @@ from caselli.estimator import (
     GumbelSoftmax,
     MovingAverage,
     Score,
-    applicable,
-    comparison,
     measure,
-    plot,
     sample_gumbel_max,
     sample_gumbel_softmax,
     sample_straight_through_gumbel,
-    table,
     true_gradient,
 )
 from caselli.estimator.parameters import parameters, with_parameters
@@ -175,11 +173,13 @@ def test_binomial_enumeration():
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_problems_are_compared(problem):
-    found = comparison(problem, samples=2, repeats=20, training_steps=3, reference_samples=1000)
-    assert [m.name for m in found] == applicable(PROBLEMS[problem]().p)
-    text = table(found)
-    assert len(text.splitlines()) == len(found) + 1 and all(m.name in text for m in found)
-    assert len(plot(found).axes[0].patches) == 2 * len(found)
+    made = PROBLEMS[problem]()
+    names = applicable(made.p)
+    options = {"samples": 2, "repeats": 20, "training_steps": 3, "reference_samples": 1000}
+    found = list(measure(made.f, made.p, names, **options))
+    assert [m.name for m in found] == names
+    (alone,) = measure(made.f, made.p, names[-1:], **options)
+    assert torch.equal(alone.gradient, found[-1].gradient), "an estimator does not depend on the others"
 
 
 def test_measure_leaves_gradients_and_given_estimators_alone():
@@ -188,8 +188,8 @@ def test_measure_leaves_gradients_and_given_estimators_alone():
     p = D.Independent(D.Bernoulli(logits=logits), 1)
     estimator = RELAX(width=3)
     before = {k: v.clone() for k, v in estimator.state_dict().items()}
-    found = measure(lambda z: w * z.sum(-1), p, {"mine": estimator}, repeats=50, training_steps=5)
-    assert found[0].name == "mine" and found[0].gradient.shape == (3,)
+    (found,) = measure(lambda z: w * z.sum(-1), p, {"mine": estimator}, repeats=50, training_steps=5)
+    assert found.name == "mine" and found.gradient.shape == (3,)
     assert logits.grad is None and w.grad is None and estimator.training
     assert all(torch.equal(v, before[k]) for k, v in estimator.state_dict().items())
 
@@ -197,13 +197,13 @@ def test_measure_leaves_gradients_and_given_estimators_alone():
 def test_measure_refuses_what_is_not_served_and_too_few_repeats():
     problem = PROBLEMS["gaussian"]()
     with pytest.raises(UserError, match="pathwise"):
-        measure(problem.f, problem.p, ["arm"])
+        list(measure(problem.f, problem.p, ["arm"]))
     with pytest.raises(UnknownName, match="disarm"):
-        measure(problem.f, problem.p, ["disarmed"])
+        list(measure(problem.f, problem.p, ["disarmed"]))
     with pytest.raises(UserError, match="repeats"):
-        measure(problem.f, problem.p, ["score"], repeats=1)
+        list(measure(problem.f, problem.p, ["score"], repeats=1))
     with pytest.raises(UnknownName, match="gaussian"):
-        comparison("gausian")
+        compare(Estimators(Estimators.Settings(problem="gausian")))
 
 
 def test_the_truth_of_a_long_run_is_near_the_exact_one():

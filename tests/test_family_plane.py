@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from caselli.cli import main
+from caselli.compare import COMPARISONS, compare, text
+from caselli.compare.plane import TARGETS, fit, fitting_the_plane
 from caselli.errors import UserError
-from caselli.family.comparison import table
-from caselli.family.plane import TARGETS, compared, fit, fitting_the_plane
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -40,15 +40,17 @@ def test_a_generator_has_no_density():
 
 
 def test_the_same_seed_gives_the_same_fit():
-    a, b = (list(compared(["ring"], ["mmd", "hinge"], steps=3, seed=1)) for _ in range(2))
+    kind = COMPARISONS["divergences"]
+    made = kind(kind.Settings(targets=("ring",), divergences=("mmd", "hinge"), steps=3, seed=1))
+    a, b = (compare(made) for _ in range(2))
     assert all(torch.equal(x.samples, y.samples) for x, y in zip(a, b, strict=True))
-    assert table(a) == table(b)
+    assert text(made, a) == text(made, b)
 
 
 def test_command(capsys, tmp_path):
     words = ["compare", "divergences", "--targets", "ring", "--divergences", "kl,hinge", "--steps", "2"]
-    assert main([*words, "-o", str(tmp_path / "plane.png")]) == 0
+    assert main([*words, "-o", str(tmp_path / "plane")]) == 0
     assert "| `hinge` |" in capsys.readouterr().out
-    assert Image.open(tmp_path / "plane.png").size[0] > 300
+    assert Image.open(tmp_path / "plane" / "plot.png").size[0] > 300
     assert main([*words[:-3], "kll", "--steps", "2"]) == 2
     assert "did you mean kl" in capsys.readouterr().err

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from caselli.cli import main
+from caselli.compare.guidance import Guidance, label_spread
 from caselli.errors import UserError
-from caselli.evaluate.guidance import guidance_curve, label_spread
-from caselli.evaluate.reader import Reader
 from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes
 
@@ -28,19 +28,20 @@ def test_label_spread_is_the_distance_of_pairs():
 
 
 def test_the_command_writes_curve_table_and_samples(trained, tmp_path, capsys):
-    words = ["compare", "guidance", str(trained[1]), str(trained[0]), "-o", str(tmp_path / "g.png")]
+    out = tmp_path / "out"
+    words = ["compare", "guidance", str(trained[1]), str(trained[0]), "-o", str(out)]
     assert main([*words, "--strengths", "1,3", "--each", "3", "--reader-steps", "2"]) == 0
-    table = (tmp_path / "g.md").read_text().splitlines()
+    table = (out / "table.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["1", "3"]
-    assert (tmp_path / "g.png").exists() and (tmp_path / "g-samples.png").exists()
+    assert (out / "plot.png").exists() and (out / "pictures.png").exists()
     assert main([*words, "--overwrite", "--strengths", "1,b"]) == 2
-    assert "numbers with commas" in capsys.readouterr().err
+    assert "a number, or several" in capsys.readouterr().err
 
 
-def test_labels_are_needed(trained):
-    from caselli import data
-    from caselli.model import load
-
-    model, plain = load(trained[1]), data.Pictures.of("plain", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
+def test_labels_are_needed(trained, tmp_path):
+    for number in range(20):
+        picture = Image.new("L", (16, 16), 10 * number)
+        (tmp_path / "plain").mkdir(exist_ok=True)
+        picture.save(tmp_path / "plain" / f"{number}.png")
     with pytest.raises(UserError, match="without labels"):
-        guidance_curve(model, Reader(1, 16, ("a", "b")), plain, [1.0])
+        Guidance(Guidance.Settings(str(trained[1]), str(tmp_path / "plain"))).subjects()

@@ -13,10 +13,10 @@ import caselli
 
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
-    {"errors", "shapes", "version", "markdown"},
-    {"files", "plain", "ranks"},
-    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy"},
-    {"mixer", "quantizer"},
+    {"errors", "schedules", "shapes", "version", "markdown"},
+    {"files", "plain", "private", "ranks"},
+    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy", "weights"},
+    {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},
     {"model", "family", "segmentation"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"evaluate"},
     {"report"},
     {"run"},
-    {"recipe"},
+    {"compare"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -69,6 +69,9 @@ def test_only_ranks_and_the_engine_import_torch_distributed():
             assert path == ROOT / "ranks.py" or path.parent == ROOT / "engine", path
 
 
-def test_help_does_not_import_torch():
-    code = "import sys, caselli.cli as c; c.main(['--help']); assert 'torch' not in sys.modules"
+@pytest.mark.parametrize(
+    "what", ["caselli.cli as c; c.main(['--help'])", "caselli.sampling as s; s.Sampling()"]
+)
+def test_help_and_options_do_not_import_torch(what):
+    code = f"import sys, {what}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -11,7 +11,7 @@ from jaxtyping import config
 
 from caselli.cli import main
 from caselli.errors import MissingExtra, UserError
-from caselli.interop import FORMS, export_tokenizer
+from caselli.interop import EXPORTERS, export_tokenizer
 from caselli.interop.export import Encoding, _compare
 from caselli.model import save_tokenizer
 from caselli.tokenizer import ARCHITECTURES, Tokenizer, TokenizerConfig
@@ -33,7 +33,7 @@ def built(name, **changes):
 
 
 def needs(form):
-    for library in FORMS[form].libraries:
+    for library in EXPORTERS[form].libraries:
         pytest.importorskip(library)
 
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caselli.ops import nearest_code
 from caselli.ops.nearest_code import largest_product, nearest_code_definition
+from caselli.private import DispatchMode
 
 module = importlib.import_module("caselli.ops.nearest_code")
 
@@ -72,7 +72,7 @@ def test_coarse_products_do_not_decide():
     assert torch.equal(found, expected)
 
 
-class Largest(TorchDispatchMode):
+class Largest(DispatchMode):
     """The most numbers that any operation returned."""
 
     numbers = 0

@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from caselli.private import has_onednn_linear
+
 room = importlib.import_module("caselli.ops.matrix_product")
-fast = pytest.mark.skipif(
-    not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this build of PyTorch has no oneDNN linear"
-)
+fast = pytest.mark.skipif(not has_onednn_linear(), reason="this build of PyTorch has no oneDNN linear")
 
 
 @pytest.fixture(params=[0, 1 << 18], ids=["laid out", "as it comes"])

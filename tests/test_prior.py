@@ -15,9 +15,9 @@ from caselli.errors import UserError
 from caselli.mixer import MIXERS
 from caselli.order import Delayed, Grid, Raster
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
-from caselli.prior.drawing import draw, guided, noise, probabilities
 from caselli.prior.task import PriorTask, corrupted
 from caselli.sampling import Sampling, sample
+from caselli.sampling.choice import guided, inverse_transform, probabilities, uniform_noise
 
 ALPHABET = Alphabet((3,), (0,) * 4, classes=2)
 """Four codes of three kinds, two labels: 81 sequences."""
@@ -207,7 +207,7 @@ def test_a_sample_depends_on_its_seed_alone():
     model = prior()
     together = sample(model, None, [3, 4, 5])
     assert torch.equal(together[1:2], sample(model, None, [4]))
-    assert not torch.equal(noise([3], 8), noise([4], 8))
+    assert not torch.equal(uniform_noise([3], 8), uniform_noise([4], 8))
 
 
 def test_temperature_zero_takes_the_likeliest():
@@ -253,7 +253,7 @@ def test_truncation(logits, top_k, top_p, temperature):
 
 def test_draw_is_exact_inversion():
     p = torch.tensor([[0.25, 0.0, 0.75]]).expand(4, 3)
-    assert draw(p, torch.tensor([0.0, 0.2499, 0.25, 0.9999])).tolist() == [0, 0, 2, 2]
+    assert inverse_transform(p, torch.tensor([0.0, 0.2499, 0.25, 0.9999])).tolist() == [0, 0, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -86,13 +86,12 @@ def test_scored(run, pictures, capsys):
 
 def test_compared(run, tmp_path, capsys):
     """A row for each run, with the bits named a bound where they are one."""
-    words = ["compare", "priors", str(run), str(run), "-o", str(tmp_path / "priors.png")]
+    words = ["compare", "priors", str(run), str(run), "-o", str(tmp_path / "priors")]
     assert main(words) == 0, capsys.readouterr().err
-    table = (tmp_path / "priors.md").read_text()
+    table = (tmp_path / "priors" / "table.md").read_text()
     kind = caselli.load(run).prior.kind
     assert table.count(kind.replace("_", " ")) == 2 and ("≤" in table) == (kind == "masked")
-    assert Image.open(tmp_path / "priors.png").height > 100
-    assert main([*words[:-1], str(tmp_path / "priors.txt")]) == 2
+    assert Image.open(tmp_path / "priors" / "pictures.png").height > 100
 
 
 def test_killed_and_resumed(run, pictures, tmp_path, monkeypatch):

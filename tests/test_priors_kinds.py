@@ -11,7 +11,7 @@ from caselli.errors import UserError
 from caselli.order import Grid
 from caselli.prior import NextScale, ParallelHeads, PixelCNN, PriorConfig, RandomOrder, build
 from caselli.quantizer import MultiScale
-from caselli.sampling import InSequence, Sampling, best_engine, sample
+from caselli.sampling import StraightEngine, best_engine, sample
 from tests.conformance.cases_prior import alphabet_of, built
 from tests.conformance.test_prior import excess, sequences_of
 
@@ -160,13 +160,13 @@ def test_wrong_annealing(wrong):
 def test_in_sequence_it_is_an_autoregressive_prior():
     """The twin has the same distribution; the engine takes it where known codes are in front."""
     prior = built("random_order")
-    twin, sequences = prior.in_sequence(), sequences_of(prior)
+    twin, sequences = prior.straight(), sequences_of(prior)
     labels = torch.arange(len(sequences)) % 3
     with torch.no_grad():
         expected = prior.log_prob(sequences, labels)
         torch.testing.assert_close(twin.log_prob(sequences, labels), expected)
     engine, _ = best_engine(prior.float())
-    assert isinstance(engine, InSequence)
+    assert isinstance(engine, StraightEngine)
     seeds, label = list(range(200)), torch.ones(200, dtype=torch.int64)
     front, behind = torch.full((200, 4), -1), torch.full((200, 4), -1)
     front[:100, 0], behind[:, 2] = 1, 1
@@ -187,7 +187,7 @@ def test_parallel_heads_see_the_steps_before(delay):
     config = PriorConfig(kind="parallel", width=16, depth=2, prior_options={"delay": delay})
     prior = ParallelHeads(config, alphabet_of(grid, (3, 4, 5))).double()
     step = [position + delay * book for position in range(4) for book in range(3)]
-    assert prior.steps == tuple(step) and prior.rounds(Sampling()) == 4 + 2 * delay
+    assert prior.steps == tuple(step) and prior.rounds() == 4 + 2 * delay
     codes = torch.tensor([[0, 1, 2] * 4])
     before = prior.logits(codes, None)
     for slot in range(12):

@@ -11,9 +11,10 @@ import torch
 
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
-from caselli.prior import MASK_SCHEDULES, Alphabet, Masked, PriorConfig
-from caselli.prior.masked import left
+from caselli.prior import Alphabet, Masked, PriorConfig
 from caselli.sampling import Sampling, sample
+from caselli.sampling.choice import still_masked
+from caselli.schedules import MASK_SCHEDULES
 from tests.conformance.cases_prior import built
 from tests.conformance.test_prior import excess, sequences_of
 
@@ -27,7 +28,7 @@ def tables(prior, label):
     states = list(itertools.product(range(-1, 3), repeat=4))
     known = torch.tensor(states)
     with torch.no_grad():
-        told = prior.told(torch.full((len(states),), label), len(states))
+        told = prior.conditioned(torch.full((len(states),), label), len(states))
         return dict(zip(states, prior.logits(known, known < 0, told).log_softmax(-1), strict=True))
 
 
@@ -125,7 +126,7 @@ def test_the_bound(prior):
     masked = prior.bound_masks(1_000, seed=1)
     each = sequence.expand(len(masked), -1)
     with torch.no_grad():
-        told = prior.told(torch.ones(len(masked), dtype=torch.int64), len(masked))
+        told = prior.conditioned(torch.ones(len(masked), dtype=torch.int64), len(masked))
         logits = prior.logits(each, masked, told)
         log_p = prior.chosen(logits, each, prior.offset)
     found = (log_p * masked).sum(1) * 4 / masked.sum(1)
@@ -175,7 +176,7 @@ def test_every_mixer_sees_both_ways(name):
         prior.head.weight.mul_(40)
         prior.position.weight.mul_(20)
     codes, masked = torch.randint(3, (1, 6)), torch.tensor([False, False, True, False, False, False])
-    told = prior.told(None, 1)
+    told = prior.conditioned(None, 1)
     before = prior.logits(codes, masked, told)[0, 2]
     for slot in range(6):
         other = codes.clone()
@@ -201,7 +202,7 @@ def test_schedules_fall_from_one_to_nothing(name):
     assert (share.diff() < 0).all()
     hidden, unknown = torch.tensor([16, 5, 1, 0]), torch.tensor([16, 5, 1, 0])
     for round in range(16):
-        before, hidden = hidden, left(unknown, hidden, (round + 1) / 16, name).clamp_min(0)
+        before, hidden = hidden, still_masked(unknown, hidden, (round + 1) / 16, name).clamp_min(0)
         assert ((hidden < before) | (before == 0)).all()
     assert (hidden == 0).all()
 
@@ -209,13 +210,13 @@ def test_schedules_fall_from_one_to_nothing(name):
 def test_linear_rounds_draw_equally_many():
     hidden, seen = torch.tensor([16]), []
     for round in range(8):
-        hidden = left(torch.tensor([16]), hidden, (round + 1) / 8, "linear")
+        hidden = still_masked(torch.tensor([16]), hidden, (round + 1) / 8, "linear")
         seen.append(hidden.item())
     assert seen == [14, 12, 10, 8, 6, 4, 2, 0]
 
 
 def test_more_rounds_than_codes_are_as_many_as_codes(prior):
-    assert prior.rounds(Sampling(steps=99)) == 4 and prior.rounds(Sampling(steps=3)) == 3
+    assert prior.rounds(99) == 4 and prior.rounds(3) == 3
 
 
 @pytest.mark.parametrize("options", [{"schedule": "cosin"}, {"steps": 0}, {"bound_passes": 0}])

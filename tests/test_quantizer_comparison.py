@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from caselli.cli import main
+from caselli.compare import compare
+from caselli.compare.quantizers import Quantizers
+from caselli.compare.rate import spread
 from caselli.errors import UserError
 from caselli.evaluate.model import evaluate_model
 from caselli.evaluate.perceptual import multi_scale_distance
 from caselli.model import load
 from caselli.quantizer import QUANTIZERS
-from caselli.recipe.quantizer_comparison import compare_quantizers, options_for
-from caselli.recipe.quantizer_figures import table
-from caselli.report.rate import spread
 from caselli.run import train
 from caselli.tokenizer.loss import multi_scale_loss
 from tests.pictures import bars_and_stripes
@@ -34,20 +34,23 @@ QUICK = {
 }
 
 
+def quantizers(source, *names, steps=2):
+    return Quantizers(Quantizers.Settings(str(source), names, steps=steps), QUICK)
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     source = bars_and_stripes(folder / "pictures")
     out = folder / "comparison"
-    found = compare_quantizers(source, out, quantizers=["vq", "residual", "identity"], steps=2, changes=QUICK)
-    return source, out, found
+    return source, out, compare(quantizers(source, "vq", "residual", "identity"), out)
 
 
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_every_quantizer_trains_with_the_tiny_recipe(name, tmp_path):
     """On pictures of glyphs' size; losses are finite, and what was trained can be loaded and judged."""
     source = bars_and_stripes(tmp_path / "pictures", count=24, size=32)
-    chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options_for(name, 4)}
+    chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": QUANTIZERS[name].options_for(4)}
     run = train(
         source,
         tmp_path / "run",
@@ -71,7 +74,7 @@ def test_every_quantizer_learns_real_pictures(name, source, tmp_path):
     if source == "emoji64" and not EMOJI.exists():
         pytest.skip("the emoji are not here")
     given, side = (source, 4) if source == "glyphs" else (str(EMOJI), 8)
-    chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options_for(name, side)}
+    chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": QUANTIZERS[name].options_for(side)}
     run = train(
         given, tmp_path / "run", recipe="tiny", stage="tokenizer", steps=20, progress=False,
         changes={"training.tokenizer.batch": 16, "training.tokenizer.validations": 4, **chosen},
@@ -85,26 +88,27 @@ def test_a_comparison_is_written(compared):
     _, out, found = compared
     assert [row.quantizer for row in found] == ["vq", "residual", "identity"]
     vq, residual, identity = found
-    assert vq.bits_per_picture == 160 and residual.bits_per_picture == 640  # 16 positions of 10 and 40 bits
-    assert identity.use_held_out is None and identity.bits_per_picture == 16 * 8 * 32
-    assert vq.steps == 2 and 0 < vq.use_trained <= 1 and vq.held_out_codes % 16 == 0
-    assert (out / "table.md").read_text().startswith(table(found))
+    assert vq.bits == 160 and residual.bits == 640  # 16 positions of 10 and 40 bits
+    assert identity.use_held_out is None and identity.bits == 16 * 8 * 32
+    assert vq.steps == 2 and 0 < vq.use_trained <= 1 and vq.positions[0] % 16 == 0
+    assert "| vq | 1,024 | 160 |" in (out / "table.md").read_text()
     assert "no network's weights" in (out / "table.md").read_text()
-    assert Image.open(out / "pictures.png").width > 100 and Image.open(out / "rate.png").width > 100
+    assert Image.open(out / "pictures.png").width > 100 and Image.open(out / "plot.png").width > 100
     assert "residual" in (out / "index.html").read_text()
 
 
-def test_a_comparison_goes_on_where_it_stands(compared, capsys):
+def test_a_comparison_goes_on_where_it_stands(compared):
     source, out, found = compared
     (out / "table.md").unlink()
     before = (out / "runs" / "vq" / "tokenizer.safetensors").stat().st_mtime_ns
-    again = compare_quantizers(source, out, quantizers=["vq", "fsq"], steps=2, changes=QUICK, resume=True)
+    said = []
+    again = compare(quantizers(source, "vq", "fsq"), out, resume=True, say=said.append)
     assert (out / "runs" / "vq" / "tokenizer.safetensors").stat().st_mtime_ns == before
-    assert [row.quantizer for row in again] == ["vq", "fsq", "residual", "identity"]
+    assert [row.quantizer for row in again] == ["vq", "residual", "identity", "fsq"]
     assert again[0] == found[0] and "fsq" in (out / "table.md").read_text()
-    assert "fsq" in capsys.readouterr().err
+    assert said == ["[1/1] fsq"]
     with pytest.raises(UserError, match="steps 3"):
-        compare_quantizers(source, out, quantizers=["vq"], steps=3, changes=QUICK, resume=True)
+        compare(quantizers(source, "vq", steps=3), out, resume=True)
 
 
 def test_mistakes_on_the_command_line(compared, tmp_path, capsys):

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
+from torch import nn
 
 import caselli
+from caselli import ranks
+from caselli.data import Pictures
+from caselli.data.segmentation import Segmented
+from caselli.engine import CPU, Training, TrainingConfig
+from caselli.family.base import FamilyTask
+from caselli.family.gan import GAN, GANConfig
 from caselli.model import load
+from caselli.segmentation.task import SegmentationTask
+from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 from tests.pictures import TINY, bars_and_stripes
 
 SCRIPT = """
@@ -33,29 +45,101 @@ ranks.stop()
 """
 
 
-def test_two_ranks_hold_the_same_weights(tmp_path):
-    import json
-    import os
+VALIDATION = """
+import sys
+from pathlib import Path
+from caselli import ranks
+from tests.test_ranks import validated
 
-    source = bars_and_stripes(tmp_path / "pictures")
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    words = [
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        "29577",
-        str(script),
-        str(source),
-        str(tmp_path / "run"),
-    ]
+ranks.start()
+validated(Path(sys.argv[1]))
+ranks.stop()
+"""
+
+
+ALONE = """
+import sys, torch
+from pathlib import Path
+from caselli import data, ranks
+from caselli.features import train_classifier
+
+ranks.start()
+if ranks.is_first():
+    pixels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
+    pictures = data.Pictures.of("p", pixels, classes=("a", "b"), labels=torch.arange(8) % 2)
+    train_classifier(pictures, steps=1, precision="float32")
+    assert ranks.count() == 2
+    Path(sys.argv[1], "done").touch()
+ranks.wait()
+ranks.stop()
+"""
+
+
+def launched(folder, script, port, *words):
+    """Runs a script on two ranks; says what went wrong."""
+    path = folder / "script.py"
+    path.write_text(script)
     roots = (Path(__file__).parent.parent, Path(caselli.__file__).parent.parent)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, roots))}
-    command = [sys.executable, "-m", "torch.distributed.run", *words, json.dumps(TINY)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
+    done = subprocess.run(
+        [*start, str(path), *map(str, words)], env=environment, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+class Counted(SegmentationTask):
+    """Counts its batches."""
+
+    batches = 0
+
+    def validate(self, batch):
+        self.batches += 1
+        return super().validate(batch)
+
+
+def validated(folder):
+    """Validation figures of three kinds of task, from five batches of different lengths."""
+    torch.manual_seed(0)
+    pictures = Pictures.of("noise", torch.randint(256, (18, 1, 16, 16), dtype=torch.uint8))
+    masks = torch.randint(3, (18, 16, 16), dtype=torch.uint8)
+    parts = torch.arange(18).split(4)
+    config = TokenizerConfig(channels=1, width=16, latent_width=8, quantizer_options={"codebook_size": 16})
+    for name, task, source in (
+        ("tokenizer", TokenizerTask(Tokenizer(config)), pictures),
+        ("gan", FamilyTask(GAN(GANConfig(size=16, width=8, count=4, network="perceptron"))), pictures),
+        ("segmenter", Counted(nn.Conv2d(1, 3, 1), 3), Segmented(pictures, masks, tuple("abc"))),
+    ):
+        held_out = [source.batch(i) for i in parts]
+        run = Training(task, None, held_out, TrainingConfig(), folder, name, CPU)
+        run._validate()
+    (folder / f"batches{ranks.rank()}").write_text(str(run.ema.module.batches))
+    ranks.wait()
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return {line.pop("stage"): line for line in lines}
+
+
+def test_the_validation_of_two_ranks_is_that_of_one(tmp_path):
+    launched(tmp_path, VALIDATION, "29578", tmp_path / "two")
+    alone = validated(tmp_path / "one")
+    lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
+    assert len(lines) == len(alone) == 3
+    assert [(tmp_path / "two" / f"batches{rank}").read_text() for rank in (0, 1)] == ["3", "2"]
+    for line in lines:
+        expected = alone[line.pop("stage")]
+        for figure, value in expected.items():
+            assert line[figure] == value or line[figure] == pytest.approx(value, abs=2e-5), figure
+
+
+def test_two_ranks_hold_the_same_weights(tmp_path):
+    source = bars_and_stripes(tmp_path / "pictures")
+    launched(tmp_path, SCRIPT, "29577", source, tmp_path / "run", json.dumps(TINY))
     first, second = (torch.load(tmp_path / "run" / f"rank{r}.pt", weights_only=True) for r in (0, 1))
     assert any("codebook" in name for name in first)
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert load(tmp_path / "run").sample(2).shape == (2, 1, 16, 16)
+
+
+def test_the_first_rank_trains_a_classifier_alone(tmp_path):
+    launched(tmp_path, ALONE, "29574", tmp_path)
+    assert (tmp_path / "done").exists()

@@ -7,20 +7,22 @@ import torch
 from PIL import Image
 from torch import nn
 
+from caselli.anatomy import cost
 from caselli.cli import main
-from caselli.data import generator
-from caselli.evaluate.resampling import (
+from caselli.compare.resamplers import resamplers
+from caselli.compare.resampling import (
     WEIGHTLESS,
     TinyAutoencoder,
     checkerboard,
     fresh_checkerboard,
-    resampler_figures,
+    milliseconds,
     shift_consistency,
     trained_autoencoder,
     weightless_psnr,
 )
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
-from caselli.recipe.resampler_comparison import asked, segmenters
+from caselli.compare.segmenters import networks
+from caselli.data import generator
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from tests.pictures import bars_and_stripes
 from tests.test_segmentation import write
 
@@ -80,15 +82,17 @@ def test_training_improves_and_is_the_same_again():
 def test_every_resampler_can_be_measured(way, table):
     for name in table:
         network = TinyAutoencoder(1, **{way: name}).eval()
-        found = resampler_figures(name, way, network, smooth(2))
-        assert found.macs > 0 and found.parameters > 0 and found.milliseconds > 0, name
-        assert (found.fresh_checkerboard is None) == (way == "down")
+        module, shape = network.resampler(way, (32, 32))
+        with torch.no_grad():
+            y = module(torch.zeros(1, *shape))
+        assert y.shape[2:] == ((32, 32) if way == "up" else (16, 16)), name
+        assert cost(module, shape).macs > 0 and milliseconds(module, (2, *shape)) > 0, name
 
 
 def test_rows():
-    assert len(asked([])) == len(UPSAMPLERS) + len(DOWNSAMPLERS)
-    assert [name for name, _ in segmenters([], 8)][-3:] == ["FCN-32s", "FCN-16s", "FCN-8s"]
-    assert [name for name, _ in segmenters(["blur"], 8)] == ["U-Net, blur (down)"]
+    assert len(resamplers([])) == len(UPSAMPLERS) + len(DOWNSAMPLERS)
+    assert [name for name, _ in networks([], 8)][-3:] == ["FCN-32s", "FCN-16s", "FCN-8s"]
+    assert [name for name, _ in networks(["blur"], 8)] == ["U-Net, blur (down)"]
 
 
 def test_command_on_pictures(tmp_path, capsys):
@@ -97,25 +101,25 @@ def test_command_on_pictures(tmp_path, capsys):
     words = ["compare", "resamplers", str(source), "-o", str(out), "--steps", "2"]
     assert main([*words, "--resamplers", "bilinear,blur"]) == 0
     table = capsys.readouterr().out
-    assert (out / "resamplers.md").read_text() == table and len(table.splitlines()) == 4
-    assert Image.open(out / "resamplers.png").height > 300
+    assert (out / "table.md").read_text() == table and len(table.splitlines()) == 4
+    assert Image.open(out / "pictures.png").height > 300
 
 
 def test_command_on_masks(tmp_path, capsys):
     source = write(tmp_path / "set", count=20)
-    words = ["compare", "resamplers", str(source), "-o", str(tmp_path / "out"), "--task", "segmentation"]
+    words = ["compare", "segmenters", str(source), "-o", str(tmp_path / "out")]
     assert main([*words, "--steps", "2", "--width", "4", "--resamplers", "nearest"]) == 0
     assert "U-Net, nearest (up)" in capsys.readouterr().out
-    assert (tmp_path / "out" / "segmenters.png").exists()
+    assert (tmp_path / "out" / "pictures.png").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--resamplers", "biliner"], "did you mean bilinear"),
-        (["--task", "both"], "one of autoencoder"),
+        (["--task", "segmentation"], "caselli compare segmenters"),
         (["--steps", "1"], "at least 2"),
-        (["--width", "8"], "no option of the task"),
+        (["--width", "8"], "caselli compare segmenters"),
         (["--size", "33"], "a multiple of 2"),
     ],
 )

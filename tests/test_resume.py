@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from caselli.engine.checkpoint import Checkpoints
 from caselli.errors import UserError
@@ -132,3 +133,39 @@ def test_a_checkpoint_that_is_cut_short_falls_back(tmp_path):
     (tmp_path / "before.pt").write_bytes(b"")
     with pytest.raises(UserError, match="no checkpoint"):
         checkpoints.load()
+
+
+NO_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    PermissionError("last.pt"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_a_checkpoint_that_finds_no_memory_is_not_taken_for_damaged(tmp_path, monkeypatch, error):
+    """Falling back would train again what is on the disk, whole."""
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save({"step": step})
+
+    def load(*arguments, **named):
+        raise error
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(type(error)):
+        checkpoints.load()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_whatever_is_damaged_falls_back(tmp_path, share):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save({"step": step, "weights": torch.arange(100.0)})
+    last = tmp_path / "last.pt"
+    written = last.read_bytes()
+    place = int(share * len(written))
+    last.write_bytes(written[:place] + bytes(64) + written[place + 64 :][:-10])
+    state, words = checkpoints.load()
+    assert state["step"] == 1 and "falling back" in words[0]

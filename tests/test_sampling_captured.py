@@ -7,9 +7,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from caselli.prior import Alphabet, Autoregressive, Conditions, Masked, PriorConfig
-from caselli.sampling import Captured, Eager, Sampling, best_engine, sample
-from caselli.sampling.compile import Unavailable
-from caselli.sampling.graph import MOST, Recorder
+from caselli.sampling import EagerEngine, GraphEngine, Sampling, Unavailable, best_engine, sample
+from caselli.sampling.graph import MOST_RECORDINGS, GraphRecorder
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
 ALPHABET = Alphabet((5,), (0,) * 4, classes=2, picture=(0, 0), picture_shape=(1, 2), places=PLACES)
@@ -17,7 +16,7 @@ MIXERS = ["attention", "local", "linear", "retention", "gla", "mamba", "mamba2",
 MIXERS += ["delta_net", "gated_delta_net", "s4d", "lru"]
 
 
-class Traced(Recorder):
+class Traced(GraphRecorder):
     """Notes every operation, as a CUDA graph notes kernels: what depends on the contents cannot be noted, and
     nothing may come from the host."""
 
@@ -52,7 +51,7 @@ def told(rows, seed=0):
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_recorded_is_step_by_step(mixer):
     model = prior(mixer)
-    engine, eager = Captured(model, recorder=Traced()), Eager(model)
+    engine, eager = GraphEngine(model, recorder=Traced()), EagerEngine(model)
     options = Sampling(guidance=2.0, top_p=0.9, temperature=0.8)
     for number in range(3):
         seeds = list(range(10 * number, 10 * number + 3))
@@ -64,7 +63,7 @@ def test_recorded_is_step_by_step(mixer):
 
 def test_each_shape_has_its_recording():
     model = prior()
-    engine, eager = Captured(model, recorder=Traced()), Eager(model)
+    engine, eager = GraphEngine(model, recorder=Traced()), EagerEngine(model)
     known = torch.tensor([[1, 2, -1, -1], [1, -1, -1, 4]])
     for _ in range(3):
         for rows, codes in ((3, None), (2, None), (2, known)):
@@ -76,20 +75,20 @@ def test_each_shape_has_its_recording():
 
 def test_progress_is_told():
     counted = []
-    engine = Captured(prior(), recorder=Traced())
+    engine = GraphEngine(prior(), recorder=Traced())
     for _ in range(3):
         sample(engine, None, [1, 2], progress=counted.append)
     assert sum(counted) == 24 and engine.recorder.times == 1
 
 
 def test_what_comes_once_is_not_recorded_and_no_more_than_a_few_are():
-    engine = Captured(prior(), recorder=Traced())
+    engine = GraphEngine(prior(), recorder=Traced())
     for rows in range(1, 7):
         sample(engine, None, list(range(rows)))
     assert engine.recorder.times == 0
     for rows in range(1, 7):
         sample(engine, None, list(range(rows)))
-    assert engine.recorder.times == MOST
+    assert engine.recorder.times == MOST_RECORDINGS
 
 
 class Refusing(Traced):
@@ -105,7 +104,7 @@ class Forgetful(Traced):
 @pytest.mark.parametrize("recorder", [Refusing, Forgetful])
 def test_what_cannot_be_recorded_is_drawn_step_by_step(recorder):
     model = prior()
-    engine, eager = Captured(model, recorder=recorder()), Eager(model)
+    engine, eager = GraphEngine(model, recorder=recorder()), EagerEngine(model)
     for seed in range(3):
         assert torch.equal(sample(engine, told(2), [seed, 9]), sample(eager, told(2), [seed, 9]))
     assert engine.name == eager.name
@@ -113,18 +112,18 @@ def test_what_cannot_be_recorded_is_drawn_step_by_step(recorder):
 
 def test_what_it_does_not_serve():
     with pytest.raises(Unavailable, match="cuda"):
-        Captured(prior())
+        GraphEngine(prior())
     with pytest.raises(Unavailable, match="masked"):
-        Captured(prior(kind=Masked), recorder=Traced())
-    assert not isinstance(best_engine(prior())[0], Captured)
+        GraphEngine(prior(kind=Masked), recorder=Traced())
+    assert not isinstance(best_engine(prior())[0], GraphEngine)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mixer", MIXERS)
 def test_on_a_device(mixer):
     model = prior(mixer, device="cuda")
-    engine, eager = best_engine(model)[0], Eager(model)
-    assert isinstance(engine, Captured)
+    engine, eager = best_engine(model)[0], EagerEngine(model)
+    assert isinstance(engine, GraphEngine)
     for seed in range(3):
         seeds = [seed, seed + 7]
         assert torch.equal(sample(engine, told(2, seed), seeds), sample(eager, told(2, seed), seeds))

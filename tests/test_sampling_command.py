@@ -16,7 +16,7 @@ from caselli.cli.sampling import OPTIONS
 from caselli.errors import UserError
 from caselli.model import build_prior, load, paste, save_prior, save_tokenizer
 from caselli.prior import PriorConfig
-from caselli.sampling import Eager, Sampling, Timed, best_engine
+from caselli.sampling import EagerEngine, Sampling, Timed, best_engine
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 
@@ -77,7 +77,7 @@ def test_the_model_samples_by_any_engine(run_folder):
     pictures = model.sample(3, label="up", seed=7, engine=engine)
     assert engine.codes == 3 * model.grid.length and engine.seconds > 0
     torch.testing.assert_close(model.sample(1, label="up", seed=8), pictures[1:2])
-    torch.testing.assert_close(model.sample(3, label="up", seed=7, engine=Eager(model.prior)), pictures)
+    torch.testing.assert_close(model.sample(3, label="up", seed=7, engine=EagerEngine(model.prior)), pictures)
 
 
 def test_two_ranks_draw_what_one_draws(run_folder, tmp_path):

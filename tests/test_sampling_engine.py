@@ -8,10 +8,18 @@ import torch
 from caselli.errors import UserError
 from caselli.order import Delayed, Grid
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
-from caselli.sampling import Eager, Fused, Packed, Sampling, best_engine, rounded, sample
+from caselli.sampling import (
+    EagerEngine,
+    FusedEngine,
+    PackedEngine,
+    Sampling,
+    Unavailable,
+    best_engine,
+    rounded,
+    sample,
+)
 from caselli.sampling import compile as native_step
-from caselli.sampling.compile import Unavailable
-from caselli.sampling.rounding import PRECISIONS, rounded_weight
+from caselli.sampling.rounding import WEIGHT_PRECISIONS, rounded_weight
 from tests.test_prior import ALPHABET, CAUSAL, chi_square, exact
 
 try:
@@ -56,7 +64,7 @@ def test_fused_logits_equal_the_prior(case):
     """Driven along given codes, one by one from the first slot on, against the parallel form."""
     model = build(case)
     codes = torch.randint(37, (3, 40))
-    engine, known = Fused(model), codes.clone()
+    engine, known = FusedEngine(model), codes.clone()
     known[:, -1] = -1
     known[1, :] = -1  # one row is drawn from the start, so that nothing is taken in at once
     drawn = sample(engine, torch.tensor([0, 1, 2]), [0, 1, 2], known=known)
@@ -72,14 +80,14 @@ def test_fused_logits_equal_the_prior(case):
 @pytest.mark.parametrize("known", [0, 1, 17, 39])
 def test_fused_samples_equal_eager_ones(case, known):
     """Continuing any number of known codes, which are taken in by the parallel form."""
-    model, engine = build(case), Fused(build(case))
+    model, engine = build(case), FusedEngine(build(case))
     labels, seeds = torch.tensor([0, 1, 2, 3, 0]), [5, 6, 7, 8, 9]
     prompt = torch.full((5, 40), -1)
     prompt[:, :known] = torch.randint(37, (5, known))
     prompt[3, : min(known + 3, 40)] = 1
     options = {"known": prompt if known else None}
     assert torch.equal(
-        sample(engine, labels, seeds, **options), sample(Eager(model), labels, seeds, **options)
+        sample(engine, labels, seeds, **options), sample(EagerEngine(model), labels, seeds, **options)
     )
 
 
@@ -99,20 +107,20 @@ OPTIONS = [
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fused_options_equal_eager_ones(options):
     model = build()
-    engine, labels, seeds = Fused(model), torch.arange(3).repeat(4), list(range(12))
+    engine, labels, seeds = FusedEngine(model), torch.arange(3).repeat(4), list(range(12))
     for slots in (0, 9):
         known = torch.full((12, 40), -1)
         known[:, :slots] = 3
         arguments = (labels, seeds, Sampling(**options))
         fused = sample(engine, *arguments, known=known)
-        assert torch.equal(fused, sample(Eager(model), *arguments, known=known))
+        assert torch.equal(fused, sample(EagerEngine(model), *arguments, known=known))
 
 
 @needs_compiler
 def test_a_fused_sample_does_not_depend_on_those_beside_it():
     """To the last bit: the logits of a row are the same in batches of every size."""
     model = build("hybrid")
-    engine, alone = Fused(model), Fused(model)
+    engine, alone = FusedEngine(model), FusedEngine(model)
     for batch in (2, 3, 5, 8, 13):
         together = sample(engine, None, list(range(batch)))
         one = sample(alone, None, [batch - 1])
@@ -124,11 +132,11 @@ def test_a_fused_sample_does_not_depend_on_those_beside_it():
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_do_not_change_a_bit(threads):
     model, before = build("hybrid"), torch.get_num_threads()
-    expected = Fused(model)
+    expected = FusedEngine(model)
     sample(expected, None, [1, 2, 3])
     try:
         torch.set_num_threads(threads)
-        engine = Fused(model)
+        engine = FusedEngine(model)
         sample(engine, None, [1, 2, 3])
     finally:
         torch.set_num_threads(before)
@@ -136,11 +144,11 @@ def test_threads_do_not_change_a_bit(threads):
 
 
 @needs_compiler
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", WEIGHT_PRECISIONS)
 @pytest.mark.parametrize("case", ["attention", "mamba"])
 def test_precisions_follow_the_rounded_prior(precision, case):
     model = build(case)
-    engine = Fused(model, precision)
+    engine = FusedEngine(model, precision)
     codes = sample(engine, None, [0, 1, 2, 3])
     with torch.no_grad():
         expected = rounded(model, precision).logits(codes, None)[:, -1]
@@ -152,10 +160,10 @@ def test_precisions_follow_the_rounded_prior(precision, case):
 
 @needs_compiler
 @pytest.mark.parametrize("mixer", ["attention", "mamba"])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", WEIGHT_PRECISIONS)
 def test_fused_samples_follow_the_distribution(mixer, precision):
     model = build(mixer, ALPHABET, width=32, scale=20.0)
-    codes = sample(Fused(model, precision), torch.ones(4_000, dtype=torch.int64), list(range(4_000)))
+    codes = sample(FusedEngine(model, precision), torch.ones(4_000, dtype=torch.int64), list(range(4_000)))
     assert chi_square(codes, exact(rounded(model, precision), 1)) < 5
 
 
@@ -164,8 +172,8 @@ def test_several_codebooks_in_the_fused_engine():
     alphabet = Alphabet((5, 19), tuple(Delayed().codebook(Grid(3, 3, codebooks=2)).tolist()), classes=2)
     model = build(alphabet=alphabet)
     labels, seeds, options = torch.tensor([0, 1, 1]), [0, 1, 2], Sampling(guidance=2.0, top_p=0.9)
-    expected = sample(Eager(model), labels, seeds, options)
-    assert torch.equal(sample(Fused(model), labels, seeds, options), expected)
+    expected = sample(EagerEngine(model), labels, seeds, options)
+    assert torch.equal(sample(FusedEngine(model), labels, seeds, options), expected)
 
 
 @pytest.mark.parametrize("mixer", CAUSAL)
@@ -175,20 +183,20 @@ def test_packed_samples_equal_eager_ones(mixer):
     model = Autoregressive(PriorConfig(mixer=mixer, width=64, depth=2), LONG).eval()
     with torch.no_grad():
         model.head.weight.mul_(40)
-    engine = Packed(model)
+    engine = PackedEngine(model)
     known = torch.full((5, 40), -1)
     known[:, :6] = torch.arange(6)
     for rows, labels in ((known, torch.arange(4).repeat(2)[:5]), (known[:1], torch.tensor([2]))):
         seeds = list(range(len(rows)))
-        expected = sample(Eager(model), labels, seeds, known=rows)
+        expected = sample(EagerEngine(model), labels, seeds, known=rows)
         assert (sample(engine, labels, seeds, known=rows) == expected).float().mean() > 0.9
     assert all(a is b for a, b in zip(model.parameters(), engine.eager.prior.parameters(), strict=True))
 
 
 def test_packed_precision_follows_the_rounded_prior():
     model = build()
-    expected = sample(Eager(rounded(model, "int8")), None, [0, 1])
-    assert torch.equal(sample(Packed(model, "int8"), None, [0, 1]), expected)
+    expected = sample(EagerEngine(rounded(model, "int8")), None, [0, 1])
+    assert torch.equal(sample(PackedEngine(model, "int8"), None, [0, 1]), expected)
 
 
 def test_rounding():
@@ -196,7 +204,7 @@ def test_rounding():
     assert (rounded_weight(weight, "bfloat16") / weight - 1).abs().max() <= 2**-8
     steps = weight.abs().amax(1, keepdim=True) / 127
     assert ((rounded_weight(weight, "int8") - weight).abs() <= steps * 0.5001).all()
-    for precision in PRECISIONS:  # rounding what is rounded changes nothing
+    for precision in WEIGHT_PRECISIONS:  # rounding what is rounded changes nothing
         once = rounded_weight(weight, precision)
         torch.testing.assert_close(rounded_weight(once, precision), once)
     with pytest.raises(UserError, match="bfloat16"):
@@ -205,15 +213,15 @@ def test_rounding():
 
 def test_the_best_engine_says_why_it_is_not_the_fused_one(monkeypatch):
     engine, why = best_engine(build().double())
-    assert isinstance(engine, Eager) and "float64" in why
+    assert isinstance(engine, EagerEngine) and "float64" in why
     other = Autoregressive(PriorConfig(mixer=["attention", "rwkv7"], width=64, depth=2), LONG).eval()
     engine, why = best_engine(other)
-    assert isinstance(engine, Packed) and "RWKV7" in why
+    assert isinstance(engine, PackedEngine) and "RWKV7" in why
     native_step.library.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")
     engine, why = best_engine(build())
     native_step.library.cache_clear()
-    assert isinstance(engine, Packed) and "no-such-compiler" in why
+    assert isinstance(engine, PackedEngine) and "no-such-compiler" in why
 
 
 def test_a_compiler_that_fails(monkeypatch, tmp_path):
@@ -230,7 +238,7 @@ def test_a_compiler_that_fails(monkeypatch, tmp_path):
 
 def test_engines_tell_what_a_step_reads():
     model = build()
-    engine = Eager(model)
+    engine = EagerEngine(model)
     sample(engine, None, [0, 1])
     weights = sum(p.nbytes for part in (model.blocks, model.head) for p in part.parameters())
     assert engine.bytes_per_step() > weights

@@ -9,11 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from caselli.data import Augment, Pictures
+from caselli.data import VOID, Augment, Batches, Pictures, Segmented, open_segmented
 from caselli.data.scenes import SIZES, draw_scenes
-from caselli.data.segmentation import VOID, SegmentationBatches, Segmented, open_segmented
 from caselli.errors import UnknownName, UserError
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.segmentation import (
     SEGMENTERS,
     SegmentationTask,
@@ -140,7 +139,7 @@ def test_mistakes_in_folders(tmp_path):
 def test_masks_move_with_their_pictures():
     pixels = torch.randint(2, (16, 1, 12, 12), dtype=torch.uint8) * 255
     labelled = Segmented(Pictures.of("noise", pixels), pixels[:, 0] // 255, ("no", "yes"))
-    batches = SegmentationBatches(labelled, 8, seed=3, augment=Augment(flip=True, shift=3))
+    batches = Batches(labelled, 8, seed=3, augment=Augment(flip=True, shift=3))
     for step, batch in zip(range(3), batches.stream(), strict=False):
         assert torch.equal(batch.pictures[:, 0] > 0, batch.masks > 0), step
     ahead, again = (next(batches.stream(2)) for _ in range(2))
@@ -153,8 +152,8 @@ def test_ranks_share_a_batch():
     pixels = torch.randint(256, (8, 1, 6, 6), dtype=torch.uint8)
     labelled = Segmented(Pictures.of("noise", pixels), pixels[:, 0] // 128, ("no", "yes"))
     options = {"seed": 1, "augment": Augment(shift=2)}
-    whole = next(SegmentationBatches(labelled, 4, **options).stream(1))
-    parts = [next(SegmentationBatches(labelled, 4, rank=r, ranks=2, **options).stream(1)) for r in range(2)]
+    whole = next(Batches(labelled, 4, **options).stream(1))
+    parts = [next(Batches(labelled, 4, rank=r, ranks=2, **options).stream(1)) for r in range(2)]
     assert torch.equal(torch.cat([p.masks for p in parts]), whole.masks)
 
 
@@ -211,9 +210,12 @@ def test_files(tmp_path):
     assert torch.equal(loaded.network(x), network(x)) and loaded.classes == ("a", "b", "c")
     assert torch.equal(loaded.segment(x), network(x).argmax(1))
     (tmp_path / "segmenter.safetensors").write_bytes(b"broken")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match=r"segmenter\.safetensors cannot be loaded"):
         load_segmenter(tmp_path)
-    with pytest.raises(UserError, match="cannot be read"):
+    (tmp_path / "segmenter.json").write_text("{}")
+    with pytest.raises(UserError, match=r"segmenter\.json cannot be read"):
+        load_segmenter(tmp_path)
+    with pytest.raises(UserError, match="nowhere holds no segmenter"):
         load_segmenter(tmp_path / "nowhere")
 
 

@@ -9,16 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from caselli.engine.compression import compression_of, narrow, narrowed
-from caselli.engine.integer import IntegerLinear
-from caselli.engine.packing import Packing, rounded
 from caselli.errors import UserError
-from caselli.layer.block import ResidualBlock
-from caselli.layer.transformer import TransformerBlock
+from caselli.layer import ResidualBlock, TransformerBlock
 from caselli.mixer import MIXERS, Mamba2
-from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.prior import Alphabet, Autoregressive, Masked, PriorConfig
 from caselli.prior.block import Block
-from caselli.sampling import Eager, best_engine, sample
+from caselli.sampling import EagerEngine, best_engine, sample
 from caselli.sampling.rounding import own_precision
 from caselli.slim import (
     CHANNELS,
@@ -42,8 +38,9 @@ from caselli.slim import (
     with_smaller_decoder,
 )
 from caselli.slim.distil import divergence, hidden, layers_loss
-from caselli.slim.quantise import matrices, weight_bits
+from caselli.slim.quantise import matrices
 from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.weights import IntegerLinear, Packing, narrow, narrowed, rounded
 
 
 def prior_of(mixer="attention", width=32, depth=2, length=6, **options):
@@ -178,7 +175,7 @@ def test_a_pruned_prior_samples_in_every_engine(structure):
     remove_units(prior, structure, 0.5, [lambda: -prior.log_prob(sequence, None).mean()])
     prior.requires_grad_(False)
     engine, _ = best_engine(prior)
-    assert torch.equal(sample(engine, None, [0, 1]), sample(Eager(prior), None, [0, 1]))
+    assert torch.equal(sample(engine, None, [0, 1]), sample(EagerEngine(prior), None, [0, 1]))
 
 
 def test_layers_go_by_what_their_absence_costs():
@@ -228,9 +225,9 @@ def test_removed_weights_stay_away_in_training(pattern):
         for name, zero in zeros.items():
             assert torch.equal(network.get_parameter(name) == 0, zero)
         assert not torch.equal(network.blocks[0].up.weight, before)
-        leave_zeros_out(network)
-        assert compression_of(network).packed["blocks.0.up.weight"] == Packing(32, sparse=True)
-    assert "code.weight" not in compression_of(prior).packed
+        packed = leave_zeros_out(network).packed
+        assert packed["blocks.0.up.weight"] == Packing(32, sparse=True)
+        assert "code.weight" not in packed
 
 
 # bits -------------------------------------------------------------------------------------------------------
@@ -245,19 +242,18 @@ def test_no_weight_of_a_quantizer_is_rounded():
         )
         tokenizer = Tokenizer(config)
         before = copy.deepcopy(tokenizer.quantizer.state_dict())
-        quantise(tokenizer, "int4")
+        names = quantise(tokenizer, "int4").packed
         assert all(torch.equal(before[k], v) for k, v in tokenizer.quantizer.state_dict().items())
-        names = compression_of(tokenizer).packed
         assert names and not any(name.startswith("quantizer") for name in names)
 
 
 def test_int8_priors_are_sampled_as_they_are_stored(monkeypatch):
-    monkeypatch.setattr("caselli.sampling.rounding.CACHED", 0)
+    monkeypatch.setattr("caselli.sampling.rounding._CACHED", 0)
     prior = prior_of(heads=2, width=128)
     assert own_precision(prior) == "float32"
-    quantise(prior, "int8")
+    packed = quantise(prior, "int8").packed
     assert own_precision(prior) == "int8"
-    assert 8 <= weight_bits(prior) < 9
+    assert {how.bits for how in packed.values()} == {8} and "blocks.0.up.weight" in packed
     engine, _ = best_engine(prior)
     assert engine.precision == "int8"
     for name, weight in prior.named_parameters():
@@ -287,8 +283,7 @@ def test_training_on_the_grid(precision):
 def test_rounding_is_that_of_the_file():
     module = nn.Sequential(nn.Linear(96, 64), nn.Conv2d(64, 8, 3), nn.Embedding(10, 8))
     whole = copy.deepcopy(module)
-    quantise(module, "int4")
-    packed = compression_of(module).packed
+    packed = quantise(module, "int4").packed
     assert packed["0.weight"] == Packing(4, group=32) and packed["2.weight"] == Packing(8)
     for path, part in matrices(module):
         name = f"{path}.weight"
@@ -369,7 +364,7 @@ def test_bad_input():
     with pytest.raises(UserError, match="transfer"):
         Distilling(transfer=1.5)
     with pytest.raises(UserError, match="autoregressive"):
-        refuse_other_kinds(nn.Linear(1, 1))
+        refuse_other_kinds(Masked(PriorConfig(kind="masked", width=32, depth=1), Alphabet((16,), (0,) * 4)))
     with pytest.raises(UserError, match="int3"):
         quantise(nn.Linear(2, 2), "int3")
 

@@ -10,11 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from caselli.engine.compression import Compression, compression_of, narrow, narrowed
-from caselli.engine.packing import Packing, pack, quantise, rounded, scales, smallest, snapped, unpack
-from caselli.engine.weights import load_weights, save_weights
 from caselli.errors import UserError
-from caselli.sampling.rounding import int8_scale, rounded_weight
+from caselli.sampling.rounding import rounded_weight
+from caselli.weights import (
+    Compression,
+    Packing,
+    load_weights,
+    narrow,
+    narrowed,
+    pack,
+    read_compression,
+    rounded,
+    rounded_rows,
+    save_weights,
+    smallest,
+    snapped,
+    unpack,
+)
+from caselli.weights.packing import quantise, scales
 
 PACKINGS = [Packing(8), Packing(8, group=16), Packing(4, group=32), Packing(4), Packing(32)]
 
@@ -66,7 +79,7 @@ def test_any_shape(shape, packing, sparse):
 
 def test_8_bits_are_those_of_the_sampling_engine():
     weight = rounded(torch.randn(12, 40), Packing(8))
-    assert torch.equal(int8_scale(weight), scales(weight, Packing(8)).flatten())
+    assert torch.equal(rounded_rows(weight)[1], scales(weight, Packing(8)).flatten(1))
     assert torch.equal(rounded_weight(weight, "int8"), weight)
 
 
@@ -99,19 +112,18 @@ def small(tmp_path):
         module[0].weight[:, ::2] = 0
     packed = {"2.weight": Packing(4, group=32), "0.weight": smallest(module[0].weight, Packing(32))}
     note = narrowed(module, network())
-    module.compression = Compression(packed, note.numbers, note.shapes)
-    save_weights(tmp_path / "net", module, {"config": {}})
-    return module, tmp_path / "net"
+    compression = Compression(packed, note.numbers, note.shapes)
+    save_weights(tmp_path / "net", module, {"config": {}}, compression)
+    return module, tmp_path / "net", compression
 
 
 def test_a_smaller_module_comes_back(small):
-    module, stem = small
+    module, stem, compression = small
     loaded = network()
-    load_weights(stem, loaded)
+    assert load_weights(stem, loaded) == read_compression(stem) == compression
     assert loaded[1].num_groups == 1 and loaded[0].out_features == 4
     x = torch.randn(3, 6)
     assert torch.equal(loaded(x), module(x))
-    assert compression_of(loaded) == module.compression
     described = json.loads(stem.with_suffix(".json").read_text())
     assert described["format"] == 2
     assert described["compression"]["numbers"]["0"] == {"out_features": 4}
@@ -126,6 +138,8 @@ def test_files_of_plain_modules_are_as_before(tmp_path):
     "change",
     [
         {"packed": {"2.weight": {"bits": 5}}},
+        {"packed": {"2.weight": {"bits": 8, "group": -1}}},
+        {"activations": "int3"},
         {"packed": {"2.weight": {"bits": 8}}},
         {"packed": {"no.weight": {"bits": 8}}},
         {"packed": 3},
@@ -139,11 +153,11 @@ def test_files_of_plain_modules_are_as_before(tmp_path):
     ids=str,
 )
 def test_a_description_that_does_not_fit_is_one_line(small, change):
-    _, stem = small
+    _, stem, _ = small
     path = stem.with_suffix(".json")
     described = json.loads(path.read_text())
     for field, value in change.items():
-        old = described["compression"][field]
+        old = described["compression"].get(field)
         described["compression"][field] = {**old, **value} if isinstance(value, dict) else value
     path.write_text(json.dumps(described))
     with pytest.raises(UserError) as error:

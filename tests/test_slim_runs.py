@@ -94,12 +94,13 @@ def test_every_command_takes_it(teacher, tmp_path, capsys):
         ["score", again, source],
         ["reconstruct", again, picture, "-o", tmp_path / "r.png"],
         ["train", source, "-o", again, "--resume"],
-        ["compare", "slim", source, teacher, run, again, "-o", tmp_path / "compared.png"],
+        ["compare", "slim", source, teacher, run, again, "-o", tmp_path / "compared"],
     ):
         assert main([str(word) for word in words]) == 0, (words, capsys.readouterr().err)
     assert figures(again)["from"] == "small"
-    table = (tmp_path / "compared.md").read_text().splitlines()
-    assert len(table) == 5 and "weights in int8" in table[4] and (tmp_path / "compared.png").exists()
+    table = (tmp_path / "compared" / "table.md").read_text().splitlines()
+    assert len(table) == 5 and "weights in int8" in table[4]
+    assert (tmp_path / "compared" / "pictures.png").exists()
 
 
 def test_int8_costs_next_to_nothing(teacher, tmp_path):

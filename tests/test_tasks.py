@@ -7,14 +7,16 @@ import math
 
 import pytest
 import torch
+from PIL import Image
 
 from caselli.cli import main
+from caselli.compare import COMPARISONS, TASKS, Budget, Size, build_model, compare, learn, load, text
+from caselli.compare.learning import Learner, accuracy
+from caselli.compare.mixer_cost import cost
+from caselli.compare.sequence_model import count_parameters
+from caselli.compare.tasks import NOTHING, ByteText, SelectiveCopying
+from caselli.compare.tasks.list_operations import WORDS
 from caselli.errors import UserError
-from caselli.evaluate.mixers import Budget, Size, build_model, compare_mixers, cost, learn, load, save, table
-from caselli.evaluate.mixers.learning import Learner, accuracy
-from caselli.evaluate.mixers.model import count_parameters
-from caselli.evaluate.tasks import NOTHING, TASKS, ByteText, SelectiveCopying
-from caselli.evaluate.tasks.list_operations import WORDS
 from caselli.mixer import MIXERS
 
 SMALL = Size(width=16, depth=1, state=8, parameters=16)
@@ -125,16 +127,15 @@ def test_list_operations():
 
 def test_permuted_digits_are_the_digits():
     """One permutation for all, and the picture can be put together again."""
-    from caselli.data.glyphs import CLASSES, draw
-    from caselli.data.order import generator
+    from caselli.data import Glyphs, draw_glyphs, generator
 
     task, found = made("permuted_digits")
     order = torch.randperm(64, generator=generator("permuted digits", 8))
-    pictures, labels = draw(300 * len(CLASSES), 8, 0, "train")
+    pictures, labels = draw_glyphs(300 * len(Glyphs.classes), 8, 0, "train")
     levels = pictures.flatten(1).long() * 16 // 256
     for tokens, answer in zip(found.tokens, found.answers[:, -1].tolist(), strict=True):
         same = (levels == tokens[order.argsort()]).all(1)
-        assert str(answer) in {CLASSES[label] for label in labels[same]}
+        assert str(answer) in {Glyphs.classes[label] for label in labels[same]}
     held = task.examples(5, random(), split="held_out").tokens
     assert not any((levels == tokens[order.argsort()]).all(1).any() for tokens in held)
 
@@ -228,20 +229,20 @@ def test_learning_is_deterministic_and_picks_the_better_rate():
 
 def test_a_solved_task_is_left():
     task = SelectiveCopying(content=1, symbols=1, length=4)
-    assert learn("linear", task, SMALL, Budget(steps=100, batch=4, rates=(0.02,))).step == 20
+    assert learn("linear", task, SMALL, Budget(steps=100, batch=4, rates=(0.02,))).fit.step == 20
 
 
 def test_a_budget_in_minutes():
     learner = learn(
         "linear", SelectiveCopying(length=16), SMALL, Budget(minutes=0.01, batch=2, rates=(0.01,))
     )
-    assert 0.6 <= learner.seconds < 5 or learner.solved()
+    assert 0.6 <= learner.fit.seconds < 5 or learner.solved()
 
 
 def test_a_loss_that_is_not_finite_loses():
     task = SelectiveCopying(length=16)
     learner = Learner(task, build_model("linear", task, SMALL), 1e30, Budget(steps=60, batch=2))
-    assert learner.run(1.0).loss == math.inf and learner.step < 60
+    assert learner.run(1.0).loss == math.inf and learner.fit.step < 60
 
 
 def test_accuracy_is_the_share_of_right_answers():
@@ -274,52 +275,47 @@ def test_costs_grow_as_they_should():
     assert all(one.seconds > 0 for one in linear + attention)
 
 
-def test_comparison_is_kept_and_taken_up(tmp_path):
-    tasks = {"induction_heads": TASKS["induction_heads"](length=8), "byte_text": ByteText(length=8)}
+def mixers(**changes):
+    kind = COMPARISONS["mixers"]
+    small = {"width": 16, "depth": 1, "state": 8, "parameters": 30, "steps": 4, "batch": 4, "jobs": 1}
+    return kind(kind.Settings(**small | {"tasks": ("selective_copying",), "mixers": ("linear",)} | changes))
+
+
+def test_mixers_and_tasks_are_added(tmp_path):
+    """What is there is not learnt again; a mixer that cannot do a task has a dash there."""
     said = []
-    found = compare_mixers(["linear", "linformer"], tasks, SMALL, BUDGET, say=said.append)
-    assert len(found.scores) == len(said) == 3 and found.score("byte_text", "linformer") is None
-    save(found, tmp_path / "comparison.json")
-    assert load(tmp_path / "comparison.json") == found
-    more = compare_mixers(["linear", "lru"], tasks, SMALL, BUDGET, before=found, say=said.append)
-    assert (
-        more.scores[:3] == found.scores and len(said) == 5 and more.mixers == ["linear", "linformer", "lru"]
-    )
-    lines = table(more).splitlines()
+    tasks = ("induction_heads", "byte_text")
+    found = compare(mixers(tasks=tasks, mixers=("linear", "linformer")), tmp_path, say=said.append)
+    assert len(said) == len(found) == 6 + 3
+    more = mixers(tasks=tasks, mixers=("linear", "lru"))
+    rows = compare(more, tmp_path, resume=True, say=said.append)
+    assert rows[:9] == found and len(said) == 9 + 3 + 2
+    comparison, again = load(tmp_path, COMPARISONS)
+    lines = text(comparison, again).splitlines()
     assert len(lines) == 3 + 3 and len({line.count("|") for line in lines}) == 1
-    assert "–" in lines[4] and lines[3].startswith("| linear |")
-    longer = {"induction_heads": TASKS["induction_heads"](length=12)}
-    for other, budget in ((tasks, Budget(steps=11)), (longer, BUDGET)):
-        with pytest.raises(UserError, match="expected"):
-            compare_mixers(["lru"], other, SMALL, budget, before=found)
-    (tmp_path / "comparison.json").write_text("{}")
-    with pytest.raises(UserError, match="cannot be read"):
-        load(tmp_path / "comparison.json")
+    assert "–" in lines[4] and lines[3].startswith("| linear |") and lines[5].startswith("| lru |")
+
+
+def test_minutes_are_shared(tmp_path):
+    """A budget in minutes is that of all learning, so more mixers would have another share."""
+    asked = {"minutes": 0.002, "tasks": ("selective_copying",)}
+    compare(mixers(**asked), tmp_path)
+    with pytest.raises(UserError, match="minutes"):
+        compare(mixers(**asked, mixers=("linear", "lru")), tmp_path, resume=True)
+    with pytest.raises(UserError, match="more than 0"):
+        compare(mixers(minutes=0.0))
 
 
 def test_command(tmp_path, capsys):
-    from PIL import Image
-
     out = str(tmp_path / "out")
-    words = [
-        "compare",
-        "mixers",
-        "--tasks",
-        "permuted_digits,selective_copying",
-        "--steps",
-        "2",
-        "--width",
-        "16",
-    ]
-    words += ["--depth", "1", "--state", "8", "--jobs", "1", "-o", out, "--mixers"]
+    words = ["compare", "mixers", "--tasks", "permuted_digits,selective_copying", "--steps", "2"]
+    words += ["--width", "16", "--depth", "1", "--state", "8", "--jobs", "1", "-o", out, "--mixers"]
     assert main([*words, "linear"]) == 0
     assert main([*words, "linear,lru", "--resume"]) == 0
-    assert (
-        "| lru |" in capsys.readouterr().out and "| lru |" in (tmp_path / "out" / "comparison.md").read_text()
-    )
-    assert Image.open(tmp_path / "out" / "comparison.png").size[0] > 800
-    assert main([*words, "lru"]) == 2 and "exists already" in capsys.readouterr().err
-    assert main([*words, "lru", "--steps", "3", "--resume"]) == 2 and "Budget" in capsys.readouterr().err
+    assert "| lru |" in capsys.readouterr().out and "| lru |" in (tmp_path / "out" / "table.md").read_text()
+    assert Image.open(tmp_path / "out" / "plot.png").size[0] > 800
+    assert main([*words, "lru"]) == 2 and "holds a comparison already" in capsys.readouterr().err
+    assert main([*words, "lru", "--steps", "3", "--resume"]) == 2 and "steps 3" in capsys.readouterr().err
     for wrong, known in (("--tasks", "selective_copying"), ("--mixers", "linear")):
         assert main([*words[:-1], wrong, known[:-1] + "x", "--overwrite"]) == 2
         assert f"did you mean {known}" in capsys.readouterr().err
@@ -327,10 +323,8 @@ def test_command(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_processes_find_the_same():
-    tasks = {"selective_copying": SelectiveCopying(length=16)}
-    one, two = (compare_mixers(["linear", "lru"], tasks, SMALL, BUDGET, jobs=jobs) for jobs in (1, 2))
-    assert [score.right for score in one.scores] == [score.right for score in two.scores]
-    assert one.mixers == two.mixers == ["linear", "lru"]
+    one, two = (compare(mixers(mixers=("linear", "lru"), jobs=jobs)) for jobs in (1, 2))
+    assert [row for row in one if row.steps] == [row for row in two if row.steps]
 
 
 @pytest.mark.slow

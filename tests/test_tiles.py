@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.tokenizer import ARCHITECTURES, Tokenizer, TokenizerConfig
 from caselli.tokenizer.dvae import Bottleneck
 from caselli.tokenizer.tiles import Reach, Tiles, blended, exact, reach

@@ -9,7 +9,7 @@ import torch
 
 from caselli.data import Batch
 from caselli.errors import UserError
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.quantizer import QUANTIZERS
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.config import FACTORS

@@ -1,4 +1,4 @@
-"""Training against a discriminator: who gets which gradient, schedules, resuming, the doctor."""
+"""Training against a discriminator: who gets which gradient, schedules, resuming, diagnostics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from caselli.data import Batch
 from caselli.divergence import DIVERGENCES, CriticDivergence
 from caselli.engine import Machine, Training, TrainingConfig
 from caselli.errors import UserError
-from caselli.layer import LPIPS, VGG16
-from caselli.layer.vgg import DEPTHS, WIDTHS
-from caselli.plain import of_plain, to_plain
+from caselli.features import LPIPS, VGG16, VGG_WIDTHS
+from caselli.features.vgg import VGG_CONVOLUTIONS
+from caselli.plain import of_plain, override, to_plain
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.adversarial import last_matrix
-from caselli.tokenizer.ailments import AILMENTS, Chart, Treatment
-from caselli.tokenizer.doctor import Doctor
+from caselli.tokenizer.diagnostics import Diagnostics, State
+from caselli.tokenizer.failures import FAILURES, Corrections, Measurements
 from caselli.tokenizer.loss import Distortion, multi_scale_loss
 
 OBJECTIVES = [name for name, kind in DIVERGENCES.items() if issubclass(kind, CriticDivergence)]
@@ -150,7 +150,7 @@ def test_half_precision_gives_finite_gradients_in_every_weight():
 def test_perceptual_weights_are_borrowed(tmp_path):
     path = vgg_file(tmp_path)
     heads = tmp_path / "heads.pth"
-    torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(WIDTHS)}, heads)
+    torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(VGG_WIDTHS)}, heads)
     made = task(perceptual=1.0, vgg=str(path), lpips=str(heads), multi_scale=0.0)
     made(batch(), 0).total.backward()
     network = made.distortion.lpips.network
@@ -166,7 +166,7 @@ def test_perceptual_weights_are_borrowed(tmp_path):
 
 def vgg_file(folder):
     state, inputs, index = {}, 3, 0
-    for width, depth in zip(WIDTHS, DEPTHS, strict=True):
+    for width, depth in zip(VGG_WIDTHS, VGG_CONVOLUTIONS[16], strict=True):
         for _ in range(depth):
             state[f"features.{index}.weight"] = torch.randn(width, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
             state[f"features.{index}.bias"] = torch.zeros(width)
@@ -203,7 +203,7 @@ class Stream:
 def training(folder, stream, made=None, **settings):
     chosen = {"steps": 20, "batch": 8, "warmup": 2, "validations": 3, "ema": 0.9, "checkpoint_steps": 4}
     return Training(
-        made or task({"lecam": 0.1, "r1": 1.0, "r1_every": 4}, doctor="apply"),
+        made or task({"lecam": 0.1, "r1": 1.0, "r1_every": 4}, diagnostics="apply"),
         stream,
         [batch(4, seed=99)],
         TrainingConfig(**(chosen | settings)),
@@ -224,14 +224,12 @@ def test_a_cut_run_ends_in_the_same_bits(tmp_path, accumulate):
             break
         except ConnectionError:
             continue
-    for name, value in whole.task.state_dict().items():
-        assert torch.equal(value, cut.task.state_dict()[name]), name
-    for a, b in zip(kept.state_dict().values(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+    assert_close(whole.task.state_dict(), cut.task.state_dict(), rtol=0, atol=0)
+    assert_close(kept.state_dict(), resumed.state_dict(), rtol=0, atol=0)
     moments = [o.state_dict()["state"] for o in (whole.fit.optimiser.parts[0], cut.fit.optimiser.parts[0])]
     for number, state in moments[0].items():
         assert all(torch.equal(value, moments[1][number][name]) for name, value in state.items())
-    assert whole.task.lecam.step > 0 and whole.task.doctor.examinations == 2
+    assert whole.task.lecam.step > 0 and whole.task.diagnostics.state.examinations == 2
 
 
 def test_the_discriminator_has_a_rate_and_a_clipping_of_its_own(tmp_path):
@@ -250,18 +248,17 @@ def test_the_newest_weights_are_kept_and_not_those_with_the_lowest_distortion(tm
     run = training(tmp_path, Stream())
     kept = run.run()
     assert run.checkpoints.load_best()["step"] == 20
-    for a, b in zip(kept.state_dict().values(), run.ema.module.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
+    assert_close(kept.state_dict(), run.ema.module.state_dict(), rtol=0, atol=0)
 
 
-# the doctor ---------------------------------------------------------------------------------------------
+# diagnostics ----------------------------------------------------------------------------------------------
 
-HEALTHY = Chart(
+HEALTHY = Measurements(
     psnr=20.0, best_psnr=20.0, commitment=0.1, lowest_commitment=0.1, score_real=0.5, score_fake=-0.5,
     right=0.9, doubt=0.4, adversarial=True, use=0.95, perplexity=700.0, codes=1024,
     restarts=True, entropy=False,
 )  # fmt: skip
-SICK = {
+FAILING = {
     "collapse": {"use": 0.12, "perplexity": 40.0},
     "winning": {"doubt": 0.02, "right": 0.995, "score_real": 3.0, "score_fake": -4.0},
     "outrun": {"right": 0.5, "score_real": 0.01, "score_fake": 0.0},
@@ -275,36 +272,36 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize("ailment", AILMENTS, ids=lambda a: a.name)
-def test_each_ailment_is_found_told_and_treated(ailment):
-    assert not ailment.found(HEALTHY)
-    chart = dataclasses.replace(HEALTHY, **SICK[ailment.name])
-    assert [a.name for a in AILMENTS if a.found(chart)] == [ailment.name]
-    assert re.search(WORDS[ailment.name], ailment.words(chart))
-    assert "--t" in ailment.remedy(chart)
-    treatment, words = ailment.treat(chart, Treatment(lecam=0.1))
-    assert treatment != Treatment(lecam=0.1) and words
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda a: a.name)
+def test_each_failure_is_found_reported_and_corrected(failure):
+    assert not failure.found(HEALTHY)
+    measured = dataclasses.replace(HEALTHY, **FAILING[failure.name])
+    assert [a.name for a in FAILURES if a.found(measured)] == [failure.name]
+    assert re.search(WORDS[failure.name], failure.words(measured))
+    assert "--t" in failure.remedy(measured)
+    corrections, words = failure.correct(measured, Corrections(lecam=0.1))
+    assert corrections != Corrections(lecam=0.1) and words
 
 
-def test_remedies_fit_the_patient():
-    collapse, _, _, ruin = AILMENTS
+def test_remedies_fit_the_training():
+    collapse, _, _, ruin = FAILURES
     flat = dataclasses.replace(HEALTHY, use=0.1, restarts=False)
-    assert collapse.treat(flat, Treatment()) is None and "fewer codes" in collapse.remedy(flat)
+    assert collapse.correct(flat, Corrections()) is None and "fewer codes" in collapse.remedy(flat)
     entropic = dataclasses.replace(flat, entropy=True)
-    assert collapse.treat(entropic, Treatment())[0].entropy == 2
+    assert collapse.correct(entropic, Corrections())[0].entropy == 2
     assert "entropy_weight" in collapse.remedy(entropic)
     away = dataclasses.replace(HEALTHY, psnr=10.0, commitment=5.0)
     assert "50 times as far from their codes" in ruin.words(away)
     assert "commitment" in ruin.remedy(away)
     alone = dataclasses.replace(HEALTHY, psnr=10.0, right=None)
-    assert ruin.treat(alone, Treatment()) is None and "learning_rate" in ruin.remedy(alone)
+    assert ruin.correct(alone, Corrections()) is None and "learning_rate" in ruin.remedy(alone)
 
 
-def doctor(mode="watch", **options):
+def diagnostics(mode="watch", **options):
     torch.manual_seed(0)
-    chosen = config(doctor=mode, **options)
+    chosen = config(diagnostics=mode, **options)
     tokenizer = Tokenizer(chosen)
-    return Doctor(chosen, tokenizer.quantizer), tokenizer
+    return Diagnostics(chosen, tokenizer.quantizer), tokenizer
 
 
 def feed(found, codes, **figures):
@@ -312,7 +309,7 @@ def feed(found, codes, **figures):
 
 
 def test_it_waits_speaks_and_is_silent_for_a_while():
-    found, _ = doctor()
+    found, _ = diagnostics()
     codes = torch.arange(64).view(1, 8, 8) % 16
     said = []
     for examination in range(60 + 20):
@@ -329,11 +326,11 @@ def test_it_waits_speaks_and_is_silent_for_a_while():
         said += [(examination, s) for s in found.advise()]
     assert [when for when, _ in said] == [9, 59]
     assert "Remedy: hold it back with --tokenizer.adversarial.lecam" in said[0][1]
-    assert found.treatment == Treatment(), "watching prescribes nothing"
+    assert found.state.corrections == Corrections(), "watching corrects nothing"
 
 
 def test_applied_remedies_grow_and_survive_a_checkpoint():
-    found, _ = doctor("apply")
+    found, _ = diagnostics("apply")
     for _ in range(60):
         feed(
             found,
@@ -345,17 +342,51 @@ def test_applied_remedies_grow_and_survive_a_checkpoint():
             score_fake=-2,
         )
         found.advise()
-    assert found.treatment.lecam == pytest.approx(0.3)
-    twin, _ = doctor("apply")
+    assert found.state.corrections.lecam == pytest.approx(0.3)
+    twin, _ = diagnostics("apply")
     twin.load_state_dict(found.state_dict())
-    assert twin.treatment == found.treatment and twin.told == found.told and twin.since == found.since
+    assert twin.state == found.state
     for one in (found, twin):
         feed(one, torch.zeros(1, 8, 8, dtype=torch.int64), psnr=10)
     assert found.advise() == twin.advise()
 
 
+OLD_ROW = [0.1, 2.0, 0.5, 0.3, 21.5, 0.25, 17, 3, 0, 0, 2, 12, -50, -25, 16]
+"""Corrections, best PSNR, lowest commitment, examinations; in a row, and last reported, of four failures."""
+
+
+def test_checkpoints_of_earlier_versions_are_taken_up(tmp_path):
+    made = task(diagnostics="apply")
+    state = {name.replace("diagnostics.", "doctor."): value for name, value in made.state_dict().items()}
+    state["doctor._extra_state"] = torch.tensor(OLD_ROW, dtype=torch.float64)
+    torch.save({"task": state}, tmp_path / "last.pt")
+    made.load_state_dict(torch.load(tmp_path / "last.pt", weights_only=True)["task"])
+    names = ("collapse", "winning", "outrun", "ruin")
+    assert made.diagnostics.state == State(
+        Corrections(0.1, 2.0, 0.5, 0.3),
+        best_psnr=21.5,
+        lowest_commitment=0.25,
+        examinations=17,
+        since=dict(zip(names, (3, 0, 0, 2), strict=True)),
+        reported=dict(zip(names, (12, -50, -25, 16), strict=True)),
+    )
+
+
+def test_the_state_is_kept_by_name():
+    """A failure or a correction that a checkpoint does not know begins anew, and shifts nothing."""
+    found, _ = diagnostics("apply")
+    state = {"examinations": 9, "since": {"ruin": 2}, "corrections": {"lecam": 0.3}}
+    found.set_extra_state(state)
+    assert found.state == State(Corrections(lecam=0.3), examinations=9, since={"ruin": 2})
+
+
+def test_the_former_name_of_the_field_is_known():
+    assert override(TokenizerConfig(), {"doctor": "apply"}).diagnostics == "apply"
+    assert of_plain(TokenizerConfig, {"doctor": "off"}).diagnostics == "off"
+
+
 def test_the_use_of_codes_by_its_definition():
-    found, _ = doctor()
+    found, _ = diagnostics()
     torch.manual_seed(0)
     for _ in range(400):
         feed(found, torch.randint(0, 8, (4, 4, 4)), psnr=20)  # half of 16
@@ -366,7 +397,7 @@ def test_the_use_of_codes_by_its_definition():
 
 def test_several_codebooks_are_followed_each():
     options = {"stages": 2, "options": {"codebook_size": 8}}
-    found, tokenizer = doctor(quantizer="residual", quantizer_options=options)
+    found, tokenizer = diagnostics(quantizer="residual", quantizer_options=options)
     tokenizer.train()
     _, quantized = tokenizer(batch(8).pictures)
     for _ in range(30):
@@ -381,7 +412,7 @@ def test_a_collapsed_codebook_is_restarted_where_the_remedy_is_applied():
     use = {}
     for mode in ("watch", "apply"):
         torch.manual_seed(0)
-        made = TokenizerTask(Tokenizer(config({"weight": 0.0}, doctor=mode, quantizer_options=options)))
+        made = TokenizerTask(Tokenizer(config({"weight": 0.0}, diagnostics=mode, quantizer_options=options)))
         with torch.no_grad():
             made.tokenizer.quantizer.codebook.vectors.mul_(20)  # far from every latent
             made.tokenizer.quantizer.codebook.sums.mul_(20)
@@ -396,10 +427,10 @@ def test_a_collapsed_codebook_is_restarted_where_the_remedy_is_applied():
 
 
 def test_the_adversarial_term_is_halved_where_the_picture_is_lost():
-    made = task(doctor="apply")
+    made = task(diagnostics="apply")
     for psnr in [20] * 5 + [10] * 300:
         feed(
-            made.doctor,
+            made.diagnostics,
             torch.zeros(1, 4, 4, dtype=torch.int64),
             psnr=psnr,
             discriminator_right=0.9,
@@ -414,15 +445,15 @@ def test_the_adversarial_term_is_halved_where_the_picture_is_lost():
 
 
 def test_the_entropy_term_is_raised():
-    found, tokenizer = doctor("apply", quantizer="lfq", quantizer_options={}, latent_width=4)
+    found, tokenizer = diagnostics("apply", quantizer="lfq", quantizer_options={}, latent_width=4)
     weight = tokenizer.quantizer.entropy_term.weight
-    found.treatment = Treatment(entropy=4.0)
-    found.administer()
+    found.state = State(Corrections(entropy=4.0))
+    found.correct()
     assert tokenizer.quantizer.entropy_term.weight == 4 * weight
 
 
 def test_off_is_off():
-    found, _ = doctor("off")
+    found, _ = diagnostics("off")
     feed(found, torch.zeros(1, 4, 4, dtype=torch.int64), psnr=1)
     assert found.figures() == {} and found.advise() == [] and not found.noted.any()
 
@@ -435,7 +466,7 @@ def test_mistakes():
         with pytest.raises(UserError, match=r"adversarial.*was expected"):
             AdversarialConfig(**wrong)
     with pytest.raises(UserError, match="did you mean watch"):
-        TokenizerConfig(doctor="watches")
+        TokenizerConfig(diagnostics="watches")
     with pytest.raises(UserError, match="objective 'mmd'"):
         task({"objective": "mmd"})
     with pytest.raises(UserError, match="discriminator 'batch'"):

@@ -56,3 +56,18 @@ def lookup(table: dict[str, type], kind: str, name: str) -> type:
     if name not in table:
         raise UnknownName(kind, name, table)
     return table[name]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True where an error says that memory ran out, of the machine or of a device, whoever raised it.
+
+    Readers of damaged files raise anything at all; a file is not damaged because it found no memory.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: not enough memory"))
+        True
+        >>> is_out_of_memory(RuntimeError("PytorchStreamReader failed reading zip archive"))
+        False
+    """
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or any(words in str(error) for words in ("can't allocate memory", "not enough memory"))

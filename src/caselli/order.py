@@ -21,7 +21,7 @@ class Grid:
         height: H, rows; 1 where the codes lie on one axis.
         width: W, columns.
         codebooks: Q, codes at each position.
-        flat: whether the codes lie on one axis: their shape is `W` or `Q W`, without H.
+        flat: True where the codes lie on one axis: their shape is `W` or `Q W`, without H.
 
     Example:
         >>> Grid(4, 6).shape, Grid(4, 6, codebooks=2).shape, Grid(4, 6, codebooks=2).length
@@ -53,7 +53,7 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The codes' shape without the batch."""
+        """Shape of the codes, without the batch."""
         space = (self.width,) if self.flat else (self.height, self.width)
         return space if self.codebooks == 1 else (self.codebooks, *space)
 
@@ -74,10 +74,10 @@ class Order(ABC):
 
     @abstractmethod
     def slots(self, grid: Grid) -> Int[Tensor, "T"]:
-        """The code that each slot holds, as an index q·H·W + row·W + column."""
+        """Index of the code that each slot holds, q·H·W + row·W + column."""
 
     def flatten(self, codes: Num[Tensor, "B *grid"], grid: Grid) -> Num[Tensor, "B T"]:
-        """The codes `B H W` (`B Q H W` with several codebooks) as a sequence.
+        """Lays codes `B H W` (`B Q H W` with several codebooks) out as a sequence.
 
         Errors: `UserError` where the codes' shape is not the grid's.
         """
@@ -97,7 +97,7 @@ class Order(ABC):
         return grid.length
 
     def codebook(self, grid: Grid) -> Int[Tensor, "T"]:
-        """Which codebook each slot belongs to, 0 … Q−1."""
+        """Codebook of each slot, 0 … Q−1."""
         return self.slots(grid) // grid.positions
 
     def position(self, grid: Grid) -> Int[Tensor, "T 2"]:
@@ -155,11 +155,11 @@ class Serpentine(Order):
 
 
 class Hilbert(Order):
-    """Along a Hilbert curve, for a grid of any size: what is near in the sequence is near in the grid.
+    """Along a Hilbert curve, for a grid of any size: neighbours in the sequence are near in the grid.
 
     The rectangle is cut in two along a long side, or into three as the Hilbert curve cuts a square, and each
-    part walked likewise. Neighbours touch; where the longer side is odd and the shorter even, one step of the
-    whole path goes over a corner.
+    part is walked in the same way. Neighbours touch; where the longer side is odd and the shorter even, one
+    step of the whole path goes over a corner.
 
     Sources: Hilbert 1891, Ueber die stetige Abbildung einer Linie auf ein Flächenstück; generalised to
     rectangles after Červený 2018, Generalized Hilbert space-filling curve.

@@ -1,6 +1,7 @@
 """Frozen records and plain data: the one converter, and fields by their dotted names.
 
-Plain data are what JSON and YAML hold: dicts, lists, text, numbers, true, false and none.
+Plain data are what JSON and YAML hold: dicts, lists, text, numbers, true, false and none. A field that was
+renamed, `field(..., metadata={"formerly": "old_name"})`, is still known by its former name.
 """
 
 from __future__ import annotations
@@ -62,13 +63,11 @@ def of_plain(kind: type[R], data: Any, name: str = "") -> R:
     if not isinstance(data, Mapping):
         raise UserError(f"{name or kind.__name__} {data!r} was given", "fields beneath it were expected")
     hints, prefix = typing.get_type_hints(kind), f"{name}." if name else ""
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    for unknown in [key for key in data if key not in fields]:
-        raise UnknownName("field", f"{prefix}{unknown}", [prefix + known for known in fields])
-    for field in fields.values():
-        if field.name not in data and _is_required(field):
+    given = {_field_of(kind, key, prefix, key): value for key, value in data.items()}
+    for field in dataclasses.fields(kind):
+        if field.name not in given and _is_required(field):
             raise UserError(f"no {prefix}{field.name} was given", "it has no default")
-    return kind(**{key: _converted(value, hints[key], prefix + key) for key, value in data.items()})
+    return kind(**{key: _converted(value, hints[key], prefix + key) for key, value in given.items()})
 
 
 def flatten(record: Any, prefix: str = "") -> dict[str, Any]:
@@ -135,14 +134,20 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
+def _field_of(kind: type, key: str, prefix: str, asked: str) -> str:
+    """The field that a name means: its own, or the one that its metadata say it had formerly."""
+    known = {field.name: field.name for field in dataclasses.fields(kind)}
+    former = {field.metadata.get("formerly"): field.name for field in dataclasses.fields(kind)}
+    if key not in former | known:
+        raise UnknownName("field", prefix + asked, [prefix + name for name in sorted(known)])
+    return (former | known)[key]
+
+
 def _overridden(record: Any, changes: list[tuple[str, Any]], prefix: str) -> Any:
     hints, by_field = typing.get_type_hints(type(record)), {}
-    known = sorted(field.name for field in dataclasses.fields(record))
     for dotted, value in changes:
         head, _, rest = dotted.partition(".")
-        if head not in known:
-            raise UnknownName("field", prefix + dotted, [prefix + other for other in known])
-        by_field.setdefault(head, []).append((rest, value))
+        by_field.setdefault(_field_of(type(record), head, prefix, dotted), []).append((rest, value))
     new = {k: _changed(getattr(record, k), hints[k], own, prefix + k) for k, own in by_field.items()}
     return dataclasses.replace(record, **new)
 

@@ -6,11 +6,16 @@ Only this file and the engine import torch.distributed.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
 
 from caselli.shapes import Tensor
+
+_ALONE = ContextVar("alone", default=False)
 
 
 def start() -> None:
@@ -19,7 +24,7 @@ def start() -> None:
         backend = "gloo"
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-            backend = "nccl"
+            backend = "cpu:gloo,cuda:nccl"  # clocks and counts are on the CPU
         dist.init_process_group(backend)
 
 
@@ -31,17 +36,43 @@ def stop() -> None:
 
 def rank() -> int:
     """This process's number, 0 when alone."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _together() else 0
 
 
 def count() -> int:
     """Number of processes that work together, 1 when alone."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _together() else 1
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Makes this process one of one while it lasts: for work that the other ranks take no part in."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def _together() -> bool:
+    return dist.is_initialized() and not _ALONE.get()
 
 
 def is_first() -> bool:
     """True for the process that writes files and speaks."""
     return rank() == 0
+
+
+def share(items: int) -> range:
+    """This rank's part of the numbers below `items`: neighbours, equally many but for the last ranks.
+
+    Example:
+        >>> share(3)
+        range(0, 3)
+    """
+    each = -(-items // count())
+    first = min(rank() * each, items)
+    return range(first, min(first + each, items))
 
 
 @torch.no_grad()
@@ -77,6 +108,15 @@ def gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(count())]
     dist.all_gather(parts, tensor.contiguous())
     return torch.cat(parts)
+
+
+def join(tensor: Tensor) -> Tensor:
+    """Every rank's tensor, of lengths that may differ, joined along the first axis in order of rank."""
+    lengths = gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
+    padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor.detach()
+    parts = gather(padded).split(max(lengths))
+    return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
 def wait() -> None:

@@ -47,15 +47,23 @@ EQUALS = {
 }
 
 
+BESIDE = {
+    EQUALS["gaussian"]: (normal(0.6, 2.0), normal(0.5, 2.5)),
+    EQUALS["laplace"]: (normal(0.5, 2.0), D.Laplace(EQUALS["laplace"].loc + 0.1, EQUALS["laplace"].scale)),
+    EQUALS["categorical"]: (categorical(0.0, 1.0, -1.1), categorical(1.0, 0.0, -1.0)),
+    EQUALS["poisson"]: (D.Poisson(EQUALS["poisson"].rate + 1), D.Poisson(EQUALS["poisson"].rate / 2)),
+}
+
+
 @pytest.mark.parametrize("name", of(DensityDivergence))
 @pytest.mark.parametrize("p", EQUALS.values(), ids=EQUALS)
 def test_densities_are_zero_at_equality_and_positive_beside_it(name, p):
+    torch.manual_seed(0)
     found = make(name)(p, p)
     assert type(found) is Distance and found.value.abs() < 1e-9
     assert found.standard_error.shape == found.value.shape
-    other = D.Poisson(p.rate + 1) if isinstance(p, D.Poisson) else None
-    if other is not None:
-        assert make(name)(p, other).value > 0
+    for other in BESIDE[p]:
+        assert make(name)(p, other).value > 1e-6
 
 
 @pytest.mark.parametrize("name", DENSITIES)
@@ -140,7 +148,85 @@ def test_disjoint_supports_give_the_limit_not_nan(name):
     assert torch.allclose(found, torch.tensor(expected, dtype=DOUBLE), atol=1e-8)
 
 
+BOUNDARY = {
+    "bernoulli": lambda w: D.Bernoulli(w[1]),
+    "categorical": lambda w: D.Categorical(w),
+    "one_hot": lambda w: D.OneHotCategorical(w),
+    "binomial": lambda w: D.Binomial(3, w[1]),
+    "poisson": lambda w: D.Poisson(w[1]),
+    "geometric": lambda w: D.Geometric(w[1] / 2 + 0.5),
+    "independent": lambda w: D.Independent(D.Bernoulli(w), 1),
+}
+"""Families whose probabilities may be zero, from a vector of probabilities."""
+ON_IT = [
+    ((1.0, 0.0), (0.0, 1.0)),
+    ((1.0, 0.0), (0.3, 0.7)),
+    ((0.3, 0.7), (0.0, 1.0)),
+    ((0.0, 1.0), (0.0, 1.0)),
+]
+THREE = [
+    ((0.0, 0.4, 0.6), (0.5, 0.0, 0.5)),
+    ((0.0, 0.4, 0.6), (0.0, 0.5, 0.5)),
+    ((0.0, 0.4, 0.6), (0.2, 0.3, 0.5)),
+]
+EDGES = [(f, p, q) for f in BOUNDARY for p, q in ON_IT + THREE * (f in ("categorical", "one_hot"))]
+
+
+@pytest.mark.parametrize("name", of(DensityDivergence))
+@pytest.mark.parametrize(("family", "p", "q"), EDGES)
+def test_the_boundary_is_the_limit_from_inside_with_its_gradient(name, family, p, q):
+    torch.manual_seed(0)
+    divergence, build = make(name, samples=2000), BOUNDARY[family]
+    sides = [torch.tensor(side, dtype=DOUBLE, requires_grad=True) for side in (p, q)]
+
+    def at(*steps):
+        """Both sides moved towards the even distribution."""
+        moved = [(1 - h) * side + h / len(side) for h, side in zip(steps, sides, strict=True)]
+        return divergence(*map(build, moved))
+
+    found = at(0.0, 0.0)
+    slopes = torch.autograd.grad(found.value, sides, allow_unused=True)
+    assert not found.value.isnan() and not any(s.isnan().any() for s in slopes if s is not None)
+    if found.method == "monte carlo":
+        return
+    near, nearer = (at(h, h).value.item() for h in (1e-7, 1e-13))
+    if not found.value.isfinite():
+        assert nearer > 3 and nearer > near + 0.1
+        return
+    assert abs(found.value.item() - nearer) < 1e-3
+    middle = family == "binomial" and (p, q) == ON_IT[0]
+    if middle or any(a == b == 0 for a, b in zip(p, q, strict=True)):
+        return  # atoms without mass on either side: a corner of h, where it has no derivative
+    for number, (side, slope) in enumerate(zip(sides, slopes, strict=True)):
+        towards = (slope * (1 / len(side) - side.detach())).sum().item()
+        wide, narrow = (
+            ((at(*(h * (n == number) for n in (0, 1))).value - found.value) / h).item() for h in (1e-4, 1e-6)
+        )
+        if abs(wide - narrow) < 1e-2 * (1 + abs(narrow)):
+            assert abs(towards - narrow) < 1e-2 * (1 + abs(narrow))
+
+
+@pytest.mark.parametrize("name", ["kl", "jeffreys", "pearson", "reverse_kl"])
+@pytest.mark.parametrize("given", ["probs", "logits"])
+def test_certain_opposites_are_infinitely_far(name, given):
+    ends = {"probs": (1.0, 0.0), "logits": (torch.inf, -torch.inf)}[given]
+    sure, never = (D.Bernoulli(**{given: torch.tensor(end)}, validate_args=False) for end in ends)
+    assert make(name)(sure, never).value == torch.inf
+    assert make(name)(sure, sure).value == 0
+
+
 CLOUDS = of(SampleDivergence)
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_samples_are_real_numbers_of_one_type(name):
+    x = torch.randn(6, 1)
+    for wrong in (torch.zeros(6, 1, dtype=torch.int64), x.double()):
+        with pytest.raises(UserError, match="real numbers of one type were expected"):
+            make(name)(x, wrong)
+    if name == "sinkhorn":
+        with pytest.raises(UserError, match="finite numbers were expected"):
+            make(name)(x, x / 0)
 
 
 @pytest.mark.parametrize("name", CLOUDS)

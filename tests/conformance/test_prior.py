@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
 import pytest
 import torch
+from torch import nn
 
-from caselli.engine.weights import load_weights, save_weights
 from caselli.errors import UserError
 from caselli.order import ORDERS
-from caselli.prior import PRIORS, PriorConfig, PriorTask, build
+from caselli.prior import PRIORS, Conditioner, PriorConfig, PriorTask, build
 from caselli.quantizer import MultiScale
 from caselli.sampling import Sampling, best_engine, sample
+from caselli.weights import load_weights, save_weights
 from tests.conformance.cases_prior import CASES, SCALES, alphabet_of, built
 
 every_prior = pytest.mark.parametrize("name", CASES)
@@ -54,6 +56,14 @@ def test_every_prior_of_the_table_is_under_test():
     assert {options.get("kind", "autoregressive") for options, _, _ in CASES.values()} == set(PRIORS)
     for name, kind in PRIORS.items():
         assert kind.kind == name
+
+
+@every_prior
+def test_a_prior_has_the_parts_that_it_declares(name):
+    prior = built(name)
+    assert isinstance(prior.conditioner, Conditioner) and isinstance(prior.head, nn.Linear)
+    assert isinstance(prior.blocks, nn.ModuleList) and len(prior.blocks) == prior.config.depth
+    assert set(prior.sampling_options) <= {field.name for field in dataclasses.fields(Sampling)}
 
 
 @every_prior

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from caselli.errors import UserError
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from tests.conformance.cases_resampler import ANY_SCALE, DOWNSAMPLER_CASES, UPSAMPLER_CASES
 
 TABLES = {"up": (UPSAMPLERS, UPSAMPLER_CASES), "down": (DOWNSAMPLERS, DOWNSAMPLER_CASES)}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from caselli import data
-from caselli.data import Batches, encoded
+from caselli.data import Batches, listing
 from caselli.data.pictures import chosen_by_name
 from caselli.errors import UnknownName, UserError
 from tests.data.making import decoders_alive, fill, noise
@@ -114,7 +114,7 @@ def test_bad_pictures_are_skipped_and_named(tmp_path):
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_all_bad(tmp_path, monkeypatch, in_memory):
-    monkeypatch.setattr(encoded, "MEMORY_LIMIT", (1 << 30) * in_memory)
+    monkeypatch.setattr(listing, "MEMORY_LIMIT", (1 << 30) * in_memory)
     (tmp_path / "a.png").write_bytes(b"fake")
     with pytest.raises(UserError, match=r"1 of the 1 pictures"):
         everything(tmp_path)
@@ -195,7 +195,7 @@ def test_files_and_memory_are_the_same_set(tmp_path, monkeypatch):
     fill(tmp_path, [f"{i % 3}/{i:02}.png" for i in range(40)], side=8)
     (tmp_path / "0" / "00.png").write_bytes(b"fake")
     memory = everything(tmp_path, size=8)
-    monkeypatch.setattr(encoded, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(listing, "MEMORY_LIMIT", 0)
     sets = [data.open(tmp_path, size=8, split="all", workers=workers) for workers in (0, 1, 3)]
     for files in sets:
         assert memory.store.in_memory and not files.store.in_memory
@@ -217,7 +217,7 @@ def test_files_and_memory_are_the_same_set(tmp_path, monkeypatch):
 
 def test_a_picture_that_vanishes_while_it_is_used(tmp_path, monkeypatch):
     fill(tmp_path, ["a.png", "b.png"])
-    monkeypatch.setattr(encoded, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(listing, "MEMORY_LIMIT", 0)
     pictures = everything(tmp_path)
     (tmp_path / "a.png").unlink()
     with pytest.raises(UserError, match=r"a\.png: cannot be read"):

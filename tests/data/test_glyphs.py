@@ -12,7 +12,7 @@ from caselli.errors import UserError
 
 @pytest.fixture(scope="module")
 def few():
-    pictures, labels = glyphs.draw(62 * 24, 32, 0, "train")
+    pictures, labels = glyphs.draw_glyphs(62 * 24, 32, 0, "train")
     return pictures.float() / 255, labels
 
 
@@ -27,15 +27,15 @@ def test_the_whole_set():
 
 
 def test_seed_and_split_decide():
-    first = glyphs.draw(70, 16, 0, "train")[0]
-    assert torch.equal(first, glyphs.draw(70, 16, 0, "train")[0])
-    assert not torch.equal(first, glyphs.draw(70, 16, 1, "train")[0])
-    assert not torch.equal(first, glyphs.draw(70, 16, 0, "held_out")[0])
+    first = glyphs.draw_glyphs(70, 16, 0, "train")[0]
+    assert torch.equal(first, glyphs.draw_glyphs(70, 16, 0, "train")[0])
+    assert not torch.equal(first, glyphs.draw_glyphs(70, 16, 1, "train")[0])
+    assert not torch.equal(first, glyphs.draw_glyphs(70, 16, 0, "held_out")[0])
 
 
 @pytest.mark.parametrize("size", [16, 28, 32, 64])
 def test_ink_on_white_that_never_touches_the_edge(size):
-    pictures = glyphs.draw(62 * 8, size, 3, "train")[0][:, 0]
+    pictures = glyphs.draw_glyphs(62 * 8, size, 3, "train")[0][:, 0]
     edge = torch.cat([pictures[:, 0], pictures[:, -1], pictures[:, :, 0], pictures[:, :, -1]], 1)
     assert edge.min() > 200 and (edge == 255).float().mean() > 0.99
     assert (pictures.flatten(1).amin(1) < 90).float().mean() > 0.99

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from caselli.data import decode
-from caselli.data.decode import BadPicture, Location
-from caselli.data.workers import Decoders, ahead, default_workers
+from caselli.data import decoding
+from caselli.data.decoding import BadPicture, Location
+from caselli.data.workers import WorkerPool, ahead, default_workers
 from tests.data.making import decoders_alive, encoded, fill, noise
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
@@ -31,8 +31,8 @@ def words(answers):
 
 def test_workers_answer_as_the_process_itself(tmp_path):
     locations = [*places(tmp_path), Location(str(tmp_path / "gone.png")), Location(str(tmp_path))]
-    with Decoders(0) as here, Decoders(2) as there:
-        for operation in decode.OPERATIONS:
+    with WorkerPool(0) as here, WorkerPool(2) as there:
+        for operation in decoding.OPERATIONS:
             expected = words(here.ask(operation, locations, 8, 3)())
             waiting = [there.ask(operation, locations, 8, 3) for _ in range(3)]
             assert [words(answer()) for answer in waiting] == [expected] * 3
@@ -51,8 +51,8 @@ def test_a_location_inside_a_file(tmp_path):
 @linux
 def test_no_worker_outlives_the_block(tmp_path):
     locations = places(tmp_path)
-    with Decoders(2) as decoders:
-        for answers in [decoders.ask("pixels", locations, 8, 3) for _ in range(2)]:
+    with WorkerPool(2) as pool:
+        for answers in [pool.ask("pixels", locations, 8, 3) for _ in range(2)]:
             answers()
         assert decoders_alive(os.getpid())
     assert not decoders_alive(os.getpid())
@@ -61,11 +61,11 @@ def test_no_worker_outlives_the_block(tmp_path):
 def test_a_picture_that_kills_the_decoder_is_bad_and_the_rest_is_read(tmp_path, monkeypatch):
     locations = places(tmp_path, 4)
     locations.insert(2, Location(str(tmp_path / "crash")))
-    script = tmp_path / "decode.py"
+    script = tmp_path / "decoding.py"
     script.write_text(
         textwrap.dedent(f"""
         import importlib.util, os, sys
-        spec = importlib.util.spec_from_file_location("real", {decode.__file__!r})
+        spec = importlib.util.spec_from_file_location("real", {decoding.__file__!r})
         real = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(real)
         perform = real.perform
@@ -73,21 +73,21 @@ def test_a_picture_that_kills_the_decoder_is_bad_and_the_rest_is_read(tmp_path, 
         real.serve(sys.stdin.buffer, sys.stdout.buffer)
         """)
     )
-    monkeypatch.setattr(decode, "__file__", str(script))
-    with Decoders(1) as decoders:
-        answers = decoders.ask("digest", locations, 8, 3)()
+    monkeypatch.setattr(decoding, "__file__", str(script))
+    with WorkerPool(1) as pool:
+        answers = pool.ask("digest", locations, 8, 3)()
         assert str(answers[2]) == "the decoder crashed"
         assert [isinstance(answer, bytes) for answer in answers] == [True, True, False, True, True, False]
 
 
 def test_a_worker_that_was_killed_is_started_again(tmp_path):
     locations = places(tmp_path, 2)
-    with Decoders(1) as decoders:
-        before = words(decoders.ask("digest", locations, 8, 3)())
-        process = decoders._workers[0].process
+    with WorkerPool(1) as pool:
+        before = words(pool.ask("digest", locations, 8, 3)())
+        process = pool._workers[0].process
         process.kill()
         process.wait()
-        assert words(decoders.ask("digest", locations, 8, 3)()) == before
+        assert words(pool.ask("digest", locations, 8, 3)()) == before
 
 
 @linux
@@ -96,7 +96,7 @@ def test_workers_die_with_an_interrupted_process(tmp_path, word):
     places(tmp_path)
     script = f"""
         from caselli.data.store import FileStore
-        from caselli.data.decode import Location
+        from caselli.data.decoding import Location
         import itertools, torch
         store = FileStore([Location({str(tmp_path / "0.png")!r})], 8, 3, 2)
         for pixels in store.stream(itertools.repeat(torch.zeros(4, dtype=torch.int64))):

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from caselli.anatomy.tape import Operation, Overwrite, Value
 from caselli.errors import UserError
+from caselli.private import DispatchMode, tree_leaves, tree_map
 from caselli.shapes import Tensor
 
 SILENT = {"prim::device", "prim::layout", "aten::sym_size", "aten::sym_stride", "aten::is_contiguous"}
@@ -31,7 +30,7 @@ def _plain_name(function: Any) -> str:
     return name if name.endswith("__") else name.rstrip("_")
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Writes every operation down. It knows tensors by identity, and so keeps them alive."""
 
     def __init__(self) -> None:
@@ -71,7 +70,7 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         result = function(*args, **kwargs)
         if function._schema.name not in SILENT:
-            self._write(function, pytree.tree_map(self.lookup, (args, kwargs)), args, kwargs, result)
+            self._write(function, tree_map(self.lookup, (args, kwargs)), args, kwargs, result)
         return result
 
     def _write(self, function, names, args, kwargs, result) -> None:
@@ -86,7 +85,7 @@ class Recorder(TorchDispatchMode):
         gradient = torch.is_grad_enabled() and any(value.needs_gradient for value in inputs)
         base = inputs[0] if function.is_view and inputs else None
         outputs = []
-        for slot, tensor in enumerate(t for t in pytree.tree_leaves(result) if isinstance(t, Tensor)):
+        for slot, tensor in enumerate(t for t in tree_leaves(result) if isinstance(t, Tensor)):
             old = self.values.get(id(tensor))
             facts = (depends, gradient and tensor.is_floating_point(), operation, slot)
             new = self._bind(tensor, Value(tuple(tensor.shape), tensor.dtype, *facts, base=base))

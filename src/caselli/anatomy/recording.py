@@ -14,17 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensorMode,
-)
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from caselli.anatomy.recorder import Recorder
 from caselli.anatomy.tape import LayerCall, Tape, Value
 from caselli.errors import UserError
+from caselli.private import asks_for_numbers, shapes_alone, tree_leaves
 from caselli.shapes import Tensor
 
 
@@ -47,7 +42,7 @@ def _layers(module: nn.Module, recorder: Recorder, calls: list[LayerCall]) -> It
     handles = []
 
     def known(tree: Any) -> tuple[Value, ...]:
-        return tuple(recorder.lookup(t) for t in pytree.tree_leaves(tree) if isinstance(t, Tensor))
+        return tuple(recorder.lookup(t) for t in tree_leaves(tree) if isinstance(t, Tensor))
 
     for path, child in module.named_modules():
         if not path:
@@ -119,7 +114,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
     real = {name: t.detach() for name, t in [*module.named_parameters(), *module.named_buffers()]}
     dtype = next((t.dtype for t in real.values() if t.is_floating_point()), torch.float32)
     mode = contextlib.nullcontext() if training else evaluating(module)
-    with mode, FakeTensorMode(allow_non_fake_inputs=True):
+    with mode, shapes_alone():
         state = _fake_state(module)
         parameters = {
             name: recorder.enter(
@@ -142,12 +137,15 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
                 recorder,
             ):
                 outputs = torch.func.functional_call(module, state, tuple(pictures))
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        except (RuntimeError, NotImplementedError) as error:
+            if not asks_for_numbers(error):
+                raise
+            place, asked = recorder.scope[-1] or type(module).__name__, getattr(error, "func", error)
             raise UserError(
-                f"{recorder.scope[-1] or type(module).__name__} asks for numbers ({error.func})",
+                f"{place} asks for numbers ({asked})",
                 "a path that does not depend on the data was expected",
                 "analyse the parts on either side of it",
             ) from error
         saved_bytes = sum(t.untyped_storage().nbytes() for key, t in saved.items() if key not in own)
-        values = tuple(recorder.lookup(t) for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor))
+        values = tuple(recorder.lookup(t) for t in tree_leaves(outputs) if isinstance(t, Tensor))
     return Tape(module, entered, values, tuple(recorder.operations), tuple(calls), parameters, saved_bytes)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from caselli.errors import UnknownName, UserError
+from caselli.private import tree_leaves, tree_map
 from caselli.shapes import Tensor
 
 
@@ -83,14 +83,14 @@ class Operation:
 
     def inputs(self) -> list[Value]:
         """The tensors that it reads, in order."""
-        return [a for a in pytree.tree_leaves((self.args, self.kwargs)) if isinstance(a, Value)]
+        return [a for a in tree_leaves((self.args, self.kwargs)) if isinstance(a, Value)]
 
     def run(self) -> list[Tensor]:
         """The outputs' numbers, from constants."""
-        args, kwargs = pytree.tree_map(
+        args, kwargs = tree_map(
             lambda a: a.constant() if isinstance(a, Value) else a, (self.args, self.kwargs)
         )
-        return [t for t in pytree.tree_leaves(self.function(*args, **kwargs)) if isinstance(t, Tensor)]
+        return [t for t in tree_leaves(self.function(*args, **kwargs)) if isinstance(t, Tensor)]
 
 
 class Overwrite(Operation):

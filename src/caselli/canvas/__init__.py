@@ -1,7 +1,20 @@
-"""What a model makes beyond pictures of its own size: larger ones, variations, the way between two."""
+"""Pictures of any size from a model, variations of a picture, and interpolation between two."""
 
 from caselli.canvas.canvas import Canvas
 from caselli.canvas.editing import Redrawing, interpolate, variations
-from caselli.canvas.windows import Block, plan
+from caselli.canvas.regions import HALVES, half, placed
+from caselli.canvas.upscaling import upscale
+from caselli.canvas.windows import CanvasBlock, plan
 
-__all__ = ["Block", "Canvas", "Redrawing", "interpolate", "plan", "variations"]
+__all__ = [
+    "HALVES",
+    "Canvas",
+    "CanvasBlock",
+    "Redrawing",
+    "half",
+    "interpolate",
+    "placed",
+    "plan",
+    "upscale",
+    "variations",
+]

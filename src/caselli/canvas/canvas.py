@@ -1,4 +1,4 @@
-"""A model, and a size that its pictures shall have: a window slides over the grid of codes."""
+"""Pictures of any size: a window of the training pictures' size slides over a larger grid of codes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 
-from caselli.canvas.windows import Block, plan, sees_all, window_seed, with_known
-from caselli.data.pixels import enlarged
+from caselli import ranks
+from caselli.canvas.windows import CanvasBlock, plan, window_seed
+from caselli.data import enlarged
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Conditions
@@ -20,20 +21,20 @@ from caselli.tokenizer.tiles import Tiles
 
 
 class Canvas:
-    r"""A model, and a size that its pictures shall have.
+    r"""A model, and the size of the pictures that it draws.
 
     The codes are drawn row by row. Those of a block, `stride` neighbours of a row, are drawn by the model in
     a window of the training pictures' size:
 
-    .. math:: x_{r,c} \sim p(\cdot \mid \text{what is drawn before, in the window of the block of } (r, c))
+    .. math:: x_{r,c} \sim p(\cdot \mid \text{earlier codes in the window of the block of } (r, c))
 
     A code that is drawn, or known, is kept by every later window. With a stride of 1 each code has a window
-    of its own and sees as much on its right, above it, as on its left: taming-transformers' sliding window;
-    with a longer one there are as many times fewer windows. What the model draws behind the block is
-    forgotten. A prior that sees known codes wherever they lie draws blocks of `stride` rows too.
+    of its own, with as many columns on its right as on its left: taming-transformers' sliding window; a
+    longer stride takes as many times fewer windows. Codes that the model draws behind the block are dropped.
+    A prior that sees known codes wherever they lie draws blocks of `stride` rows too.
 
-    What the factor does not divide is drawn up to the next size and cropped, and so is what is smaller than
-    the training pictures.
+    A size that the factor does not divide, or that is below the training pictures', is drawn at the next
+    larger one and cropped.
 
     Arguments:
         model: with a prior over codes that have places.
@@ -41,7 +42,7 @@ class Canvas:
         stride: codes of a row drawn in one window; None for half of a window's columns.
         options: guidance, temperature and truncation.
         batch: windows drawn at a time.
-        progress: told the number of codes drawn since it was last told.
+        progress: receives the number of codes drawn since its last call.
         engine: computes the steps; by default `caselli.sampling.best_engine` of the prior in float32.
 
     Errors: `UserError` for a size below 1, a stride that a window does not hold, or codes without places.
@@ -64,7 +65,7 @@ class Canvas:
         self.model, self.size, self.factor = model, size, model.tokenizer.config.factor
         self.engine = engine or best_engine(model.require_prior())[0]
         self.options, self.batch, self.progress = options, batch, progress
-        self.sees_all = sees_all(self.engine.prior)
+        self.sees_all = self.engine.prior.sees_all_known
         self.window = model.grid.height, model.grid.width
         self.tiles = Tiles(model.tokenizer, self.window)
         self.stride = max(1, self.window[1] // 2) if stride is None else stride
@@ -85,12 +86,12 @@ class Canvas:
     def sample(
         self, count: int, conditions: Conditions | None = None, seed: int = 0
     ) -> Float[Tensor, "count C H W"]:
-        """New pictures: the middle of what is drawn, where that is larger.
+        """New pictures: the middle of the drawn ones, where those are larger.
 
         Arguments:
-            count: how many.
-            conditions: what is known of each, see `Model.conditions`; every window is told the same labels
-                and captions, and of another picture's codes, `B *grid`, those that lie in it.
+            count: number of pictures.
+            conditions: of each, see `Model.conditions`; every window has the same labels and captions, and
+                of another picture's codes, `B *grid`, those that lie in it.
             seed: picture i is drawn with seed + i, whatever the batch.
         """
         return torch.cat(list(self.strips(self.codes(count, conditions, seed))), 2)
@@ -99,30 +100,40 @@ class Canvas:
     def codes(
         self, count: int, conditions: Conditions | None = None, seed: int = 0
     ) -> Int[Tensor, "B *grid"]:
-        """The codes of new pictures; arguments as of `sample`."""
+        """The codes of new pictures; arguments see `sample`."""
         if count < 1:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
         empty = torch.full((count, *self.shape), -1, device=self.model.device)
         return self._filled(empty, conditions, seed, centred=False)
 
+    def codes_of_ranks(
+        self, count: int, conditions: Conditions | None = None, seed: int = 0
+    ) -> Int[Tensor, "B *grid"]:
+        """The codes of new pictures, each rank drawing its share and getting all; arguments see `sample`."""
+        own, conditions = ranks.share(count), Conditions.of(conditions)
+        codes = torch.zeros(0, *self.shape, dtype=torch.int64, device=self.model.device)
+        if own:
+            codes = self.codes(len(own), conditions.rows(slice(own.start, own.stop)), seed + own.start)
+        return ranks.join(codes)
+
     def upscale(
         self, small: Float[Tensor, "B C h w"], conditions: Conditions | None = None, seed: int = 0
     ) -> Float[Tensor, "B C H W"]:
-        """Pictures of the canvas's size drawn from smaller ones: each window is told what they have there.
+        """Pictures of the canvas's size drawn from smaller ones, each window conditioned on its part of them.
 
         Arguments:
             small: pictures, smaller than the canvas by the prior's factor.
             conditions: labels and captions.
             seed: picture i is drawn with seed + i.
 
-        Errors: `UserError` for a prior that was not told of smaller pictures, or pictures of another size.
+        Errors: `UserError` for a prior that is not conditioned on smaller pictures, or for another size.
         """
-        told = dataclasses.replace(Conditions.of(conditions), codes=self.small_codes(small))
-        return self.sample(len(small), told, seed)
+        conditions = dataclasses.replace(Conditions.of(conditions), codes=self.small_codes(small))
+        return self.sample(len(small), conditions, seed)
 
     @torch.no_grad()
     def small_codes(self, small: Float[Tensor, "B C h w"]) -> Int[Tensor, "B *grid"]:
-        """The codes of the canvas when the small pictures are enlarged, their edges going on to its own."""
+        """Codes of the enlarged small pictures, edges continued to the canvas's own."""
         self.model.require_small_size()
         factor = self.model.prior.config.condition_factor
         given = tuple(side * factor for side in small.shape[-2:])
@@ -137,13 +148,12 @@ class Canvas:
         return self.tiles.encode(F.pad(large, fill, mode="replicate").to(self.model.device))
 
     def _margins(self) -> tuple[int, int]:
-        """Pixels above and to the left of the picture, where more is drawn than is shown."""
+        """Pixels above and to the left of the picture that are drawn and cropped."""
         top, left = ((n * self.factor - s) // 2 for n, s in zip(self.cells, self.size, strict=True))
         return top, left
 
     def strips(self, codes: Int[Tensor, "B *grid"]) -> Iterator[Float[Tensor, "B C h W"]]:
-        """The pictures of codes from top to bottom, as a row of tiles is ready: a higher picture takes no
-        more memory."""
+        """The pictures of codes in strips from top to bottom: a higher picture takes no more memory."""
         (top, left), row = self._margins(), 0
         for strip in self.tiles.strips(codes):
             first, last = max(0, top - row), min(strip.shape[2], top + self.size[0] - row)
@@ -159,15 +169,15 @@ class Canvas:
         conditions: Conditions | None = None,
         seed: int = 0,
     ) -> Float[Tensor, "B C H W"]:
-        """Pictures that go on from a part of the given ones, as `Model.complete` does at the model's size.
+        """Pictures of which a part is kept and the rest drawn, as `Model.complete` does at the model's size.
 
-        A code is kept where all of its pixels are. What is drawn goes on from what is kept to its left and
-        above it; a prior that sees known codes wherever they lie goes on to all sides.
+        A code is kept where all of its pixels are. The rest continues the kept codes to its left and above
+        it; a prior that sees known codes wherever they lie continues them to all sides.
 
         Arguments:
-            pictures: of the canvas's size; what lies outside of `keep` does not matter.
+            pictures: of the canvas's size; pixels outside of `keep` do not matter.
             keep: True where a pixel is given.
-            conditions, seed: as of `sample`.
+            conditions, seed: see `sample`.
 
         Errors: `UserError` where the pictures or the mask have another size, or nothing is kept.
         """
@@ -176,7 +186,7 @@ class Canvas:
         return self.tiles.decode(codes)[..., :height, :width].cpu()
 
     def _known(self, pictures: Tensor, keep: Tensor) -> Int[Tensor, "B *grid"]:
-        """The kept codes, −1 elsewhere; the encoder gets the smallest part that has all that is kept."""
+        """The kept codes, −1 elsewhere; only the smallest rectangle with all kept pixels is encoded."""
         if tuple(pictures.shape[-2:]) != self.size or tuple(keep.shape) != self.size:
             raise UserError(
                 f"pictures of {tuple(pictures.shape[-2:])} and a mask of {tuple(keep.shape)} were given",
@@ -200,8 +210,8 @@ class Canvas:
         self, codes: Tensor, conditions: Conditions | None, seed: int, centred: bool
     ) -> Int[Tensor, "B *grid"]:
         """The codes, with those that are −1 drawn."""
-        told = Conditions.of(conditions)
-        if told.codes is not None and told.codes.shape[1:] != codes.shape[1:]:
+        conditions = Conditions.of(conditions)
+        if conditions.codes is not None and conditions.codes.shape[1:] != codes.shape[1:]:
             raise UserError(
                 "another picture was given for a canvas",
                 f"one with a code for each of the canvas's {tuple(codes.shape[1:])} was expected",
@@ -218,27 +228,29 @@ class Canvas:
             ]
             for start in range(0, len(jobs), self.batch):
                 part = jobs[start : start + self.batch]
-                self._draw(codes, part, told, seed)
+                self._draw(codes, part, conditions, seed)
                 self.progress(sum(int(unknown[p, ..., b.rows, b.columns].sum()) for p, b in part))
         return codes
 
-    def _draw(self, codes: Tensor, jobs: list[tuple[int, Block]], told: Conditions, seed: int) -> None:
+    def _draw(
+        self, codes: Tensor, jobs: list[tuple[int, CanvasBlock]], conditions: Conditions, seed: int
+    ) -> None:
         """Fills the blocks of some windows."""
         order, grid = self.model.order, self.model.grid
         windows = torch.stack([codes[(picture, ..., *block.window)] for picture, block in jobs])
-        rows = told.rows(torch.tensor([picture for picture, _ in jobs])).to(codes.device)
-        if told.codes is not None:
-            there = [told.codes[(picture, ..., *block.window)].flatten() for picture, block in jobs]
-            rows = dataclasses.replace(rows, codes=torch.stack(there).to(codes.device))
+        rows = conditions.rows(torch.tensor([picture for picture, _ in jobs])).to(codes.device)
+        if conditions.codes is not None:
+            parts = [conditions.codes[(picture, ..., *block.window)].flatten() for picture, block in jobs]
+            rows = dataclasses.replace(rows, codes=torch.stack(parts).to(codes.device))
         seeds = [window_seed(seed + p, block.rows.start, block.columns.start) for p, block in jobs]
         known = order.flatten(windows, grid)
-        told = with_known(self.engine.prior, rows, windows)
-        drawn = order.restore(sample(self.engine, told, seeds, self.options, known=known), grid)
+        rows = self.engine.prior.with_known(rows, windows)
+        drawn = order.restore(sample(self.engine, rows, seeds, self.options, known=known), grid)
         for (picture, block), window in zip(jobs, drawn, strict=True):
             codes[picture, ..., block.rows, block.columns] = window[(..., *block.inside)]
 
 
 def _extent(true: Bool[Tensor, "n"]) -> slice:
-    """From the first that is true to the last."""
+    """Range from the first true value to the last."""
     index = true.nonzero()
     return slice(int(index.min()), int(index.max()) + 1)

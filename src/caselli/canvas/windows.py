@@ -1,25 +1,23 @@
-"""Where windows lie on a canvas of codes, in what order they are drawn, and what they are told."""
+"""The windows of a canvas of codes: their places, order, and seeds."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 
-from caselli.prior import Conditions, Prior
-from caselli.shapes import Int, Tensor
-
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-    """Codes that one window draws, and where the window lies."""
+class CanvasBlock:
+    """A block of codes that are drawn at once, and the window that they are drawn in."""
 
     rows: slice
     columns: slice
     window: tuple[slice, slice]
+    """Rows and columns of the window."""
 
     @property
     def inside(self) -> tuple[slice, slice]:
-        """The block as the window sees it."""
+        """Rows and columns of the block within the window."""
         top, left = (side.start for side in self.window)
         return (
             slice(self.rows.start - top, self.rows.stop - top),
@@ -29,8 +27,8 @@ class Block:
 
 def plan(
     canvas: tuple[int, int], window: tuple[int, int], block: tuple[int, int], centred: bool = False
-) -> list[list[Block]]:
-    """Blocks that cover the canvas row by row, in waves: those of one wave may be drawn at once.
+) -> list[list[CanvasBlock]]:
+    """Windows whose blocks cover the canvas row by row, in waves: those of one wave may be drawn at once.
 
     A block's window has as many columns before the block as behind it, and ends with the block's last row, or
     has as many rows above as below where it is `centred`; at the canvas's edges it is moved inside. A block
@@ -39,21 +37,23 @@ def plan(
 
     Arguments:
         canvas, window, block: rows and columns of codes; the canvas holds the window, the window the block.
-        centred: whether known codes below a block count.
+        centred: True where known codes below a block count.
 
     Example:
         >>> [len(wave) for wave in plan((4, 8), (2, 4), (1, 2))]
         [1, 1, 2, 2, 2, 2, 2, 2, 1, 1]
     """
     levels = [[0] * canvas[1] for _ in range(canvas[0])]
-    waves: list[list[Block]] = []
+    waves: list[list[CanvasBlock]] = []
     for top in range(0, canvas[0], block[0]):
         for left in range(0, canvas[1], block[1]):
             rows = slice(top, min(top + block[0], canvas[0]))
             columns = slice(left, min(left + block[1], canvas[1]))
             above = (rows.start + rows.stop - window[0]) // 2 if centred else rows.stop - window[0]
             before = (columns.start + columns.stop - window[1]) // 2
-            made = Block(rows, columns, (_moved(above, 0, window, canvas), _moved(before, 1, window, canvas)))
+            made = CanvasBlock(
+                rows, columns, (_moved(above, 0, window, canvas), _moved(before, 1, window, canvas))
+            )
             level = max(max(row[made.window[1]]) for row in levels[made.window[0]])
             if level == len(waves):
                 waves.append([])
@@ -64,25 +64,13 @@ def plan(
 
 
 def _moved(start: int, axis: int, window: tuple[int, int], canvas: tuple[int, int]) -> slice:
-    """A window's side, moved inside."""
+    """A window's side, moved inside the canvas."""
     start = min(max(0, start), canvas[axis] - window[axis])
     return slice(start, start + window[axis])
 
 
-def sees_all(prior: Prior) -> bool:
-    """Whether known codes count wherever they lie, also behind what is drawn."""
-    return prior.any_order or prior.config.condition_picture == "visible_part"
-
-
-def with_known(prior: Prior, told: Conditions, codes: Int[Tensor, "B *grid"]) -> Conditions:
-    """The conditions, with the known codes for a prior that is told the visible part; −1 is unknown."""
-    if prior.config.condition_picture != "visible_part":
-        return told
-    return dataclasses.replace(told, codes=codes.flatten(1))
-
-
 def window_seed(seed: int, row: int, column: int) -> int:
-    """The seed of a window of a picture: its own for every place.
+    """The seed of a window of a picture, its own for every place.
 
     Example:
         >>> window_seed(3, 0, 4) == window_seed(3, 0, 4) != window_seed(3, 4, 0)

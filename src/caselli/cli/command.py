@@ -38,6 +38,8 @@ class Option:
     default: Any
     help: str
     positional: bool = False
+    separator: str = ""
+    """Between the items of a list that is typed as one word; where there is none the option is repeated."""
 
     @property
     def key(self) -> str:
@@ -77,7 +79,8 @@ class Option:
             parser.add_argument(self.flag, action="store_true", help=line)
         else:
             names = (SHORT[self.name], self.flag) if self.name in SHORT else (self.flag,)
-            rest = {"action": "append"} if self.several else {"type": self.kind}
+            word = {"type": str} if self.separator else {"action": "append"}
+            rest = word if self.several else {"type": self.kind}
             if self.default is REQUIRED:
                 rest["required"] = True
             elif not self.several:
@@ -86,13 +89,22 @@ class Option:
 
     def value(self, given: Any) -> Any:
         """The argument of the function: what was typed, or the default."""
-        return self.default if given is None and self.several else given
+        if given is None and self.several:
+            return self.default
+        if not self.several or not self.separator or self.positional:
+            return given
+        try:
+            return tuple(self.plain(word.strip()) for word in given.split(self.separator) if word.strip())
+        except ValueError:
+            self.refuse(given)
 
     def refuse(self, value: str) -> NoReturn:
         """Raises the `UserError` of a value that is of another kind."""
         if self.choices:
             raise UnknownName(self.name.replace("_", " "), value, self.choices)
         expected = WORDS.get(self.plain, f"a {getattr(self.plain, '__name__', self.plain)}")
+        if self.separator:
+            expected += f", or several with {self.separator!r} between,"
         raise UserError(f"{self.name.replace('_', ' ')} {value!r} was given", f"{expected} was expected")
 
     def _metavar(self) -> str:
@@ -105,6 +117,7 @@ class Option:
         if self.default is REQUIRED or isinstance(self.default, bool) or self.default in (None, "", ()):
             return line
         shown = f"{self.default:g}" if isinstance(self.default, float) else self.default
+        shown = self.separator.join(map(str, self.default)) if self.separator else shown
         return line if f"({shown}" in line else f"{line} ({shown})"
 
 
@@ -187,9 +200,17 @@ def options_of(function: Callable[..., None]) -> Iterator[Option]:
 
 
 def _fields(record: Any) -> Iterator[Option]:
-    kinds, lines, start = typing.get_type_hints(record), _lines(record), record()
+    kinds, lines = typing.get_type_hints(record), _lines(record)
     for field in dataclasses.fields(record):
-        yield Option(field.name, kinds[field.name], getattr(start, field.name), lines.get(field.name, ""))
+        default, separator = _default(field), field.metadata.get("separator", "")
+        line, positional = lines.get(field.name, ""), default is REQUIRED
+        yield Option(field.name, kinds[field.name], default, line, positional, separator)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return REQUIRED if field.default is dataclasses.MISSING else field.default
 
 
 def _records(function: Callable[..., None]) -> dict[str, Any]:
@@ -199,7 +220,8 @@ def _records(function: Callable[..., None]) -> dict[str, Any]:
 
 def _lines(documented: Any) -> dict[str, str]:
     """Parameter or field → its help, without a full stop."""
-    params = docstring_parser.parse_from_object(documented).params
+    parents = documented.__mro__[-2::-1] if isinstance(documented, type) else (documented,)
+    params = [p for parent in parents for p in docstring_parser.parse_from_object(parent).params]
     return {p.arg_name: " ".join((p.description or "").split()).rstrip(".") for p in params}
 
 

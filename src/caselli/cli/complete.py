@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from caselli.cli.parser import add_out, add_run, free, parser
-from caselli.cli.sampling import add_engine, add_sampling, add_text, changed, sampling
-from caselli.cli.size import add_size, bar, canvas_for, placed
+from caselli.cli.sampling import add_engine, add_sampling, add_text, sampling
+from caselli.cli.size import add_size, bar, canvas_for, place_of, size_of
 
-HALVES = ("upper", "lower", "left", "right")
+PARTS = "upper, lower, left, right"
 
 
 def run(arguments: list[str]) -> None:
@@ -19,9 +18,7 @@ def run(arguments: list[str]) -> None:
     options.add_argument(
         "pictures", metavar="PICTURE", nargs="+", help="files, or one set: its held-out ones"
     )
-    options.add_argument(
-        "--keep", metavar="PART", help=f"{', '.join(HALVES)}, or a picture, white where kept (upper)"
-    )
+    options.add_argument("--keep", metavar="PART", help=f"{PARTS}, or a picture, white where kept (upper)")
     options.add_argument("-n", "--count", type=int, default=4, help="completions of each picture (4)")
     options.add_argument("--most", type=int, default=8, help="pictures of a set (8)")
     options.add_argument("--label", help="a class; none: any")
@@ -40,9 +37,11 @@ def run(arguments: list[str]) -> None:
 
     import torch
 
+    from caselli.canvas import HALVES, half, placed
     from caselli.cli.pictures import read_pictures
     from caselli.cli.sample import in_turn
     from caselli.cli.sampling import engine_for, say_pace
+    from caselli.data import to_float, whole_picture
     from caselli.errors import UserError
     from caselli.model import load, paste
     from caselli.report import grid, save_png
@@ -52,10 +51,12 @@ def run(arguments: list[str]) -> None:
     model = load(given.run)
     engine = engine_for(model, given.precision)
     if given.size is None:
-        pictures = read_pictures(model, given.pictures, given.most)
-        keep = _region(given.keep or "upper", model)
+        pictures, part = read_pictures(model, given.pictures, given.most), given.keep or "upper"
+        halves = part in HALVES
+        keep = half(part, model.size) if halves else read_pictures(model, [part], 1)[0].mean(0) > 0
     elif given.keep is None:
-        pictures, keep = placed(given, model.tokenizer.config.channels)
+        read = [to_float(whole_picture(n, model.tokenizer.config.channels)) for n in given.pictures]
+        pictures, keep = placed(read, size_of(given.size), place_of(given.at))
     else:
         raise UserError("--keep was given with --size", "with --size the whole picture is kept")
     repeated = pictures.repeat_interleave(given.count, 0)
@@ -78,24 +79,10 @@ def run(arguments: list[str]) -> None:
         "keep": given.keep or (f"at {given.at}" if given.size else "upper"),
         "seed": str(given.seed),
     }
-    text |= {name: str(value) for name, value in changed(drawn).items()}
+    text |= drawn.described()
     if given.text:
         text["caption"] = "; ".join(given.text)
     scale = None if given.size is None else 1
     save_png(grid(shown.flatten(0, 1), columns=given.count + 1, scale=scale), out, text)
     print(f"{len(completed)} completions in {out}", file=sys.stderr)
     say_pace(engine)
-
-
-def _region(name: str, model: Any) -> Any:
-    """Which pixels are kept."""
-    import torch
-
-    from caselli.cli.pictures import read_pictures
-
-    keep, half = torch.zeros(model.size, model.size, dtype=torch.bool), model.size // 2
-    if name in HALVES:
-        part = {"upper": keep[:half], "lower": keep[half:], "left": keep[:, :half], "right": keep[:, half:]}
-        part[name].fill_(True)
-        return keep
-    return read_pictures(model, [name], 1)[0].mean(0) > 0

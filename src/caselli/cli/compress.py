@@ -96,7 +96,7 @@ def _pictures(given: argparse.Namespace, model: Any) -> tuple[list[str], list[An
 
 
 def _endings() -> frozenset[str]:
-    from caselli.data.decode import EXTENSIONS
+    from caselli.data import EXTENSIONS
 
     return EXTENSIONS
 

@@ -111,8 +111,8 @@ def _check(given: argparse.Namespace) -> None:
 def _captions(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
     """The ranking by likelihood, and those of what is drawn in two kinds of features, told in words."""
     from caselli.cli.pictures import source_for
-    from caselli.evaluate import features_of, pooled_pixels, rank_captions, rank_pictures
-    from caselli.evaluate.tokenizers import own_features
+    from caselli.evaluate import pooled_pixels, rank_captions, rank_pictures
+    from caselli.features import features_of, own_features
 
     drawn, samples = sampling(given), given.samples
     network = own_features(source_for(model, given.source, "train"), given.reader_steps)
@@ -129,8 +129,8 @@ def _captions(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str,
 
 
 def _upscaling(given: argparse.Namespace, model: Any, pictures: Any, distance: Any) -> dict[str, Any]:
-    from caselli.evaluate import VGG16
     from caselli.evaluate.upscaling import evaluate_upscaling
+    from caselli.features import VGG16
 
     network = VGG16.untrained().to(model.device)
     return dataclasses.asdict(evaluate_upscaling(model, pictures, network, sampling(given), distance))
@@ -139,9 +139,8 @@ def _upscaling(given: argparse.Namespace, model: Any, pictures: Any, distance: A
 def _distances(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
     """The set of reconstructions against the set of originals, with the protocol in words."""
     from caselli.cli.pictures import source_for
-    from caselli.evaluate import VGG16, Inception
     from caselli.evaluate.reconstruction import reconstruction_distances
-    from caselli.evaluate.tokenizers import own_features
+    from caselli.features import VGG16, Inception, own_features
 
     networks: dict[str, Callable[[], Any]] = {
         "inception": lambda: Inception.load(given.weights),

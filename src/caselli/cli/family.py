@@ -22,7 +22,6 @@ def sample(given: Any, drawn: Any) -> None:
     from tqdm import tqdm
 
     from caselli.cli.sample import Asked, labels_in_turn, write
-    from caselli.cli.sampling import changed
     from caselli.family import load_family
 
     out, model = free(given.out, given.overwrite), load_family(given.run)
@@ -35,7 +34,7 @@ def sample(given: Any, drawn: Any) -> None:
     labels = labels_in_turn(given.label, given.count, model.classes)
     with tqdm(total=given.count, unit="picture", disable=not sys.stderr.isatty()) as bar:
         pictures = model.sample(given.count, labels, given.seed, drawn, given.batch, bar.update)
-    text = {"run": str(given.run), **{name: str(value) for name, value in changed(drawn).items()}}
+    text = {"run": str(given.run), **drawn.described()}
     write(pictures, out, Asked(labels), given.seed, text)
     print(f"{given.count} pictures in {out}", file=sys.stderr)
 

@@ -130,18 +130,18 @@ def _trained_seconds(run: str, stage: str) -> float | None:
 def _subject(name: str, original: bool, part: str, real: bool) -> _Subject:
     import torch
 
-    from caselli.zoo import INPUT, INPUTS, ZOO, Convention
+    from caselli.zoo import NETWORKS, Convention, input_shape
 
     if Path(name).is_dir():
         return _of_run(Path(name), part)
     if ":" in name:
-        return _Subject(_users(name), INPUT)
-    if name not in ZOO:
-        raise UnknownName("model", name, ZOO)
+        return _Subject(_users(name), (3, 224, 224))
+    if name not in NETWORKS:
+        raise UnknownName("model", name, NETWORKS)
     convention = Convention.ORIGINAL if original else Convention.TORCHVISION
     with torch.random.fork_rng(), torch.device("cpu" if real else "meta"):
         torch.manual_seed(0)
-        return _Subject(ZOO[name](convention=convention).eval(), INPUTS.get(name, INPUT))
+        return _Subject(NETWORKS[name](convention=convention).eval(), input_shape(name))
 
 
 def _of_run(run: Path, part: str) -> _Subject:
@@ -243,8 +243,7 @@ def _picture(name: str | None, shape: tuple[int, ...]) -> Tensor:
     import torch.nn.functional as F
 
     from caselli import data
-    from caselli.cli.whole_picture import whole_picture
-    from caselli.data.scenes import draw_scenes
+    from caselli.data import draw_scenes, whole_picture
 
     channels, side = (3 if shape[0] == 3 else 1), max(*shape[1:], 16)
     if name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from caselli.cli.parser import add_out, add_run, free, parser
-from caselli.cli.sampling import add_engine, add_sampling, changed, sampling
+from caselli.cli.sampling import add_engine, add_sampling, sampling
 
 
 def run(arguments: list[str]) -> None:
@@ -32,13 +32,14 @@ def run(arguments: list[str]) -> None:
     from caselli.report import grid, save_png
 
     model = load(given.run)
-    ends, how, told, engine = read_pictures(model, given.ends, 2), None, None, None
+    ends, how = read_pictures(model, given.ends, 2), None
     if given.smooth:
-        how, engine = Redrawing(given.smooth, options=drawn), engine_for(model, given.precision)
-        told = model.conditions(max(0, given.count - 2), given.label)
-    made = interpolate(model, ends, given.count, how, told, given.seed, engine=engine)
+        conditions = model.conditions(max(0, given.count - 2), given.label)
+        about = {"options": drawn, "conditions": conditions, "seed": given.seed}
+        how = Redrawing(given.smooth, **about, engine=engine_for(model, given.precision))
+    made = interpolate(model, ends, given.count, how)
     text = {"run": given.run, "smooth": str(given.smooth), "seed": str(given.seed)}
-    text |= {name: str(value) for name, value in changed(drawn).items()}
+    text |= drawn.described()
     columns = given.count if given.count <= 12 else None
     save_png(grid(made, columns=columns), out, text)
     print(f"{len(made)} steps in {out}", file=sys.stderr)

@@ -1,48 +1,87 @@
-"""`caselli list ROOM`."""
+"""`caselli list [TABLE]`."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
+from pathlib import Path
+from typing import Any
 
-from caselli.cli.parser import parser
 from caselli.errors import UnknownName
 
-ROOMS = {
-    "data": ("caselli.data", "SOURCES"),
-    "quantizer": ("caselli.quantizer", "QUANTIZERS"),
-    "architecture": ("caselli.tokenizer", "ARCHITECTURES"),
-    "importer": ("caselli.interop", "IMPORTERS"),
-    "order": ("caselli.order", "ORDERS"),
-    "mixer": ("caselli.mixer", "MIXERS"),
-    "prior": ("caselli.prior", "PRIORS"),
-    "vocabulary": ("caselli.prior", "VOCABULARIES"),
-    "estimator": ("caselli.estimator", "ESTIMATORS"),
-    "divergence": ("caselli.divergence", "DIVERGENCES"),
-    "family": ("caselli.family", "FAMILIES"),
-    "upsampler": ("caselli.layer.resample", "UPSAMPLERS"),
-    "downsampler": ("caselli.layer.resample", "DOWNSAMPLERS"),
-    "discriminator": ("caselli.layer", "DISCRIMINATORS"),
-    "task": ("caselli.evaluate", "TASKS"),
-    "network": ("caselli.zoo", "ZOO"),
-    "recipe": ("caselli.run", "RECIPES"),
-}
-"""The rooms that have a table, and where it is."""
+HOUSE = Path(__file__).parent.parent
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, prints a table: names, and the first sentence of each docstring."""
-    options = parser("list", "Shows what a room offers.")
-    options.add_argument("room", metavar="ROOM", nargs="?", help=", ".join(ROOMS))
-    room = options.parse_args(arguments).room
-    if room is None:
-        print("\n".join(ROOMS))
+def command(table: str = "") -> None:
+    """Shows the variants that the rooms offer: mixers, quantizers, priors, recipes and so on.
+
+    Arguments:
+        table: a table such as mixer, or a room; all tables where none is given.
+    """
+    if not table:
+        for room in rooms():
+            for name, entries in tables(room).items():
+                print(f"{singular(name):<18} {len(entries):>4}  caselli.{room}.{name}")
         return
-    if room not in ROOMS:
-        raise UnknownName("room", room, ROOMS)
-    module, table = ROOMS[room]
-    entries = getattr(importlib.import_module(module), table)
-    width = max(map(len, entries))
-    for name, entry in entries.items():
-        line = (inspect.getdoc(getattr(entry, "func", entry)) or "").split("\n\n")[0].replace("\n", " ")
-        print(f"{name:<{width}}  {line}")
+    found = _found(table)
+    for name, entries in found.items():
+        if len(found) > 1:
+            print(f"\n{name}")
+        width = max(map(len, map(str, entries)))
+        for key, entry in entries.items():
+            print(f"{key!s:<{width}}  {_line(entry)}")
+
+
+def rooms() -> list[str]:
+    """Names of the rooms that show a table at their door, which nothing is imported for."""
+    names = [path.parent.name for path in HOUSE.glob("*/__init__.py")]
+    names += [path.stem for path in HOUSE.glob("*.py") if not path.stem.startswith("_")]
+    return sorted(filter(_shown, names))
+
+
+def tables(room: str) -> dict[str, dict[Any, Any]]:
+    """Tables that a room shows at its door."""
+    door = importlib.import_module(f"caselli.{room}")
+    found = {name: getattr(door, name) for name in _shown(room)}
+    return {name: entries for name, entries in found.items() if isinstance(entries, dict)}
+
+
+def singular(table: str) -> str:
+    """The word for one entry of a table.
+
+    Example:
+        >>> singular("VOCABULARIES"), singular("MIXERS")
+        ('vocabulary', 'mixer')
+    """
+    word = table.lower()
+    return word[:-3] + "y" if word.endswith("ies") else word.removesuffix("s")
+
+
+def _shown(room: str) -> list[str]:
+    """Names in capitals at a room's door, read rather than imported: torch is slow to come."""
+    door = HOUSE / room / "__init__.py" if (HOUSE / room).is_dir() else HOUSE / f"{room}.py"
+    for node in ast.parse(door.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return [name for name in ast.literal_eval(node.value) if name.isupper()]
+    return []
+
+
+def _found(word: str) -> dict[str, dict[Any, Any]]:
+    """The table of a name, in the singular or the plural, or all tables of a room."""
+    for room in rooms():
+        for name in _shown(room):
+            if word in (singular(name), name.lower()) and name in tables(room):
+                return {name: tables(room)[name]}
+    if word in rooms() and tables(word):
+        return tables(word)
+    known = {singular(name) for room in rooms() for name in tables(room)}
+    raise UnknownName("table", word, sorted(known | {room for room in rooms() if tables(room)}))
+
+
+def _line(entry: Any) -> str:
+    """The first paragraph of an entry's docstring; a plain value as it is."""
+    entry = getattr(entry, "func", entry)
+    documented = inspect.isclass(entry) or inspect.isroutine(entry)
+    words = (inspect.getdoc(entry) or "") if documented else str(entry)
+    return " ".join(words.split("\n\n")[0].split())

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.data.decode import BadPicture, decode
+from caselli.data import BadPicture, decode
 from caselli.errors import UserError
 from caselli.family import FamilyModel
 from caselli.model import Model
@@ -40,7 +40,7 @@ def read_pictures(
 def is_set(names: list[str]) -> bool:
     """Whether what was named is one set rather than picture files."""
     path = Path(names[0])
-    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.decode.EXTENSIONS)
+    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.EXTENSIONS)
 
 
 def _file(path: Path, size: int, channels: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from caselli.cli import family
 from caselli.cli.parser import add_out, add_run, free, is_picture, parser
-from caselli.cli.sampling import add_engine, add_sampling, add_text, changed, sampling
+from caselli.cli.sampling import add_engine, add_sampling, add_text, sampling
 from caselli.cli.size import add_size, bar, refuse_size, sample_sized
 
 
@@ -57,7 +57,7 @@ def _sample(given: Any, drawn: Any) -> None:
         raise UserError(f"{given.count} pictures were asked for", "at least 1 was expected")
     asked = Asked.of(given, model)
     engine = engine_for(model, given.precision)
-    text = {"run": str(given.run), **{name: str(value) for name, value in changed(drawn).items()}}
+    text = {"run": str(given.run), **drawn.described()}
     if given.size is not None:
         told = model.conditions(given.count, asked.labels, asked.captions, asked.picture)
         sample_sized(model, given, told, drawn, engine, out, lambda i: about(text, asked, given.seed, i))

@@ -53,12 +53,7 @@ def engine_for(model: Any, precision: str | None) -> Any:
 
 def say_pace(engine: Any) -> None:
     """Tokens per second, and on the CPU the share of the memory's read rate."""
-    from caselli.sampling import read_rate
-
-    words = f"{engine.codes / max(engine.seconds, 1e-9):,.0f} tokens per second, {engine.name}"
-    if engine.prior.offset.device.type == "cpu":
-        words += f", {engine.bytes / max(engine.seconds, 1e-9) / read_rate():.0%} of the memory's read rate"
-    print(words, file=sys.stderr)
+    print(engine.pace(), file=sys.stderr)
 
 
 def sampling(given: argparse.Namespace) -> Any:
@@ -66,11 +61,3 @@ def sampling(given: argparse.Namespace) -> Any:
     from caselli.sampling import Sampling
 
     return Sampling(**{name: getattr(given, name) for name in OPTIONS if hasattr(given, name)})
-
-
-def changed(options: Any) -> dict[str, Any]:
-    """The fields that differ from the record's own values."""
-    plain = type(options)()
-    return {
-        name: getattr(options, name) for name in OPTIONS if getattr(options, name) != getattr(plain, name)
-    }

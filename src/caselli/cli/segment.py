@@ -18,8 +18,7 @@ def run(arguments: list[str]) -> None:
     given = options.parse_args(arguments)
     out, paths = free(given.out, given.overwrite), _paths(given.pictures)
 
-    from caselli.cli.whole_picture import whole_picture
-    from caselli.data import to_float
+    from caselli.data import to_float, whole_picture
     from caselli.report import mask_image, save_png
     from caselli.segmentation import load_segmenter
 
@@ -34,7 +33,7 @@ def run(arguments: list[str]) -> None:
 
 def _paths(given: list[str]) -> dict[str, Path]:
     """Stem, beneath its folder, → picture."""
-    from caselli.data.decode import EXTENSIONS
+    from caselli.data import EXTENSIONS
 
     found: dict[str, Path] = {}
     for name in map(Path, given):

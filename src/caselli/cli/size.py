@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from caselli.cli.parser import is_picture
 from caselli.errors import UserError
 
 
@@ -61,59 +60,28 @@ def sample_sized(
         out: a picture file, or a folder for a file each.
         about: what is written into picture i's file: about(i).
     """
-    import torch
-
     from caselli import ranks
-    from caselli.report import grid, save_png
-    from caselli.report.strips import save_strips
+    from caselli.report import save_canvas
 
-    each = -(-given.count // ranks.count())
-    first = min(ranks.rank() * each, given.count)
-    count = min(each, given.count - first)
     with bar(0) as shown:
         canvas = canvas_for(model, given, drawn, engine, shown.update)
-        shown.total = count * canvas.length
-        codes = torch.zeros(each, *canvas.shape, dtype=torch.int64, device=model.device)
-        if count:
-            codes[:count] = canvas.codes(count, told.rows(slice(first, first + count)), given.seed + first)
-    codes = ranks.gather(codes)[: given.count]
-    if not ranks.is_first():
-        return
-    if is_picture(out) and given.count > 1:
-        save_png(grid(torch.cat(list(canvas.strips(codes)), 2), scale=1), out, about(0))
-        return
-    for number in range(given.count):
-        strips = (strip[0] for strip in canvas.strips(codes[number : number + 1]))
-        file = out if is_picture(out) else out / f"{number:05}.png"
-        save_strips(strips, canvas.size, file, about(number))
+        shown.total = len(ranks.share(given.count)) * canvas.length
+        codes = canvas.codes_of_ranks(given.count, told, given.seed)
+    if ranks.is_first():
+        save_canvas(canvas, codes, out, about)
 
 
-def placed(given: argparse.Namespace, channels: int) -> tuple[Any, Any]:
-    """Picture files as they are, neither cropped nor resized, on empty canvases; and where they lie."""
-    import torch
+def place_of(words: str) -> tuple[int, int]:
+    """Pixels from the top and the left of `X,Y`.
 
-    from caselli.cli.whole_picture import whole_picture
-    from caselli.data import to_float
-
-    size, (left, top) = size_of(given.size), _place(given.at)
-    read = [whole_picture(name, channels) for name in given.pictures]
-    height, width = read[0].shape[1:]
-    if any(one.shape != read[0].shape for one in read) or top + height > size[0] or left + width > size[1]:
-        raise UserError(
-            f"pictures of {', '.join(f'{x.shape[2]}×{x.shape[1]}' for x in read)} at {left},{top} were given",
-            f"one size was expected, and a place within {size[1]}×{size[0]}",
-        )
-    pictures, keep = torch.zeros(len(read), channels, *size), torch.zeros(size, dtype=torch.bool)
-    pictures[:, :, top : top + height, left : left + width] = to_float(torch.stack(read))
-    keep[top : top + height, left : left + width] = True
-    return pictures, keep
-
-
-def _place(words: str) -> tuple[int, int]:
+    Example:
+        >>> place_of("64,0")
+        (0, 64)
+    """
     parts = words.split(",")
     if len(parts) != 2 or not all(part.isdecimal() for part in parts):
         raise UserError(f"place {words!r} was given", "pixels from the left and the top were expected: 64,0")
-    return int(parts[0]), int(parts[1])
+    return int(parts[1]), int(parts[0])
 
 
 def bar(tokens: int) -> Any:

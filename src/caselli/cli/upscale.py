@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from caselli.cli.parser import add_out, add_run, free, is_picture, parser
-from caselli.cli.sampling import add_engine, add_sampling, add_text, changed, sampling
+from caselli.cli.sampling import add_engine, add_sampling, add_text, sampling
 
 
 def run(arguments: list[str]) -> None:
@@ -31,14 +31,13 @@ def run(arguments: list[str]) -> None:
     given = options.parse_args(arguments)
     out, drawn = free(given.out, given.overwrite), sampling(given)
 
+    from caselli.canvas import upscale
     from caselli.cli.sample import Asked, in_turn, write
     from caselli.cli.sampling import engine_for, say_pace
     from caselli.errors import UserError
     from caselli.model import load
     from caselli.report import grid, save_png
 
-    if given.count < 1:
-        raise UserError(f"{given.count} drawings were asked for", "at least 1 was expected")
     model = load(given.run)
     small = _small(model, given)
     if is_picture(out) and len({picture.shape for picture in small}) > 1:
@@ -48,9 +47,8 @@ def run(arguments: list[str]) -> None:
             "name a folder, which gets a file for each",
         )
     engine, captions = engine_for(model, given.precision), in_turn(given.text, len(small))
-    texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
-    large = _drawn(model, given, small, texts, drawn, engine)
-    text = {"run": str(given.run), **{name: str(value) for name, value in changed(drawn).items()}}
+    large = upscale(model, small, given.count, given.label, captions, given.seed, drawn, engine)
+    text = {"run": str(given.run), **drawn.described()}
     if is_picture(out):
         save_png(
             grid(_rows(small, large, given.count), columns=given.count + 1),
@@ -59,6 +57,7 @@ def run(arguments: list[str]) -> None:
         )
     else:
         labels = None if given.label is None else [given.label] * len(large)
+        texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
         write(large, out, Asked(labels, texts), given.seed, text)
     print(f"{len(large)} pictures in {out}", file=sys.stderr)
     say_pace(engine)
@@ -67,42 +66,12 @@ def run(arguments: list[str]) -> None:
 def _small(model: Any, given: Any) -> list[Any]:
     """The small pictures, `C h w` in [−1, 1]: files as they are, those of a set made small."""
     from caselli.cli.pictures import is_set, read_pictures
-    from caselli.cli.whole_picture import whole_picture
-    from caselli.data import to_float
+    from caselli.data import to_float, whole_picture
 
     side, names = model.require_small_size(), given.pictures
     if is_set(names):
         return list(read_pictures(model, names, given.most, side))
     return [to_float(whole_picture(name, model.tokenizer.config.channels)) for name in names]
-
-
-def _drawn(model: Any, given: Any, small: list[Any], texts: Any, options: Any, engine: Any) -> list[Any]:
-    """Each small picture's drawings in turn; those of the run's own size are drawn together."""
-    import torch
-
-    from caselli.canvas import Canvas
-    from caselli.errors import UserError
-
-    own = (model.require_small_size(),) * 2
-    factor = model.prior.config.condition_factor
-    if all(picture.shape[1:] == own for picture in small):
-        told = torch.stack(small).repeat_interleave(given.count, 0)
-        return list(
-            model.sample(len(told), given.label, given.seed, options, engine=engine, text=texts, picture=told)
-        )
-    if model.grid.flat:
-        raise UserError(
-            "pictures of another size were given to a tokenizer whose codes lie on one axis",
-            f"{own[0]}×{own[1]} pixels were expected",
-        )
-    large = []
-    for number, picture in enumerate(small):
-        first = number * given.count
-        told = model.conditions(given.count, given.label, None if texts is None else texts[first])
-        size = picture.shape[1] * factor, picture.shape[2] * factor
-        canvas = Canvas(model, size, options=options, engine=engine)
-        large += canvas.upscale(picture[None].expand(given.count, -1, -1, -1), told, given.seed + first)
-    return large
 
 
 def _rows(small: list[Any], large: list[Any], count: int) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 from caselli.cli.parser import add_out, add_run, free, parser
-from caselli.cli.sampling import add_engine, add_sampling, changed, sampling
+from caselli.cli.sampling import add_engine, add_sampling, sampling
 from caselli.cli.size import bar
 
 
@@ -35,15 +36,15 @@ def run(arguments: list[str]) -> None:
     from caselli.model import load
     from caselli.report import grid, save_png
 
-    how, model = Redrawing(given.strength, given.rounds, options=drawn), load(given.run)
+    how, model = Redrawing(given.strength, given.rounds, options=drawn, seed=given.seed), load(given.run)
     engine, picture = engine_for(model, given.precision), read_pictures(model, [given.picture], 1)
-    told = model.conditions(given.count, given.label)
+    how = dataclasses.replace(how, engine=engine, conditions=model.conditions(given.count, given.label))
     with bar(round(given.count * how.rounds * how.share * model.grid.length)) as shown:
-        made = variations(model, picture, given.count, how, told, given.seed, shown.update, engine)
+        made = variations(model, picture, given.count, dataclasses.replace(how, progress=shown.update))
     rows = torch.cat((picture, model.decode(model.encode(picture)).cpu(), made))
     captions = ["original", "decoded", *(f"{given.seed + i}" for i in range(len(made)))]
     text = {"run": given.run, "strength": str(given.strength), "seed": str(given.seed)}
-    text |= {name: str(value) for name, value in changed(drawn).items()}
+    text |= drawn.described()
     columns = len(rows) if len(rows) <= 10 else None
     save_png(grid(rows, columns, captions), out, text)
     print(f"{len(made)} variations in {out}", file=sys.stderr)

@@ -16,6 +16,7 @@ from caselli.codec.residual import ResidualModel
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.shapes import Shaped, Tensor
+from caselli.weights import take_in
 
 MOST_PIXELS = 1 << 22
 """Largest number of pixels of a group, unless large pictures are allowed."""
@@ -67,11 +68,7 @@ class Codec:
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
         networks = [prior] if kind == "codes" else [prior, self.coder.require_residual()]
         for network in networks:
-            for name, tensor in sorted(network.state_dict().items()):
-                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                digest.update(
-                    tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes()
-                )
+            take_in(digest, network.state_dict())
         return digest.digest()[:6]
 
     def check(self, archive: Archive) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from caselli.codec.arithmetic import exp
-from caselli.errors import MissingExtra, UserError
+from caselli.errors import MissingExtra, UserError, is_out_of_memory
 from caselli.shapes import Float, Int, Tensor
 
 STEPS = 2.0**30
@@ -106,7 +106,9 @@ class Decoders:
                 continue
             try:
                 symbols[rows] = self.coders[stream].decode(self.family, table[rows])
-            except Exception:  # the library raises its own for words that no encoder writes
+            except Exception as error:  # the library raises its own for words that no encoder writes
+                if is_out_of_memory(error):
+                    raise
                 self.broken[stream] = True
         return torch.from_numpy(symbols)
 

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from caselli.codec.lossless import MODES, SIGNATURE, check_png, damaged
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 
 MAGIC, VERSION = b"CSLI", 1
 ENDINGS = (".csl", ".png")
@@ -126,6 +126,8 @@ def _picture_file(data: bytes) -> Group:
     try:
         image = Image.open(io.BytesIO(data), formats=["PNG"])
     except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        if is_out_of_memory(error):
+            raise
         raise damaged(str(error)) from None
     mode = "RGB" if image.mode == "P" else image.mode
     channels = next((c for c, name in MODES.items() if name == mode), 3)

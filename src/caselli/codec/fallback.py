@@ -10,7 +10,7 @@ from PIL import Image
 
 from caselli.codec.container import Group, agree, checksum
 from caselli.codec.lossless import MODES, check_png, damaged, lossless_webp, optimised_png
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
 
@@ -39,6 +39,8 @@ def read_fallback(group: Group) -> Shaped[Tensor, "1 C H W"]:
     except UserError:
         raise
     except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        if is_out_of_memory(error):
+            raise
         raise damaged(str(error)) from None
     pixels = pixels.reshape(group.height, group.width, group.channels)
     agree(checksum(pixels.tobytes()), group)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 from caselli.codec.residual import ResidualConfig, ResidualModel
-from caselli.engine.weights import load_weights, read_description, save_weights
 from caselli.errors import UserError
+from caselli.weights import load_weights, read_config, read_description, save_weights
 
 
 def save_residual(residual: ResidualModel, folder: Path, tokenizer: str) -> None:
     """`residual.safetensors` and `residual.json` in a run; `tokenizer` is its fingerprint."""
-    save_weights(
-        folder / "residual", residual, {"config": dataclasses.asdict(residual.config), "tokenizer": tokenizer}
-    )
+    save_weights(folder / "residual", residual, {"config": residual.config, "tokenizer": tokenizer})
 
 
 def load_residual(folder: Path, tokenizer: str) -> ResidualModel | None:
@@ -31,6 +28,6 @@ def load_residual(folder: Path, tokenizer: str) -> ResidualModel | None:
             "one of this run was expected",
             "learn it anew with `caselli residual RUN SOURCE --overwrite`",
         )
-    residual = ResidualModel(ResidualConfig(**described["config"]))
+    residual = ResidualModel(read_config(ResidualConfig, described, folder / "residual"))
     load_weights(folder / "residual", residual)
     return residual

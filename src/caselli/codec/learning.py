@@ -1,22 +1,25 @@
-"""How a residual model is learnt: maximum likelihood of the training pictures' pixels."""
+"""Training of a residual model: maximum likelihood of the training pictures' pixels."""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 
 from caselli.codec.residual import Places, ResidualConfig, ResidualModel, context
-from caselli.data import Pictures, to_bytes, to_float
-from caselli.errors import UserError
+from caselli.data import Pictures, generator, to_bytes, to_float
+from caselli.engine import Fit, Losses, Task, TrainingConfig, fit
 from caselli.model import Model
 from caselli.shapes import Int, Tensor
 
-PIXELS, PICTURES = 768, 32
-"""Of a step: the pixels, and the pictures they come from."""
+PIXELS = 768
+"""Number of pixels sampled per step."""
+PICTURES, STEPS_ON_THEM = 32, 16
+"""Number of pictures that pixels are sampled from, and of steps after which others take their place."""
 PEAK_RATE = 4e-3
 
 
@@ -31,59 +34,101 @@ def learn_residual(
     seed: int = 0,
     say: Callable[[str], None] = lambda words: None,
 ) -> ResidualModel:
-    """A residual model of a tokenizer's mistakes.
+    """A residual model of the pixels that a tokenizer's reconstructions leave open.
 
     Arguments:
-        model: whose tokenizer makes the reconstructions.
+        model: gives the reconstructions.
         pictures: the training split, at any size that the tokenizer takes.
-        seconds: how long it learns.
-        steps: instead of seconds.
-        width: of its hidden layers.
-        start: one to go on from, instead of a new one; it is changed.
-        seed: of weights and pixels.
-        say: told bits per dimension now and then.
+        seconds: budget of time.
+        steps: budget in steps, instead of the seconds.
+        width: width of the hidden layers.
+        start: a model to continue from, in place, instead of a new one.
+        seed: seed of the weights and of the sampled pixels.
+        say: called with the bits per dimension every 100 steps.
 
-    Errors: `UserError` for a budget of nothing.
+    Errors: `UserError` for an empty budget.
     """
-    if (seconds if steps is None else steps) <= 0:
-        raise UserError("a budget of nothing was given", "more than 0 was expected")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = start or ResidualModel(ResidualConfig(pictures.channels, width))
-        peak = PEAK_RATE if start is None else PEAK_RATE / 2
-        optimiser = torch.optim.Adam(network.train().parameters(), lr=peak)
-        begin, step, nats, share = time.perf_counter(), 0, math.nan, 0.0
-        while share < 1:
-            for group in optimiser.param_groups:
-                group["lr"] = peak * min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * share))
-            if step % 16 == 0:
-                batch = _pair(model, pictures)
-            loss = _loss(network, *batch)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            nats = loss.item() if step == 0 else 0.98 * nats + 0.02 * loss.item()
-            step += 1
-            share = step / steps if steps is not None else (time.perf_counter() - begin) / seconds
-            if step % 100 == 0:
-                say(f"step {step}: {nats / math.log(2):.3f} bits per dimension")
+    config = TrainingConfig(
+        steps=1000 if steps is None else steps,
+        minutes=seconds / 60 if steps is None else None,
+        batch=PICTURES,
+        learning_rate=PEAK_RATE if start is None else PEAK_RATE / 2,
+        warmup=20,
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+    )
+    pairs = ReconstructedBatches(model, pictures, seed)
+    fit(ResidualTask(network), pairs, config, seed=seed, until=_Progress(say))
     return network.eval()
 
 
-@torch.no_grad()
-def _pair(model: Model, pictures: Pictures) -> tuple[Tensor, Tensor]:
-    """Pictures and their reconstructions, as integers."""
-    some = pictures.read(torch.randint(len(pictures), (PICTURES,)))
-    shown = to_bytes(model.decode(model.encode(to_float(some))).cpu())
-    return some.long(), shown.long()
+@dataclasses.dataclass(frozen=True)
+class Reconstructed:
+    """Pictures beside their reconstructions, 0 … 255."""
+
+    pixels: Int[Tensor, "B C H W"]
+    shown: Int[Tensor, "B C H W"]
 
 
-def _loss(network: ResidualModel, pixels: Int[Tensor, "B C H W"], shown: Tensor) -> Tensor:
-    """Mean −log p of the channels of random pixels."""
-    count, channels, height, width = pixels.shape
-    places = Places(*(torch.randint(n, (PIXELS,)) for n in (count, height, width)))
-    known = context(pixels, shown, places)
-    values = pixels[places.picture, :, places.row, places.column]
-    terms = [F.cross_entropy(network(known, values, c), values[:, c]) for c in range(channels)]
-    return torch.stack(terms).mean()
+class ReconstructedBatches:
+    """Random pictures and their reconstructions, the same ones for `STEPS_ON_THEM` steps.
+
+    Arguments:
+        model: gives the reconstructions.
+        pictures: the set.
+        seed: seed of the choice.
+    """
+
+    def __init__(self, model: Model, pictures: Pictures, seed: int) -> None:
+        self.model, self.pictures, self.seed = model, pictures, seed
+
+    def stream(self, start: int = 0) -> Iterator[Reconstructed]:
+        """The batches of the steps from `start` on."""
+        numbers = itertools.count(start // STEPS_ON_THEM)
+        repeated = (itertools.repeat(self._at(number), STEPS_ON_THEM) for number in numbers)
+        return itertools.islice(itertools.chain.from_iterable(repeated), start % STEPS_ON_THEM, None)
+
+    @torch.no_grad()
+    def _at(self, number: int) -> Reconstructed:
+        random = generator("residual", self.seed, number)
+        pixels = self.pictures.read(torch.randint(len(self.pictures), (PICTURES,), generator=random))
+        shown = to_bytes(self.model.decode(self.model.encode(to_float(pixels))).cpu())
+        return Reconstructed(pixels.long(), shown.long())
+
+
+class ResidualTask(Task):
+    r"""Mean −log p of the channels of random pixels, given what is decoded before them.
+
+    Arguments:
+        network: the residual model.
+    """
+
+    def __init__(self, network: ResidualModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Reconstructed, step: int) -> Losses:
+        """Nats per dimension."""
+        count, channels, height, width = batch.pixels.shape
+        places = Places(*(torch.randint(n, (PIXELS,)) for n in (count, height, width)))
+        known = context(batch.pixels, batch.shown, places)
+        values = batch.pixels[places.picture, :, places.row, places.column]
+        terms = [F.cross_entropy(self.network(known, values, c), values[:, c]) for c in range(channels)]
+        return Losses(torch.stack(terms).mean(), {})
+
+
+class _Progress:
+    """Says the bits per dimension, averaged over the last 50 steps or so, every 100 steps."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.nats = say, math.nan
+
+    def __call__(self, now: Fit) -> bool:
+        loss = now.figures["loss"].item()
+        self.nats = loss if now.step == 1 else 0.98 * self.nats + 0.02 * loss
+        if now.step % 100 == 0:
+            self.say(f"step {now.step}: {self.nats / math.log(2):.3f} bits per dimension")
+        return False

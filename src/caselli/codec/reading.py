@@ -12,8 +12,8 @@ from PIL import Image
 
 from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.lossless import MODES
-from caselli.data.decode import EXTENSIONS, FORMATS, BadPicture, decode, oriented
-from caselli.errors import UserError
+from caselli.data import EXTENSIONS, FORMATS, BadPicture, decode, oriented
+from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
 
@@ -41,6 +41,8 @@ def every_pixel(path: Path, allow_large: bool = False) -> Shaped[Tensor, "C H W"
         image.load()
         image = oriented(image)
     except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path} cannot be decoded ({error})", "a whole picture was expected") from None
     pixels = np.array(image.convert(_mode(image, path)))
     return torch.from_numpy(pixels.reshape(image.height, image.width, -1)).permute(2, 0, 1).contiguous()

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_any
 
 from caselli.codec import arithmetic
 from caselli.codec.arithmetic import BITS, exp, log, on_grid, sigmoid, softplus, total
 from caselli.errors import UserError
+from caselli.private import DispatchMode, tree_leaves
 from caselli.shapes import Tensor
 
 aten = torch.ops.aten
@@ -37,7 +36,7 @@ AS_THEY_ARE = frozenset(_NAMES.split())
 """Operations that copy, compare, or round once by IEEE 754: the same bits anywhere already."""
 
 
-class Reproducible(TorchDispatchMode):
+class Reproducible(DispatchMode):
     """While it is in force, every operation is one of `AS_THEY_ARE`, one of `caselli.codec.arithmetic`, or
     refused.
 
@@ -54,7 +53,8 @@ class Reproducible(TorchDispatchMode):
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = operation.overloadpacket.__name__
-        if tree_any(lambda x: isinstance(x, Tensor) and x.is_complex(), (args, kwargs)) or name == "complex":
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if name == "complex" or any(x.is_complex() for x in tensors):
             raise refused("complex numbers")
         if name in AS_THEY_ARE:
             return operation(*args, **kwargs)

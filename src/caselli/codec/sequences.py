@@ -35,9 +35,9 @@ class Sequences:
     """
 
     def __init__(self, prior: Autoregressive, batch: int = 256) -> None:
-        if not isinstance(prior, Autoregressive):
+        if prior.straight() is not prior:
             raise UserError(
-                f"a prior of kind {type(prior).__name__} was given",
+                f"a prior of kind {prior.kind!r} was given",
                 "the codec needs one that gives each code's probabilities from those before it",
                 "train with an autoregressive prior",
             )

@@ -9,18 +9,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from caselli.data.batches import Augment, Batches
-from caselli.data.codes import CodeBatch, CodeBatches, CodeStore
+from caselli.data.augment import Augment
+from caselli.data.batches import Batches, Samples
+from caselli.data.codes import CodeBatch, CodeStore
+from caselli.data.decoding import EXTENSIONS, FORMATS, BadPicture, decode, oriented, upright
 from caselli.data.digits import Digits
 from caselli.data.folder import Folder
-from caselli.data.glyphs import Glyphs
+from caselli.data.glyphs import Glyphs, draw_glyphs
 from caselli.data.idx import Idx
+from caselli.data.labels import class_numbers
 from caselli.data.npz import Npz
-from caselli.data.order import generator, indices_at
 from caselli.data.pictures import Bad, Batch, Pictures, check_split
-from caselli.data.pixels import to_bytes, to_float
+from caselli.data.pixels import enlarged, to_bytes, to_float, with_channels, with_size
+from caselli.data.scenes import draw_scenes
+from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_segmented
+from caselli.data.shuffle import generator, indices_at
 from caselli.data.source import Request, Source
 from caselli.data.tar import Tar
+from caselli.data.whole import whole_picture
 from caselli.errors import UserError
 
 SOURCES: dict[str, type[Source]] = {
@@ -34,22 +40,40 @@ SOURCES: dict[str, type[Source]] = {
 """Every kind of source, in the order in which they are tried."""
 
 __all__ = [
+    "EXTENSIONS",
+    "FORMATS",
     "SOURCES",
+    "VOID",
     "Augment",
     "Bad",
+    "BadPicture",
     "Batch",
     "Batches",
     "CodeBatch",
-    "CodeBatches",
     "CodeStore",
+    "Glyphs",
     "Pictures",
     "Request",
+    "Samples",
+    "SegmentationBatch",
+    "Segmented",
     "Source",
+    "class_numbers",
+    "decode",
+    "draw_glyphs",
+    "draw_scenes",
+    "enlarged",
     "generator",
     "indices_at",
     "open",
+    "open_segmented",
+    "oriented",
     "to_bytes",
     "to_float",
+    "upright",
+    "whole_picture",
+    "with_channels",
+    "with_size",
 ]
 
 

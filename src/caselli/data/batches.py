@@ -1,105 +1,83 @@
-"""Batches of pictures."""
+"""Batches of any set of samples, in an order that is a function of seed and step."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
 
-import torch
+from caselli.data.augment import Augment
+from caselli.data.shuffle import Shares, generator
+from caselli.shapes import Int, Tensor
 
-from caselli.data.order import Shares, generator
-from caselli.data.pictures import Batch, Pictures
-from caselli.errors import UserError
-from caselli.shapes import Int, Shaped, Tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class Augment:
-    """Small random changes of each picture.
-
-    Example:
-        >>> pictures = torch.arange(3, dtype=torch.uint8).view(1, 1, 1, 3)
-        >>> moves = Augment(flip=True).draw(1, generator("a"))
-        >>> Augment.apply(pictures, moves).flatten().tolist() in ([0, 1, 2], [2, 1, 0])
-        True
-    """
-
-    flip: bool = False
-    """Left and right change places for half of the pictures."""
-    shift: int = 0
-    """The picture is moved by up to this many pixels along each axis; what is laid bare repeats the edge."""
-
-    def __post_init__(self) -> None:
-        if self.shift < 0:
-            raise UserError(f"shift {self.shift} was given", "0 pixels or more were expected")
-
-    def draw(self, batch: int, random: torch.Generator) -> Int[Tensor, "B 3"]:
-        """Flip (0 or 1), and the moves down and right, of each picture."""
-        flips = torch.randint(2, (batch, 1), generator=random) * self.flip
-        moves = torch.randint(-self.shift, self.shift + 1, (batch, 2), generator=random)
-        return torch.cat([flips, moves], 1)
-
-    @staticmethod
-    def apply(pictures: Shaped[Tensor, "B C H W"], moves: Int[Tensor, "B 3"]) -> Shaped[Tensor, "B C H W"]:
-        """The pictures flipped, then moved."""
-        height, width = pictures.shape[-2:]
-        rows = (torch.arange(height) - moves[:, 1:2]).clamp(0, height - 1)
-        columns = (torch.arange(width) - moves[:, 2:3]).clamp(0, width - 1)
-        columns = torch.where(moves[:, :1] > 0, width - 1 - columns, columns)
-        picture = torch.arange(len(pictures))[:, None, None]
-        return pictures.movedim(1, -1)[picture, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+Batch = TypeVar("Batch")
 
 
-class Batches:
-    """Batches of a set of pictures, each a function of seed and step alone.
+class Samples(Protocol[Batch]):
+    """A set of samples: how they are read, and what a batch of them is."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Int[Tensor, "n"]) -> Tensor:
+        """Pixels or codes of the samples."""
+
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Tensor]:
+        """`read` of each request in turn, perhaps ahead of need; closing the generator ends its workers."""
+
+    def assemble(self, indices: Int[Tensor, "n"], read: Tensor, moves: Int[Tensor, "n 3"] | None) -> Batch:
+        """The batch of samples that have been read, changed by an augmentation's moves if there are any."""
+
+
+class Batches(Generic[Batch]):
+    """Batches of a set, each a function of seed and step alone.
 
     Arguments:
-        pictures: the set.
-        batch: pictures of a step, all ranks together.
-        seed: of the order and of the augmentation.
-        augment: random changes of the pictures.
-        rank: this process, 0 … ranks − 1; it gets its part of every batch.
-        ranks: how many processes share a batch. The parts joined are the same for any number.
+        samples: the set: pictures, pictures with masks, or codes.
+        batch: samples of a step, all ranks together.
+        seed: seed of the order and of the augmentation.
+        augment: random changes of pictures; masks are changed with them.
+        rank: number of this process, 0 … ranks − 1; it gets its part of every batch.
+        ranks: number of processes that share a batch. The parts joined are the same for any number.
 
     Example:
+        >>> import torch
+        >>> from caselli.data import Pictures
         >>> pictures = Pictures.of("greys", torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1))
-        >>> batches = Batches(pictures, 2)
-        >>> batches.at(7).pictures.shape
+        >>> Batches(pictures, 2).at(7).pictures.shape
         torch.Size([2, 1, 1, 1])
     """
 
     def __init__(
         self,
-        pictures: Pictures,
+        samples: Samples[Batch],
         batch: int,
         *,
         seed: int = 0,
-        augment: Augment = Augment(),
+        augment: Augment = Augment(),  # noqa: B008  (frozen)
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.shares = Shares(len(pictures), batch, seed, rank, ranks)
-        self.pictures, self.augment = pictures, augment
+        self.shares = Shares(len(samples), batch, seed, rank, ranks)
+        self.samples, self.augment = samples, augment
 
     def at(self, step: int) -> Batch:
         """The batch of a step, from 0."""
-        return self._finished(step, self.pictures.read(self.shares.at(step)))
+        return self._assembled(step, self.samples.read(self.shares.at(step)))
 
     def stream(self, start: int = 0) -> Iterator[Batch]:
-        """`at(start)`, `at(start + 1)`, … without end, decoded ahead of need where the set is not in memory.
+        """`at(start)`, `at(start + 1)`, … without end, read ahead of need where the set is not in memory.
 
         Close the generator (or drop it) to end its workers.
         """
         requests = map(self.shares.at, itertools.count(start))
-        with contextlib.closing(self.pictures.stream(requests)) as pixels:
-            for step, read in zip(itertools.count(start), pixels, strict=False):
-                yield self._finished(step, read)
+        with contextlib.closing(self.samples.stream(requests)) as contents:
+            for step, read in zip(itertools.count(start), contents, strict=False):
+                yield self._assembled(step, read)
 
-    def _finished(self, step: int, pixels: Tensor) -> Batch:
-        indices = self.shares.at(step)
+    def _assembled(self, step: int, read: Any) -> Batch:
+        moves = None
         if self.augment != Augment():
-            moves = self.augment.draw(self.shares.batch, generator("augment", self.shares.seed, step))
-            pixels = Augment.apply(pixels, self.shares.own(moves))
-        return self.pictures.described(indices, pixels)
+            drawn = self.augment.draw(self.shares.batch, generator("augment", self.shares.seed, step))
+            moves = self.shares.own(drawn)
+        return self.samples.assemble(self.shares.at(step), read, moves)

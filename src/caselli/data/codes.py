@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from caselli.data.order import Shares, picked
+from caselli.data.shuffle import picked
 from caselli.errors import UserError
 from caselli.files import atomic_write
 from caselli.shapes import Int, Shaped, Tensor
@@ -21,25 +20,25 @@ from caselli.shapes import Int, Shaped, Tensor
 KIND = "caselli codes"
 VERSION = 1
 STAMP = ("sizes", "classes", "tokenizer", "data")
-"""What stands in the file's metadata, beside kind and version."""
+"""Fields of the file's metadata, beside kind and version."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CodeBatch:
-    """Codes of one step, with what is known of their pictures."""
+    """Codes of one step, with the labels and captions of their pictures."""
 
     codes: Int[Tensor, "B *S"]
     """int64; `B Q *S` with several codebooks."""
     labels: Int[Tensor, "B"] | None
     captions: tuple[str, ...] | None
     indices: Int[Tensor, "B"]
-    """Which pictures of the store these are."""
+    """Numbers of the pictures in the store."""
     condition: Int[Tensor, "B P"] | None = None
     """Codes of another picture that belongs to each."""
 
 
 class CodeStore:
-    """Codes of every picture of a set, with what is known of the pictures. Immutable.
+    """Codes of every picture of a set, with the pictures' labels and captions. Immutable.
 
     Arguments:
         codes: `n *S` from one codebook, `n Q *S` from Q > 1; any integer type. They are kept and stored in
@@ -96,11 +95,20 @@ class CodeStore:
         """The codes of those pictures, int64."""
         return self.packed[indices].long()
 
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Int[Tensor, "n *S"]]:
+        """`read` of each request in turn."""
+        yield from map(self.read, requests)
+
     def batch(self, indices: Int[Tensor, "n"]) -> CodeBatch:
-        """The codes of those pictures, with what is known of them."""
+        """The codes of those pictures, with their labels, captions and conditions."""
+        return self.assemble(indices, self.read(indices), None)
+
+    def assemble(self, indices: Int[Tensor, "n"], read: Int[Tensor, "n *S"], moves: None) -> CodeBatch:
+        """The batch of codes that have been read; codes cannot be moved."""
+        assert moves is None, "codes cannot be augmented"
         known = picked(self.labels, indices), picked(self.captions, indices)
         condition = None if self.condition is None else self.condition[indices].long()
-        return CodeBatch(self.read(indices), *known, indices, condition)
+        return CodeBatch(read, *known, indices, condition)
 
     def subset(self, indices: Int[Tensor, "n"]) -> CodeStore:
         """A store of those pictures alone, in that order."""
@@ -216,32 +224,3 @@ def _as_tensor(texts: Sequence[str]) -> Shaped[Tensor, "bytes"]:
 
 def _as_texts(tensor: Shaped[Tensor, "bytes"]) -> list[str]:
     return json.loads(tensor.numpy().tobytes())
-
-
-class CodeBatches:
-    """Batches of a store of codes, each a function of seed and step alone.
-
-    Arguments:
-        store: the codes.
-        batch: pictures of a step, all ranks together.
-        seed: of the order.
-        rank: this process, 0 … ranks − 1; it gets its part of every batch.
-        ranks: how many processes share a batch.
-
-    Example:
-        >>> store = CodeStore(torch.arange(6)[:, None], sizes=(6,), tokenizer="t", data="d")
-        >>> CodeBatches(store, 4).at(0).codes.shape
-        torch.Size([4, 1])
-    """
-
-    def __init__(self, store: CodeStore, batch: int, *, seed: int = 0, rank: int = 0, ranks: int = 1) -> None:
-        self.shares = Shares(len(store), batch, seed, rank, ranks)
-        self.store = store
-
-    def at(self, step: int) -> CodeBatch:
-        """The batch of a step, from 0."""
-        return self.store.batch(self.shares.at(step))
-
-    def stream(self, start: int = 0) -> Iterator[CodeBatch]:
-        """`at(start)`, `at(start + 1)`, … without end."""
-        return map(self.at, itertools.count(start))

@@ -8,9 +8,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from caselli.data import encoded
-from caselli.data.decode import EXTENSIONS, Location
-from caselli.data.encoded import Listing, shown
+from caselli.data.decoding import EXTENSIONS, Location
+from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Pictures
 from caselli.data.source import Request, Source
 from caselli.errors import UserError
@@ -47,7 +46,7 @@ class Folder(Source):
         listing = Listing(
             shown(root.resolve().name), locations, names, _class_names(names), _captions(root, names)
         )
-        return encoded.load(listing, request)
+        return read_listing(listing, request)
 
 
 def _files(root: Path) -> Iterator[str]:

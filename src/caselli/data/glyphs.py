@@ -13,9 +13,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional as F
 
-from caselli.data.order import generator
 from caselli.data.pictures import Pictures
 from caselli.data.pixels import to_bytes, with_channels
+from caselli.data.shuffle import generator
 from caselli.data.source import Request, Source
 from caselli.errors import UserError
 from caselli.shapes import Float, Int, Shaped, Tensor
@@ -58,6 +58,7 @@ class Glyphs(Source):
     relative size and stands on one baseline before it is warped. The same seed draws the same pictures.
     """
 
+    classes = CLASSES
     expected = "'glyphs' (letters and digits, embedded)"
 
     @staticmethod
@@ -68,7 +69,7 @@ class Glyphs(Source):
     def open(source: str, request: Request) -> Pictures:
         size = request.size or SIZE
         counts = {"train": TRAIN, "held_out": HELD_OUT}
-        drawn = [draw(count, size, request.seed, split) for split, count in counts.items()]
+        drawn = [draw_glyphs(count, size, request.seed, split) for split, count in counts.items()]
         pixels, labels = (torch.cat(parts) for parts in zip(*drawn, strict=True))
         return Pictures.of(
             "glyphs",
@@ -80,11 +81,13 @@ class Glyphs(Source):
         )
 
 
-def draw(count: int, size: int, seed: int, split: str) -> tuple[Shaped[Tensor, "n 1 S S"], Int[Tensor, "n"]]:
+def draw_glyphs(
+    count: int, size: int, seed: int, split: str
+) -> tuple[Shaped[Tensor, "n 1 S S"], Int[Tensor, "n"]]:
     """Pictures (uint8) and labels; the classes take turns, so that all are equally frequent.
 
     Example:
-        >>> pictures, labels = draw(3, 16, 0, "train")
+        >>> pictures, labels = draw_glyphs(3, 16, 0, "train")
         >>> pictures.shape, [CLASSES[label] for label in labels]
         (torch.Size([3, 1, 16, 16]), ['0', '1', '2'])
     """

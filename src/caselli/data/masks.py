@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from caselli.data.decode import oriented
+from caselli.data.decoding import oriented
 from caselli.errors import UserError
 from caselli.shapes import Shaped, Tensor
 

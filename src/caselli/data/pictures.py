@@ -1,4 +1,4 @@
-"""A set of pictures: what every source is opened as."""
+"""A set of pictures, the form in which every source is opened."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from caselli.data import decode
-from caselli.data.order import picked
+from caselli.data import decoding
+from caselli.data.augment import Augment
 from caselli.data.pixels import to_float
+from caselli.data.shuffle import picked
 from caselli.data.store import MemoryStore, Store
 from caselli.errors import UnknownName, UserError
 from caselli.shapes import Bool, Float, Int, Shaped, Tensor
@@ -32,19 +33,19 @@ class Bad:
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Pictures of one step, with what is known of them."""
+    """Pictures of one step, with their labels and captions."""
 
     pictures: Float[Tensor, "B C H W"]
     """In [-1, 1]."""
     labels: Int[Tensor, "B"] | None
     captions: tuple[str, ...] | None
     indices: Int[Tensor, "B"]
-    """Which pictures of the set these are."""
+    """Numbers of the pictures in the set."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Pictures:
-    """A set of square pictures with what is known of them.
+    """A set of square pictures with their names, labels and captions.
 
     Example:
         >>> from caselli import data
@@ -56,13 +57,13 @@ class Pictures:
     """
 
     name: str
-    """What the set is called."""
+    """Name of the set."""
     store: Store
-    """Where its pixels are."""
+    """Holds the pixels, in memory or in files."""
     names: tuple[str, ...]
     """One per picture, all different: a relative file name, or a split and a number."""
     held_out: Bool[Tensor, "n"]
-    """Which pictures are kept from training."""
+    """True for the pictures that are kept from training."""
     digests: Int[Tensor, "n"]
     """64 bits that stand for each picture's pixels."""
     classes: tuple[str, ...] = ()
@@ -83,11 +84,11 @@ class Pictures:
         held_out: Bool[Tensor, "n"] | None = None,
         **known: object,
     ) -> Pictures:
-        """A set in memory, from its pixels (uint8, square) and whatever else is known of it."""
+        """A set in memory, from its pixels (uint8, square); `known` gives classes, labels, captions."""
         if names is None:
             names = [f"{i:06}" for i in range(len(pixels))]
         held_out = chosen_by_name(names) if held_out is None else held_out
-        digests = [decode.digest(picture.tobytes()) for picture in pixels.contiguous().numpy()]
+        digests = [decoding.digest(picture.tobytes()) for picture in pixels.contiguous().numpy()]
         return cls(name, MemoryStore(pixels), tuple(names), held_out, as_integers(digests), **known)
 
     @property
@@ -115,13 +116,15 @@ class Pictures:
         return self.store.stream(requests)
 
     def batch(self, indices: Int[Tensor, "n"]) -> Batch:
-        """Those pictures in [-1, 1], with what is known of them."""
-        return self.described(indices, self.read(indices))
+        """Those pictures in [-1, 1], with their labels and captions."""
+        return self.assemble(indices, self.read(indices), None)
 
-    def described(self, indices: Int[Tensor, "n"], pixels: Shaped[Tensor, "n C H W"]) -> Batch:
-        """The batch of those pictures whose bytes have been read, and perhaps varied, already."""
+    def assemble(
+        self, indices: Int[Tensor, "n"], read: Shaped[Tensor, "n C H W"], moves: Int[Tensor, "n 3"] | None
+    ) -> Batch:
+        """The batch of pictures whose pixels have been read; `Augment.draw` gives the moves."""
         known = picked(self.labels, indices), picked(self.captions, indices)
-        return Batch(to_float(pixels), *known, indices)
+        return Batch(to_float(Augment.apply(read, moves)), *known, indices)
 
     def subset(self, indices: Int[Tensor, "n"]) -> Pictures:
         """A set of those pictures alone, in that order."""
@@ -183,7 +186,9 @@ def chosen_by_name(names: Sequence[str]) -> Bool[Tensor, "n"]:
         >>> chosen_by_name([f"{i}.png" for i in range(1000)]).sum()
         tensor(95)
     """
-    lots = torch.tensor([int.from_bytes(decode.digest(n.encode(errors="replace"))[:6], "big") for n in names])
+    lots = torch.tensor(
+        [int.from_bytes(decoding.digest(n.encode(errors="replace"))[:6], "big") for n in names]
+    )
     if len(names) < 2:
         return torch.zeros(len(names), dtype=torch.bool)
     order = lots.argsort(stable=True)

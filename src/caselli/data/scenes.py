@@ -8,7 +8,7 @@ import math
 import torch
 
 from caselli.data.glyphs import CLASSES, draw_labels
-from caselli.data.order import generator
+from caselli.data.shuffle import generator
 from caselli.shapes import Int, Shaped, Tensor
 
 CELLS = 4

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 
-from caselli.data.batches import Augment
+from caselli.data.augment import Augment
 from caselli.data.folder import Folder
 from caselli.data.masks import class_names, read_masks
-from caselli.data.order import Shares, generator
 from caselli.data.pictures import Pictures
 from caselli.data.pixels import to_float, with_channels
 from caselli.data.scenes import class_names as scene_names
@@ -28,7 +25,7 @@ from caselli.shapes import Float, Int, Shaped, Tensor
 VOID = 255
 """The mask value of pixels that belong to no class: neither trained on nor counted."""
 TRAIN, HELD_OUT, SIZE = 8000, 500, 64
-"""Of the drawn set: pictures for training, pictures held out, and their side."""
+"""Numbers of pictures for training and held out in the drawn set, and their side in pixels."""
 EXPECTED = "'glyphs' (drawn digits) or a folder with pictures/ and masks/ of equal stems"
 
 
@@ -41,7 +38,7 @@ class SegmentationBatch:
     masks: Int[Tensor, "B H W"]
     """int64; each pixel's class, `VOID` for none."""
     indices: Int[Tensor, "B"]
-    """Which pictures of the set these are."""
+    """Numbers of the pictures in the set."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +70,22 @@ class Segmented:
 
     def batch(self, indices: Int[Tensor, "n"]) -> SegmentationBatch:
         """Those pictures in [-1, 1], with their masks."""
-        return SegmentationBatch(to_float(self.pictures.read(indices)), self.masks[indices].long(), indices)
+        return self.assemble(indices, self.read(indices), None)
+
+    def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C S S"]:
+        """Those pictures, uint8."""
+        return self.pictures.read(indices)
+
+    def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C S S"]]:
+        """`read` of each request in turn, decoded ahead of need; close the generator to end its workers."""
+        return self.pictures.stream(requests)
+
+    def assemble(
+        self, indices: Int[Tensor, "n"], read: Shaped[Tensor, "n C S S"], moves: Int[Tensor, "n 3"] | None
+    ) -> SegmentationBatch:
+        """The batch of pictures whose pixels have been read; their masks move with them."""
+        masks = Augment.apply(self.masks[indices][:, None], moves)[:, 0]
+        return SegmentationBatch(to_float(Augment.apply(read, moves)), masks.long(), indices)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -81,53 +93,6 @@ class Segmented:
         masks = hashlib.blake2b(self.masks.contiguous().numpy().tobytes(), digest_size=8).hexdigest()
         parts = "\0".join((self.pictures.fingerprint, masks, *self.classes))
         return hashlib.blake2b(parts.encode(), digest_size=8).hexdigest()
-
-
-class SegmentationBatches:
-    """Batches of pictures with masks, each a function of seed and step alone; both are varied alike.
-
-    Arguments:
-        labelled: the set.
-        batch: pictures of a step, all ranks together.
-        seed: of the order and of the augmentation.
-        augment: random changes of the pictures; masks move with them.
-        rank, ranks: this process, and how many share a batch.
-
-    Example:
-        >>> pixels = torch.zeros(4, 1, 4, 4, dtype=torch.uint8)
-        >>> labelled = Segmented(Pictures.of("greys", pixels), pixels[:, 0], ("paper", "ink"))
-        >>> next(SegmentationBatches(labelled, 2).stream(5)).masks.shape
-        torch.Size([2, 4, 4])
-    """
-
-    def __init__(
-        self,
-        labelled: Segmented,
-        batch: int,
-        *,
-        seed: int = 0,
-        augment: Augment = Augment(),  # noqa: B008  (frozen)
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        self.shares = Shares(len(labelled), batch, seed, rank, ranks)
-        self.labelled, self.augment = labelled, augment
-
-    def stream(self, start: int = 0) -> Iterator[SegmentationBatch]:
-        """The batches from step `start` on, without end, decoded ahead of need."""
-        requests = map(self.shares.at, itertools.count(start))
-        with contextlib.closing(self.labelled.pictures.stream(requests)) as pixels:
-            for step, read in zip(itertools.count(start), pixels, strict=False):
-                yield self._finished(step, read)
-
-    def _finished(self, step: int, pixels: Tensor) -> SegmentationBatch:
-        indices = self.shares.at(step)
-        masks = self.labelled.masks[indices]
-        if self.augment != Augment():
-            drawn = self.augment.draw(self.shares.batch, generator("augment", self.shares.seed, step))
-            moves = self.shares.own(drawn)
-            pixels, masks = Augment.apply(pixels, moves), Augment.apply(masks[:, None], moves)[:, 0]
-        return SegmentationBatch(to_float(pixels), masks.long(), indices)
 
 
 def open_segmented(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from caselli.data.decode import BadPicture, Location
-from caselli.data.order import picked
-from caselli.data.workers import Decoders, ahead
+from caselli.data.decoding import BadPicture, Location
+from caselli.data.shuffle import picked
+from caselli.data.workers import WorkerPool, ahead
 from caselli.errors import UserError
 from caselli.shapes import Int, Shaped, Tensor
 
@@ -80,17 +80,15 @@ class FileStore(Store):
         return self._stream(requests, self.workers)
 
     def _stream(self, requests: Iterable[Tensor], workers: int) -> Iterator[Tensor]:
-        with Decoders(workers) as decoders:
-            yield from ahead(
-                lambda indices: self._begun(decoders, indices), requests, PREFETCH if workers else 1
-            )
+        with WorkerPool(workers) as pool:
+            yield from ahead(lambda indices: self._begun(pool, indices), requests, PREFETCH if workers else 1)
 
-    def _begun(self, decoders: Decoders, indices: Tensor) -> Callable[[], Tensor]:
+    def _begun(self, pool: WorkerPool, indices: Tensor) -> Callable[[], Tensor]:
         """Shares the pictures out between the workers; calling what it returns waits for them."""
         places = picked(self.locations, indices)
-        share = -(-len(places) // max(1, decoders.count)) or 1
+        share = -(-len(places) // max(1, pool.count)) or 1
         parts = [
-            decoders.ask("pixels", places[i : i + share], self.size, self.channels)
+            pool.ask("pixels", places[i : i + share], self.size, self.channels)
             for i in range(0, len(places), share)
         ]
         return lambda: self._joined(places, [answer for part in parts for answer in part()])

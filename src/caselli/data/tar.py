@@ -10,9 +10,8 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from caselli.data import encoded
-from caselli.data.decode import EXTENSIONS, Location
-from caselli.data.encoded import Listing, shown
+from caselli.data.decoding import EXTENSIONS, Location
+from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Bad, Pictures
 from caselli.data.source import Request, Source
 from caselli.errors import UserError
@@ -54,7 +53,7 @@ class Tar(Source):
                 "members such as key.png or key.jpg were expected",
             )
         name = Path(source).stem if os.path.exists(source) else Path(shards[0]).parent.resolve().name
-        return encoded.load(_listing(name, samples), request)
+        return read_listing(_listing(name, samples), request)
 
 
 def _shards(source: str) -> list[str]:

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, TypeVar
 
-from caselli.data import decode
-from caselli.data.decode import FRAME, BadPicture, Location
+from caselli.data import decoding
+from caselli.data.decoding import FRAME, BadPicture, Location
 
 MOST_WORKERS = 8
 CHUNK = 32
@@ -71,7 +71,7 @@ class _Worker:
             raise concurrent.futures.CancelledError
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", decode.__file__],
+                [sys.executable, "-P", decoding.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -97,7 +97,7 @@ def _exactly(pipe: BinaryIO, length: int) -> bytes:
     return data
 
 
-class Decoders:
+class WorkerPool:
     """A pool of decoding processes; none of them outlives it, whatever happens to this process.
 
     Each process is driven by one thread through a pair of pipes, and ends when its pipe closes: at the end of
@@ -114,7 +114,7 @@ class Decoders:
         self._idle = collections.deque(self._workers)
         self._threads = concurrent.futures.ThreadPoolExecutor(count) if count else None
 
-    def __enter__(self) -> Decoders:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,7 +132,7 @@ class Decoders:
     ) -> Callable[[], list[bytes | BadPicture]]:
         """Begins an operation on some pictures; calling what it returns waits for the answers."""
         if self._threads is None:
-            return lambda: [decode.perform(operation, place, size, channels) for place in locations]
+            return lambda: [decoding.perform(operation, place, size, channels) for place in locations]
         return self._threads.submit(self._ask, operation, locations, size, channels).result
 
     def _ask(self, *request) -> list[bytes | BadPicture]:

@@ -5,11 +5,20 @@ from caselli.divergence.base import Distance, Divergence, Need, check_fit, fitti
 from caselli.divergence.critic import CriticDivergence
 from caselli.divergence.density import METHODS, DensityDivergence
 from caselli.divergence.energy import Energy
-from caselli.divergence.f_function import F_FUNCTIONS, FFunction
+from caselli.divergence.f_divergence import (
+    F_FUNCTIONS,
+    KL,
+    Jeffreys,
+    JensenShannon,
+    Neyman,
+    Pearson,
+    ReverseKL,
+    SquaredHellinger,
+    TotalVariation,
+)
+from caselli.divergence.f_function import FFunction
 from caselli.divergence.f_gan import FGAN
 from caselli.divergence.hinge import Hinge
-from caselli.divergence.jeffreys import Jeffreys
-from caselli.divergence.jensen_shannon import JensenShannon
 from caselli.divergence.kernel import (
     KERNELS,
     Gaussian,
@@ -21,14 +30,11 @@ from caselli.divergence.kernel import (
     RationalQuadratic,
     median_bandwidth,
 )
-from caselli.divergence.kl import KL
 from caselli.divergence.least_squares import LeastSquares
 from caselli.divergence.max_sliced_wasserstein import MaxSlicedWasserstein
 from caselli.divergence.maximum_likelihood import MaximumLikelihood
 from caselli.divergence.mmd import MMD
-from caselli.divergence.neyman import Neyman
 from caselli.divergence.non_saturating import NonSaturating
-from caselli.divergence.pearson import Pearson
 from caselli.divergence.regulariser import (
     R1,
     R2,
@@ -39,12 +45,9 @@ from caselli.divergence.regulariser import (
 )
 from caselli.divergence.relativistic import Relativistic
 from caselli.divergence.renyi import Renyi
-from caselli.divergence.reverse_kl import ReverseKL
 from caselli.divergence.sample import SampleDivergence
 from caselli.divergence.sinkhorn import Sinkhorn
 from caselli.divergence.sliced_wasserstein import SlicedWasserstein
-from caselli.divergence.squared_hellinger import SquaredHellinger
-from caselli.divergence.total_variation import TotalVariation
 from caselli.divergence.wasserstein import Wasserstein
 from caselli.divergence.wasserstein_1d import Wasserstein1D
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.divergence.density import DensityDivergence
 from caselli.divergence.gaussian import log_affinity
-from caselli.divergence.masked import tilt
+from caselli.divergence.log_density import tilt
 from caselli.errors import UserError
 
 
@@ -41,6 +43,7 @@ class Alpha(DensityDivergence):
                 f"order {order} was given", "neither 0 nor 1 was expected", "0 is reverse_kl, 1 is kl"
             )
         self.order = order
+        self.at_zero = tuple(1 / (1 - a) if a > 1 else -math.inf for a in (order, 1 - order))
 
     def integrand(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         plain = self.order * log_p.exp() + (1 - self.order) * log_q.exp()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.divergence.base import Distance, Divergence, Need, require
-from caselli.divergence.masked import log_density
+from caselli.divergence.log_density import log_density, log_mass, mass
 from caselli.divergence.quadrature import integrable, integrate
 from caselli.errors import UserError
 
@@ -22,9 +23,8 @@ class DensityDivergence(Divergence):
     r"""A function of one integral :math:`\int h(\log p, \log q)\,dx`.
 
     Closed forms where they are known, a sum over a finite support, quadrature in one dimension, and Monte
-    Carlo
-    otherwise: half the samples from each side, weighed by the mixture's density, so that no weight is large
-    and the gradient in both sides is unbiased without reparameterisation.
+    Carlo otherwise: half the samples from each side, weighed by the mixture's density, so that no weight is
+    large and the gradient in both sides is unbiased without reparameterisation.
 
     Arguments:
         method: one of `METHODS`; by default the first that the pair allows.
@@ -32,8 +32,10 @@ class DensityDivergence(Divergence):
     """
 
     needs = Need.TWO_DENSITIES
-    kinked = False
-    """Whether h has a kink at p = q, which quadrature then splits at."""
+    kinked: ClassVar[bool] = False
+    """True where h has a kink at p = q, which quadrature then splits at."""
+    at_zero: tuple[float, float] = (-math.inf, -math.inf)
+    """∂h/∂p where p = 0 and q > 0, and ∂h/∂q where q = 0 and p > 0."""
 
     def __init__(self, *, method: str | None = None, samples: int = 10_000) -> None:
         if method is not None and method not in METHODS:
@@ -91,12 +93,26 @@ class DensityDivergence(Divergence):
             raise UserError(
                 f"supports of {len(atoms)} and {len(others)} were given", "equal ones were expected"
             )
-        return self.transform(self.integrand(p.log_prob(atoms), q.log_prob(atoms)).sum(0))
+        sides = mass(p, atoms), mass(q, atoms), log_mass(p, atoms), log_mass(q, atoms)
+        return self.transform(self.of_masses(*sides).sum(0))
+
+    def of_logs(self, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """h of logarithms that may be −∞, without NaN in the gradient."""
+        return self.of_masses(log_p.exp(), log_q.exp(), log_p, log_q)
+
+    def of_masses(self, p: Tensor, q: Tensor, log_p: Tensor, log_q: Tensor) -> Tensor:
+        """h of masses that may be zero, with the gradient that it has there."""
+        edge = (log_p == -torch.inf) | (log_q == -torch.inf)
+        if not edge.any():
+            return self.integrand(log_p, log_q)
+        p, q, log_p, log_q, edge = torch.broadcast_tensors(p, q, log_p, log_q, edge)
+        inner = self.integrand(log_p.masked_fill(edge, 0.0), log_q.masked_fill(edge, 0.0))
+        return torch.where(edge, _Edge.apply(p, q, log_p.detach(), log_q.detach(), self), inner)
 
     def _quadrature(self, p: Distribution, q: Distribution) -> Tensor | None:
         if not (integrable(p) and integrable(q)):
             return None
-        return self.transform(integrate(p, q, self.integrand, self.kinked))
+        return self.transform(integrate(p, q, self.of_logs, self.kinked))
 
     def _monte_carlo(self, p: Distribution, q: Distribution) -> Distance:
         half = max(2, self.samples // 2)
@@ -104,7 +120,7 @@ class DensityDivergence(Divergence):
             x = torch.cat([p.sample((half,)), q.sample((half,))])
         log_p, log_q = log_density(p, x), log_density(q, x)
         log_m = (torch.logaddexp(log_p, log_q) - math.log(2)).detach()
-        from_p, from_q = self.integrand(log_p - log_m, log_q - log_m).chunk(2)
+        from_p, from_q = self.of_logs(log_p - log_m, log_q - log_m).chunk(2)
         integral = (from_p.mean(0) + from_q.mean(0)) / 2
         error = ((from_p.var(0) + from_q.var(0)) / half).sqrt().detach() / 2
         return Distance(self.transform(integral), error * self._slope(integral), "monte carlo")
@@ -114,3 +130,31 @@ class DensityDivergence(Divergence):
         with torch.enable_grad():
             leaf = integral.detach().requires_grad_()
             return torch.autograd.grad(self.transform(leaf).sum(), leaf)[0].abs()
+
+
+class _Edge(torch.autograd.Function):
+    """h of two masses of which one or both are zero.
+
+    h is homogeneous, so it is linear there: its slopes are h(1, 0) or h(0, 1) in the mass that is left, and
+    `at_zero` in the other. An infinite slope is given as a large number, the root of the largest, so that
+    nothing becomes NaN where it meets a zero: probabilities are normalised, and 0 · ∞ would reach those that
+    have a finite gradient. Where both masses are zero h has a corner, and its slope is taken as zero.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, p: Tensor, q: Tensor, log_p: Tensor, log_q: Tensor, divergence: DensityDivergence
+    ) -> Tensor:
+        context.save_for_backward(log_p == -torch.inf, log_q == -torch.inf)
+        context.divergence = divergence
+        return divergence.integrand(log_p, log_q)
+
+    @staticmethod
+    def backward(context: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        no_p, no_q = context.saved_tensors
+        one, none = slope.new_zeros(()), slope.new_full((), -torch.inf)
+        in_p = torch.where(no_p, context.divergence.at_zero[0], context.divergence.integrand(one, none))
+        in_q = torch.where(no_q, context.divergence.at_zero[1], context.divergence.integrand(none, one))
+        large = torch.finfo(slope.dtype).max ** 0.5
+        found = [(slope * side).nan_to_num(0.0, large, -large) for side in (in_p, in_q)]
+        return *(side.masked_fill(no_p & no_q, 0.0) for side in found), None, None, None

@@ -1,9 +1,8 @@
-"""The functions f of f-divergences, with their conjugates and the last layers of their critics."""
+"""What a critic needs of an f-divergence: f, its conjugate, and the critic's last layer."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import torch
@@ -47,71 +46,7 @@ def _newton(w: Tensor, y: Tensor) -> Tensor:
     return w * (1 + y - w.log()) / (1 + w)
 
 
-def _jeffreys_conjugate(t: Tensor) -> Tensor:
+def jeffreys_conjugate(t: Tensor) -> Tensor:
+    """f* of Jeffreys' divergence."""
     w = lambert_of_exp(1 - t)
     return w + 1 / w + t - 2
-
-
-def _two_log_two(u: Tensor) -> Tensor:
-    return torch.xlogy(u, u) - (u + 1) * ((u + 1) / 2).log()
-
-
-F_FUNCTIONS: dict[str, FFunction] = {
-    "kl": FFunction(
-        f=lambda u: torch.xlogy(u, u),
-        slope=lambda u: 1 + u.log(),
-        conjugate=lambda t: (t - 1).exp(),
-        output=lambda v: v,
-        conjugate_of_output=lambda v: (v - 1).exp(),
-    ),
-    "reverse_kl": FFunction(
-        f=lambda u: -u.log(),
-        slope=lambda u: -1 / u,
-        conjugate=lambda t: -1 - (-t).log(),
-        output=lambda v: -(-v).exp(),
-        conjugate_of_output=lambda v: v - 1,
-    ),
-    "pearson": FFunction(
-        f=lambda u: (u - 1) ** 2,
-        slope=lambda u: 2 * (u - 1),
-        conjugate=lambda t: t**2 / 4 + t,
-        output=lambda v: v,
-        conjugate_of_output=lambda v: v**2 / 4 + v,
-    ),
-    "neyman": FFunction(
-        f=lambda u: (1 - u) ** 2 / u,
-        slope=lambda u: 1 - u**-2,
-        conjugate=lambda t: 2 - 2 * (1 - t).sqrt(),
-        output=lambda v: -torch.expm1(v),
-        conjugate_of_output=lambda v: -2 * torch.expm1(v / 2),
-    ),
-    "squared_hellinger": FFunction(
-        f=lambda u: (u.sqrt() - 1) ** 2,
-        slope=lambda u: 1 - u**-0.5,
-        conjugate=lambda t: t / (1 - t),
-        output=lambda v: -torch.expm1(-v),
-        conjugate_of_output=lambda v: torch.expm1(v),
-    ),
-    "jensen_shannon": FFunction(
-        f=_two_log_two,
-        slope=lambda u: math.log(2) + u.log() - torch.log1p(u),
-        conjugate=lambda t: -(2 - t.exp()).log(),
-        output=lambda v: math.log(2) - softplus(-v),
-        conjugate_of_output=lambda v: softplus(v) - math.log(2),
-    ),
-    "gan": FFunction(
-        f=lambda u: torch.xlogy(u, u) - (u + 1) * (u + 1).log(),
-        slope=lambda u: u.log() - torch.log1p(u),
-        conjugate=lambda t: -(-torch.expm1(t)).log(),
-        output=lambda v: -softplus(-v),
-        conjugate_of_output=softplus,
-    ),
-    "jeffreys": FFunction(
-        f=lambda u: (u - 1) * u.log(),
-        slope=lambda u: 1 + u.log() - 1 / u,
-        conjugate=_jeffreys_conjugate,
-        output=lambda v: v,
-        conjugate_of_output=_jeffreys_conjugate,
-    ),
-}
-"""The functions by name."""

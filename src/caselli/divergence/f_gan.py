@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from caselli.divergence.critic import CriticDivergence
-from caselli.divergence.f_function import F_FUNCTIONS
+from caselli.divergence.f_divergence import F_FUNCTIONS
 from caselli.divergence.regulariser import Regulariser
 from caselli.errors import UnknownName
 

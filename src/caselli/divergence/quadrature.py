@@ -10,7 +10,7 @@ from torch import Tensor
 from torch import distributions as D
 from torch.distributions import Distribution
 
-from caselli.divergence.masked import log_density
+from caselli.divergence.log_density import log_density
 
 NODES = 12
 """Points in a panel."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.divergence.density import DensityDivergence
 from caselli.divergence.gaussian import log_affinity
-from caselli.divergence.masked import tilt
+from caselli.divergence.log_density import tilt
 from caselli.errors import UserError
 
 
@@ -40,6 +42,7 @@ class Renyi(DensityDivergence):
                 f"order {order} was given", "a positive number other than 1 was expected", "1 is kl"
             )
         self.order = order
+        self.at_zero = (0.0, -math.inf) if order > 1 else (math.inf, math.inf)
 
     def integrand(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         return tilt(log_p, log_q, self.order)

@@ -31,6 +31,12 @@ class SampleDivergence(Divergence):
                 "n × event and m × event were expected, with the same event",
                 "single numbers are samples of shape n × 1",
             )
+        if x.dtype != y.dtype or not x.is_floating_point():
+            raise UserError(
+                f"samples of {x.dtype} and {y.dtype} were given",
+                "real numbers of one type were expected",
+                "convert one side, y.to(x.dtype)",
+            )
         if min(len(x), len(y)) < self.least_samples:
             raise UserError(
                 f"{len(x)} and {len(y)} samples were given", f"at least {self.least_samples} were expected"

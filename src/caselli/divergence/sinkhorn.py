@@ -53,6 +53,10 @@ class Sinkhorn(SampleDivergence):
         self.epsilon, self.order, self.iterations, self.tolerance = epsilon, order, iterations, tolerance
 
     def compute(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if not (x.isfinite().all() and y.isfinite().all()):
+            raise UserError(
+                "samples with infinite or undefined values were given", "finite numbers were expected"
+            )
         value = self._transport(x, y) - (self._transport(x, x) + self._transport(y, y)) / 2
         return value, torch.zeros_like(value)
 

@@ -4,7 +4,7 @@ from caselli.engine.config import TrainingConfig
 from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
-from caselli.engine.machine import CPU, Machine, machine, matrix_rate
+from caselli.engine.machine import CPU, Machine, machine
 from caselli.engine.task import Losses, Part, Task
 
 __all__ = [
@@ -21,6 +21,5 @@ __all__ = [
     "TrainingConfig",
     "fit",
     "machine",
-    "matrix_rate",
     "read_log",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write
 
 LAST, BEFORE, BEST = "last.pt", "before.pt", "best.pt"
@@ -72,5 +72,7 @@ class Checkpoints:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # whatever a damaged file makes of the reader
+    except Exception as error:  # a damaged file makes the reader raise anything
+        if is_out_of_memory(error) or isinstance(error, PermissionError):
+            raise  # the file may be whole
         return None

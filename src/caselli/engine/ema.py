@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import nn
 
+from caselli.private import interpolate_
+
 
 class Ema:
     r"""The averaged twin of a module, for validation and for keeping.
@@ -33,7 +35,7 @@ class Ema:
                 values.append(theirs.detach())
             else:
                 mine.copy_(theirs)
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        interpolate_(averages, values, 1 - decay)
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:

@@ -80,7 +80,7 @@ class Fit:
 
         `until` is asked after every step, and may look at `step`, `seconds`, `progress`, `rate` (learning
         rate), `figures` (loss, metrics and gradient norms of the step, averaged over accumulated pieces) and
-        `samples` (number of samples in the step, over all ranks).
+        `samples` (number of this rank's samples in the step).
         """
         if self.progress >= 1:
             return self
@@ -116,7 +116,7 @@ class Fit:
         norms = self.optimiser.clip(config.clip) if config.clip else {}
         self.optimiser.step(factor)
         self.step += 1
-        self.samples = samples(batch) * ranks.count()
+        self.samples = samples(batch)
         return _mean(found) | norms
 
     def _parallel_model(self) -> torch.nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class Training:
     Arguments:
         task: what is trained; moved to the machine's device.
         batches: training batches; each rank gives its own share.
-        validation: held-out batches, gone through `config.validations` times.
+        validation: held-out batches, gone through `config.validations` times, shared between the ranks.
         config: budget and optimiser.
         folder: run folder; checkpoints go to `folder/checkpoints/stage`.
         stage: the stage's name in log and folder.
@@ -52,7 +52,7 @@ class Training:
         self,
         task: Task,
         batches: BatchStream,
-        validation: Iterable[Any],
+        validation: Sequence[Any],
         config: TrainingConfig,
         folder: Path,
         stage: str,
@@ -115,7 +115,7 @@ class Training:
         self.validated = max(self.validated + 1, int(self.fit.progress * self.config.validations))
         task = self.ema.module
         figures = Recent()
-        for batch in self.validation:
+        for batch in self._own_validation():
             with self.machine.autocast():
                 figures.add(task.validate(to_device(batch, self.machine.device)), samples(batch))
         values = figures.take(rate=False) | task.finish()
@@ -124,6 +124,12 @@ class Training:
             self.best = min(self.best, values["loss"])
             if ranks.is_first():
                 self.checkpoints.save_best({"task": task.state_dict(), "step": self.fit.step})
+
+    def _own_validation(self) -> Sequence[Any]:
+        """This rank's held-out batches; every rank's are all of them where there are fewer than ranks."""
+        if len(self.validation) < ranks.count():
+            return self.validation  # figures are means, so nothing changes, and every rank has the names
+        return self.validation[ranks.rank() :: ranks.count()]
 
     # checkpoints --------------------------------------------------------------------------------------------
 

@@ -1,15 +1,21 @@
-"""What this machine is good at, measured: the device, and whether bfloat16 pays."""
+"""Where a run computes, and in which precision."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import torch
 
 from caselli.errors import UnknownName
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+INSTRUCTIONS = {
+    "amx_bf16": "AMX-BF16",
+    "avx512_bf16": "AVX512-BF16",
+    "sve_bf16": "SVE-BF16",
+    "bf16": "Arm BF16",
+}
+"""Instruction sets of CPUs for products in bfloat16: names in torch, names of the makers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,37 +39,33 @@ CPU = Machine("cpu", "float32", "cpu, float32")
 
 
 def machine(precision: str = "auto", device: str | None = None) -> Machine:
-    """This machine, with `precision` decided by a measurement of half a second if it is "auto"."""
+    """This machine, in the precision asked for.
+
+    Arguments:
+        precision: a name in `PRECISIONS`. With auto the kind of processor decides, not a measurement, so that
+            two runs of the same seed agree: bfloat16 where matrix products have instructions for it.
+        device: cpu or cuda; by default cuda where there is one.
+
+    Errors: `UnknownName` for another precision.
+    """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if precision != "auto":
         return Machine(device, precision, f"{device}, {precision} as asked")
-    single, half = (matrix_rate(dtype, device) for dtype in (torch.float32, torch.bfloat16))
-    chosen = "bfloat16" if half > 1.3 * single else "float32"
-    reason = (
-        f"{device}: matrix products at {single / 1e9:.0f} GFLOP/s in float32, "
-        f"{half / 1e9:.0f} in bfloat16, so {'bfloat16 autocast' if chosen == 'bfloat16' else 'float32'}"
-    )
-    return Machine(device, chosen, reason)
+    units = _bfloat16_units(device)
+    if units:
+        return Machine(device, "bfloat16", f"{device} with {units}, so bfloat16 autocast")
+    return Machine(device, "float32", f"{device} without matrix products in bfloat16, so float32")
 
 
-def matrix_rate(dtype: torch.dtype, device: str = "cpu", size: int = 1024, seconds: float = 0.1) -> float:
-    """Floating-point operations a second of a square matrix product, the best of several."""
-    a = torch.randn(size, size, dtype=torch.float32).to(device, dtype)
-    _ = a @ a
-    _synchronise(device)
-    times, end = [], time.perf_counter() + seconds
-    while (
-        len(times) < 3 or time.perf_counter() < end
-    ):  # three at least: a busy machine is slow, not without rate
-        start = time.perf_counter()
-        _ = a @ a
-        _synchronise(device)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / min(times)
-
-
-def _synchronise(device: str) -> None:
+def _bfloat16_units(device: str) -> str:
+    """The hardware that multiplies matrices in bfloat16, in words; empty if there is none."""
     if device.startswith("cuda"):
-        torch.cuda.synchronize()
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"compute capability {major}.{minor}" if major >= 8 else ""
+    if not torch.backends.mkldnn.is_available():
+        return ""  # oneDNN has the products that use these instructions
+    # not in every torch that we take
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return " and ".join(words for name, words in INSTRUCTIONS.items() if found.get(name))

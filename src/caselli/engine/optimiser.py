@@ -45,6 +45,8 @@ class Optimiser:
             rate, decay = config.learning_rate, config.weight_decay
             muon = torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
             self.parts.append(muon)
+        names = {id(p): name for name, p in task.named_parameters(remove_duplicate=False)}
+        self.names = [[names[id(p)] for g in part.param_groups for p in g["params"]] for part in self.parts]
         self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
     def clip(self, largest: float) -> dict[str, Tensor]:
@@ -66,14 +68,26 @@ class Optimiser:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> list[dict[str, Any]]:
-        """What a resumed run needs."""
-        return [part.state_dict() for part in self.parts]
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """The averages of every parameter, by its name in the task."""
+        return {
+            name: part.state_dict()["state"].get(number, {})
+            for part, names in zip(self.parts, self.names, strict=True)
+            for number, name in enumerate(names)
+        }
 
-    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Takes up what `state_dict` gave."""
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
+    def load_state_dict(self, states: dict[str, dict[str, Any]] | list[dict[str, Any]]) -> None:
+        """Takes up what `state_dict` gave.
+
+        Arguments:
+            states: averages by name, or the list of an old checkpoint, each optimiser's state by position.
+        """
+        for number, (part, names) in enumerate(zip(self.parts, self.names, strict=True)):
+            if isinstance(states, list):
+                found = states[number]["state"]
+            else:
+                found = {position: states[name] for position, name in enumerate(names) if states[name]}
+            part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
 
 
 def _groups(

@@ -1,10 +1,11 @@
-"""What a person sees of a training: averages of figures, and a bar."""
+"""Progress for a person to watch: averages of figures, and a bar."""
 
 from __future__ import annotations
 
 import sys
 import time
 
+import torch
 from tqdm import tqdm
 
 from caselli import ranks
@@ -12,7 +13,7 @@ from caselli.shapes import Tensor
 
 
 class Recent:
-    """Averages of scalars since the last look, weighted by samples, and the rate of samples."""
+    """Averages of scalars since the last look, over samples and ranks, and the rate of samples."""
 
     def __init__(self) -> None:
         self.reset()
@@ -22,20 +23,23 @@ class Recent:
         self.count, self.start = 0, time.perf_counter()
 
     def add(self, values: dict[str, Tensor], samples: int) -> None:
+        """Takes in the means of so many samples of this rank."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach().float() * samples
         self.count += samples
 
     def take(self, rate: bool = True) -> dict[str, float]:
-        values = {name: float(ranks.mean(total)) / max(1, self.count) for name, total in self.sums.items()}
+        """The averages by name, the same on every rank, with `samples_per_second` if asked; begins anew."""
+        count = int(ranks.total(torch.tensor(self.count)))
+        values = {name: float(ranks.total(sum)) / max(1, count) for name, sum in self.sums.items()}
         if rate:
-            values["samples_per_second"] = self.count / max(1e-9, time.perf_counter() - self.start)
+            values["samples_per_second"] = count / max(1e-9, time.perf_counter() - self.start)
         self.reset()
         return values
 
 
 class Bar:
-    """The progress bar: how far, how fast, how long still, how good; only where somebody watches."""
+    """The progress bar, with speed, remaining time and loss; only where somebody watches."""
 
     def __init__(self, name: str, progress: float) -> None:
         self.bar = tqdm(

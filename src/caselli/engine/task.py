@@ -70,7 +70,7 @@ class Task(nn.Module, ABC):
         return []
 
     def finish(self) -> dict[str, float]:
-        """Figures over all batches validated since the last call; none by default."""
+        """Figures over all batches validated since the last call, on all ranks; none by default."""
         return {}
 
     def parts(self) -> list[Part]:

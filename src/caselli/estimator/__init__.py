@@ -11,7 +11,6 @@ from caselli.estimator.baseline import (
     NoBaseline,
     Optimal,
 )
-from caselli.estimator.comparison import applicable, comparison, plot, table
 from caselli.estimator.disarm import DisARM
 from caselli.estimator.enumeration import Enumeration
 from caselli.estimator.gumbel import (
@@ -101,15 +100,11 @@ __all__ = [
     "StraightThrough",
     "StraightThroughGumbel",
     "TemperatureSchedule",
-    "applicable",
-    "comparison",
     "gradients",
     "measure",
-    "plot",
     "rsample",
     "sample_gumbel_max",
     "sample_gumbel_softmax",
     "sample_straight_through_gumbel",
-    "table",
     "true_gradient",
 ]

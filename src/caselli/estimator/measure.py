@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -64,8 +64,9 @@ def measure(
     *,
     training_steps: int = 200,
     reference_samples: int = 1_000_000,
-) -> list[Measurement]:
-    """Measures estimators on f and p; changes neither their gradients nor the given estimators.
+    seed: int = 0,
+) -> Iterator[Measurement]:
+    """Measures estimators on f and p, one after another; changes neither their gradients nor the given ones.
 
     The truth is exact by enumeration where p has few enough states. Else it is a long run: of the pathwise
     estimator where p and f allow it, of the score function where not. Repeats run side by side, as batch
@@ -81,11 +82,12 @@ def measure(
         training_steps: steps of Adam on `auxiliary_loss` before measuring, for those with parameters or
         averages of their own.
         reference_samples: samples of the long run.
+        seed: seed of the long run and of each estimator, whose figures do not depend on the others.
 
     Example:
         >>> from caselli.estimator.problems import bernoulli
         >>> problem = bernoulli()
-        >>> found = measure(problem.f, problem.p, ["score", "disarm"], repeats=1000)
+        >>> found = list(measure(problem.f, problem.p, ["score", "disarm"], repeats=1000))
         >>> [(m.name, m.evaluations) for m in found]
         [('score', 1), ('disarm', 2)]
         >>> found[1].bias < 1e-12 and found[1].variance < 1e-20  # exact at logit 0
@@ -93,18 +95,19 @@ def measure(
     """
     if repeats < 2:
         raise UserError(f"repeats {repeats} were given", "at least 2 were expected")
-    made = _made(estimators, p)
     truths: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
-    found = []
-    for name, estimator in made.items():
-        count = max(samples, estimator.least_samples)
-        _train(estimator, f, p, count, training_steps)
-        key = (estimator.objective, count if estimator.objective != "mean" else 1)
-        if key not in truths:
-            truths[key] = true_gradient(f, p, *key, reference_samples)
-        rows = gradients(estimator, f, p, count, repeats)
-        found.append(_measurement(name, estimator, p, count, rows, truths[key]))
-    return found
+    for name in estimators:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            estimator = _made(name, estimators, p)
+            count = max(samples, estimator.least_samples)
+            _train(estimator, f, p, count, training_steps)
+            rows = gradients(estimator, f, p, count, repeats)
+            key = (estimator.objective, count if estimator.objective != "mean" else 1)
+            torch.manual_seed(seed + 1)  # another stream than the estimates', whose error it would share
+            if key not in truths:
+                truths[key] = true_gradient(f, p, *key, reference_samples)
+        yield _measurement(name, estimator, p, count, rows, truths[key])
 
 
 def gradients(estimator: Estimator, f: Function, p: Distribution, samples: int, repeats: int) -> Tensor:
@@ -184,17 +187,14 @@ def _rows(estimator: Estimator, f: Function, p: Distribution, samples: int, repe
     return torch.cat([(torch.zeros_like(w) if g is None else g).reshape(repeats, -1) for w, g in pairs], 1)
 
 
-def _made(estimators: Sequence[str] | Mapping[str, Estimator], p: Distribution) -> dict[str, Estimator]:
+def _made(name: str, estimators: Sequence[str] | Mapping[str, Estimator], p: Distribution) -> Estimator:
     from caselli.estimator import ESTIMATORS  # the door imports this file
 
     if isinstance(estimators, Mapping):
-        return {name: copy.deepcopy(estimator) for name, estimator in estimators.items()}
-    made = {}
-    for name in estimators:
-        kind = lookup(ESTIMATORS, "estimator", name)
-        # Built plainly for a family that it refuses: the refusal then comes from the estimator itself.
-        made[name] = kind.fitting(p) if isinstance(unwrap(p), kind.serves) else kind()
-    return made
+        return copy.deepcopy(estimators[name])
+    kind = lookup(ESTIMATORS, "estimator", name)
+    # Built plainly for a family that it refuses: the refusal then comes from the estimator itself.
+    return kind.fitting(p) if isinstance(unwrap(p), kind.serves) else kind()
 
 
 def _train(estimator: Estimator, f: Function, p: Distribution, samples: int, steps: int) -> None:

@@ -9,8 +9,8 @@ import torch
 from caselli.data import Pictures, to_float
 from caselli.errors import UserError
 from caselli.evaluate.pictures import psnr
-from caselli.evaluate.probe import linear_probe
 from caselli.family import FamilyModel
+from caselli.features import linear_probe
 from caselli.shapes import Float, Tensor
 
 PROBED = 5000

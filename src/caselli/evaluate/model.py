@@ -13,7 +13,8 @@ from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
 from caselli.evaluate.pictures import ms_ssim, psnr, ssim
 from caselli.evaluate.reconstruction import reconstructions
 from caselli.model import Model
-from caselli.shapes import Float, Tensor
+from caselli.ops import residual_bits
+from caselli.shapes import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,7 @@ def evaluate_model(
             bits.append(-model.prior.log_prob(sequence, told).sum(1) / math.log(2))
     usages = use.usages()
     dimensions = residuals[0][0].numel()
-    residual = residual_bits(torch.cat(residuals))
+    residual = residual_bits(torch.cat(residuals).flatten(1)).mean().item()
     prior = torch.cat(bits).mean().item() if bits else None
     described = model.tokenizer.report((model.size, model.size))
     return Evaluation(
@@ -106,24 +107,3 @@ def evaluate_model(
         residual_bits_per_dimension=residual,
         bits_per_dimension=None if prior is None else prior / dimensions + residual,
     )
-
-
-def residual_bits(residual: Float[Tensor, "n C H W"]) -> float:
-    r"""Bits a number that an 8-bit residual takes under one discretised logistic, its scale the best.
-
-    .. math:: -\log_2\big(\sigma((r + h)/s) - \sigma((r - h)/s)\big), \qquad h = 1/255
-
-    with r the difference on [−1, 1], whose grey levels are 2h apart.
-
-    Example:
-        >>> residual_bits(torch.zeros(1, 1, 4, 4)) < 0.01
-        True
-    """
-    h = 1 / 255
-    levels = (residual.flatten() * 255 / 2).round().abs().clamp_max(255).long()
-    counts = torch.bincount(levels, minlength=256).double()
-    r = torch.arange(256, dtype=torch.float64) * 2 * h
-    scales = torch.logspace(-4, 0.5, 200, dtype=torch.float64)[:, None]
-    mass = torch.sigmoid((r + h) / scales) - torch.sigmoid((r - h) / scales)
-    bits = -(mass.clamp_min(1e-30).log2() * counts).sum(1) / counts.sum()
-    return bits.min().item()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from caselli.layer.lpips import LPIPS
+from caselli.features import LPIPS
 from caselli.shapes import Float, Tensor
 
 Distance = Callable[[Tensor, Tensor], Tensor]

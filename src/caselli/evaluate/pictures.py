@@ -134,3 +134,13 @@ def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     structure = (2 * (product - mean_a * mean_b) + c2) / (variances + c2)
     luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
     return (luminance * structure).flatten(1).mean(1), structure.flatten(1).mean(1)
+
+
+def slope(pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
+    """Mean absolute difference of neighbouring pixels, of each picture.
+
+    Example:
+        >>> slope(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]]))
+        tensor([0.5000])
+    """
+    return (pictures.diff(dim=2).abs().mean((1, 2, 3)) + pictures.diff(dim=3).abs().mean((1, 2, 3))) / 2

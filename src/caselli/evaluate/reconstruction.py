@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 
 from caselli.data import Pictures, to_float
-from caselli.evaluate.features import FeatureNetwork, SetComparison, compare_sets, features_of
+from caselli.evaluate.set_comparison import SetComparison, compare_sets
+from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
 from caselli.shapes import Tensor
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
 
@@ -12,10 +11,8 @@ from caselli.errors import UserError
 from caselli.evaluate.family import bits_of
 from caselli.family import FamilyModel
 from caselli.model import Model
+from caselli.ops import residual_bits
 from caselli.shapes import Float, Tensor
-
-HALF_LEVEL = 1 / 255
-"""Half the distance of two grey levels on [−1, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,21 +65,4 @@ def _two_stages(model: Model, pictures: Pictures, batch: int) -> Tensor:
         codes.append(model.score_told(x, model.conditions_of(pictures, indices)).prior_bits.cpu())
         residuals.append((x - y).flatten(1).cpu())
     residual = torch.cat(residuals)
-    return torch.cat(codes) / residual.shape[1] + residual_bits_each(residual)
-
-
-def residual_bits_each(residual: Float[Tensor, "n D"]) -> Float[Tensor, "n"]:
-    """Bits a number of each picture's residual under one discretised logistic, its scale the best for all.
-
-    Example:
-        >>> residual_bits_each(torch.tensor([[0.0, 0.0], [1.0, -1.0]])).argmax()
-        tensor(1)
-    """
-    levels = (residual * 255 / 2).round().abs().clamp_max(255).long()
-    counts = torch.stack([torch.bincount(row, minlength=256) for row in levels]).double()
-    r = torch.arange(256, dtype=torch.float64) * 2 * HALF_LEVEL
-    scales = torch.logspace(-4, 0.5, 200, dtype=torch.float64)[:, None]
-    mass = torch.sigmoid((r + HALF_LEVEL) / scales) - torch.sigmoid((r - HALF_LEVEL) / scales)
-    cost = -mass.clamp_min(1e-30).log() / math.log(2)
-    best = cost[(cost @ counts.sum(0)).argmin()]
-    return (counts @ best / residual.shape[1]).float()
+    return torch.cat(codes) / residual.shape[1] + residual_bits(residual).float()

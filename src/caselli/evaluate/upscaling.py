@@ -6,13 +6,11 @@ import dataclasses
 
 import torch
 
-from caselli.data import Pictures, to_bytes, to_float
-from caselli.data.pixels import enlarged, with_size
-from caselli.evaluate.features import FeatureNetwork, features_of
+from caselli.data import Pictures, enlarged, to_bytes, to_float, with_size
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
-from caselli.evaluate.pictures import ms_ssim, psnr
-from caselli.evaluate.tokenizers import slope
+from caselli.evaluate.pictures import ms_ssim, psnr, slope
+from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
 from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Float, Tensor

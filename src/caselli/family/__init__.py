@@ -8,7 +8,7 @@ from caselli.family.latents import LATENTS
 from caselli.family.likelihood import LIKELIHOODS
 from caselli.family.mixture import Mixture, MixtureConfig, MixtureOfGaussians
 from caselli.family.model import FamilyModel, FamilyScore, load_family, save_family
-from caselli.family.network import DECODERS, ENCODERS
+from caselli.family.network import DECODERS, ENCODERS, perceptron
 from caselli.family.objective import OBJECTIVES
 from caselli.family.vae import VAE, VAEConfig
 
@@ -44,5 +44,6 @@ __all__ = [
     "VAEConfig",
     "adversarial",
     "load_family",
+    "perceptron",
     "save_family",
 ]

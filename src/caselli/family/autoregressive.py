@@ -75,7 +75,7 @@ class Autoregressive(Family):
         nats = self.task(self._batch(pictures, labels), step).total
         return Losses(nats / math.log(2), {})
 
-    def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def figures(self, pictures: Tensor, labels: Tensor | None, numbers: list[int]) -> dict[str, Tensor]:
         return {"loss": self.task.validate(self._batch(pictures, labels))["bits_per_code"]}
 
     def hidden_matrices(self) -> list[nn.Parameter]:

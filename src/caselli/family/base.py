@@ -95,11 +95,18 @@ class Family(nn.Module, ABC):
         """What is minimised on a batch."""
 
     @abstractmethod
-    def figures(self, pictures: Float[Tensor, "B C H W"], labels: Tensor | None) -> dict[str, Tensor]:
-        """Scalars on a held-out batch; `loss` decides which weights are kept."""
+    def figures(
+        self, pictures: Float[Tensor, "B C H W"], labels: Tensor | None, numbers: list[int]
+    ) -> dict[str, Tensor]:
+        """Scalars on a held-out batch; `loss` decides which weights are kept.
+
+        Arguments:
+            pictures, labels: the batch.
+            numbers: number of each picture in the held-out set, for noise that does not depend on batches.
+        """
 
     def finish(self) -> dict[str, float]:
-        """Figures over all held-out batches since the last call."""
+        """Figures over all held-out batches since the last call, on all ranks."""
         return {}
 
     def hidden_matrices(self) -> list[nn.Parameter]:
@@ -152,7 +159,7 @@ class FamilyTask(Task):
         return self.family.losses(batch.pictures, batch.labels, step)
 
     def validate(self, batch: Any) -> dict[str, Tensor]:
-        return self.family.figures(batch.pictures, batch.labels)
+        return self.family.figures(batch.pictures, batch.labels, batch.indices.tolist())
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         return self.family.hidden_matrices()

@@ -130,7 +130,8 @@ class GAN(Family):
         labels = self._labels(labels, len(pictures), pictures.device)
         z = torch.randn(len(pictures), self.config.count, device=pictures.device)
         if self.critic is None:
-            value = self.divergence(pictures.flatten(1), self.generator(z, labels).flatten(1)).value
+            made = self.generator(z, labels).flatten(1)  # in half precision under autocast
+            value = self.divergence(pictures.flatten(1), made.to(pictures.dtype)).value
             return Losses(value, {})
         turn = (step + 1) % self.config.critic_steps == 0
         if not turn and ranks.count() > 1:
@@ -139,19 +140,18 @@ class GAN(Family):
             fake = self.generator(z, labels)
         return adversarial(self.divergence, self.critic, lambda x: self.critic(x, labels), pictures, fake)
 
-    def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def figures(self, pictures: Tensor, labels: Tensor | None, numbers: list[int]) -> dict[str, Tensor]:
         """Samples for the same labels are kept until `finish`, which compares the two sets."""
-        start = sum(len(real) for real, _ in self.held)
         labels = self._labels(labels, len(pictures), pictures.device)
-        z = self.latents(list(range(start, start + len(pictures))), Sampling()).to(pictures.device)
-        self.held.append((pictures.flatten(1), self.generator(z, labels).flatten(1)))
+        z = self.latents(numbers, Sampling()).to(pictures.device)
+        self.held.append((pictures.flatten(1), self.generator(z, labels).flatten(1).to(pictures.dtype)))
         return {}
 
     def finish(self) -> dict[str, float]:
         """The energy distance between held-out pictures and as many samples."""
         if not self.held:
             return {}
-        real, fake = (torch.cat(side) for side in zip(*self.held, strict=True))
+        real, fake = (ranks.join(torch.cat(side)) for side in zip(*self.held, strict=True))
         self.held = []
         return {"loss": Energy()(real, fake).value.item()}
 

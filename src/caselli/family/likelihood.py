@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.ops import HALF_LEVEL
 from caselli.shapes import Float, Tensor
-
-HALF_LEVEL = 1 / 255
-"""Half the distance of two grey levels on [−1, 1]."""
 
 
 class Likelihood(nn.Module, ABC):

@@ -17,8 +17,8 @@ from caselli.errors import UserError
 from caselli.estimator import rsample
 from caselli.family.adversarial import adversarial
 from caselli.family.base import Family, FamilyConfig, divergence_of, expect, seeded
-from caselli.family.likelihood import HALF_LEVEL
 from caselli.family.network import perceptron
+from caselli.ops import HALF_LEVEL
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Tensor
 
@@ -125,7 +125,7 @@ class Mixture(Family):
             return adversarial(self.divergence, self.critic, self.critic, x, fake)
         return Losses(self.divergence(x, fake).value, {})
 
-    def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def figures(self, pictures: Tensor, labels: Tensor | None, numbers: list[int]) -> dict[str, Tensor]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return {"loss": self._bits(self.nats(pictures, None).mean() - self._levels_nats())}

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from caselli.data.labels import class_numbers
-from caselli.engine.weights import load_weights, read_config, read_description, save_weights
+from caselli.data import class_numbers
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
+from caselli.weights import load_weights, read_config, read_description, save_weights
 
 STEM = "family"
 """The files of a run folder: `family.safetensors` and `family.json`."""

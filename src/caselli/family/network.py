@@ -7,8 +7,14 @@ from itertools import pairwise
 
 from torch import nn
 
-from caselli.layer.block import ResidualBlock, group_norm
-from caselli.layer.resample import Nearest, PixelShuffle, StridedConvolution, TransposedConvolution
+from caselli.layer import (
+    Nearest,
+    PixelShuffle,
+    ResidualBlock,
+    StridedConvolution,
+    TransposedConvolution,
+    group_norm,
+)
 from caselli.shapes import Float, Tensor
 
 SMALLEST, WIDEST = 4, 4

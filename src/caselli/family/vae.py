@@ -118,7 +118,7 @@ class VAE(Family):
         own = bound.auxiliary_loss - bound.auxiliary_loss.detach()  # trains the estimator, adds no loss
         return Losses(own - bound.value, {"rate_bits": bound.rate / math.log(2)})
 
-    def figures(self, pictures: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+    def figures(self, pictures: Tensor, labels: Tensor | None, numbers: list[int]) -> dict[str, Tensor]:
         q = self.posterior(pictures, labels)
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same draws at every look

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from caselli.errors import UserError
-from caselli.interop.checkpoint import Weights
 from caselli.interop.layout import Hints, Layout, count, filled, refuse, shape_of
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.tokenizer.config import FACTORS
+from caselli.weights import Weights
 
 ENDS = {"w": "weight", "b": "bias"}
 LAYOUT = Layout(

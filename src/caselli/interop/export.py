@@ -17,7 +17,8 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from caselli.errors import MissingExtra, UserError, lookup
+import caselli.interop as room  # the door's table is whole by the time that this is called
+from caselli.errors import MissingExtra, UserError, is_out_of_memory, lookup
 from caselli.files import atomic_write, write_text
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
@@ -32,17 +33,17 @@ Runner = Callable[[Tensor], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """One way to write a program down."""
+class Exporter:
+    """A format of programs."""
 
     write: Callable[[ExportedProgram, Path], None]
-    """The graph to a file."""
+    """Writes a program to a file."""
     run: Callable[[Path], Runner]
-    """What a file does to a tensor."""
+    """Loads a file as a function of a tensor."""
     suffix: str
-    """The end of the file's name."""
+    """Ending of the file's name."""
     libraries: tuple[str, ...] = ()
-    """What it needs beside torch."""
+    """Packages needed beside torch."""
 
     def require(self, name: str) -> None:
         """Raises `MissingExtra` for the first library that is not installed."""
@@ -102,12 +103,12 @@ def export_tokenizer(tokenizer: Tokenizer, size: int, folder: str | Path, form: 
         tokenizer: with its weights.
         size: height and width of the pictures.
         folder: made if need be; files of the same names are replaced.
-        form: name in `FORMS`.
+        form: name in `EXPORTERS`.
 
     Errors: `UserError` for an unknown form, a tokenizer that cannot be written so, or a program that differs
     from the tokenizer; `MissingExtra` without the libraries that ONNX needs.
     """
-    chosen, folder = lookup(FORMS, "form", form), Path(folder)
+    chosen, folder = lookup(room.EXPORTERS, "form", form), Path(folder)
     chosen.require(form)
     tokenizer = copy.deepcopy(tokenizer).cpu().eval()
     pictures = _pictures(tokenizer, size, 2)
@@ -136,6 +137,8 @@ def _program(part: nn.Module, example: Tensor) -> ExportedProgram:
         with torch.no_grad():
             return torch.export.export(part, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # whatever of a hundred things the tracer cannot follow
+        if is_out_of_memory(error):
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"this tokenizer cannot be made a program ({reason[:200]})",
@@ -198,28 +201,25 @@ def _quiet() -> Iterator[None]:
 # the forms --------------------------------------------------------------------------------------------------
 
 
-def _write_torch(program: ExportedProgram, path: Path) -> None:
+def write_torch(program: ExportedProgram, path: Path) -> None:
+    """Writes a program in torch's own format."""
     torch.export.save(program, path)
 
 
-def _run_torch(path: Path) -> Runner:
+def run_torch(path: Path) -> Runner:
+    """The program in a file of torch's own format."""
     return torch.export.load(path).module()
 
 
-def _write_onnx(program: ExportedProgram, path: Path) -> None:
+def write_onnx(program: ExportedProgram, path: Path) -> None:
+    """Writes a program as ONNX, weights included."""
     torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False)
 
 
-def _run_onnx(path: Path) -> Runner:
+def run_onnx(path: Path) -> Runner:
+    """The program in an ONNX file, run on the CPU."""
     from onnxruntime import InferenceSession
 
     session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda given: torch.from_numpy(session.run(None, {name: given.numpy()})[0])
-
-
-FORMS = {
-    "torch": Form(_write_torch, _run_torch, ".pt2"),
-    "onnx": Form(_write_onnx, _run_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
-}
-"""How programs are written."""

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.interop.checkpoint import Weights, read, settings_beside
-from caselli.interop.dalle import import_dalle
-from caselli.interop.diffusers import import_diffusers
 from caselli.interop.layout import Hints
-from caselli.interop.llamagen import import_llamagen
-from caselli.interop.taming import import_taming
 from caselli.tokenizer import Tokenizer
-
-IMPORTERS: dict[str, Callable[[Sequence[Weights], Hints], Tokenizer]] = {
-    "taming": import_taming,
-    "llamagen": import_llamagen,
-    "diffusers": import_diffusers,
-    "dalle": import_dalle,
-}
-"""Families of checkpoints; each takes the weights of the files given, and what they do not say."""
+from caselli.weights import Weights, read_foreign, settings_beside
 
 SIGNS = {
     "taming": "encoder.down.0.block.0.conv1.weight",
@@ -29,14 +18,14 @@ SIGNS = {
     "diffusers": "encoder.down_blocks.0.resnets.0.conv1.weight",
     "dalle": "blocks.group_1.block_1.res_path.conv_1.w",
 }
-"""A weight that each family has and no other."""
+"""Name of a weight that each family has and no other."""
 SIZE = 256
-"""Pixels along each side that published tokenizers are used at, where nothing says so."""
+"""Height and width in pixels that a tokenizer is used at, where its files do not say."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What came out of a checkpoint."""
+    """A tokenizer made from a checkpoint."""
 
     tokenizer: Tokenizer
     """In evaluation mode, float32."""
@@ -54,7 +43,7 @@ def import_tokenizer(
         family: name in `IMPORTERS`.
         size: height and width of the pictures it is used at; by default the config.json's beside the file, or
             256.
-        groups: of the normalisations; by default the config.json's, or 32.
+        groups: groups of the normalisations; by default the config.json's, or 32.
 
     Errors: `UserError` for an unknown family, a file of another family, missing or unknown weights, a damaged
     file, and one that holds code.
@@ -62,11 +51,11 @@ def import_tokenizer(
     Example:
         >>> import_tokenizer(["last.ckpt"], "taming").tokenizer  # doctest: +SKIP
     """
-    importer = lookup(IMPORTERS, "family", family)
+    importer = lookup(room.IMPORTERS, "family", family)
     for name, value in (("size", size), ("groups", groups)):
         if value is not None and value < 1:
             raise UserError(f"{name} {value} was given", "at least 1 was expected")
-    files = [read(path) for path in paths]
+    files = [read_foreign(path) for path in paths]
     _refuse_other_family(files, family)
     settings = settings_beside(paths[0])
     tokenizer = importer(files, Hints(groups or _number(settings, "norm_num_groups")))

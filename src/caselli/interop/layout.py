@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from caselli.errors import UserError
-from caselli.interop.checkpoint import Weights
 from caselli.shapes import Tensor
 from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.weights import Weights
 
 NUMBER = re.compile(r"(\d+)")
 
@@ -118,3 +118,10 @@ def count(weights: Mapping[str, Tensor], place: str) -> int:
     """
     numbers = (NUMBER.match(name[len(place) :]) for name in weights if name.startswith(place))
     return max((int(number[0]) + 1 for number in numbers if number), default=0)
+
+
+def only(files: Sequence[Weights]) -> Weights:
+    """The weights of the one file that a family has."""
+    if len(files) != 1:
+        raise UserError(f"{len(files)} files were given", "one was expected by this family")
+    return files[0]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caselli.interop.checkpoint import Weights, only
-from caselli.interop.layout import Hints, Layout
+from caselli.interop.layout import Hints, Layout, only
 from caselli.interop.taming import OUTER, PARTS
 from caselli.interop.vqgan import vqgan_tokenizer
 from caselli.tokenizer import Tokenizer
+from caselli.weights import Weights
 
 LAYOUT = Layout(
     places=OUTER

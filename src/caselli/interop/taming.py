@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caselli.interop.checkpoint import Weights, only
-from caselli.interop.layout import Hints, Layout, reverse
+from caselli.interop.layout import Hints, Layout, only, reverse
 from caselli.interop.vqgan import LEGACY, vqgan_tokenizer
 from caselli.tokenizer import Tokenizer
+from caselli.weights import Weights
 
 OUTER = {
     "quant_conv.": "encoder.to_latents.",

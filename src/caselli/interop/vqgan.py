@@ -7,10 +7,10 @@ import math
 import torch
 
 from caselli.errors import UserError
-from caselli.interop.checkpoint import Weights
 from caselli.interop.layout import Hints, count, filled, refuse, shape_of
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.tokenizer.config import FACTORS
+from caselli.weights import Weights
 
 GROUPS = 32
 """Groups of every published normalisation."""

@@ -10,7 +10,7 @@ from caselli.layer.block import group_norm
 from caselli.layer.discriminator import SLOPE, Discriminator
 from caselli.shapes import Float, Tensor
 
-NORMS = ("spectral", "group", "none")
+PATCH_NORMS = ("spectral", "group", "none")
 
 
 class PatchDiscriminator(Discriminator):
@@ -36,8 +36,8 @@ class PatchDiscriminator(Discriminator):
     """
 
     def __init__(self, width: int, channels: int = 3, *, layers: int = 3, norm: str = "spectral") -> None:
-        if norm not in NORMS:
-            raise UnknownName("norm", norm, NORMS)
+        if norm not in PATCH_NORMS:
+            raise UnknownName("norm", norm, PATCH_NORMS)
         if layers < 1:
             raise UserError(f"layers {layers} were given", "at least 1 was expected")
         super().__init__(width, channels, smallest=3 << layers)

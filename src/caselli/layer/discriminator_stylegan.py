@@ -11,7 +11,7 @@ from torch import nn
 
 from caselli.errors import UserError
 from caselli.layer.discriminator import SLOPE, Discriminator
-from caselli.layer.resample import blur_pool
+from caselli.layer.resample.filtered import blur_pool
 from caselli.shapes import Float, Tensor
 
 LAST_SIDE = 4

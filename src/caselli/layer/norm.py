@@ -14,7 +14,7 @@ NORMS: dict[str, Callable[[int], list[nn.Module]]] = {
     "batch": lambda width: [nn.BatchNorm2d(width)],
     "group": lambda width: [group_norm(width)],
 }
-"""Name → the layers of that normalisation for a width: one, or none."""
+"""Normalisations by name: width → the layers, one or none."""
 
 
 def normalised(convolution: nn.Conv2d, norm: str) -> list[nn.Module]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from caselli.errors import UserError, lookup
 from caselli.order import ORDERS, Grid, Order
-from caselli.prior import NONE, Alphabet, Prior, PriorConfig, Vocabulary, build
+from caselli.prior import NO_CONDITION, Alphabet, Prior, PriorConfig, Vocabulary, build
 from caselli.tokenizer import Tokenizer
 
 
@@ -37,7 +37,7 @@ def condition_size(config: PriorConfig, size: int) -> int:
 
 def _picture(config: PriorConfig, tokenizer: Tokenizer, size: int) -> dict[str, Any]:
     """The alphabet's fields that tell of the other picture, or of the visible part."""
-    if config.condition_picture == NONE:
+    if config.condition_picture == NO_CONDITION:
         return {}
     condition_size(config, size)  # raises where the factor does not divide
     grid = grid_of(tokenizer, size)

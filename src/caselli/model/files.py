@@ -5,21 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from caselli.engine.weights import load_weights, read_config, read_description, save_weights
 from caselli.errors import UserError
 from caselli.model.building import build_prior
 from caselli.model.model import Model
 from caselli.order import ORDERS
 from caselli.prior import Prior, PriorConfig, described_vocabulary, read_vocabulary
 from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.weights import (
+    UNCOMPRESSED,
+    Compression,
+    load_weights,
+    read_config,
+    read_description,
+    save_weights,
+)
 
 
-def save_tokenizer(tokenizer: Tokenizer, folder: Path, size: int) -> None:
+def save_tokenizer(
+    tokenizer: Tokenizer, folder: Path, size: int, compression: Compression = UNCOMPRESSED
+) -> None:
     """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them."""
-    save_weights(folder / "tokenizer", tokenizer, {"config": tokenizer.config, "size": size})
+    save_weights(folder / "tokenizer", tokenizer, {"config": tokenizer.config, "size": size}, compression)
 
 
-def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str]) -> None:
+def save_prior(
+    prior: Prior,
+    folder: Path,
+    tokenizer: str,
+    classes: Sequence[str],
+    compression: Compression = UNCOMPRESSED,
+) -> None:
     """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
     described = {
         "config": prior.config,
@@ -27,7 +42,7 @@ def save_prior(prior: Prior, folder: Path, tokenizer: str, classes: Sequence[str
         "classes": list(classes),
         "text": described_vocabulary(prior.alphabet.text),
     }
-    save_weights(folder / "prior", prior, described)
+    save_weights(folder / "prior", prior, described, compression)
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:

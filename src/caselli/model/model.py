@@ -9,9 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from caselli.data import Pictures, to_float
-from caselli.data.labels import class_numbers
-from caselli.data.pixels import enlarged, with_size
+from caselli.data import Pictures, class_numbers, enlarged, to_float, with_size
 from caselli.errors import UserError
 from caselli.model.building import condition_size, grid_of
 from caselli.order import Order
@@ -150,8 +148,7 @@ class Model:
         known = self._known(pictures, keep)
         engine = engine or best_engine(self.require_prior())[0]
         told = self.conditions(len(pictures), label, text)
-        if self.prior.config.condition_picture == "visible_part":
-            told = dataclasses.replace(told, codes=self.order.restore(known, self.grid).flatten(1))
+        told = self.prior.with_known(told, self.order.restore(known, self.grid))
         seeds = list(range(seed, seed + len(pictures)))
         sequence = sample(engine, told, seeds, options, progress, known)
         return self.decode(self.order.restore(sequence, self.grid)).cpu()

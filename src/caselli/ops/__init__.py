@@ -6,6 +6,7 @@ from caselli.ops.channel_delta_rule import channel_delta_rule
 from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
+from caselli.ops.discretised_logistic import HALF_LEVEL, residual_bits
 from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents
 from caselli.ops.forgetting_attention import forgetting_attention
@@ -36,6 +37,7 @@ __all__ = [
     "ACTIVATIONS",
     "EMPTY_EXPONENT",
     "FEATURE_MAPS",
+    "HALF_LEVEL",
     "HIPPO",
     "DplrSystem",
     "Segments",
@@ -82,6 +84,7 @@ __all__ = [
     "path_scores",
     "pointwise_attention",
     "positive_exponents",
+    "residual_bits",
     "rotary",
     "rotary_angles",
     "scan",

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from caselli.private import has_onednn_linear, onednn_linear
 from caselli.shapes import Float, Tensor
 
 LEAST_WORK = 1 << 22
@@ -30,7 +31,7 @@ def onednn_is_faster() -> bool:
         True
     """
     processor = Path("/proc/cpuinfo")
-    there = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    there = has_onednn_linear()
     return there and processor.exists() and "AuthenticAMD" in processor.read_text()
 
 
@@ -140,7 +141,7 @@ def _onednn(a: Tensor, b: Tensor, c: Tensor | None) -> Tensor:
         a = _laid_out(a)
     if not (b.is_contiguous() or b.t().is_contiguous()):
         b = b.contiguous()  # a thousand times slower where rows of b have gaps between them
-    return torch.ops.mkldnn._linear_pointwise(a, b, c, "none", [], "")
+    return onednn_linear(a, b, c)
 
 
 def _laid_out(a: Float[Tensor, "*A p d"]) -> Float[Tensor, "*A p d"]:

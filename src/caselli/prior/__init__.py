@@ -4,13 +4,13 @@ from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import Prior
 from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
-from caselli.prior.config import NONE, PICTURE_CONDITIONS, Alphabet, PriorConfig
+from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
+from caselli.prior.drawing import Drawing
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
-from caselli.prior.schedule import MASK_SCHEDULES
 from caselli.prior.task import PriorTask
 from caselli.prior.vocabulary import (
     VOCABULARIES,
@@ -24,8 +24,7 @@ from caselli.prior.vocabulary import (
 )
 
 __all__ = [
-    "MASK_SCHEDULES",
-    "NONE",
+    "NO_CONDITION",
     "PICTURE_CONDITIONS",
     "PRIORS",
     "VOCABULARIES",
@@ -34,6 +33,7 @@ __all__ = [
     "Bytes",
     "Conditioner",
     "Conditions",
+    "Drawing",
     "Masked",
     "NextScale",
     "ParallelHeads",

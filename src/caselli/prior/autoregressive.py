@@ -10,13 +10,14 @@ from caselli.mixer import State
 from caselli.prior.base import SequencePrior
 from caselli.prior.conditions import Conditions
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing, draw
+from caselli.prior.drawing import Drawing
 from caselli.shapes import Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class PriorState(State):
-    """Each layer's state; the number of slots whose logits have been given; and the slots' positions."""
+    """The state behind some slots: each layer's, the number of slots whose logits have been computed, and the
+    position embeddings of all slots."""
 
     layers: tuple[State, ...]
     length: int
@@ -59,11 +60,7 @@ class Autoregressive(SequencePrior):
         condition: Conditions | Int[Tensor, "B"] | None,
         seen: Int[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B T"]:
-        """log p(x_t | condition, x_<t) in nats.
-
-        A label for each sequence is short for `Conditions` with labels alone, None for none at all. `seen`
-        are the codes that the prior sees in place of x_<t, as when some are corrupted in training.
-        """
+        """log p(x_t | condition, x_<t) in nats; arguments see `Prior.log_prob`."""
         logits = self.logits(sequence if seen is None else seen, condition)
         return self.chosen(logits, sequence, self.offset)
 
@@ -79,23 +76,23 @@ class Autoregressive(SequencePrior):
         batch: int,
         known: Int[Tensor, "B N"] | None = None,
     ) -> tuple[Float[Tensor, "B K"], PriorState]:
-        """The logits of the first slot, or of the first behind N < T known codes, which are taken in at once;
-        and a state with room for a whole sequence."""
-        layers = self.room(batch, self.alphabet.length - 1)
+        """Logits of the first slot, or of the first behind N < T known codes, which go through the layers at
+        once; and a state with capacity for a whole sequence."""
+        layers = self.initial_states(batch, self.alphabet.length - 1)
         if known is None:
             known = self.offset.new_empty(batch, 0)
         logits, state = self._begin(condition, batch, known, layers)
         return logits[:, -1], state
 
     def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B K"], PriorState]:
-        """Takes the codes of slot `state.length − 1`; gives the next slot's logits."""
+        """Logits of the next slot, given the codes of slot `state.length − 1`; and the state behind them."""
         slot = state.length
         x = self.code(codes + self.offset[slot - 1])[:, None] + state.positions[:, slot, None]
         y, layers = self.through(x, state.layers)
         return self._logits(y, slot)[:, 0], PriorState(layers, slot + 1, state.positions)
 
     def _begin(self, condition, batch, codes, layers):
-        """The logits of the slots up to the one behind the codes, and the state there."""
+        """Logits of the slots up to the one behind the codes, and the state there."""
         prefix = self.prefix(condition, batch)
         seen = codes.shape[1]
         positions = self.positions(condition, batch)
@@ -105,19 +102,22 @@ class Autoregressive(SequencePrior):
         return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions)
 
     def _logits(self, y, slot):
-        """Of the slots from `slot` on."""
+        """Logits of the slots from `slot` on, from the layers' outputs there."""
         return self.entries(y, self.allowed[slot : slot + y.shape[1]])
 
     # drawing ------------------------------------------------------------------------------------------------
 
     def draw(self, drawing: Drawing) -> int:
-        logits, state = self.start(*drawing.known())
+        logits, state = self.start(*drawing.start())
         for slot in range(drawing.first, self.alphabet.length):
-            drawn = draw(drawing.distribution(logits, slot), drawing.uniform[:, slot])
+            drawn = drawing.sampled(logits, slot, drawing.uniform[:, slot])
             drawing.fill(slot, drawn - self.offset[slot])
             if slot + 1 < self.alphabet.length:
-                logits, state = self.step(drawing.doubled(drawing.codes[:, slot]), state)
+                logits, state = self.step(drawing.in_rows(drawing.codes[:, slot]), state)
         return sum(tensor.nbytes for tensor in state.carried())
+
+    def straight(self) -> Autoregressive:
+        return self
 
     # files --------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,20 +15,24 @@ from caselli.mixer import Mixer, State
 from caselli.prior.block import Block, build_mixers
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import AS_LEARNED, OF_MASKED, Drawing, Sampling
+from caselli.prior.drawing import Drawing
 from caselli.shapes import Bool, Float, Int, Tensor
+
+if TYPE_CHECKING:
+    from caselli.prior.autoregressive import Autoregressive
 
 
 @dataclasses.dataclass(frozen=True)
 class NoOptions:
-    """Of a kind that knows nothing of its own."""
+    """The record of a kind that has no options of its own."""
 
 
 class Prior(nn.Module, ABC):
     """A distribution over sequences `B T` of codes, given a condition.
 
-    A kind extends this class, is final, has its line in `caselli.prior.PRIORS`, and gives `log_prob` and
-    `draw`. What only one kind knows stands in a record of its own, filled from `config.prior_options`.
+    A kind extends this class, is final, has its line in `caselli.prior.PRIORS`, gives `log_prob` and `draw`,
+    and sets `conditioner`, `blocks` and `head`. Its own options stand in a record, filled from
+    `config.prior_options`. Its class variables say what it can do, so that nobody asks which kind it is.
 
     Arguments:
         config: the architecture; its `kind` is this class's name in the table.
@@ -40,18 +44,24 @@ class Prior(nn.Module, ABC):
     kind: ClassVar[str]
     """Name in `PRIORS`."""
     options_kind: ClassVar[type] = NoOptions
-    """The record of what only this kind knows; filled, it is `options`."""
+    """The record of this kind's own options; filled, it is `options`."""
+    sampling_options: ClassVar[tuple[str, ...]] = ()
+    """Fields of `caselli.sampling.Sampling` that only some kinds follow, and this one does."""
     exact: ClassVar[bool] = True
-    """Whether `log_prob` is the likelihood; else its sum over a sequence is a lower bound."""
+    """True where `log_prob` is the likelihood; else its sum over a sequence is a lower bound."""
     stepwise: ClassVar[bool] = False
-    """Whether a round of drawing takes one vector a sequence through the layers, so that reading the weights
-    is what it costs."""
+    """True where a round of drawing takes one vector a sequence through the layers, so that its cost is
+    reading the weights."""
     any_order: ClassVar[bool] = False
-    """Whether what is drawn is conditioned on all known codes, wherever they lie."""
+    """True where a drawn code is conditioned on all known ones, wherever they lie."""
+    needs_quantizer: ClassVar[bool] = False
+    """True where the constructor takes the quantizer of the codes too."""
     conditioner: Conditioner
-    """What turns conditions into vectors."""
+    """Turns conditions into vectors."""
     blocks: nn.ModuleList
-    """The layers."""
+    """The layers; the linear ones in them are Muon's, and what slimming works on."""
+    head: nn.Linear
+    """Gives the logits over the entries of all codebooks joined."""
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__()
@@ -80,17 +90,24 @@ class Prior(nn.Module, ABC):
         """Each slot's share of log p(sequence | condition) in nats, or of its lower bound where the prior is
         not `exact`.
 
-        A label for each sequence is short for `Conditions` with labels alone, None for none at all. `seen`
-        are the codes that the prior sees in place of those that it predicts from, as when some are corrupted
-        in training.
+        Arguments:
+            sequence: codes to be predicted.
+            condition: a label for each sequence is short for `Conditions` with labels alone, None for none.
+            seen: codes to predict from, where they differ from `sequence`, as when some are corrupted in
+                training.
         """
 
     @abstractmethod
     def draw(self, drawing: Drawing) -> int:
-        """Fills the codes that are not known; the bytes of the state that it carried to the last one.
+        """Fills the codes of a batch that are not known.
 
-        The noise is each sample's own, so that the same seed gives the same codes in any batch.
+        Returns: bytes of the state that was carried to the last round.
         """
+
+    def straight(self) -> Autoregressive | None:
+        """An autoregressive prior of this distribution over the slots as they stand: itself where it is one,
+        None for a kind that has no such form."""
+        return None
 
     def training_loss(
         self,
@@ -99,10 +116,10 @@ class Prior(nn.Module, ABC):
         seen: Int[Tensor, "B T"],
         progress: float,
     ) -> Float[Tensor, ""]:
-        """What training lowers: here −log p, nats a code.
+        """The training objective, nats a code: here −log p.
 
         Arguments:
-            sequence, condition, seen: as of `log_prob`.
+            sequence, condition, seen: see `log_prob`.
             progress: share of the budget that is spent, 0 to 1.
         """
         return -self.log_prob(sequence, condition, seen).mean()
@@ -113,23 +130,29 @@ class Prior(nn.Module, ABC):
         """Nats a code on held-out sequences: the mean of −`log_prob`, or an estimate that costs less."""
         return -self.log_prob(sequence, condition).mean()
 
-    def rounds(self, options: Sampling) -> int:
-        """How many times `draw` goes through the layers; guidance has a strength for each.
+    def rounds(self, steps: int = 0) -> int:
+        """Number of times that `draw` goes through the layers; guidance has a strength for each.
 
-        Errors: `UserError` for options that this kind cannot follow.
+        Arguments:
+            steps: number asked for, which only a kind with `steps` among its `sampling_options` follows; 0
+                for its own.
         """
-        for name in OF_MASKED:
-            value = getattr(options, name)
-            if value != getattr(AS_LEARNED, name):
-                raise UserError(
-                    f"{name.replace('_', '-')} {value} was given to a prior of kind {self.kind!r}",
-                    "a masked prior was expected",
-                    "leave it out",
-                )
         return self.alphabet.length
 
+    @property
+    def sees_all_known(self) -> bool:
+        """True where known codes count wherever they lie, also behind the code that is drawn."""
+        return self.any_order or self.config.condition_picture == "visible_part"
+
+    def with_known(self, conditions: Conditions, codes: Int[Tensor, "B *grid"]) -> Conditions:
+        """The conditions, with the known codes of each picture for a prior that is conditioned on the visible
+        part; −1 where a code is not known."""
+        if self.config.condition_picture != "visible_part":
+            return conditions
+        return dataclasses.replace(conditions, codes=codes.flatten(1))
+
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The weights that Muon may take: of linear layers whose inputs and outputs are hidden."""
+        """Weights that Muon may train: those of linear layers whose inputs and outputs are hidden."""
         layers = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear)]
         return [w for w in (*layers, *self.conditioner.hidden_matrices()) if w.requires_grad]
 
@@ -139,20 +162,20 @@ class Prior(nn.Module, ABC):
         return sum(p.nbytes for module in modules for p in module.parameters(recurse=False))
 
     def prefix(self, condition: Conditions | Int[Tensor, "B"] | None, batch: int) -> Float[Tensor, "B P E"]:
-        """What the prior is told, as the conditioner's P ≥ 1 vectors."""
+        """The conditions as P ≥ 1 vectors in front of the sequence."""
         return self.conditioner(Conditions.of(condition), batch)
 
     def masked(
         self, logits: Float[Tensor, "B T K"], allowed: Bool[Tensor, "*B T K"]
     ) -> Float[Tensor, "B T K"]:
-        """In float32, −∞ where an entry is not of the slot's codebook."""
+        """Logits in float32, −∞ for entries of other codebooks than the slot's."""
         logits = logits.float()
         return logits if len(self.alphabet.sizes) == 1 else logits.masked_fill(~allowed, -torch.inf)
 
     def chosen(
         self, logits: Float[Tensor, "B T K"], sequence: Int[Tensor, "B T"], offset: Int[Tensor, "*B T"]
     ) -> Float[Tensor, "B T"]:
-        """The logarithm of the probability that the logits give the codes."""
+        """Logarithm of the probability that the logits give the codes."""
         nats = F.cross_entropy(logits.flatten(0, 1), (sequence + offset).flatten(), reduction="none")
         return -nats.view(sequence.shape)
 
@@ -161,14 +184,14 @@ class SequencePrior(Prior):
     """A prior whose network is a stack of blocks over a sequence of vectors.
 
     Arguments:
-        config, alphabet: as of `Prior`.
-        positions: how many learned positions there are.
+        config, alphabet: see `Prior`.
+        positions: number of learned positions.
     """
 
     causal: ClassVar[bool] = True
-    """Whether a vector sees only those before it."""
+    """True where a vector sees only those before it."""
     embeds_codes: ClassVar[bool] = True
-    """Whether codes become vectors by an embedding."""
+    """True where codes become vectors by an embedding."""
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet, positions: int) -> None:
         super().__init__(config, alphabet)
@@ -190,36 +213,37 @@ class SequencePrior(Prior):
     def positions(
         self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
     ) -> Float[Tensor, "*B T E"]:
-        """The slots' positions, with what the other picture has at their places."""
+        """Position embeddings of the slots, with those of the other picture's codes at their places."""
         return self.placed(self.position.weight, condition, batch)
 
     def placed(self, positions: Float[Tensor, "T E"], condition, batch: int) -> Float[Tensor, "*B T E"]:
-        """Vectors of the slots with what the other picture has there; B is 1 where there is none."""
+        """Vectors of the slots, with embeddings of the other picture's codes at their places; B is 1 without
+        another picture."""
         there = self.conditioner.at_places(Conditions.of(condition), batch)
         return positions[None] if there is None else positions + there
 
-    def told(
+    def conditioned(
         self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
     ) -> tuple[Float[Tensor, "B P E"], Float[Tensor, "*B T E"]]:
         """`prefix` and `positions`."""
         return self.prefix(condition, batch), self.positions(condition, batch)
 
     def mixers(self) -> list[Mixer]:
-        """One for each layer."""
+        """The mixer of each layer."""
         config = self.config
         return build_mixers(
             config.mixers(), config.depth, config.width, config.mixer_options, causal=self.causal
         )
 
-    def room(self, batch: int, length: int) -> tuple[State, ...]:
-        """Each layer's state before the first vector, with room for the conditions and `length` more."""
+    def initial_states(self, batch: int, length: int) -> tuple[State, ...]:
+        """Each layer's state before the first vector, with capacity for the conditions and `length` more."""
         capacity = self.conditioner.length + length
         return tuple(block.mixer.initial_state(batch, capacity=capacity) for block in self.blocks)
 
     def through(
         self, x: Float[Tensor, "B T E"], states: tuple[State, ...] | None = None
     ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
-        """The blocks, and each layer's state behind x."""
+        """The outputs of the blocks, and each layer's state behind x."""
         after = []
         for number, block in enumerate(self.blocks):
             x, state = block(x, None if states is None else states[number])

@@ -1,4 +1,4 @@
-"""The only copy of norm, mixer and MLP."""
+"""The layer that all sequence priors are made of: norm, mixer and MLP."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Block(nn.Module):
 def build_mixers(
     names: list[str], depth: int, width: int, options: dict[str, Any], causal: bool = True
 ) -> list[Mixer]:
-    """`depth` mixers, the names in turn; each gets those of the options that it knows.
+    """The mixers of all layers, the names in turn; each gets the options that it has.
 
-    Where the prior is not causal, a mixer that can see both ways does; one that is causal by nature goes
-    forwards and another backwards.
+    Where the prior is not causal, a mixer that can be bidirectional is; one that is causal by nature goes
+    forwards, with another beside it that goes backwards.
 
     Errors: `UserError` for a name or option that no mixer knows, and for a causal prior one that is not.
     """
@@ -61,7 +61,7 @@ def build_mixers(
     for layer in range(depth):
         kind = kinds[layer % len(kinds)]
         own = {k: v for k, v in options.items() if k in known[kind]}
-        mixer = kind(width, **own) if causal else _seeing_both_ways(kind, width, own)
+        mixer = kind(width, **own) if causal else _bidirectional(kind, width, own)
         if mixer.causal != causal:
             raise UserError(
                 f"mixer {names[layer % len(names)]!r} was given",
@@ -72,7 +72,7 @@ def build_mixers(
     return mixers
 
 
-def _seeing_both_ways(kind: type[Mixer], width: int, options: dict[str, Any]) -> Mixer:
+def _bidirectional(kind: type[Mixer], width: int, options: dict[str, Any]) -> Mixer:
     if "causal" in options_of(kind):
         try:
             return kind(width, **(options | {"causal": False}))

@@ -27,8 +27,9 @@ def build(config: PriorConfig, alphabet: Alphabet, quantizer: Quantizer | None =
     """The prior that a configuration describes, untrained.
 
     Arguments:
-        config, alphabet: as of the kinds.
-        quantizer: what made the codes, for the kinds that look into it.
+        config: kind and architecture.
+        alphabet: slots, codebooks and conditions.
+        quantizer: the one that made the codes, for the kinds that need it.
 
     Errors: `UserError` for an unknown kind or option.
 
@@ -37,4 +38,4 @@ def build(config: PriorConfig, alphabet: Alphabet, quantizer: Quantizer | None =
         False
     """
     kind = lookup(PRIORS, "prior kind", config.kind)
-    return NextScale(config, alphabet, quantizer) if kind is NextScale else kind(config, alphabet)
+    return kind(config, alphabet, quantizer) if kind.needs_quantizer else kind(config, alphabet)

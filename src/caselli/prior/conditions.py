@@ -1,4 +1,4 @@
-"""What a prior is told about a picture, and how that becomes the first inputs of its sequence."""
+"""The conditions of a prior, and how they become the first inputs of its sequence."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.text import TextEncoder
 from caselli.shapes import Float, Int, Tensor
 
-NULL = {"labels": -1, "text": 0, "codes": -1}
-"""What stands for nothing in each part."""
+_NULL = {"labels": -1, "text": 0, "codes": -1}
+"""Value of each part that stands for no condition."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """What is known of each picture of a batch, in parts; a part that is None is known of none of them.
+    """The conditions of each picture of a batch, in parts; a part that is None is given for none of them.
 
     Example:
         >>> conditions = Conditions(labels=torch.tensor([3, -1]))
@@ -33,7 +33,7 @@ class Conditions:
     text: Int[Tensor, "B L"] | None = None
     """Captions by the prior's vocabulary; a row of zeros for none."""
     codes: Int[Tensor, "B P"] | None = None
-    """Another picture's codes, or the same one's in part; −1 where they are not known."""
+    """Codes of another picture, or of a part of the same one; −1 where they are not known."""
 
     @classmethod
     def of(cls, given: Conditions | Int[Tensor, "B"] | None) -> Conditions:
@@ -43,57 +43,60 @@ class Conditions:
         return given if isinstance(given, Conditions) else cls(labels=given)
 
     def is_empty(self) -> bool:
-        """Whether there is no part."""
+        """True where there is no part."""
         return not self.parts()
 
     def parts(self) -> dict[str, Tensor]:
-        """The parts that there are."""
+        """The parts that are given, by name."""
         named = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: part for name, part in named.items() if part is not None}
 
     def map(self, function: Callable[[str, Tensor], Tensor]) -> Conditions:
-        """The record with a function of name and tensor applied to each part."""
+        """A record with a function of name and tensor applied to each part."""
         return Conditions(**{name: function(name, part) for name, part in self.parts().items()})
 
     def to(self, device: torch.device | str) -> Conditions:
-        """The parts on a device."""
+        """The conditions on a device."""
         return self.map(lambda name, part: part.to(device))
 
     def rows(self, index: Int[Tensor, "b"] | slice) -> Conditions:
-        """Those of some of the pictures."""
+        """The conditions of some of the pictures."""
         return self.map(lambda name, part: part[index])
 
     def null(self) -> Conditions:
-        """As many pictures of which nothing is known."""
-        return self.map(lambda name, part: torch.full_like(part, NULL[name]))
+        """Conditions of as many pictures without any."""
+        return self.map(lambda name, part: torch.full_like(part, _NULL[name]))
 
     def doubled(self) -> Conditions:
-        """The pictures, and behind them as many of which nothing is known: the rows of guidance."""
+        """The conditions, and behind them as many null ones: the rows of guidance."""
         null = self.null().parts()
         return self.map(lambda name, part: torch.cat((part, null[name])))
 
     def dropped(self, shares: dict[str, float]) -> Conditions:
-        """Each part replaced by nothing in a share of the rows, drawn for each part of its own.
+        """The conditions with each part left out in a random share of the rows, independently.
+
+        Arguments:
+            shares: name of a part → share of the rows.
 
         Source: Ho and Salimans 2022, Classifier-Free Diffusion Guidance.
         """
 
         def drop(name: str, part: Tensor) -> Tensor:
             gone = torch.rand(len(part), device=part.device) < shares[name]
-            return part.masked_fill(gone.view(-1, *[1] * (part.dim() - 1)), NULL[name])
+            return part.masked_fill(gone.view(-1, *[1] * (part.dim() - 1)), _NULL[name])
 
         return self.map(drop)
 
 
 class Conditioner(nn.Module):
-    """Conditions → the P ≥ 1 vectors in front of a sequence: the label's, the caption's, the other picture's;
-    and a vector for each slot, of what the other picture has at its place.
+    """Conditions → the P ≥ 1 vectors in front of a sequence, of label, caption and other picture; and a
+    vector for each slot, of the other picture's codes at its place.
 
-    P is the same whatever is known: what is not known has learned vectors too. The label's vector comes
-    first and is always there; the others have positions of their own.
+    P is the same whatever is given: a part that is not given has learned vectors too. The label's vector
+    comes first and is always there; the others have positions of their own.
 
     Arguments:
-        config: of the prior.
+        config: the prior's configuration.
         alphabet: labels, vocabulary of the captions, and the codebooks of the other picture's codes.
 
     Example:
@@ -123,7 +126,7 @@ class Conditioner(nn.Module):
         self.place = nn.Embedding(further, width) if further else None
 
     def start(self) -> None:
-        """Draws the embeddings anew, small."""
+        """Initialises the embeddings with small random values."""
         for embedding in (self.label, self.picture, self.beside, self.place):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02)
@@ -134,7 +137,10 @@ class Conditioner(nn.Module):
         return 1 if self.place is None else 1 + self.place.num_embeddings
 
     def forward(self, conditions: Conditions, batch: int) -> Float[Tensor, "B P E"]:
-        """Errors: `UserError` for a part that the prior knows nothing of."""
+        """The vectors in front of the sequence.
+
+        Errors: `UserError` for a part that the prior was not trained with.
+        """
         self._check(conditions)
         label = self.label(self.label_rows(conditions, batch))[:, None]
         if self.place is None:
@@ -147,18 +153,18 @@ class Conditioner(nn.Module):
         return torch.cat((label, torch.cat(further, 1) + self.place.weight), 1)
 
     def at_places(self, conditions: Conditions, batch: int) -> Float[Tensor, "B T E"] | None:
-        """The sum of what the other picture's codebooks have at each slot's place; None without places."""
+        """Sum of the embeddings of the other picture's codes at each slot's place; None without places."""
         if self.beside is None:
             return None
         return self.beside(self._entries(conditions, batch)[:, self.same_place]).sum(2)
 
     def _entries(self, conditions: Conditions, batch: int) -> Int[Tensor, "B P"]:
-        """The other picture's codes as rows of an embedding; the last row where they are not known."""
+        """Entries of the other picture's codes in an embedding; the last one where they are not known."""
         codes = self._given(conditions.codes, batch, len(self.alphabet.picture), "codes")
         return torch.where(codes < 0, self.picture.num_embeddings - 1, codes + self.offset)
 
     def label_rows(self, conditions: Conditions, batch: int) -> Int[Tensor, "B"]:
-        """The row of `label` for each picture, the null label's where there is none."""
+        """Entry of the label embedding for each picture, the null label's where there is none."""
         labels = conditions.labels
         if labels is None:
             return torch.full((batch,), self.alphabet.classes, device=self.label.weight.device)
@@ -171,7 +177,7 @@ class Conditioner(nn.Module):
 
     def _given(self, part: Tensor | None, batch: int, length: int, name: str) -> Tensor:
         if part is None:
-            return torch.full((batch, length), NULL[name], device=self.label.weight.device)
+            return torch.full((batch, length), _NULL[name], device=self.label.weight.device)
         return part
 
     def _check(self, conditions: Conditions) -> None:
@@ -188,7 +194,7 @@ class Conditioner(nn.Module):
 
 
 def same_place(alphabet: Alphabet) -> Int[Tensor, "T Q"]:
-    """For each slot the other picture's codes at its place, one of each codebook.
+    """Indices of the other picture's codes at each slot's place, one of each codebook.
 
     Example:
         >>> slots = {"codebooks": (0,) * 4, "places": ((0, 0), (0, 1), (1, 0), (1, 1))}

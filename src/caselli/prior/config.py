@@ -1,4 +1,4 @@
-"""What a prior is made of; plain data, stored beside its weights."""
+"""The configuration of a prior: plain data, stored beside its weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
 
 O = TypeVar("O")
 
-NONE = "none"
-PICTURE_CONDITIONS = (NONE, "low_resolution", "visible_part", "paired")
-"""What else of a picture a prior may be told: nothing, its codes at a lower resolution, the codes of a part
-of it, or those of a picture that belongs to it."""
+NO_CONDITION = "none"
+PICTURE_CONDITIONS = (NO_CONDITION, "low_resolution", "visible_part", "paired")
+"""Other pictures that a prior may be conditioned on: none, the same at a lower resolution, a part of the
+same, or a picture that belongs to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,53 +23,54 @@ class PriorConfig:
     kind: str = "autoregressive"
     """Name in `caselli.prior.PRIORS`."""
     prior_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What only that kind knows, such as steps; see the guide's page of priors."""
+    """Options of that kind alone, such as steps; see the guide's page of priors."""
     mixer: list[str] | str = "attention"
     """Names in `caselli.mixer.MIXERS`, repeated over the layers in turn: one name, or a list for a hybrid."""
     mixer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The mixers' own arguments, such as heads; given to those that know them."""
+    """Arguments of the mixers, such as heads; each mixer gets those that it has."""
     order: str = "raster"
     """Name in `caselli.order.ORDERS`."""
     width: int = 256
     """E, the model's width."""
     depth: int = 6
-    """Layers; each is a mixer and an MLP."""
+    """Number of layers; each is a mixer and an MLP."""
     expansion: float = 4.0
-    """The MLP's inner width, in units of `width`."""
+    """Inner width of the MLP, in units of `width`."""
     dropout: float = 0.0
     """Share of each layer's output that is dropped in training."""
     label_dropout: float = 0.1
     """Share of the labels that are replaced by the null label in training; 0 forgoes guidance."""
     text: str = "bytes"
-    """How captions are read where the pictures have them: a name in `caselli.prior.VOCABULARIES`, or none."""
+    """Vocabulary of the captions, where the pictures have them: a name in `caselli.prior.VOCABULARIES`, or
+    none."""
     text_length: int = 64
-    """Bytes, words or tokens of a caption that are read; the rest is cut."""
+    """Number of bytes, words or tokens of a caption that are kept; the rest is cut."""
     text_width: int = 128
     """Width of the text encoder that is trained along."""
     text_depth: int = 2
-    """Its layers."""
+    """Number of layers of that text encoder."""
     text_vectors: int = 8
-    """Inputs in front of the sequence that it gives."""
+    """Number of vectors that it puts in front of the sequence."""
     text_path: str = ""
     """Local folder of a pretrained text encoder, for `text: transformers`."""
     text_dropout: float = 0.1
     """Share of the captions that are left out in training; 0 forgoes guidance."""
-    condition_picture: str = NONE
-    """Another picture that the prior is told of, by the codes of the same tokenizer: low_resolution (the same
-    at a lower one, for `caselli upscale`), visible_part (a part of the same, for completing any region),
-    paired (of equal file name in `data.paired`: depth, an outline, a mask), or none."""
+    condition_picture: str = NO_CONDITION
+    """Another picture that the prior is conditioned on, by codes of the same tokenizer: low_resolution (the
+    same at a lower resolution, for `caselli upscale`), visible_part (a part of the same, for completing any
+    region), paired (of equal file name in `data.paired`: depth, an outline, a mask), or none."""
     condition_factor: int = 2
-    """How many times smaller the sides are at the low resolution."""
+    """Factor by which the sides are smaller at the low resolution."""
     picture_dropout: float = 0.1
     """Share of the pictures for which that other picture is left out in training; 0 forgoes guidance."""
     code_dropout: float = 0.0
-    """Share of the codes that the prior sees in training that are replaced by random ones; what it predicts
-    stays as it is."""
+    """Share of the input codes that are replaced by random ones in training; the predicted ones stay as they
+    are."""
 
     def __post_init__(self) -> None:
         if not self.mixers():
             raise UserError("no mixer was given", "a name or a list of names was expected")
-        if self.text != NONE:
+        if self.text != NO_CONDITION:
             lookup(VOCABULARIES, "text", self.text)
         if self.condition_factor < 2:
             raise UserError(f"condition_factor {self.condition_factor} was given", "at least 2 was expected")
@@ -83,7 +84,7 @@ class PriorConfig:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")
 
     def options(self, kind: type[O]) -> O:
-        """The record of a kind's own options, filled from `prior_options`.
+        """A kind's own options, filled from `prior_options`.
 
         Errors: `UnknownName` for an option that the record does not have.
         """
@@ -94,7 +95,7 @@ class PriorConfig:
         return kind(**self.prior_options)
 
     def mixers(self) -> list[str]:
-        """The names, in turn.
+        """Names of the mixers, repeated over the layers in turn.
 
         Example:
             >>> PriorConfig(mixer="attention").mixers()
@@ -105,18 +106,18 @@ class PriorConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Alphabet:
-    """What a prior speaks of: slots, the codes that each may hold, and the conditions."""
+    """The sequences of a prior: their slots, the codes that each may hold, and the conditions."""
 
     sizes: tuple[int, ...]
-    """Codes of each codebook."""
+    """K of each codebook."""
     codebooks: tuple[int, ...]
     """The codebook of each of the T slots."""
     classes: int = 0
-    """Labels; 0 for none."""
+    """Number of labels; 0 for none."""
     text: Vocabulary | None = None
-    """Of the captions; None without."""
+    """Vocabulary of the captions; None without captions."""
     picture: tuple[int, ...] = ()
-    """The codebook of each code of another picture that the prior is told of; empty without."""
+    """The codebook of each code of another picture that the prior is conditioned on; empty without one."""
     picture_shape: tuple[int, int] = (0, 0)
     """Rows and columns of those codes, codebook after codebook; zeros where they have no places."""
     picture_pool: int = 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import torch
 from torch import nn
@@ -11,21 +10,21 @@ from torch import nn
 from caselli.errors import UserError, lookup
 from caselli.prior.base import SequencePrior
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing, Sampling, draw, noise
-from caselli.prior.schedule import MASK_SCHEDULES
+from caselli.prior.drawing import Drawing
+from caselli.schedules import MASK_SCHEDULES
 from caselli.shapes import Bool, Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskedOptions:
-    """What only a masked prior knows."""
+    """Options of a masked prior."""
 
     steps: int = 8
-    """Rounds in which it draws, unless told otherwise."""
+    """Rounds in which it draws, unless the options of sampling say otherwise."""
     schedule: str = "cosine"
     """Name in `MASK_SCHEDULES`: the share that is masked in training is γ(u), u uniform."""
     bound_passes: int = 16
-    """Passes of which the bound is the mean; of a multiple of T, each number of masked codes is there."""
+    """Passes that the bound is the mean of; with a multiple of T, every number of masked codes occurs."""
 
     def __post_init__(self) -> None:
         lookup(MASK_SCHEDULES, "mask schedule", self.schedule)
@@ -35,16 +34,12 @@ class MaskedOptions:
 
 
 class Masked(SequencePrior):
-    r"""Every code from those that are not masked, by mixers that see both ways; drawn in a few rounds.
+    r"""A masked prior: every code given those that are not masked, by mixers that see both ways.
 
-    Training masks a share γ(u) of the codes and lowers −log p of the masked ones. A round of drawing draws
-    all codes that are still masked, each for itself, and keeps those with the highest
-
-    .. math:: \log p(x_j \mid c, x_{\text{kept}}) + \tau\,(1 - r)\, g_j
-
-    with r the share of the rounds that is done, τ the choice temperature, g standard Gumbel noise, until
-    ⌊N γ(r)⌋ of the N unknown codes are left. Whatever is known is seen from the first round on, wherever it
-    lies. `log_prob` is the lower bound of drawing one code after another in random order,
+    Training masks a share γ(u) of the codes and lowers −log p of the masked ones. Drawing takes a few rounds;
+    each draws all codes that are still masked, independently, and keeps the surest, see
+    `Drawing.fill_surest`. Known codes are seen from the first round on, wherever they lie. `log_prob` is the
+    lower bound of drawing one code after another in random order,
 
     .. math::
         \log p(x \mid c) \ge \mathbb E_\sigma \sum_t \log p(x_{\sigma_t} \mid c, x_{\sigma_{<t}})
@@ -69,6 +64,7 @@ class Masked(SequencePrior):
 
     kind = "masked"
     options_kind = MaskedOptions
+    sampling_options = ("steps", "mask_schedule", "choice_temperature")
     exact = False
     any_order = True
     causal = False
@@ -80,30 +76,36 @@ class Masked(SequencePrior):
     # the distribution ---------------------------------------------------------------------------------------
 
     def logits(
-        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], told: tuple[Tensor, Tensor]
+        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple[Tensor, Tensor]
     ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot; the codes at masked slots do not matter."""
-        prefix, positions = told
+        """Unnormalised log-probabilities of every slot; the codes at masked slots do not matter.
+
+        Arguments:
+            conditioned: vectors of the conditions, see `SequencePrior.conditioned`.
+        """
+        prefix, positions = conditioned
         known = self.code(torch.where(masked, 0, sequence) + self.offset)
         x = torch.where(masked[..., None], self.mask, known) + positions
         y, _ = self.through(torch.cat((prefix, x), 1))
         return self.entries(y[:, prefix.shape[1] :], self.allowed)
 
     def log_prob(self, sequence, condition, seen=None):
-        told, seen = self.told(condition, len(sequence)), sequence if seen is None else seen
+        conditioned = self.conditioned(condition, len(sequence))
+        seen = sequence if seen is None else seen
         total = torch.zeros(sequence.shape, device=sequence.device)
         for masked in self.bound_masks(self.options.bound_passes).to(sequence.device):
-            total = total + self._term(sequence, seen, masked, told)
+            total = total + self._term(sequence, seen, masked, conditioned)
         return total / self.options.bound_passes
 
     def validation_loss(self, sequence, condition):
         """The mean bound in one pass: every row has a mask of its own."""
         masked = self.bound_masks(len(sequence)).to(sequence.device)
-        return -self._term(sequence, sequence, masked, self.told(condition, len(sequence))).mean()
+        conditioned = self.conditioned(condition, len(sequence))
+        return -self._term(sequence, sequence, masked, conditioned).mean()
 
-    def _term(self, sequence, seen, masked, told) -> Float[Tensor, "B T"]:
-        """What a mask says of the bound: log p of the masked codes, in proportion to their number."""
-        found = self.chosen(self.logits(seen, masked, told), sequence, self.offset)
+    def _term(self, sequence, seen, masked, conditioned) -> Float[Tensor, "B T"]:
+        """The bound's estimate by one mask: log p of the masked codes, weighted by T over their number."""
+        found = self.chosen(self.logits(seen, masked, conditioned), sequence, self.offset)
         return found * masked * (self.alphabet.length / masked.sum(-1, keepdim=True))
 
     def bound_masks(self, passes: int, seed: int = 0) -> Bool[Tensor, "passes T"]:
@@ -116,9 +118,9 @@ class Masked(SequencePrior):
     # training -----------------------------------------------------------------------------------------------
 
     def training_loss(self, sequence, condition, seen, progress):
-        """−log p of the masked codes, mean over all of the batch's."""
+        """−log p of the masked codes, mean over the batch."""
         masked = self.training_masks(*sequence.shape)
-        logits = self.logits(seen, masked, self.told(condition, len(sequence)))
+        logits = self.logits(seen, masked, self.conditioned(condition, len(sequence)))
         return -self.chosen(logits, sequence, self.offset)[masked].mean()
 
     def training_masks(self, batch: int, length: int) -> Bool[Tensor, "B T"]:
@@ -130,53 +132,12 @@ class Masked(SequencePrior):
 
     # drawing ------------------------------------------------------------------------------------------------
 
-    def rounds(self, options: Sampling) -> int:
-        return min(options.steps or self.options.steps, self.alphabet.length)
+    def rounds(self, steps: int = 0) -> int:
+        return min(steps or self.options.steps, self.alphabet.length)
 
     def draw(self, drawing: Drawing) -> int:
-        codes, rounds = drawing.codes, len(drawing.strengths)
-        unknown = (codes < 0).sum(1)
-        told = self.told(drawing.row_conditions(), drawing.rows)
-        random = noise(drawing.seeds, rounds * 2 * codes.shape[1]).to(codes.device)
-        for round, numbers in enumerate(random.view(len(codes), rounds, 2, -1).unbind(1)):
-            hidden = codes < 0
-            logits = self.logits(drawing.doubled(codes), drawing.doubled(hidden), told)
-            entry = draw(drawing.distribution(logits, round), numbers[:, 0])
-            log_p = drawing.guided(logits, round).log_softmax(-1).gather(2, entry[..., None])[..., 0]
-            r = (round + 1) / rounds
-            fading = drawing.options.choice_temperature * (1 - r) if r < 1 else 0.0
-            surety = sureness(log_p, numbers[:, 1], fading)
-            rank = surety.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
-            kept = hidden & (rank >= left(unknown, hidden.sum(1), r, drawing.options.mask_schedule)[:, None])
-            codes.copy_(torch.where(kept, entry - self.offset, codes))
-            drawing.progress(int(kept.sum()))
+        conditioned = self.conditioned(drawing.row_conditions(), drawing.rows)
+        for round in range(drawing.rounds):
+            codes = drawing.in_rows(drawing.codes)
+            drawing.fill_surest(self.logits(codes, codes < 0, conditioned), round, self.offset)
         return 0
-
-
-def sureness(
-    log_p: Float[Tensor, "B T"], uniform: Float[Tensor, "B T"], temperature: float
-) -> Float[Tensor, "B T"]:
-    """The logarithm of the probability with Gumbel noise of a temperature; at inf the noise alone.
-
-    Example:
-        >>> sureness(torch.tensor([[-1.0]]), torch.tensor([[0.5]]), 0.0)
-        tensor([[-1.]])
-    """
-    gumbel = -torch.log(-torch.log(uniform))
-    if temperature == 0:
-        return log_p
-    return gumbel if math.isinf(temperature) else log_p + temperature * gumbel
-
-
-def left(unknown: Int[Tensor, "B"], hidden: Int[Tensor, "B"], done: float, schedule: str) -> Int[Tensor, "B"]:
-    """How many codes stay masked: the schedule's share of all unknown ones, but fewer than now.
-
-    Example:
-        >>> left(torch.tensor([16, 3]), torch.tensor([16, 1]), 0.5, "cosine")
-        tensor([11,  0])
-    """
-    if done == 1:
-        return torch.zeros_like(hidden)
-    share = MASK_SCHEDULES[schedule](torch.tensor(done, dtype=torch.float64)).item()
-    wanted = (unknown * share + 1e-6).long().clamp_min(1)  # what is whole stays whole
-    return torch.minimum(wanted, hidden - 1)

@@ -15,7 +15,7 @@ from caselli.ops import attention, full_precision
 from caselli.plain import options_of
 from caselli.prior.base import SequencePrior
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing, Sampling, draw
+from caselli.prior.drawing import Drawing
 from caselli.quantizer import Quantizer
 from caselli.quantizer.multi_scale import MultiScale
 from caselli.shapes import Float, Int, Tensor
@@ -27,7 +27,7 @@ class ScaleAttention(CachedMixer):
     Arguments:
         width: E.
         lengths: tokens of each scale, coarse to fine.
-        options: as of `caselli.mixer.heads.ProjectingMixer`.
+        options: see `caselli.mixer.heads.ProjectingMixer`.
 
     Example:
         >>> mixer = ScaleAttention(64, lengths=(1, 4))
@@ -51,14 +51,14 @@ class NextScale(SequencePrior):
 
     .. math:: \log p(x \mid c) = \sum_s \sum_j \log p(x_{s, j} \mid c, x_{<s})
 
-    The inputs of a scale are the latents that the codes of the coarser ones add up to, brought to its size,
-    so that the prior works on the picture as far as it is drawn and has no embedding of codes. Attention goes
-    within a scale and to all coarser ones. It keeps a frozen copy of the quantizer, which it needs for that.
+    The inputs of a scale are the sum of the latents of all coarser codes, resized to that scale, so that the
+    prior works on the picture drawn so far and has no embedding of codes. Attention goes within a scale and
+    to all coarser ones. The prior keeps a frozen copy of the quantizer, which gives those latents.
 
     Arguments:
         config: the architecture; its mixer is attention.
         alphabet: slots, codebooks and conditions.
-        quantizer: what made the codes, a `MultiScale`.
+        quantizer: a `MultiScale`, the one that made the codes.
 
     Errors: `UserError` for another quantizer or mixer.
 
@@ -75,6 +75,7 @@ class NextScale(SequencePrior):
 
     kind = "next_scale"
     embeds_codes = False
+    needs_quantizer = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet, quantizer: Quantizer | None = None) -> None:
         if not isinstance(quantizer, MultiScale):
@@ -122,45 +123,43 @@ class NextScale(SequencePrior):
         return self.entries(y[:, -sum(self.lengths) :][:, self.place], self.allowed)
 
     def _blank(self, batch: int) -> Float[Tensor, "B D H W"]:
-        """The latents before any scale."""
+        """Latents before the first scale: zeros."""
         return self.position.weight.new_zeros(batch, self.quantizer.width, *self.quantizer.scales[-1])
 
     def _inputs(self, total: Float[Tensor, "B D H W"], scale: int) -> Float[Tensor, "B n E"]:
-        """The latents so far at a scale's size, as its tokens."""
+        """Input vectors of a scale: the latents so far, resized to it."""
         latents = F.interpolate(total, self.quantizer.scales[scale], mode="area").flatten(2).transpose(1, 2)
         return self.input(latents) + self.position.weight[self._range(scale)]
 
     @torch.no_grad()
     def _added(self, sequence: Int[Tensor, "B T"], scale: int) -> Float[Tensor, "B D H W"]:
-        """What the codes of a scale add to the latents."""
+        """Latents of the codes of one scale, at the finest scale's size."""
         codes = sequence[:, self.slots[:, self._range(scale)]].unflatten(-1, self.quantizer.scales[scale])
         with full_precision(codes):
             latents = self.quantizer.shared.decode(codes if len(self.slots) > 1 else codes[:, 0])
             return self.quantizer.up(latents, scale).to(self.position.weight.dtype)
 
     def _range(self, scale: int) -> slice:
-        """The tokens of a scale."""
+        """Index range of a scale's tokens."""
         first = sum(self.lengths[:scale])
         return slice(first, first + self.lengths[scale])
 
     # drawing ------------------------------------------------------------------------------------------------
 
-    def rounds(self, options: Sampling) -> int:
-        super().rounds(options)
+    def rounds(self, steps: int = 0) -> int:
         return len(self.lengths)
 
     def draw(self, drawing: Drawing) -> int:
         prefix = self.prefix(drawing.row_conditions(), drawing.rows)
-        layers = self.room(drawing.rows, sum(self.lengths))
+        layers = self.initial_states(drawing.rows, sum(self.lengths))
         total = self._blank(len(drawing.codes))
         for scale, length in enumerate(self.lengths):
-            x = drawing.doubled(self._inputs(total, scale))
+            x = drawing.in_rows(self._inputs(total, scale))
             y, layers = self.through(x if scale else torch.cat((prefix, x), 1), layers)
             slots = self.slots[:, self._range(scale)].flatten()
             y = y[:, -length:].repeat(1, len(self.slots), 1)
-            drawn = draw(
-                drawing.distribution(self.entries(y, self.allowed[slots]), scale), drawing.uniform[:, slots]
-            )
+            logits = self.entries(y, self.allowed[slots])
+            drawn = drawing.sampled(logits, scale, drawing.uniform[:, slots])
             drawing.fill(slots, drawn - self.offset[slots])
             total = total + self._added(drawing.codes, scale)
         return sum(tensor.nbytes for state in layers for tensor in state.tensors())

@@ -11,13 +11,13 @@ from caselli.prior.autoregressive import PriorState
 from caselli.prior.base import SequencePrior
 from caselli.prior.conditions import Conditions
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing, Sampling, draw
+from caselli.prior.drawing import Drawing
 from caselli.shapes import Bool, Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class ParallelOptions:
-    """What only a prior of parallel heads knows."""
+    """Options of a prior of parallel heads."""
 
     delay: int = 1
     """Steps by which each codebook runs behind the one before; 0 draws all codes of a position at once."""
@@ -28,7 +28,7 @@ class ParallelOptions:
 
 
 class ParallelHeads(SequencePrior):
-    r"""One step of the network for all codebooks: a code of each, drawn at once.
+    r"""Parallel heads: one step of the network draws a code of every codebook at once.
 
     .. math::
         \log p(x \mid c) = \sum_s \sum_q \log p(x_{s - q\,\mathrm{delay},\, q} \mid c, \text{earlier steps})
@@ -47,7 +47,7 @@ class ParallelHeads(SequencePrior):
     Example:
         >>> alphabet = Alphabet((8, 8), (0, 1) * 3)
         >>> prior = ParallelHeads(PriorConfig(kind="parallel", width=32, depth=1), alphabet)
-        >>> prior.rounds(Sampling()), prior.log_prob(torch.zeros(2, 6, dtype=torch.int64), None).shape
+        >>> prior.rounds(), prior.log_prob(torch.zeros(2, 6, dtype=torch.int64), None).shape
         (4, torch.Size([2, 6]))
     """
 
@@ -74,26 +74,26 @@ class ParallelHeads(SequencePrior):
         return self.entries(y[:, list(self.steps)], self.allowed)
 
     def start(self, condition, batch: int, codes: Int[Tensor, "B T"], steps: int):
-        """The vector from which the step behind `steps` known ones is read, and a state with room for all."""
-        layers = self.room(batch, len(self.slots) - 1)
+        """Output vector for the step behind `steps` known ones, and a state with capacity for all."""
+        layers = self.initial_states(batch, len(self.slots) - 1)
         y, layers, positions = self._begin(codes, condition, steps, layers)
         return y[:, -1:], PriorState(layers, steps + 1, positions)
 
     def step(self, codes: Int[Tensor, "B T"], state: PriorState):
-        """Takes the codes of step `state.length − 1`; gives the vector from which the next is read."""
+        """Output vector for the next step, given the codes of step `state.length − 1`; and the state."""
         inputs = self._inputs(codes, slice(state.length - 1, state.length))
         y, layers = self.through(inputs + state.positions[:, state.length, None], state.layers)
         return y, PriorState(layers, state.length + 1, state.positions)
 
     def _begin(self, codes, condition, steps, layers):
-        prefix, positions = self.told(condition, len(codes))
+        prefix, positions = self.conditioned(condition, len(codes))
         inputs = self._inputs(codes, slice(0, steps)) + positions[:, 1 : steps + 1]
         x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
         y, layers = self.through(x, layers)
         return y[:, prefix.shape[1] - 1 :], layers, positions
 
     def positions(self, condition, batch):
-        """Of the steps, with what the other picture has at the places of a step's codes."""
+        """Position embeddings of the steps, with those of the other picture's codes at a step's places."""
         there = self.conditioner.at_places(Conditions.of(condition), batch)
         if there is None:
             return self.position.weight[None]
@@ -101,7 +101,7 @@ class ParallelHeads(SequencePrior):
         return self.position.weight + of_steps.sum(2)
 
     def _inputs(self, codes, steps: slice) -> Float[Tensor, "B S E"]:
-        """The sum of the embeddings of the codes of some steps."""
+        """Sum of the embeddings of the codes of each step."""
         slots = self.slots[steps]
         there = slots >= 0
         entries = (codes + self.offset)[:, slots.clamp_min(0)]
@@ -109,24 +109,23 @@ class ParallelHeads(SequencePrior):
 
     # drawing ------------------------------------------------------------------------------------------------
 
-    def rounds(self, options: Sampling) -> int:
-        super().rounds(options)
+    def rounds(self, steps: int = 0) -> int:
         return len(self.slots)
 
     def draw(self, drawing: Drawing) -> int:
         first = self._known_steps(drawing.codes >= 0)
-        y, state = self.start(drawing.row_conditions(), drawing.rows, drawing.doubled(drawing.codes), first)
+        y, state = self.start(drawing.row_conditions(), drawing.rows, drawing.in_rows(drawing.codes), first)
         for step in range(first, len(self.slots)):
             slots = self.slots[step][self.slots[step] >= 0]
             logits = self.entries(y.expand(-1, len(slots), -1), self.allowed[slots])
-            drawn = draw(drawing.distribution(logits, step), drawing.uniform[:, slots])
+            drawn = drawing.sampled(logits, step, drawing.uniform[:, slots])
             drawing.fill(slots, drawn - self.offset[slots])
             if step + 1 < len(self.slots):
-                y, state = self.step(drawing.doubled(drawing.codes), state)
+                y, state = self.step(drawing.in_rows(drawing.codes), state)
         return sum(tensor.nbytes for tensor in state.carried())
 
     def _known_steps(self, known: Bool[Tensor, "B T"]) -> int:
-        """The steps in front of which every row knows all codes."""
+        """Number of leading steps whose codes are known in every sequence."""
         there = known.all(0)[self.slots.clamp_min(0)] | (self.slots < 0)
         return int(there.all(1).cumprod(0).sum())
 

@@ -13,13 +13,13 @@ from caselli.mixer.dense import Dense
 from caselli.prior.base import Prior
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing, draw
+from caselli.prior.drawing import Drawing
 from caselli.shapes import Float, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class PixelCNNOptions:
-    """What only a PixelCNN knows."""
+    """Options of a PixelCNN."""
 
     kernel: int = 3
     """Columns that a convolution sees; it sees half as many rows, its own included. The whole sees
@@ -31,14 +31,14 @@ class PixelCNNOptions:
 
 
 class GatedLayer(nn.Module):
-    r"""A layer of two stacks: one sees the rows above, the other what is to the left and what the first says.
+    r"""A layer of two stacks: one sees the rows above, the other the codes to the left and the first stack.
 
     .. math::
         a = W_v * N v + U_v c, \quad v \leftarrow v + g(a), \qquad
         h \leftarrow h + W_o\, g(W_h * N h + W_l a + U_h c), \qquad g(p, q) = \tanh p \cdot \sigma(q)
 
-    with N a layer normalisation and c what the prior is told. The kernels lie in linear layers, so that one
-    row or one column can be computed alone.
+    with N a layer normalisation and c the vector of the conditions. The kernels lie in linear layers, so that
+    one row or one column can be computed alone.
 
     Arguments:
         width: E.
@@ -52,18 +52,19 @@ class GatedLayer(nn.Module):
         self.norm_above, self.norm_left = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.above = Dense(self.reach * kernel * width, 2 * width)
         self.left = Dense(self.reach * width, 2 * width)
+        # `told` takes the conditions: the name stands in the files of runs
         self.link, self.told = Dense(2 * width, 2 * width), Dense(width, 4 * width)
         self.output = Dense(width, width)
         self.dropout = nn.Dropout(dropout)
 
     def rows(
-        self, v: Float[Tensor, "B H W E"], before: Float[Tensor, "B R W E"], told: Float[Tensor, "B E"]
+        self, v: Float[Tensor, "B H W E"], before: Float[Tensor, "B R W E"], condition: Float[Tensor, "B E"]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The stack that sees the rows above: a, the new v, and the last normalised rows for later."""
+        """The stack that sees the rows above: a, the new v, and the last normalised rows, its state."""
         seen = torch.cat((before, self.norm_above(v)), 1)
         side = self.kernel // 2
         windows = F.pad(seen, (0, 0, side, side)).unfold(1, self.reach, 1).unfold(2, self.kernel, 1)
-        a = self.above(windows.flatten(3)) + self.told(told)[:, None, None, : 2 * v.shape[-1]]
+        a = self.above(windows.flatten(3)) + self.told(condition)[:, None, None, : 2 * v.shape[-1]]
         return a, v + self.dropout(gate(a)), seen[:, seen.shape[1] - self.reach + 1 :]
 
     def columns(
@@ -71,13 +72,13 @@ class GatedLayer(nn.Module):
         h: Float[Tensor, "n W E"],
         before: Float[Tensor, "n R E"],
         a: Float[Tensor, "n W F"],
-        told: Float[Tensor, "n E"],
+        condition: Float[Tensor, "n E"],
     ) -> tuple[Tensor, Tensor]:
-        """The stack that sees what is to the left, in rows of their own: the new h, and the last normalised
-        columns for later."""
+        """The stack that sees the codes to the left, each row by itself: the new h, and the last normalised
+        columns, its state."""
         seen = torch.cat((before, self.norm_left(h)), 1)
         windows = seen.unfold(1, self.reach, 1).flatten(2)
-        inner = self.left(windows) + self.link(a) + self.told(told)[:, None, 2 * h.shape[-1] :]
+        inner = self.left(windows) + self.link(a) + self.told(condition)[:, None, 2 * h.shape[-1] :]
         return h + self.dropout(self.output(gate(inner))), seen[:, seen.shape[1] - self.reach + 1 :]
 
 
@@ -99,8 +100,8 @@ class PixelCNN(Prior):
 
     The first stack sees whole rows above, the second its own row to the left, so that together they see all
     codes before a position, as far as depth and kernel reach. With several codebooks the codes of a position
-    come one after the other, each given those before. What the prior is told is the mean of the conditioner's
-    vectors. Drawing computes each row of the first stack and each position of the second once.
+    come one after the other, each given those before. The condition is the mean of the conditioner's vectors.
+    Drawing computes each row of the first stack and each position of the second once.
 
     Arguments:
         config: the architecture; width, depth, dropout, and `PixelCNNOptions`. It has no mixers.
@@ -145,15 +146,18 @@ class PixelCNN(Prior):
 
     def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
         """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
-        told, position = self.told(condition, len(sequence)), self._positions(condition, len(sequence))
+        vector, position = (
+            self.conditioned(condition, len(sequence)),
+            self._positions(condition, len(sequence)),
+        )
         codes = sequence + self.offset
         grid = self.code(codes).unflatten(1, (self.height, self.columns, -1)).sum(3)
         position = position.unflatten(1, (self.height, self.columns))
         v = F.pad(grid, (0, 0, 0, 0, 1, -1)) + position
         h = (F.pad(grid, (0, 0, 1, -1)) + position).flatten(0, 1)
-        each = told.repeat_interleave(self.height, 0)
+        each = vector.repeat_interleave(self.height, 0)
         for layer in self.blocks:
-            a, v, _ = layer.rows(v, self._blank(layer, grid[:, :1]), told)
+            a, v, _ = layer.rows(v, self._blank(layer, grid[:, :1]), vector)
             h, _ = layer.columns(h, h.new_zeros(len(h), layer.reach - 1, h.shape[2]), a.flatten(0, 1), each)
         y = h.unflatten(0, (-1, self.height)).flatten(1, 2)[:, :, None]
         if self.beside is not None:
@@ -161,12 +165,12 @@ class PixelCNN(Prior):
             y = y + inner.cumsum(2) - inner
         return self.entries(y.flatten(1, 2), self.allowed)
 
-    def told(self, condition, batch: int) -> Float[Tensor, "B E"]:
-        """What the prior is told, as one vector."""
+    def conditioned(self, condition, batch: int) -> Float[Tensor, "B E"]:
+        """The conditions as one vector."""
         return self.prefix(condition, batch).mean(1)
 
     def _positions(self, condition, batch: int) -> Float[Tensor, "*B P E"]:
-        """Of the places, with what the other picture has there; B is 1 where there is none."""
+        """Position embeddings, with those of the other picture's codes there; B is 1 without one."""
         there = self.conditioner.at_places(Conditions.of(condition), batch)
         positions = self.position.weight[None]
         return positions if there is None else positions + there[:, :: len(self.alphabet.sizes)]
@@ -176,52 +180,53 @@ class PixelCNN(Prior):
         return self.masked(self.head(F.gelu(self.mix(self.norm(y)))), allowed)
 
     def _blank(self, layer: GatedLayer, row: Float[Tensor, "B 1 W E"]) -> Float[Tensor, "B R W E"]:
-        """The rows above the first."""
+        """Rows above the first: zeros."""
         return torch.zeros_like(row).expand(-1, layer.reach - 1, -1, -1)
 
     # drawing ------------------------------------------------------------------------------------------------
 
     def draw(self, drawing: Drawing) -> int:
         conditions = drawing.row_conditions()
-        told, positions = self.told(conditions, drawing.rows), self._positions(conditions, drawing.rows)
-        above = told[:, None, None].expand(-1, 1, self.columns, -1) * 0
+        vector = self.conditioned(conditions, drawing.rows)
+        positions = self._positions(conditions, drawing.rows)
+        above = vector[:, None, None].expand(-1, 1, self.columns, -1) * 0
         states = [self._blank(layer, above) for layer in self.blocks]
         for row in range(self.height):
             own = positions[:, row * self.columns : (row + 1) * self.columns]
-            said = self._row_above(above, own, told, states)
-            above = self._draw_row(drawing, row, own, said, told)
+            from_above = self._row_above(above, own, vector, states)
+            above = self._draw_row(drawing, row, own, from_above, vector)
         return sum(state.nbytes for state in states)
 
-    def _row_above(self, above, positions, told, states) -> list[Tensor]:
-        """What the first stack says of a row in each layer; the states go on to the next row."""
-        v, said = above + positions[:, None], []
+    def _row_above(self, above, positions, vector, states) -> list[Tensor]:
+        """The first stack's outputs for a row, of each layer; the states go on to the next row."""
+        v, outputs = above + positions[:, None], []
         for number, layer in enumerate(self.blocks):
-            a, v, states[number] = layer.rows(v, states[number], told)
-            said.append(a[:, 0])
-        return said
+            a, v, states[number] = layer.rows(v, states[number], vector)
+            outputs.append(a[:, 0])
+        return outputs
 
-    def _draw_row(self, drawing, row, positions, said, told) -> Float[Tensor, "R 1 W E"]:
-        """Draws a row; the embeddings of its codes."""
-        left = [told.new_zeros(len(told), layer.reach - 1, told.shape[1]) for layer in self.blocks]
-        x, embedded = torch.zeros_like(told), []
+    def _draw_row(self, drawing, row, positions, from_above, vector) -> Float[Tensor, "R 1 W E"]:
+        """Draws a row; returns the embeddings of its codes."""
+        left = [vector.new_zeros(len(vector), layer.reach - 1, vector.shape[1]) for layer in self.blocks]
+        x, embedded = torch.zeros_like(vector), []
         for column in range(self.columns):
             place = row * self.columns + column
             h = (x + positions[:, column])[:, None]
             for number, layer in enumerate(self.blocks):
-                h, left[number] = layer.columns(h, left[number], said[number][:, column, None], told)
+                h, left[number] = layer.columns(h, left[number], from_above[number][:, column, None], vector)
             x = self._draw_place(drawing, place, h)
             embedded.append(x)
         return torch.stack(embedded, 1)[:, None]
 
     def _draw_place(self, drawing, place, y) -> Float[Tensor, "R E"]:
-        """Draws the codes of a position, one codebook after the other; the sum of their embeddings."""
+        """Draws the codes of a position, one codebook after another; returns the sum of their embeddings."""
         total = 0
         for slot in range(place * len(self.alphabet.sizes), (place + 1) * len(self.alphabet.sizes)):
             if slot >= drawing.first:
                 logits = self.entries(y, self.allowed[slot])[:, 0]
-                drawn = draw(drawing.distribution(logits, slot), drawing.uniform[:, slot])
+                drawn = drawing.sampled(logits, slot, drawing.uniform[:, slot])
                 drawing.fill(slot, drawn - self.offset[slot])
-            entry = drawing.doubled(drawing.codes[:, slot]) + self.offset[slot]
+            entry = drawing.in_rows(drawing.codes[:, slot]) + self.offset[slot]
             total = total + self.code(entry)
             if self.beside is not None:
                 y = y + self.beside(entry)[:, None]

@@ -18,7 +18,7 @@ from caselli.shapes import Float, Int, Tensor
 
 @functools.lru_cache(maxsize=2)
 def load_tokenizer(path: str) -> Callable[[str, int], list[int]]:
-    """A function of a caption and the most tokens that gives the caption's tokens, by the folder's tokenizer.
+    """The folder's tokenizer: a function of a caption and the largest number of tokens, which gives tokens.
 
     Errors: `UserError` for a folder without one; `MissingExtra` without `transformers`.
     """
@@ -89,7 +89,7 @@ def _unusable(path: str, what: str, error: Exception) -> UserError:
 
 
 class FrozenEncoder:
-    """A pretrained network that is no part of the model it serves: neither trained, nor copied, nor saved."""
+    """A pretrained network beside the model that uses it: neither trained, nor copied, nor saved with it."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -99,12 +99,12 @@ class FrozenEncoder:
 
     @property
     def width(self) -> int:
-        """Of its features."""
+        """Width of the features."""
         return self.model.config.hidden_size
 
     @torch.no_grad()
     def __call__(self, tokens: Int[Tensor, "B L"], mask: Int[Tensor, "B L"]) -> Float[Tensor, "B L F"]:
-        """The last layer's features, wherever the tokens are."""
+        """Features of the last layer, on the tokens' device."""
         if next(self.model.parameters()).device != tokens.device:
             self.model.to(tokens.device)
         return self.model(input_ids=tokens, attention_mask=mask).last_hidden_state

@@ -12,27 +12,27 @@ from caselli.errors import UserError
 from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import SequencePrior
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing, draw
+from caselli.prior.drawing import Drawing
 from caselli.shapes import Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class RandomOrderOptions:
-    """What only a random-order prior knows."""
+    """Options of a random-order prior."""
 
     anneal_from: float = 0.5
     """Share of the training up to which every sequence is learned in a random order."""
     anneal_to: float = 0.75
-    """Share of the training from which only `final_share` of them are; the rest is learned as it stands."""
+    """Share of the training from which only `final_share` of them are."""
     final_share: float = 0.1
-    """Kept, so that the prior does not forget other orders."""
+    """Share of random orders at the end, so that the prior does not forget them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.anneal_from <= self.anneal_to <= 1 or not 0 <= self.final_share <= 1:
             raise UserError(f"{self} was given", "0 ≤ anneal_from ≤ anneal_to ≤ 1 and a share were expected")
 
     def share(self, progress: float) -> float:
-        """Of random orders, when a share of the training is done.
+        """Share of random orders when a share of the training is done.
 
         Example:
             >>> [RandomOrderOptions(final_share=0.0).share(p) for p in (0.0, 0.5, 0.625, 1.0)]
@@ -43,13 +43,13 @@ class RandomOrderOptions:
 
 
 class RandomOrder(SequencePrior):
-    r"""An autoregressive prior that knows which slot it is asked for, and so can go in any order σ.
+    r"""An autoregressive prior whose inputs name the slot to be predicted, so that it can go in any order σ.
 
     .. math:: \log p_\sigma(x \mid c) = \sum_i \log p(x_{\sigma_i} \mid c, x_{\sigma_{<i}}, \sigma_{\le i})
 
-    An input is a code's embedding, that of its slot, and that of the slot that is asked for. Training begins
-    with random orders and ends with the slots as they stand, in which `log_prob` is the exact likelihood.
-    Known codes are taken first, wherever they lie, so that what is drawn is conditioned on all of them.
+    An input is the sum of a code's embedding, that of its slot, and that of the slot to be predicted next.
+    Training begins with random orders and ends with the slots as they stand, in which `log_prob` is the exact
+    likelihood. Drawing takes known codes first, wherever they lie, so that drawn ones are conditioned on all.
 
     Arguments:
         config: the architecture; see `RandomOrderOptions`.
@@ -78,7 +78,11 @@ class RandomOrder(SequencePrior):
     # the distribution ---------------------------------------------------------------------------------------
 
     def log_prob(self, sequence, condition, seen=None, order: Int[Tensor, "B T"] | None = None):
-        """As of `Prior`, in an order of the slots for each sequence; by default as they stand."""
+        """log p of each slot in nats, as of `Prior`.
+
+        Arguments:
+            order: an order of the slots for each sequence; by default as they stand.
+        """
         if order is None:
             order = torch.arange(self.alphabet.length, device=sequence.device).expand(sequence.shape)
         logits = self.logits((sequence if seen is None else seen).gather(1, order), condition, order)
@@ -92,37 +96,41 @@ class RandomOrder(SequencePrior):
         return self._begin(ordered[:, :-1], condition, order, None)[0]
 
     def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
-        """The logits behind N < T known codes, and a state with room for a whole sequence."""
-        layers = self.room(len(order), self.alphabet.length - 1)
+        """Logits of the slot behind N < T known codes, and a state with capacity for a whole sequence."""
+        layers = self.initial_states(len(order), self.alphabet.length - 1)
         logits, layers, targets = self._begin(ordered, condition, order, layers)
         return logits[:, -1], PriorState(layers, ordered.shape[1] + 1, targets)
 
     def step(self, codes: Int[Tensor, "B"], order: Int[Tensor, "B T"], state: PriorState):
-        """Takes the codes of slot σ at `state.length − 1`; gives the logits of the next."""
-        given, asked = order[:, state.length - 1 : state.length], order[:, state.length : state.length + 1]
-        y, layers = self.through(self._inputs(codes[:, None], given, asked, state.positions), state.layers)
-        return self.entries(y, self.allowed[asked])[:, 0], PriorState(
+        """Logits of the next slot of the order, given the codes of the slot at `state.length − 1` in it."""
+        given, target = order[:, state.length - 1 : state.length], order[:, state.length : state.length + 1]
+        y, layers = self.through(self._inputs(codes[:, None], given, target, state.positions), state.layers)
+        return self.entries(y, self.allowed[target])[:, 0], PriorState(
             layers, state.length + 1, state.positions
         )
 
     def _begin(self, ordered, condition, order, layers):
-        (prefix, targets), seen = self.told(condition, len(order)), ordered.shape[1]
+        prefix, targets = self.conditioned(condition, len(order))
+        seen = ordered.shape[1]
         first = prefix[:, :1] + of_slots(targets, order[:, :1])
         inputs = self._inputs(ordered, order[:, :seen], order[:, 1 : seen + 1], targets)
         y, layers = self.through(torch.cat((first, prefix[:, 1:], inputs), 1), layers)
         return self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]]), layers, targets
 
     def positions(self, condition, batch):
-        """Of the slots that are asked for."""
+        """Embeddings of the slots as targets, with those of the other picture's codes at their places."""
         return self.placed(self.target.weight, condition, batch)
 
-    def _inputs(self, codes, given, asked, targets) -> Float[Tensor, "B N E"]:
-        return self.code(codes + self.offset[given]) + self.position(given) + of_slots(targets, asked)
+    def _inputs(self, codes, given, target, targets) -> Float[Tensor, "B N E"]:
+        return self.code(codes + self.offset[given]) + self.position(given) + of_slots(targets, target)
 
     @torch.no_grad()
-    def in_sequence(self) -> Autoregressive:
-        """The slots as they stand, as an autoregressive prior with a copy of the weights: the embeddings of
-        the slot before and of the one asked for add up to its position."""
+    def straight(self) -> Autoregressive:
+        """This prior over the slots as they stand, as an autoregressive one with a copy of the weights.
+
+        Its position embedding of a slot is the sum of two of this prior's: the embedding of the slot before,
+        whose code is the input, and that of the slot as the target.
+        """
         config = dataclasses.replace(self.config, kind=Autoregressive.kind, prior_options={})
         weights = {name: x for name, x in self.state_dict().items() if not name.startswith("target.")}
         before = torch.cat((torch.zeros_like(self.position.weight[:1]), self.position.weight[:-1]))
@@ -144,25 +152,25 @@ class RandomOrder(SequencePrior):
 
     def draw(self, drawing: Drawing) -> int:
         codes = drawing.codes
-        order = (codes < 0).long().argsort(dim=1, stable=True)  # what is known comes first
+        order = (codes < 0).long().argsort(dim=1, stable=True)  # known codes come first
         first = int((codes >= 0).sum(1).min())
-        known, rows = drawing.doubled(codes.gather(1, order[:, :first])), drawing.doubled(order)
+        known, rows = drawing.in_rows(codes.gather(1, order[:, :first])), drawing.in_rows(order)
         logits, state = self.start(known, drawing.row_conditions(), rows)
         for number in range(first, codes.shape[1]):
             slot = order[:, number : number + 1]
             uniform = drawing.uniform.gather(1, slot)
-            drawn = draw(drawing.distribution(logits, number), uniform[:, 0])[:, None] - self.offset[slot]
+            drawn = drawing.sampled(logits, number, uniform[:, 0])[:, None] - self.offset[slot]
             there = codes.gather(1, slot)
             now = torch.where(there < 0, drawn, there)
             codes.scatter_(1, slot, now)
             drawing.progress(len(codes))
             if number + 1 < codes.shape[1]:
-                logits, state = self.step(drawing.doubled(now[:, 0]), rows, state)
+                logits, state = self.step(drawing.in_rows(now[:, 0]), rows, state)
         return sum(tensor.nbytes for tensor in state.carried())
 
 
 def of_slots(x: Float[Tensor, "*B T E"], slots: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:
-    """Rows of x, which each sequence may have of its own.
+    """Rows of x by slot, x shared by all sequences or of each.
 
     Example:
         >>> of_slots(torch.tensor([[[1.0], [2.0]]]), torch.tensor([[1, 0], [0, 0]])).flatten()

@@ -1,4 +1,4 @@
-"""Training a prior on codes: maximum likelihood, or what its kind has for it."""
+"""Training a prior on codes: by maximum likelihood, or by the objective of its kind."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ from caselli.shapes import Bool, Int, Tensor
 class PriorTask(Task):
     """Mean −log p(code | conditions, codes before).
 
-    Now and then a condition is left out, each for itself, and a code before is replaced by a random one
-    (taming's `pkeep`: a sampled sequence has mistakes in it, and the prior is to go on from them).
+    In random shares of the sequences each condition is left out, independently, and in a share of the places
+    an input code is replaced by a random one (taming's `pkeep`: sampled sequences have mistakes in them, and
+    the prior must go on from those).
+
+    Arguments:
+        prior: to be trained.
+        order: codes ⟷ sequence.
+        grid: shape of one picture's codes.
 
     Sources: Ho and Salimans 2022, Classifier-Free Diffusion Guidance; Esser et al. 2021, Taming Transformers.
     """
@@ -37,20 +43,26 @@ class PriorTask(Task):
     def forward(self, batch, step: int) -> Losses:
         sequence = self.order.flatten(batch.codes, self.grid)
         seen = corrupted(sequence, self.prior.alphabet, self.prior.config.code_dropout)
-        told = self.told(batch).dropped(self.shares)
-        nats = self.prior.training_loss(sequence, told, seen, self.progress)
+        conditions = self.conditions(batch).dropped(self.shares)
+        nats = self.prior.training_loss(sequence, conditions, seen, self.progress)
         return Losses(nats, {"bits_per_code": nats.detach() / math.log(2)})
 
     def validate(self, batch) -> dict[str, Tensor]:
         sequence = self.order.flatten(batch.codes, self.grid)
-        nats = self.prior.validation_loss(sequence, self.told(batch, torch.Generator().manual_seed(0)))
+        conditions = self.conditions(batch, torch.Generator().manual_seed(0))
+        nats = self.prior.validation_loss(sequence, conditions)
         return {"loss": nats, "bits_per_code": nats / math.log(2)}
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         return self.prior.hidden_matrices()
 
-    def told(self, batch, random: torch.Generator | None = None) -> Conditions:
-        """What the prior is told of a batch; `random` draws the visible parts."""
+    def conditions(self, batch, random: torch.Generator | None = None) -> Conditions:
+        """The conditions of a batch.
+
+        Arguments:
+            batch: codes, with labels, captions and other pictures' codes where there are any.
+            random: source of the visible parts; None for torch's own.
+        """
         vocabulary, picture, text = self.prior.alphabet.text, None, None
         if vocabulary is not None and batch.captions is not None:
             text = vocabulary.encode(batch.captions).to(batch.codes.device)
@@ -66,8 +78,9 @@ class PriorTask(Task):
 def visible_parts(
     batch: int, height: int, width: int, random: torch.Generator | None = None
 ) -> Bool[Tensor, "B H W"]:
-    """Random regions: the inside of a rectangle or all but it; half of its sides are the picture's own, so
-    that halves and bands come up often.
+    """Random regions, True where a code is visible: a rectangle, or all but one.
+
+    Half of the rectangles' sides lie at the picture's own, so that halves and bands are frequent.
 
     Example:
         >>> visible_parts(4, 8, 8).shape
@@ -86,7 +99,7 @@ def visible_parts(
 
 
 def corrupted(sequence: Int[Tensor, "B T"], alphabet: Alphabet, share: float) -> Int[Tensor, "B T"]:
-    """The sequence with a share of its codes replaced by random ones of the slot's codebook.
+    """A sequence with a share of its codes replaced by random ones of the slot's codebook.
 
     Source: Esser et al. 2021, Taming Transformers for High-Resolution Image Synthesis (pkeep = 1 − share).
 

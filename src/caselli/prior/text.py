@@ -1,4 +1,4 @@
-"""The small Transformer that reads captions for a prior."""
+"""A small Transformer that encodes captions for a prior."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from caselli.shapes import Bool, Float, Int, Tensor
 
 
 class TextEncoder(nn.Module):
-    r"""A bidirectional Transformer over a caption, read at V learned vectors in front of it.
+    r"""A bidirectional Transformer over a caption, read out at V learned vectors in front of it.
 
     .. math:: (y_1, \dots, y_V) = W N\,\mathrm{blocks}(s_1, \dots, s_V, e(w_1), \dots, e(w_l))
 
-    What lies behind the caption's end is never seen; of no caption y is what the learned vectors alone give.
+    Padding behind the caption's end is masked; without a caption y comes from the learned vectors alone.
 
     Arguments:
-        vocabulary: of the captions; gives e.
-        width: of its layers.
-        depth: layers.
+        vocabulary: vocabulary of the captions; gives e.
+        width: width of the layers.
+        depth: number of layers.
         vectors: V.
         out: E, the width of y.
         dropout: share of each layer's output that is dropped in training.
@@ -66,7 +66,11 @@ class TextEncoder(nn.Module):
 
 
 def ends(text: Int[Tensor, "B L"], before: int) -> Bool[Tensor, "B T"]:
-    """Where the padding of each row begins, `before` tokens in front of it: a packed sequence of its own.
+    """Marks where the padding of each row begins, so that the mixers take it for another sequence.
+
+    Arguments:
+        text: numbers of the captions, 0 behind their ends.
+        before: tokens in front of the caption.
 
     Example:
         >>> ends(torch.tensor([[5, 0, 0], [5, 6, 7]]), before=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,27 +17,27 @@ from caselli.errors import lookup
 from caselli.prior.pretrained import Features, load_encoder, load_tokenizer, weights_digest
 from caselli.shapes import Int, Tensor
 
-MOST_WORDS = 20_000
-"""Words of a vocabulary, at most; the rarest are left out."""
+_MOST_WORDS = 20_000
+"""Largest number of words of a vocabulary; the rarest are left out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary(ABC):
-    """How captions become rows of numbers, L of each: 0 behind a caption's end, so a row of zeros is none.
+    """A map from captions to rows of L numbers: 0 behind a caption's end, so a row of zeros is no caption.
 
     A vocabulary extends this class, is final, and is plain data: a run keeps it beside its weights.
     """
 
     length: int
-    """L; what is longer is cut."""
+    """L; longer captions are cut."""
 
     @abstractmethod
     def numbers(self, caption: str) -> list[int]:
-        """A caption's numbers from 1 on, at least as many as are kept."""
+        """Numbers of a caption, from 1 on, at least as many as are kept."""
 
     @abstractmethod
     def embedding(self, width: int) -> nn.Module:
-        """Numbers `B L` → vectors `B L width`."""
+        """A module that turns numbers `B L` into vectors `B L width`."""
 
     def encode(self, captions: Sequence[str]) -> Int[Tensor, "B L"]:
         """The captions' numbers; an empty caption is none.
@@ -66,7 +67,7 @@ class Bytes(Vocabulary):
 
 @dataclasses.dataclass(frozen=True)
 class Words(Vocabulary):
-    """The words of a caption in small letters, and its signs; 1 stands for a word never seen in training.
+    """Words of a caption in lower case, and its punctuation; 1 stands for a word unseen in training.
 
     Example:
         >>> Words.of(["A cat, a dog"], length=4).words
@@ -83,11 +84,14 @@ class Words(Vocabulary):
         """The vocabulary of a set of captions."""
         counts = collections.Counter(word for caption in captions for word in _words(caption))
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls(length, tuple(ordered[:MOST_WORDS]))
+        return cls(length, tuple(ordered[:_MOST_WORDS]))
 
     def numbers(self, caption: str) -> list[int]:
-        table = _table(self.words)
-        return [table.get(word, 1) for word in _words(caption)]
+        return [self._number_of.get(word, 1) for word in _words(caption)]
+
+    @functools.cached_property
+    def _number_of(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words, start=2)}
 
     def embedding(self, width: int) -> nn.Module:
         return nn.Embedding(len(self.words) + 2, width)
@@ -104,7 +108,7 @@ class Pretrained(Vocabulary):
     path: str
     """The folder: `config.json`, `model.safetensors` and the tokenizer's files."""
     digest: str
-    """Of the weights, so that another encoder in the folder is noticed."""
+    """Digest of the weights, so that another encoder in the folder is noticed."""
 
     def numbers(self, caption: str) -> list[int]:
         return [number + 1 for number in load_tokenizer(self.path)(caption, self.length)]
@@ -114,7 +118,7 @@ class Pretrained(Vocabulary):
 
 
 VOCABULARIES: dict[str, type[Vocabulary]] = {"bytes": Bytes, "words": Words, "transformers": Pretrained}
-"""Name → how captions become numbers."""
+"""Name → vocabulary."""
 
 
 def vocabulary_of(name: str, length: int, path: str, captions: Sequence[str]) -> Vocabulary:
@@ -123,8 +127,8 @@ def vocabulary_of(name: str, length: int, path: str, captions: Sequence[str]) ->
     Arguments:
         name: in `VOCABULARIES`.
         length: L.
-        path: of a pretrained encoder.
-        captions: of the pictures to train on.
+        path: folder of a pretrained encoder.
+        captions: those of the pictures to train on.
 
     Example:
         >>> vocabulary_of("words", 8, "", ["a cat"])
@@ -137,7 +141,7 @@ def vocabulary_of(name: str, length: int, path: str, captions: Sequence[str]) ->
 
 
 def described_vocabulary(vocabulary: Vocabulary | None) -> dict[str, Any] | None:
-    """The plain data that `read_vocabulary` makes it from again.
+    """The vocabulary as plain data, which `read_vocabulary` reads.
 
     Example:
         >>> read_vocabulary(described_vocabulary(Words(4, ("a", "cat"))))
@@ -159,12 +163,3 @@ def read_vocabulary(described: dict[str, Any] | None) -> Vocabulary | None:
 
 def _words(caption: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", caption.lower())
-
-
-_TABLES: dict[tuple[str, ...], dict[str, int]] = {}
-
-
-def _table(words: tuple[str, ...]) -> dict[str, int]:
-    if words not in _TABLES:
-        _TABLES[words] = {word: number for number, word in enumerate(words, start=2)}
-    return _TABLES[words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,6 +45,17 @@ class Quantizer(nn.Module, ABC):
         """D, the latents' width."""
         self.sizes = sizes
         """The number of codes of each codebook."""
+
+    @classmethod
+    def options_for(cls, side: int) -> dict[str, Any]:
+        """Options that latents of `side` × `side` ask for, where the defaults do not fit them."""
+        return {}
+
+    def adjustable(self, remedy: str = "") -> list[nn.Module]:
+        """Parts whose training `adjust(restart, entropy)` adjusts as it goes; with a remedy, restart or
+        entropy, those that it changes."""
+        every = [module for module in self.modules() if getattr(module, "remedies", ())]
+        return [module for module in every if not remedy or remedy in module.remedies]
 
     @abstractmethod
     def forward(self, latents: Float[Tensor, "B D *S"]) -> Quantized:

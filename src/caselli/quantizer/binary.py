@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from caselli.errors import UserError
 from caselli.quantizer.base import widened
-from caselli.quantizer.entropy import EntropyTerm, bit_entropies
+from caselli.quantizer.entropy import Entropic, EntropyTerm, bit_entropies
 from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
@@ -18,7 +18,7 @@ MOST_BITS = 18
 """Bits whose joint use is counted: a table of 2^18 mean probabilities."""
 
 
-class Binary(Pointwise):
+class Binary(Entropic, Pointwise):
     r"""Each of log₂ K channels becomes +s or −s; the first channel is the most significant bit of the code.
 
     .. math::
@@ -39,7 +39,8 @@ class Binary(Pointwise):
         if magnitude <= 0:
             raise UserError(f"scale {magnitude} was given", "a number above 0 was expected")
         super().__init__(width, codebook_size, bits)
-        self.entropy_term, self.commitment = term, commitment
+        self.entropy_term = self.own_term = term
+        self.commitment = commitment
         self.magnitude = magnitude
         self.register_buffer("_one", torch.ones(()), persistent=False)  # knows the module's dtype
         self.register_buffer("_basis", 2 ** torch.arange(bits - 1, -1, -1), persistent=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import caselli.quantizer as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
 from caselli.plain import options_of
 from caselli.quantizer.base import Quantizer
@@ -18,15 +19,13 @@ def build(name: str, width: int, options: Mapping[str, object] | None = None) ->
         options: the method's own arguments.
 
     Raises:
-        UserError: for an unknown name or option, and says which there are.
+        UserError: for an unknown name or option; it lists the known ones.
 
     Example:
         >>> build("vq", 64, {"codebook_size": 512}).sizes
         (512,)
     """
-    from caselli.quantizer import QUANTIZERS  # here, because entries of the table build others
-
-    method, options = lookup(QUANTIZERS, "quantizer", name), dict(options or {})
+    method, options = lookup(room.QUANTIZERS, "quantizer", name), dict(options or {})
     known = options_of(method)
     unknown = [option for option in options if option not in known]
     if unknown:

@@ -32,6 +32,8 @@ class Codebook(nn.Module):
     al. 2021, SoundStream (k-means start, restart).
     """
 
+    remedies = ("restart",)
+
     def __init__(
         self,
         size: int,
@@ -58,7 +60,8 @@ class Codebook(nn.Module):
             )
         self.distance, self.update = distance, update
         self.decay, self.warmup, self.epsilon = decay, warmup, epsilon
-        self.restart_threshold, self.kmeans_steps = restart_threshold, kmeans_steps
+        self.restart_threshold = self.own_threshold = restart_threshold
+        self.kmeans_steps = kmeans_steps
         vectors = self._placed(torch.randn(size, width))
         if update == "ema":
             self.register_buffer("vectors", vectors)
@@ -69,6 +72,10 @@ class Codebook(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
         self.register_buffer("started", torch.tensor(kmeans_steps == 0))
         self._knows_started = False
+
+    def adjust(self, restart: float, entropy: float) -> None:
+        """Restarts codes that are used less than `restart` times the average, at least."""
+        self.restart_threshold = max(self.own_threshold, restart)
 
     def values(self) -> Float[Tensor, "K D"]:
         """The vectors as they are looked up, in at least float32: on the unit sphere for cosine distance."""

@@ -27,6 +27,19 @@ class EntropyTerm:
         return self.weight * (of_latents - self.diversity * of_mean)
 
 
+class Entropic:
+    """A quantizer whose entropy term can be given more weight while it is trained."""
+
+    remedies = ("entropy",)
+    entropy_term: EntropyTerm
+    own_term: EntropyTerm
+    """The entropy term as the quantizer was built with it."""
+
+    def adjust(self, restart: float, entropy: float) -> None:
+        """Counts the entropy term `entropy` times."""
+        self.entropy_term = dataclasses.replace(self.own_term, weight=self.own_term.weight * entropy)
+
+
 def entropy(probabilities: Float[Tensor, "... K"]) -> Float[Tensor, "..."]:
     """−Σ p log p in nats; zero probabilities count nothing and have finite gradients.
 

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from caselli.ops import largest_product
 from caselli.quantizer.base import widened
-from caselli.quantizer.entropy import EntropyTerm, entropy, over_ranks
+from caselli.quantizer.entropy import Entropic, EntropyTerm, entropy, over_ranks
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
 
@@ -19,7 +19,7 @@ CHUNK = 1 << 22
 """Scores alive at a time, 16 megabytes of float32."""
 
 
-class IBQ(Pointwise):
+class IBQ(Entropic, Pointwise):
     r"""Each latent becomes the code with the largest product; gradients pass through the softmax over all.
 
     .. math::
@@ -67,7 +67,7 @@ class IBQ(Pointwise):
     ) -> None:
         super().__init__(width, codebook_size, width if code_width is None else code_width)
         self.commitment, self.codebook_weight = commitment, codebook_weight
-        self.entropy_term = EntropyTerm(entropy_weight, diversity, temperature)
+        self.entropy_term = self.own_term = EntropyTerm(entropy_weight, diversity, temperature)
         self.codebook = nn.Parameter(torch.randn(codebook_size, self.code_width) * self.code_width**-0.5)
 
     def quantize_points(self, points: Float[Tensor, "n d"]) -> Points:

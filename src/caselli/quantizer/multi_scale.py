@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,9 @@ from caselli.quantizer.base import Quantized, Quantizer, usage, widened
 from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.several import mean_metrics, parts
 from caselli.shapes import Float, Num, Tensor
+
+STEPS = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
+"""Sides of the maps as shares of the latents', where nothing else is asked for."""
 
 
 class MultiScale(Quantizer):
@@ -81,6 +85,16 @@ class MultiScale(Quantizer):
         self.convolutions = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1) for _ in range(min(convolutions, len(pairs)))
         )
+
+    @classmethod
+    def options_for(cls, side: int) -> dict[str, Any]:
+        """Scales up to the latents' size.
+
+        Example:
+            >>> MultiScale.options_for(8)
+            {'scales': [1, 2, 3, 4, 6, 8]}
+        """
+        return {"scales": sorted({max(1, round(side * share)) for share in STEPS})}
 
     def forward(self, latents: Float[Tensor, "B D H W"]) -> Quantized:
         self._check_size(latents)

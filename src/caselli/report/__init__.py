@@ -6,8 +6,8 @@ from caselli.report.grid import grid, pairs, rows, save_png
 from caselli.report.masks import mask_image, masks_grid
 from caselli.report.page import Page
 from caselli.report.plots import bars, curves, scatter, sorted_counts
-from caselli.report.rate import rate_distortion
 from caselli.report.run import write_report
+from caselli.report.strips import save_canvas, save_strips
 
 __all__ = [
     "Page",
@@ -17,9 +17,10 @@ __all__ = [
     "mask_image",
     "masks_grid",
     "pairs",
-    "rate_distortion",
     "rows",
+    "save_canvas",
     "save_png",
+    "save_strips",
     "scatter",
     "sorted_counts",
     "write_report",

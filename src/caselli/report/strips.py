@@ -1,21 +1,44 @@
-"""A picture file written from top to bottom, never whole in memory."""
+"""Picture files written from top to bottom, never whole in memory."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 
+from caselli.canvas import Canvas
 from caselli.data import to_bytes
 from caselli.files import atomic_write
-from caselli.shapes import Float, Tensor
+from caselli.report.grid import grid, save_png
+from caselli.shapes import Float, Int, Tensor
 
-COLOURS = {1: 0, 3: 2}
-"""Channels → what the format calls them."""
+_COLOURS = {1: 0, 3: 2}
+"""Number of channels → colour type of the format."""
+
+
+def save_canvas(
+    canvas: Canvas, codes: Int[Tensor, "n *grid"], out: Path, about: Callable[[int], dict[str, str]]
+) -> None:
+    """Writes the pictures of a canvas's codes.
+
+    Arguments:
+        canvas: decodes the codes strip by strip.
+        codes: of all pictures.
+        out: FILE.png, a grid where there are several pictures; or a folder for a file each.
+        about: number of a picture → keywords and values for its file.
+    """
+    one_file = out.suffix.lower() == ".png"
+    if one_file and len(codes) > 1:
+        save_png(grid(torch.cat(list(canvas.strips(codes)), 2), scale=1), out, about(0))
+        return
+    for number in range(len(codes)):
+        strips = (strip[0] for strip in canvas.strips(codes[number : number + 1]))
+        save_strips(strips, canvas.size, out if one_file else out / f"{number:05}.png", about(number))
 
 
 def save_strips(
@@ -28,9 +51,9 @@ def save_strips(
 
     Arguments:
         strips: parts of the picture in [−1, 1], from top to bottom, grey (C = 1) or colour (C = 3).
-        size: height and width of all.
-        path: where to.
-        text: keyword → value, of how the picture was made.
+        size: height and width of the whole picture.
+        path: of the file.
+        text: keyword → value, about how the picture was made.
 
     Source: Portable Network Graphics (PNG) Specification, second edition, 2003.
     """
@@ -41,7 +64,7 @@ def save_strips(
             pixels = to_bytes(strip).movedim(0, -1).contiguous().numpy()
             if above is None:
                 above = np.zeros_like(pixels[0])
-                header = struct.pack(">IIBBBBB", size[1], size[0], 8, COLOURS[pixels.shape[2]], 0, 0, 0)
+                header = struct.pack(">IIBBBBB", size[1], size[0], 8, _COLOURS[pixels.shape[2]], 0, 0, 0)
                 _chunk(file, b"IHDR", header)
                 for key, value in (text or {}).items():
                     _chunk(file, b"iTXt", key[:79].encode("latin-1") + b"\0\0\0\0\0" + str(value).encode())

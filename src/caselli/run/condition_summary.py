@@ -7,8 +7,7 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from caselli.data import Pictures, to_float
-from caselli.data.pixels import with_size
+from caselli.data import Pictures, to_float, with_size
 from caselli.engine import Log
 from caselli.evaluate.captions import captioned, rank_captions
 from caselli.model import Model

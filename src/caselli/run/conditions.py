@@ -7,11 +7,10 @@ from functools import partial
 import torch
 
 from caselli import data
-from caselli.data import Pictures
-from caselli.data.pixels import enlarged, with_size
+from caselli.data import Pictures, enlarged, with_size
 from caselli.errors import UserError
 from caselli.model import condition_size
-from caselli.prior import NONE, PriorConfig, Vocabulary, vocabulary_of
+from caselli.prior import NO_CONDITION, PriorConfig, Vocabulary, vocabulary_of
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.encoding import encoded
 from caselli.shapes import Float, Int, Shaped, Tensor
@@ -78,6 +77,6 @@ def _stem(name: str) -> str:
 
 def vocabulary(config: PriorConfig, pictures: Pictures) -> Vocabulary | None:
     """How the prior reads the pictures' captions; None where there are none, or none are wanted."""
-    if config.text == NONE or pictures.captions is None:
+    if config.text == NO_CONDITION or pictures.captions is None:
         return None
     return vocabulary_of(config.text, config.text_length, config.text_path, pictures.captions)

@@ -11,9 +11,10 @@ import torch
 from caselli.data import Pictures, to_float
 from caselli.engine import Log
 from caselli.errors import UserError
-from caselli.evaluate import accuracy, compare_sets, features_of, train_reader
+from caselli.evaluate import compare_sets
 from caselli.evaluate.family import evaluate_family
 from caselli.family import FamilyModel
+from caselli.features import accuracy, features_of, train_classifier
 from caselli.report import grid, pairs, save_png
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
@@ -76,7 +77,7 @@ def _read(
     folder: RunFolder, model: FamilyModel, pictures: Pictures, held_out: Pictures, reading: ReadingConfig
 ) -> dict[str, Any]:
     """How an independent classifier sees the samples: as their label, and as a set beside real pictures."""
-    reader = train_reader(pictures, seconds=reading.seconds, seed=1)
+    classifier = train_classifier(pictures, seconds=reading.seconds, seed=1)
     count = min(reading.samples, len(held_out))
     labels = held_out.labels[:count]
     made = model.sample(count, label=labels.tolist() if model.classes else None, seed=10_000)
@@ -84,14 +85,14 @@ def _read(
     figures: dict[str, Any] = {"samples_read": count}
     if count >= COMPARABLE:
         sets = compare_sets(
-            features_of(reader, real),
-            features_of(reader, made),
-            features=reader.features_name,
+            features_of(classifier, real),
+            features_of(classifier, made),
+            features=classifier.features_name,
             reference=f"{held_out.name}, held out",
         )
         figures |= {name: getattr(sets, name) for name in ("frechet", "precision", "recall", "coverage")}
     if model.classes:
-        truth, read = accuracy(reader, real, labels), accuracy(reader, made, labels)
+        truth, read = accuracy(classifier, real, labels), accuracy(classifier, made, labels)
         figures |= {
             "read_as_asked": read,
             "real_read_as_labelled": truth,

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Augment, Pictures
-from caselli.data.segmentation import SegmentationBatch, SegmentationBatches, Segmented, open_segmented
+from caselli.data import Augment, Batches, Pictures, SegmentationBatch, Segmented, open_segmented
 from caselli.engine import Log, Machine, Training, TrainingConfig
 from caselli.errors import lookup
 from caselli.report import masks_grid, save_png, write_report
@@ -89,7 +88,7 @@ def train_segmentation(
     """Trains a network that segments pictures, measures it, and writes the report; returns the run folder.
 
     Arguments:
-        source: pictures with masks; see `caselli.data.segmentation.open_segmented`.
+        source: pictures with masks; see `caselli.data.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `SEGMENTATION_RECIPES`.
         size, minutes, steps, resume, changes, progress: as in `caselli.run.train`.
@@ -188,7 +187,7 @@ def _train(run: _Run) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         task = SegmentationTask(build_segmenter(config.segmenter), config.segmenter.classes)
-    batches = SegmentationBatches(
+    batches = Batches(
         run.labelled.split("train"),
         training.batch,
         seed=config.seed,

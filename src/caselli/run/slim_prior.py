@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import nn
 
-from caselli.data import CodeBatches
+from caselli.data import Batches
 from caselli.engine import Log, Task
 from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
 from caselli.plain import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
-from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
+from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
 from caselli.run.two_stage import validation_codes
 from caselli.slim import (
     Distilled,
@@ -27,6 +27,7 @@ from caselli.slim import (
     refuse_other_kinds,
 )
 from caselli.tokenizer import Tokenizer
+from caselli.weights import UNCOMPRESSED, Compression, read_compression
 
 
 class SlimPrior(SlimStage):
@@ -34,22 +35,23 @@ class SlimPrior(SlimStage):
 
     name = "prior"
 
-    def compressed(self, log: Log) -> Prior:
+    def compressed(self, log: Log) -> tuple[Prior, Compression]:
         prior, config = copy.deepcopy(self.before.prior), self.config
         if not config.covers("prior"):
-            return prior
+            return prior, read_compression(self.old / "prior")
         if config.quantise:
-            quantise(prior, config.quantise, config.activations)
+            made = quantise(prior, config.quantise, config.activations)
         elif config.prune:
             self.prune(prior, self._losses(prior), log)
+            made = leave_zeros_out(prior)
         else:
-            prior = self._student(prior, log)
-        note_narrowed(prior, self._fresh(prior.config))
-        return prior
+            prior, made = self._student(prior, log), UNCOMPRESSED
+        return prior, with_narrowed(made, prior, self._fresh(prior.config))
 
-    def save(self, network: Prior) -> None:
+    def save(self, network: Prior, compression: Compression) -> None:
         run = self.run
-        save_prior(network, self.path, self._tokenizer().fingerprint(), self.before.classes)
+        fingerprint = self._tokenizer().fingerprint()
+        save_prior(network, self.path, fingerprint, self.before.classes, compression)
         config = dataclasses.replace(run.config, prior=network.config)
         run.folder.write(config, run.pictures.fingerprint, run.machine)
 
@@ -63,23 +65,24 @@ class SlimPrior(SlimStage):
             how = Distilling(asked.temperature, asked.data, asked.transfer)
             learner = Distilled(network, teacher_of(self.before.prior), how)
         store, held_out = (self.run.codes(tokenizer, split) for split in ("train", "held_out"))
-        batches = CodeBatches(store, batch, **self.shares)
+        batches = Batches(store, batch, **self.shares)
         return self._task(learner), batches, validation_codes(held_out, batch)
 
-    def trained(self, task: Task) -> Prior:
+    def trained(self, task: Task, compression: Compression) -> tuple[Prior, Compression]:
         prior = task.prior.student if isinstance(task.prior, Distilled) else task.prior
         if self.config.quantise:
-            quantise(prior, self.config.quantise, self.config.activations)
+            packed = quantise(prior, self.config.quantise, self.config.activations).packed
+            compression = dataclasses.replace(compression, packed=packed)
         elif self.config.prune:
-            leave_zeros_out(prior)
-        return prior
+            compression = dataclasses.replace(compression, packed=leave_zeros_out(prior).packed)
+        return prior, compression
 
     def _task(self, prior: nn.Module) -> PriorTask:
         return PriorTask(prior, self.before.order, grid_of(self.before.tokenizer, self.before.size))
 
     def _losses(self, prior: Prior) -> list[Loss]:
         count, size = MEASURED
-        batches = CodeBatches(self.run.codes(self._tokenizer(), "train"), size, seed=self.seed)
+        batches = Batches(self.run.codes(self._tokenizer(), "train"), size, seed=self.seed)
         task = self._task(prior)
         return [lambda i=i: task.validate(batches.at(i))["loss"] for i in range(count)]
 

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,6 @@ from torch import nn
 
 from caselli import ranks
 from caselli.engine import Log, Task, TrainingConfig
-from caselli.engine.compression import compression_of, narrowed
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Prior
@@ -24,13 +24,13 @@ from caselli.slim import (
     STRUCTURES,
     Loss,
     keep_zeros,
-    plain,
     quantise_in_training,
     remove_layers,
     remove_units,
     remove_weights,
     settle,
 )
+from caselli.weights import Compression, narrowed
 
 MEASURED = 32, 16
 """Batches, and samples of each, by which importance is measured."""
@@ -44,22 +44,23 @@ class SlimStage(ABC):
         run: the new one, its folder holding a configuration.
         before: the old run's model.
         config: what is done.
+        old: the old run's folder.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, run: Run, before: Model, config: SlimConfig) -> None:
-        self.run, self.before, self.config = run, before, config
+    def __init__(self, run: Run, before: Model, config: SlimConfig, old: Path) -> None:
+        self.run, self.before, self.config, self.old = run, before, config, old
         self.path, self.seed = run.folder.path, run.config.seed
         self.shares = {"seed": self.seed, "rank": ranks.rank(), "ranks": ranks.count()}
 
     @abstractmethod
-    def compressed(self, log: Log) -> nn.Module:
-        """The old network made smaller."""
+    def compressed(self, log: Log) -> tuple[nn.Module, Compression]:
+        """The old network made smaller, and how."""
 
     @abstractmethod
-    def save(self, network: nn.Module) -> None:
-        """Writes it to the new run."""
+    def save(self, network: nn.Module, compression: Compression) -> None:
+        """Writes a network that was made smaller to the new run."""
 
     @abstractmethod
     def held(self, network: nn.Module) -> nn.Module:
@@ -70,8 +71,8 @@ class SlimStage(ABC):
         """What trains it: the task, batches, held-out batches."""
 
     @abstractmethod
-    def trained(self, task: Task) -> nn.Module:
-        """The network out of the task, its weights packed again."""
+    def trained(self, task: Task, compression: Compression) -> tuple[nn.Module, Compression]:
+        """The network out of the task, its weights packed again, and how it was made smaller."""
 
     def make(self) -> None:
         """Compresses and trains, unless that is done already."""
@@ -80,12 +81,12 @@ class SlimStage(ABC):
             return
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            network = self.compressed(Log(self.path, self.name))
-        self._save(network)
+            network, compression = self.compressed(Log(self.path, self.name))
+        self._save(network, compression)
         if training_left:
-            self._train(network)
+            self._train(network, compression)
 
-    def _train(self, network: nn.Module) -> None:
+    def _train(self, network: nn.Module, compression: Compression) -> None:
         part = self.held(network)
         if self.config.quantise:
             quantise_in_training(part, self.config.quantise)
@@ -95,15 +96,15 @@ class SlimStage(ABC):
         task, batches, held_out = self.training(network, budget.batch)
         task = self.run.training(task, batches, held_out, budget, self.name).run()
         settle(task)
-        self._save(self.trained(task))
+        self._save(*self.trained(task, compression))
         if ranks.is_first():
             over = self.run.folder.results().get("trained", {})
             self.run.folder.add_results(trained={**over, self.name: True})
         ranks.wait()
 
-    def _save(self, network: nn.Module) -> None:
+    def _save(self, network: nn.Module, compression: Compression) -> None:
         if ranks.is_first():
-            self.save(network.cpu())
+            self.save(network.cpu(), compression)
         ranks.wait()
 
     def _over(self) -> bool:
@@ -129,7 +130,6 @@ class SlimStage(ABC):
 
     def prune(self, network: nn.Module, losses: Sequence[Loss], log: Log) -> None:
         """Takes out what was asked for."""
-        plain(network)
         for kind in self.config.structure:
             if kind in STRUCTURES:
                 log.say(remove_units(network, kind, self.config.prune, losses))
@@ -148,8 +148,7 @@ def teacher_of(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
-def note_narrowed(network: nn.Module, reference: nn.Module) -> None:
-    """Notes in a network what is narrower than its configuration says."""
+def with_narrowed(compression: Compression, network: nn.Module, reference: nn.Module) -> Compression:
+    """A compression with all that is narrower in a network than in what its configuration builds."""
     found = narrowed(network, reference)
-    old = compression_of(network)
-    network.compression = dataclasses.replace(found, packed=old.packed, activations=old.activations)
+    return dataclasses.replace(compression, numbers=found.numbers, shapes=found.shapes)

@@ -12,12 +12,12 @@ from torch import nn
 
 from caselli.data import Batches
 from caselli.engine import Log, Task
-from caselli.engine.compression import compression_of
 from caselli.model import save_tokenizer
 from caselli.run.opening import validation_batches
-from caselli.run.slim_stage import MEASURED, SlimStage, note_narrowed, teacher_of
+from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
 from caselli.slim import DecoderDistillation, Loss, leave_zeros_out, quantise, with_smaller_decoder
 from caselli.tokenizer import Tokenizer
+from caselli.weights import UNCOMPRESSED, Compression, read_compression
 
 
 class SlimTokenizer(SlimStage):
@@ -26,21 +26,21 @@ class SlimTokenizer(SlimStage):
 
     name = "tokenizer"
 
-    def compressed(self, log: Log) -> Tokenizer:
+    def compressed(self, log: Log) -> tuple[Tokenizer, Compression]:
         tokenizer, config = copy.deepcopy(self.before.tokenizer), self.config
+        made = read_compression(self.old / "tokenizer")
         if config.quantise:
-            quantise(tokenizer, config.quantise, config.activations)
+            made = quantise(tokenizer, config.quantise, config.activations)
         elif config.prune:
             self.prune(tokenizer.decoder, self._losses(tokenizer), log)
-            _note_decoder(tokenizer)
+            made = _with_decoder(made, leave_zeros_out(tokenizer.decoder))
         else:
             tokenizer = with_smaller_decoder(tokenizer, config.distil_decoder)
-            _note_decoder(tokenizer)
-        note_narrowed(tokenizer, Tokenizer(tokenizer.config))
-        return tokenizer
+            made = _with_decoder(made, UNCOMPRESSED)
+        return tokenizer, with_narrowed(made, tokenizer, Tokenizer(tokenizer.config))
 
-    def save(self, network: Tokenizer) -> None:
-        save_tokenizer(network, self.path, self.before.size)
+    def save(self, network: Tokenizer, compression: Compression) -> None:
+        save_tokenizer(network, self.path, self.before.size, compression)
 
     def held(self, network: Tokenizer) -> nn.Module:
         return network.decoder
@@ -51,14 +51,14 @@ class SlimTokenizer(SlimStage):
         batches = Batches(run.pictures, batch, augment=run.augment(), **self.shares)
         return task, batches, validation_batches(run.held_out, batch)
 
-    def trained(self, task: Task) -> Tokenizer:
+    def trained(self, task: Task, compression: Compression) -> tuple[Tokenizer, Compression]:
         tokenizer = task.tokenizer
         if self.config.quantise:
-            quantise(tokenizer, self.config.quantise, self.config.activations)
+            packed = quantise(tokenizer, self.config.quantise, self.config.activations).packed
+            compression = dataclasses.replace(compression, packed=packed)
         elif self.config.prune:
-            leave_zeros_out(tokenizer.decoder)
-            _note_decoder(tokenizer)
-        return tokenizer
+            compression = _with_decoder(compression, leave_zeros_out(tokenizer.decoder))
+        return tokenizer, compression
 
     def _losses(self, tokenizer: Tokenizer) -> list[Loss]:
         task, pictures = DecoderDistillation(tokenizer, teacher_of(tokenizer), data=1.0), self.run.pictures
@@ -67,9 +67,8 @@ class SlimTokenizer(SlimStage):
         return [lambda p=p: task(pictures.batch(p), 0).total for p in parts]
 
 
-def _note_decoder(tokenizer: Tokenizer) -> None:
-    """What is noted in the decoder, noted in the tokenizer."""
-    old = compression_of(tokenizer)
-    packed = {name: how for name, how in old.packed.items() if not name.startswith("decoder.")}
-    packed |= {f"decoder.{name}": how for name, how in compression_of(tokenizer.decoder).packed.items()}
-    tokenizer.compression = dataclasses.replace(old, packed=packed)
+def _with_decoder(tokenizer: Compression, decoder: Compression) -> Compression:
+    """A tokenizer's compression with its decoder packed another way."""
+    packed = {name: how for name, how in tokenizer.packed.items() if not name.startswith("decoder.")}
+    packed |= {f"decoder.{name}": how for name, how in decoder.packed.items()}
+    return dataclasses.replace(tokenizer, packed=packed)

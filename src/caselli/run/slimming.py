@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import torch
 
 from caselli import ranks
-from caselli.data import CodeStore
+from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
+from caselli.evaluate.pace import measured
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.report import rows, save_png
 from caselli.run.config import override
 from caselli.run.folder import RunFolder
 from caselli.run.opening import recorded_machine
 from caselli.run.slim_config import FILE, SlimConfig
-from caselli.run.slim_measure import measure, side_by_side
 from caselli.run.slim_prior import SlimPrior
 from caselli.run.slim_tokenizer import SlimTokenizer
-from caselli.run.summary import look_at_samples, look_at_tokenizer, summarise
+from caselli.run.summary import EVALUATED, look_at_samples, look_at_tokenizer, summarise
 from caselli.run.two_stage import Run
 from caselli.tokenizer import Tokenizer
+from caselli.weights import read_compression
+
+SHOWN = 12
+"""Samples before and after, side by side."""
 
 
 def slim(
@@ -55,10 +60,10 @@ def slim(
     folder = _begin(RunFolder(run), RunFolder(out), config, source, resume)
     new = Run.resumed(folder, folder.config().data.source, {}, progress)
     if config.covers("tokenizer"):
-        SlimTokenizer(new, before, config).make()
+        SlimTokenizer(new, before, config, Path(run)).make()
     _carry_over(new, before, Path(run))
     if before.prior is not None:
-        SlimPrior(new, before, config).make()
+        SlimPrior(new, before, config, Path(run)).make()
     if ranks.is_first():
         _look(new, before, Path(run), config)
         summarise(folder)
@@ -95,7 +100,8 @@ def _carry_over(run: Run, before: Model, old: Path) -> None:
     path = run.folder.path
     if ranks.is_first():
         if not (path / "tokenizer.json").exists():
-            save_tokenizer(before.tokenizer, path, before.size)
+            compression = read_compression(old / "tokenizer")
+            save_tokenizer(before.tokenizer, path, before.size, compression)
         tokenizer = load_tokenizer(path)[0]
         for split in ("train", "held_out"):
             source, target = (folder / "codes" / f"{split}.safetensors" for folder in (old, path))
@@ -114,9 +120,21 @@ def _look(run: Run, before: Model, old: Path, config: SlimConfig) -> None:
     if after.prior is not None:
         look_at_samples(folder, after, run.pictures, run.held_out, run.config.reading)
     models = {"before": before.to(device), "after": after}
-    figures = measure(models, {"before": old, "after": folder.path}, run.held_out)
+    held_out = run.held_out.subset(torch.arange(min(EVALUATED, len(run.held_out))))
+    found = measured(models, {"before": old, "after": folder.path}, held_out)
+    figures = {name: dataclasses.asdict(one) for name, one in found}
     folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
-    save_png(rows(side_by_side(models, run.held_out)), folder.path / "pictures" / "slim.png")
+    save_png(rows(_side_by_side(models, run.held_out)), folder.path / "pictures" / "slim.png")
+
+
+def _side_by_side(models: dict[str, Model], held_out: Pictures) -> dict[str, torch.Tensor]:
+    """Samples with the same noise, or reconstructions where there is no prior."""
+    if any(model.prior is None for model in models.values()):
+        x = to_float(held_out.read(torch.arange(min(SHOWN, len(held_out)))))
+        return {"original": x, **{name: model.decode(model.encode(x)) for name, model in models.items()}}
+    classes = next(iter(models.values())).classes
+    labels = [i * len(classes) // SHOWN for i in range(SHOWN)] if classes else None
+    return {name: model.sample(SHOWN, label=labels) for name, model in models.items()}
 
 
 def _encodes_alike(one: Tokenizer, other: Tokenizer) -> bool:

@@ -10,7 +10,7 @@ import torch
 from caselli.data import Pictures, to_float
 from caselli.engine import Log
 from caselli.evaluate.model import evaluate_model
-from caselli.evaluate.reader import accuracy, train_reader
+from caselli.features import accuracy, train_classifier
 from caselli.model import Model
 from caselli.order import ORDERS
 from caselli.report import grid, pairs, save_png, write_report
@@ -74,12 +74,12 @@ def _readability(
     model: Model, pictures: Pictures, held_out: Pictures, reading: ReadingConfig, log: Log
 ) -> dict[str, Any]:
     """How often an independent classifier, trained on real pictures, reads samples as the label asked for."""
-    reader = train_reader(pictures, seconds=reading.seconds, seed=1)
+    classifier = train_classifier(pictures, seconds=reading.seconds, seed=1)
     each = max(1, reading.samples // len(model.classes))
     asked = torch.arange(len(model.classes)).repeat_interleave(each)
     samples = model.sample(len(asked), label=asked.tolist(), seed=10_000)
-    real = accuracy(reader, to_float(held_out.read(torch.arange(len(held_out)))), held_out.labels)
-    read = accuracy(reader, samples, asked)
+    real = accuracy(classifier, to_float(held_out.read(torch.arange(len(held_out)))), held_out.labels)
+    read = accuracy(classifier, samples, asked)
     log.say(
         f"a classifier of real pictures reads {read:.1%} of {len(asked)} samples as the label asked for, "
         f"and {real:.1%} of real held-out pictures: {read / max(real, 1e-9):.1%} of the real rate"

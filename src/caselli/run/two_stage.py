@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from caselli import data, ranks
-from caselli.data import Batches, CodeBatches, CodeStore, Pictures
+from caselli.data import Batches, CodeStore, Pictures
 from caselli.engine import Log, Machine, Training
 from caselli.errors import UserError, lookup
 from caselli.model import build_prior, grid_of, load, load_tokenizer, save_prior, save_tokenizer
@@ -240,9 +240,7 @@ class Run:
             prior, order = build_prior(self.config.prior, tokenizer, size, len(self.pictures.classes), text)
         store, held_out = self.codes(tokenizer, "train"), self.codes(tokenizer, "held_out")
         config = self.config.training.prior
-        batches = CodeBatches(
-            store, config.batch, seed=self.config.seed, rank=ranks.rank(), ranks=ranks.count()
-        )
+        batches = Batches(store, config.batch, seed=self.config.seed, rank=ranks.rank(), ranks=ranks.count())
         task = PriorTask(prior, order, grid_of(tokenizer, size))
         parameters = sum(p.numel() for p in prior.parameters())
         Log(path, "prior").say(

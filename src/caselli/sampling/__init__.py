@@ -1,28 +1,58 @@
-"""Drawing codes from any prior: the options, the noise, and the engines that run the steps."""
+"""Drawing codes from any prior: the options, the noise, and the engines that run the steps.
 
-from caselli.prior.drawing import AS_LEARNED, SCHEDULES, Sampling
-from caselli.sampling.base import Eager, Engine, Timed, read_rate
-from caselli.sampling.draw import best_engine, sample
-from caselli.sampling.fused import Fused
-from caselli.sampling.graph import Captured
-from caselli.sampling.packed import Packed
-from caselli.sampling.rounding import PRECISIONS, rounded
-from caselli.sampling.straight import InSequence
+`Sampling` needs no torch; the rest is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from caselli.sampling.options import AS_LEARNED, Sampling
+
+_FILES = {
+    "ENGINES": "engines",
+    "WEIGHT_PRECISIONS": "rounding",
+    "EagerEngine": "eager",
+    "Engine": "base",
+    "FusedEngine": "fused",
+    "GraphEngine": "graph",
+    "PackedEngine": "packed",
+    "SeededDrawing": "drawing",
+    "StraightEngine": "straight",
+    "Timed": "pace",
+    "Unavailable": "base",
+    "best_engine": "engines",
+    "read_rate": "pace",
+    "rounded": "rounding",
+    "sample": "draw",
+    "uniform_noise": "choice",
+}
+"""Public name → the file of this room that has it, and imports torch."""
 
 __all__ = [
     "AS_LEARNED",
-    "PRECISIONS",
-    "SCHEDULES",
-    "Captured",
-    "Eager",
+    "ENGINES",
+    "WEIGHT_PRECISIONS",
+    "EagerEngine",
     "Engine",
-    "Fused",
-    "InSequence",
-    "Packed",
+    "FusedEngine",
+    "GraphEngine",
+    "PackedEngine",
     "Sampling",
+    "SeededDrawing",
+    "StraightEngine",
     "Timed",
+    "Unavailable",
     "best_engine",
     "read_rate",
     "rounded",
     "sample",
+    "uniform_noise",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module 'caselli.sampling' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"caselli.sampling.{_FILES[name]}"), name)

@@ -1,29 +1,41 @@
-"""What computes the steps of sampling: the contract, and the engine that defines it."""
+"""The contract of what computes the steps of sampling."""
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 
-import torch
+from caselli.prior import Prior
+from caselli.sampling.drawing import SeededDrawing
 
-from caselli.prior.base import Prior
-from caselli.prior.drawing import Drawing
+
+class Unavailable(Exception):
+    """An engine cannot serve a prior on this machine; the message is the reason, in words for the user."""
 
 
 class Engine(ABC):
-    """Draws sequences from one prior; every engine draws from the same distribution by the same noise."""
+    """Draws sequences from one prior; every engine draws from the same distribution by the same noise.
+
+    An engine of the table `ENGINES` extends this class, is final, and is built from a prior and a precision
+    of its linear layers' weights (`caselli.sampling.WEIGHT_PRECISIONS`).
+    """
 
     prior: Prior
-    precision: str
+    """The distribution, with the weights that the engine computes with."""
+    precision: str | None
+    """Precision of the linear layers' weights; None for the one in which they were given."""
+
+    @staticmethod
+    def refusal(prior: Prior) -> str | None:
+        """Why an engine of this class cannot serve a prior on this machine; None where it can."""
+        return None
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is, in words."""
+        """The engine in words, for the user."""
 
     @abstractmethod
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, drawing: SeededDrawing) -> None:
         """Fills the codes."""
 
     @abstractmethod
@@ -31,68 +43,7 @@ class Engine(ABC):
         """Bytes that a step of the last batch had to read: weights, and half of the final state."""
 
 
-class Eager(Engine):
-    """PyTorch's operations one by one, on any device, for any mixer: the definition.
-
-    Arguments:
-        prior: the distribution, in evaluation mode.
-    """
-
-    precision = "as they are"
-
-    def __init__(self, prior: Prior) -> None:
-        self.prior, self.state_bytes = prior, 0
-
-    @property
-    def name(self) -> str:
-        return "step by step in PyTorch"
-
-    @torch.no_grad()
-    def draw(self, drawing: Drawing) -> None:
-        self.state_bytes = self.prior.draw(drawing)
-
-    def bytes_per_step(self) -> int:
-        return self.prior.weight_bytes() + self.state_bytes // 2
-
-
-class Timed(Engine):
-    """An engine that tells how fast it was.
-
-    Arguments:
-        engine: what it wraps.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.prior, self.precision = engine, engine.prior, engine.precision
-        self.seconds, self.codes, self.bytes = 0.0, 0, 0
-
-    @property
-    def name(self) -> str:
-        return self.engine.name
-
-    def draw(self, drawing: Drawing) -> None:
-        begin = time.perf_counter()
-        self.engine.draw(drawing)
-        steps = min(len(drawing.strengths), drawing.codes.shape[1] - drawing.first)
-        self.seconds += time.perf_counter() - begin
-        self.codes += (drawing.codes.shape[1] - drawing.first) * len(drawing.codes)
-        self.bytes += steps * self.engine.bytes_per_step()
-
-    def bytes_per_step(self) -> int:
-        return self.engine.bytes_per_step()
-
-
-def read_rate(megabytes: int = 256) -> float:
-    """Bytes per second that the CPU's threads read from memory, by a sum over more than the caches hold.
-
-    Example:
-        >>> read_rate(1) > 0
-        True
-    """
-    x = torch.ones(megabytes << 18)
-    best = float("inf")
-    for _ in range(4):
-        begin = time.perf_counter()
-        x.sum()
-        best = min(best, time.perf_counter() - begin)
-    return x.nbytes / best
+def expect_served(refusal: str | None) -> None:
+    """Errors: `Unavailable` for a reason not to serve a prior."""
+    if refusal is not None:
+        raise Unavailable(refusal)

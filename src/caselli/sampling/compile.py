@@ -13,14 +13,11 @@ from pathlib import Path
 
 from caselli.errors import UserError
 from caselli.files import atomic_write
+from caselli.sampling.base import Unavailable
 
 SOURCE = Path(__file__).with_name("fused.cpp")
 FLAGS = ["-O3", "-std=c++17", "-march=native", "-fno-math-errno", "-shared", "-fPIC", "-pthread"]
 COMPILERS = ("c++", "g++", "clang++")
-
-
-class Unavailable(Exception):
-    """Why an engine cannot serve a prior on this machine, in words for the user."""
 
 
 @functools.cache
@@ -68,7 +65,7 @@ def _folder() -> Path:
 
 
 def _fingerprint(compiler: str) -> str:
-    """Of all that the result depends on; machines that share a home folder may differ in their processors."""
+    """A digest of all that the compiled step depends on: a home folder may be shared by unlike machines."""
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     processor = Path("/proc/cpuinfo")
     lines = processor.read_text().splitlines() if processor.exists() else [platform.processor()]

@@ -4,62 +4,83 @@ from __future__ import annotations
 
 import torch
 
-from caselli.prior.autoregressive import Autoregressive
-from caselli.prior.base import Prior
-from caselli.prior.drawing import Drawing, Sampling
-from caselli.sampling.base import Engine
-from caselli.sampling.compile import Unavailable, library
+from caselli.prior import Autoregressive, Prior, PriorState
+from caselli.sampling.base import Engine, Unavailable, expect_served
+from caselli.sampling.compile import library
+from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.lower import LOWERINGS
-from caselli.sampling.program import DRAW, EMBED, GELU, Packed, Program
+from caselli.sampling.options import Sampling
+from caselli.sampling.program import DRAW, EMBED, GELU, Panels, Program
 from caselli.sampling.rounding import rounded
 from caselli.shapes import Tensor
 
-PIECE = 16
+_PIECE = 16
 """Slots between two reports of progress, behind the first."""
 
 
-class Fused(Engine):
+class FusedEngine(Engine):
     """Layers, guidance and drawing as one list of operations over preallocated buffers, slot after slot.
 
     No Python runs and nothing is allocated between codes; weights are packed once, in float32, bfloat16 or
     int8, and a sample does not depend on those beside it, not even in the last bit.
 
-    Errors: `caselli.sampling.compile.Unavailable`, with the reason, where it cannot serve this prior.
+    Arguments:
+        prior: the distribution, autoregressive, float32 on the CPU, over mixers of `LOWERINGS`.
+        precision: its linear layers' weights are rounded to it, and kept and read in it.
+
+    Errors: `Unavailable`, with the reason, for another prior, and where no compiler works.
     """
 
     def __init__(self, prior: Prior, precision: str = "float32") -> None:
-        reason = unsuited(prior)
-        if reason:
-            raise Unavailable(reason)
+        expect_served(self.refusal(prior))
         self.prior, self.precision = rounded(prior, precision), precision
         self.library = library()
-        self.packs: dict[tuple[int, ...], Packed] = {}
-        self.steps: Steps | None = None
+        self.panels: dict[tuple[int, ...], Panels] = {}
+        self.steps: FusedSteps | None = None
+
+    @staticmethod
+    def refusal(prior: Prior) -> str | None:
+        if prior.straight() is not prior:
+            return f"no fused step for a {prior.kind.replace('_', '-')} prior"
+        weight = prior.head.weight
+        if weight.device.type != "cpu":
+            return f"the fused step is for the CPU, the prior is on {weight.device.type}"
+        if weight.dtype != torch.float32:
+            return f"the fused step is for float32, the prior has {weight.dtype}"
+        others = sorted({type(b.mixer).__name__ for b in prior.blocks if type(b.mixer) not in LOWERINGS})
+        if others:
+            return f"no fused step for {', '.join(others)}"
+        try:
+            library()
+        except Unavailable as reason:
+            return str(reason)
+        return None
 
     @property
     def name(self) -> str:
         return f"fused step, {self.precision} weights"
 
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, drawing: SeededDrawing) -> None:
         steps = self.steps
         if steps is None or not steps.suits(drawing):
             self.steps = steps = None  # the old buffers go before the new ones come
-            self.steps = steps = Steps(self, drawing)
+            self.steps = steps = FusedSteps(self, drawing)
         steps.begin(drawing)
         first, length = drawing.first, self.prior.alphabet.length
         if first or self.prior.conditioner.length > 1:
-            first = self._behind_known(steps, drawing)
+            first = self._start(steps, drawing)
         while first < length:
-            last = min(first + PIECE, length) if first > drawing.first else first + 1
+            last = min(first + _PIECE, length) if first > drawing.first else first + 1
             steps.program.run(first, last)
             drawing.progress((last - first) * len(drawing.codes))
             first = last
         drawing.codes.copy_(steps.codes)
 
-    def _behind_known(self, steps: Steps, drawing: Drawing) -> int:
-        """Takes in the conditions and the known codes at once, and draws the first code behind them."""
-        logits, state = self.prior.start(*drawing.known())
-        steps.bring_in(state)
+    def _start(self, steps: FusedSteps, drawing: SeededDrawing) -> int:
+        """Computes the state behind the conditions and the known codes in PyTorch, all at once, and draws the
+        first code behind them."""
+        logits, state = self.prior.start(*drawing.start())
+        steps.load_state(state)
         steps.logits.copy_(logits)
         steps.program.run(drawing.first, drawing.first + 1, begin=len(steps.program.operations) - 1)
         drawing.progress(len(drawing.codes))
@@ -71,16 +92,16 @@ class Fused(Engine):
         return self.steps.program.weight_bytes + self.steps.program.state_bytes // 2
 
 
-class Steps:
+class FusedSteps:
     """The program of a prior for a number of samples, and the buffers it reads and writes."""
 
-    def __init__(self, engine: Fused, drawing: Drawing) -> None:
+    def __init__(self, engine: FusedEngine, drawing: SeededDrawing) -> None:
         prior, samples, rows = engine.prior, len(drawing.codes), drawing.rows
         self.options, self.samples, self.rows = drawing.options, samples, rows
         self.label_rows = prior.conditioner.label_rows
         length, width = prior.alphabet.length, prior.config.width
         before = prior.conditioner.length - 1
-        self.program = program = Program(engine.library, rows, engine.precision, engine.packs)
+        self.program = program = Program(engine.library, rows, engine.precision, engine.panels)
         self.codes = torch.zeros(samples, length, dtype=torch.int64)
         self.labels = torch.zeros(rows, dtype=torch.int64)
         self.uniform, self.strengths = torch.zeros(samples, length), torch.zeros(length)
@@ -90,17 +111,17 @@ class Steps:
         tables = [e.weight.detach() for e in (prior.code, prior.conditioner.label)]
         inputs = (self.codes, prior.offset, self.labels, *tables, self.positions, x)
         program.add(EMBED, (rows, width, length, samples, int(len(self.positions) > 1)), inputs)
-        self.imports = [self._block(block, x, length, before) for block in prior.blocks]
+        self.loads = [self._block(block, x, length, before) for block in prior.blocks]
         program.linear(x, (prior.head,), self.logits, norm=prior.norm)
         self._draw(prior, length)
 
     def _block(self, block, x: Tensor, length: int, before: int):
         program, inner = self.program, block.up.out_features
-        bring_in = LOWERINGS[type(block.mixer)](program, block.mixer, block.norm1, x, length, before)
+        load = LOWERINGS[type(block.mixer)](program, block.mixer, block.norm1, x, length, before)
         hidden = program.buffer(program.rows, inner)
         program.linear(x, (block.up,), hidden, norm=block.norm2, activation=GELU)
         program.linear(hidden, (block.down,), x, adds=True)
-        return bring_in
+        return load
 
     def _draw(self, prior: Autoregressive, length: int) -> None:
         options: Sampling = self.options
@@ -113,16 +134,16 @@ class Steps:
             (options.temperature, options.top_p, options.min_p),
         )
 
-    def suits(self, drawing: Drawing) -> bool:
-        """Whether the program may be used again."""
+    def suits(self, drawing: SeededDrawing) -> bool:
+        """True where the program serves this batch too."""
         return (self.options, self.samples, self.rows) == (
             drawing.options,
             len(drawing.codes),
             drawing.rows,
         )
 
-    def begin(self, drawing: Drawing) -> None:
-        """Copies in what this batch is about, and forgets the last one."""
+    def begin(self, drawing: SeededDrawing) -> None:
+        """Copies in the contents of a batch, and clears the states of the last one."""
         self.codes.copy_(drawing.codes)
         self.uniform.copy_(drawing.uniform)
         self.strengths.copy_(torch.tensor(drawing.strengths))
@@ -132,20 +153,7 @@ class Steps:
         for state in self.program.states:
             state.zero_()
 
-    def bring_in(self, state) -> None:
-        """Each layer's state behind the known codes."""
-        for bring_in, layer in zip(self.imports, state.layers, strict=True):
-            bring_in(layer)
-
-
-def unsuited(prior: Prior) -> str:
-    """Why the fused step cannot serve a prior; empty where it can."""
-    if not isinstance(prior, Autoregressive):
-        return f"no fused step for a {prior.kind.replace('_', '-')} prior"
-    weight = prior.head.weight
-    if weight.device.type != "cpu":
-        return f"the fused step is for the CPU, the prior is on {weight.device.type}"
-    if weight.dtype != torch.float32:
-        return f"the fused step is for float32, the prior has {weight.dtype}"
-    others = sorted({type(b.mixer).__name__ for b in prior.blocks if type(b.mixer) not in LOWERINGS})
-    return f"no fused step for {', '.join(others)}" if others else ""
+    def load_state(self, state: PriorState) -> None:
+        """Copies in each layer's state behind the known codes."""
+        for load, layer in zip(self.loads, state.layers, strict=True):
+            load(layer)

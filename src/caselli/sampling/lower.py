@@ -1,4 +1,4 @@
-"""How mixers become operations of the fused step, and how their states are brought in."""
+"""Lowering: mixers become operations of the fused step, and their states are copied into it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 
 from caselli.mixer import Attention, LocalAttention, Mamba, State
 from caselli.ops import rotary_angles
-from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, filled
+from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, padded_to
 from caselli.shapes import Float, Tensor
 
-Import = Callable[[State], None]
-"""Takes in the state that the parallel form left behind known codes."""
+Load = Callable[[State], None]
+"""Copies in the state that the parallel form left behind known codes."""
 
 
 def lower_attention(
@@ -24,9 +24,9 @@ def lower_attention(
     x: Float[Tensor, "B E"],
     length: int,
     before: int,
-) -> Import:
-    """Queries, keys and values; attention to what is kept, `before` tokens in front of the slots included;
-    the output. Keys lie in panels like weights."""
+) -> Load:
+    """Queries, keys and values; attention to the keys so far, those of the `before` tokens in front of the
+    slots included; the output. Keys lie in panels like weights."""
     rows, lanes, width = program.rows, program.lanes, mixer.head_width
     length += before
     capacity, padded = math.ceil(length / lanes) * lanes, math.ceil(width / lanes) * lanes
@@ -44,7 +44,7 @@ def lower_attention(
     program.add(ATTEND, sizes, (qkv, keys, values, y, cosine, sine))
     program.linear(y, (mixer.output,), x, adds=True)
 
-    def bring_in(state: State) -> None:
+    def load(state: State) -> None:
         kept = state.length if mixer.window is None else state.keys.shape[2]
         seen = slice(state.length - kept, state.length)
         flat = keys.new_zeros(rows, mixer.kv_heads, capacity, width)
@@ -52,19 +52,19 @@ def lower_attention(
         keys.copy_(flat.unflatten(2, (-1, lanes)).transpose(3, 4))
         values[:, :, seen, :width] = state.values[:, :, :kept]
 
-    return bring_in
+    return load
 
 
 def lower_mamba(
     program: Program, mixer: Mamba, norm: nn.LayerNorm, x: Float[Tensor, "B E"], length: int, before: int
-) -> Import:
+) -> Load:
     """Input and gate; the convolution; Δ, B and C; the scan; the output. Vectors hold channels."""
     rows, inner, states, rank = program.rows, mixer.inner, mixer.state_size, mixer.delta_rank
     taps = mixer.convolution.weight.shape[1]
     gated, u, y = (program.buffer(rows, n) for n in (2 * inner, inner, inner))
     select, delta = program.buffer(rows, rank + 2 * states), program.buffer(rows, inner)
-    a = filled(-mixer.log_a.detach().exp().T, program.lanes)
-    skip = filled(mixer.skip.detach(), program.lanes)
+    a = padded_to(-mixer.log_a.detach().exp().T, program.lanes)
+    skip = padded_to(mixer.skip.detach(), program.lanes)
     past, memory = program.state(rows, taps - 1, inner), program.state(rows, states, a.shape[1])
     weight, bias = mixer.convolution.weight.detach().T.contiguous(), mixer.convolution.bias.detach()
     program.linear(x, (mixer.input,), gated, norm=norm)
@@ -75,16 +75,17 @@ def lower_mamba(
     program.add(SCAN, sizes, (u, delta, select[:, rank:], a, skip, gated[:, inner:], memory, y))
     program.linear(y, (mixer.output,), x, adds=True)
 
-    def bring_in(state: State) -> None:
+    def load(state: State) -> None:
         past.copy_(state.inputs)
         memory[:, :, :inner] = state.memory.transpose(1, 2)
 
-    return bring_in
+    return load
 
 
-LOWERINGS: dict[type, Callable[..., Import]] = {
+LOWERINGS: dict[type, Callable[..., Load]] = {
     Attention: lower_attention,
     LocalAttention: lower_attention,
     Mamba: lower_mamba,
 }
-"""Mixer → how it is lowered; the others step through PyTorch."""
+"""Mixer → its lowering, which appends its operations to a program: program, mixer, normalisation, the vectors
+x that it reads and adds to, slots, and tokens in front of them. Priors with other mixers step in PyTorch."""

@@ -1,4 +1,4 @@
-"""A list of the fused step's operations over buffers that are made once."""
+"""The operations of the fused step, over buffers that are allocated once."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.sampling.rounding import PRECISIONS, int8_scale
+from caselli.sampling.rounding import WEIGHT_PRECISIONS
 from caselli.shapes import Float, Num, Tensor
+from caselli.weights import rounded_rows
 
 EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)
-NONE, GELU, SOFTPLUS = range(3)
+LINEAR_ONLY, GELU, SOFTPLUS = range(3)
 
 
-class Op(ctypes.Structure):
-    """One operation, as `fused.cpp` reads it."""
+class _Operation(ctypes.Structure):
+    """One operation, as `fused.cpp` reads it: kind, sizes n, pointers p, numbers f."""
 
     _fields_ = [
         ("kind", ctypes.c_int64),
@@ -29,7 +30,7 @@ class Op(ctypes.Structure):
 
 
 @dataclasses.dataclass(frozen=True)
-class Packed:
+class Panels:
     """A linear layer's weights in panels of `lanes` outputs, so that a vector of outputs is one load."""
 
     panels: Num[Tensor, "P D lanes"]
@@ -38,11 +39,11 @@ class Packed:
     outputs: int
 
 
-def pack(layers: Sequence[nn.Linear], precision: str, lanes: int) -> Packed:
-    """Layers of one input as a single one, their outputs side by side.
+def in_panels(layers: Sequence[nn.Linear], precision: str, lanes: int) -> Panels:
+    """Layers of one input as a single layer, their outputs side by side.
 
     Example:
-        >>> pack([nn.Linear(3, 4), nn.Linear(3, 6)], "float32", lanes=8).panels.shape
+        >>> in_panels([nn.Linear(3, 4), nn.Linear(3, 6)], "float32", lanes=8).panels.shape
         torch.Size([2, 3, 8])
     """
     weight = torch.cat([layer.weight.detach() for layer in layers])
@@ -50,20 +51,21 @@ def pack(layers: Sequence[nn.Linear], precision: str, lanes: int) -> Packed:
     if any(layer.bias is not None for layer in layers):
         zeros = [weight.new_zeros(layer.out_features) for layer in layers]
         biases = [z if layer.bias is None else layer.bias for z, layer in zip(zeros, layers, strict=True)]
-        bias = filled(torch.cat(biases).detach(), lanes)
-    scale = int8_scale(weight) if precision == "int8" else None
-    if scale is not None:
-        weight = (weight / scale[:, None]).round()
+        bias = padded_to(torch.cat(biases).detach(), lanes)
+    scale = None
+    if precision == "int8":
+        weight, steps = rounded_rows(weight)
+        scale = padded_to(steps.flatten(), lanes)
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}[precision]
-    panels = filled(weight.T, lanes).T.unflatten(0, (-1, lanes)).transpose(1, 2).to(dtype).contiguous()
-    return Packed(panels, None if scale is None else filled(scale, lanes), bias, len(weight))
+    panels = padded_to(weight.T, lanes).T.unflatten(0, (-1, lanes)).transpose(1, 2).to(dtype).contiguous()
+    return Panels(panels, scale, bias, len(weight))
 
 
-def filled(x: Tensor, multiple: int) -> Tensor:
-    """Zeros appended to the last axis up to a multiple.
+def padded_to(x: Tensor, multiple: int) -> Tensor:
+    """The tensor with zeros appended to its last axis up to a multiple.
 
     Example:
-        >>> filled(torch.ones(3), 4)
+        >>> padded_to(torch.ones(3), 4)
         tensor([1., 1., 1., 0.])
     """
     return F.pad(x, (0, -x.shape[-1] % multiple)).contiguous()
@@ -75,8 +77,8 @@ class Program:
     Arguments:
         library: the compiled step.
         rows: sequences that go through the layers.
-        precision: of the weights.
-        packs: weights packed before, by the identity of their layers; grows.
+        precision: of the weights, in `WEIGHT_PRECISIONS`.
+        panels: weights laid out so far, by the identity of their layers; grows.
     """
 
     def __init__(
@@ -84,21 +86,21 @@ class Program:
         library: ctypes.CDLL,
         rows: int,
         precision: str,
-        packs: dict[tuple[int, ...], Packed],
+        panels: dict[tuple[int, ...], Panels],
     ) -> None:
-        self.library, self.rows, self.precision, self.packs = library, rows, precision, packs
+        self.library, self.rows, self.precision, self.panels = library, rows, precision, panels
         self.lanes = library.lanes()
-        self.operations: list[Op] = []
+        self.operations: list[_Operation] = []
         self.tensors: list[Tensor] = []
         self.states: list[Tensor] = []
         self.weight_bytes = self.state_bytes = 0
 
     def buffer(self, *shape: int) -> Tensor:
-        """Room for activations."""
+        """A buffer for activations."""
         return torch.zeros(*shape)
 
     def state(self, *shape: int) -> Tensor:
-        """Room for what is carried from token to token."""
+        """A buffer for what is carried from token to token."""
         state = torch.zeros(*shape)
         self.state_bytes += state.nbytes
         self.states.append(state)
@@ -113,7 +115,7 @@ class Program:
     ) -> None:
         """Appends an operation; its tensors live as long as the program."""
         pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-        operation = Op(kind=kind)
+        operation = _Operation(kind=kind)
         operation.n[: len(sizes)], operation.p[: len(pointers)] = sizes, pointers
         operation.f[: len(numbers)] = numbers
         self.operations.append(operation)
@@ -126,25 +128,25 @@ class Program:
         y: Float[Tensor, "B E"],
         *,
         norm: nn.LayerNorm | None = None,
-        activation: int = NONE,
+        activation: int = LINEAR_ONLY,
         adds: bool = False,
     ) -> None:
         """y = activation(W norm(x) + b) for layers of one input, or y += that; x and y may be columns."""
         key = tuple(map(id, layers))
-        if key not in self.packs:
-            self.packs[key] = pack(layers, self.precision, self.lanes)
-        packed = self.packs[key]
-        self.weight_bytes += packed.panels.nbytes
+        if key not in self.panels:
+            self.panels[key] = in_panels(layers, self.precision, self.lanes)
+        weights = self.panels[key]
+        self.weight_bytes += weights.panels.nbytes
         sizes = (
-            *(len(x), x.shape[1], packed.outputs, x.stride(0), y.stride(0)),
-            *(activation, int(adds), PRECISIONS.index(self.precision)),
+            *(len(x), x.shape[1], weights.outputs, x.stride(0), y.stride(0)),
+            *(activation, int(adds), WEIGHT_PRECISIONS.index(self.precision)),
         )
         weight, epsilon = (None, 0.0) if norm is None else (norm.weight.detach(), norm.eps)
-        self.add(LINEAR, sizes, (x, weight, packed.panels, packed.scale, packed.bias, y), (epsilon,))
+        self.add(LINEAR, sizes, (x, weight, weights.panels, weights.scale, weights.bias, y), (epsilon,))
 
     def run(self, first: int, last: int, begin: int = 0) -> None:
-        """Slots `first` up to `last`, through the operations from `begin` on."""
+        """Runs the operations from `begin` on for slots `first` up to `last`."""
         operations = self.operations[begin:]
-        array = (Op * len(operations))(*operations)
+        array = (_Operation * len(operations))(*operations)
         numbers = (len(operations), first, last, torch.get_num_threads())
         self.library.run(array, *map(ctypes.c_int64, numbers))

@@ -7,28 +7,16 @@ import copy
 import torch
 from torch import nn
 
-from caselli.engine.compression import compression_of
-from caselli.engine.packing import AS_IT_IS
 from caselli.errors import UnknownName
-from caselli.prior.base import Prior
+from caselli.prior import Prior
 from caselli.shapes import Float, Tensor
+from caselli.weights import rounded_rows
 
-PRECISIONS = ("float32", "bfloat16", "int8")
-"""Of the linear layers' weights; activations, states and sums stay float32."""
+WEIGHT_PRECISIONS = ("float32", "bfloat16", "int8")
+"""Precisions of the linear layers' weights in sampling; activations, states and sums stay float32."""
 
-
-CACHED = 32 << 20
+_CACHED = 32 << 20
 """Bytes of float32 weights up to which int8 is not faster: each step reads them from a cache."""
-
-
-def int8_scale(weight: Float[Tensor, "E D"]) -> Float[Tensor, "E"]:
-    """The step of each output's weights: its largest lies at ±127.
-
-    Example:
-        >>> int8_scale(torch.tensor([[127.0, -254.0]]))
-        tensor([2.])
-    """
-    return weight.abs().amax(1).clamp_min(1e-30) / 127
 
 
 def rounded_weight(weight: Float[Tensor, "E D"], precision: str) -> Float[Tensor, "E D"]:
@@ -41,31 +29,30 @@ def rounded_weight(weight: Float[Tensor, "E D"], precision: str) -> Float[Tensor
     if precision == "bfloat16":
         return weight.bfloat16().to(weight.dtype)
     if precision == "int8":
-        scale = int8_scale(weight)[:, None]
-        return (weight / scale).round() * scale
+        integers, scale = rounded_rows(weight)
+        return integers * scale
     return weight
 
 
 def own_precision(prior: Prior) -> str:
-    """int8 where that is how all of a prior's linear layers are stored, so that nothing is rounded, and they
-    are more than caches hold, so that reading them takes the time; else float32."""
-    packed = compression_of(prior).packed
-    layers = {f"{path}.weight": m for path, m in prior.named_modules() if isinstance(m, nn.Linear)}
-    stored = [packed.get(name, AS_IT_IS) for name in layers]
-    bytes_read = sum(layer.weight.nbytes for layer in layers.values())
-    whole_rows = all(how.bits == 8 and not how.group for how in stored)
-    return "int8" if whole_rows and bytes_read > CACHED else "float32"
+    """The precision for sampling that changes no weight: int8 where all linear layers are on
+    its grid and are more than caches hold, so that reading them takes the time; else float32."""
+    weights = [layer.weight.detach() for layer in prior.modules() if isinstance(layer, nn.Linear)]
+    if sum(weight.nbytes for weight in weights) <= _CACHED:
+        return "float32"
+    on_grid = all(torch.equal(rounded_weight(weight, "int8"), weight) for weight in weights)
+    return "int8" if on_grid else "float32"
 
 
 def rounded(prior: Prior, precision: str) -> Prior:
-    """The prior whose linear layers have the precision's weights; itself for float32.
+    """The prior with its linear layers' weights rounded to a precision; itself for float32.
 
-    This is the definition of sampling in a precision: whatever computes it follows this prior's distribution.
+    This is the definition of sampling in a precision: every engine follows this prior's distribution.
 
-    Errors: `UnknownName` for a precision that is not in `PRECISIONS`.
+    Errors: `UnknownName` for a precision that is not in `WEIGHT_PRECISIONS`.
     """
-    if precision not in PRECISIONS:
-        raise UnknownName("precision", precision, PRECISIONS)
+    if precision not in WEIGHT_PRECISIONS:
+        raise UnknownName("precision", precision, WEIGHT_PRECISIONS)
     if precision == "float32":
         return prior
     prior = copy.deepcopy(prior)

@@ -1,15 +1,13 @@
-"""What a segmenter is made of, and its making."""
+"""Configuration of a segmenter, and the network that it describes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from torch import nn
 
+import caselli.segmentation as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.segmentation.fcn import small_fcn
-from caselli.segmentation.unet import UNet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +25,9 @@ class SegmenterConfig:
     depth: int = 3
     """Halvings of a U-Net; an FCN always has five."""
     upsampler: str = "bilinear"
-    """Name in `caselli.layer.resample.UPSAMPLERS`."""
+    """Name in `caselli.layer.UPSAMPLERS`."""
     downsampler: str = "max"
-    """Name in `caselli.layer.resample.DOWNSAMPLERS`, of a U-Net; an FCN pools by maxima."""
+    """Name in `caselli.layer.DOWNSAMPLERS`, used by a U-Net; an FCN pools by maxima."""
     norm: str = "batch"
     """Normalisation after each convolution: none, batch or group."""
 
@@ -44,40 +42,14 @@ class SegmenterConfig:
             )
 
 
-def _unet(config: SegmenterConfig) -> nn.Module:
-    return UNet(
-        config.channels,
-        config.classes,
-        config.width,
-        config.depth,
-        config.upsampler,
-        config.downsampler,
-        config.norm,
-    )
-
-
-def _fcn(stride: int) -> Callable[[SegmenterConfig], nn.Module]:
-    def build(config: SegmenterConfig) -> nn.Module:
-        return small_fcn(config.channels, config.classes, config.width, stride, config.upsampler, config.norm)
-
-    return build
-
-
-SEGMENTERS: dict[str, Callable[[SegmenterConfig], nn.Module]] = {
-    "unet": _unet,
-    **{f"fcn{stride}s": _fcn(stride) for stride in (8, 16, 32)},
-}
-"""Name → what builds the network: pictures `B C H W` → logits `B classes H W`, of any size."""
-
-
 def build_segmenter(config: SegmenterConfig) -> nn.Module:
     """The network that a configuration describes.
 
-    Errors: `UnknownName` for an architecture, a resampler or a normalisation that there is not.
+    Errors: `UnknownName` for an unknown architecture, resampler or normalisation.
 
     Example:
         >>> import torch
         >>> build_segmenter(SegmenterConfig(classes=5, width=8))(torch.zeros(2, 1, 24, 20)).shape
         torch.Size([2, 5, 24, 20])
     """
-    return lookup(SEGMENTERS, "architecture", config.architecture)(config)
+    return lookup(room.SEGMENTERS, "architecture", config.architecture)(config)

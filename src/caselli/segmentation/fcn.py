@@ -5,12 +5,13 @@ from __future__ import annotations
 from torch import nn
 
 from caselli.errors import UserError, lookup
-from caselli.layer.resample import UPSAMPLERS
-from caselli.segmentation.vgg import vgg_stages
+from caselli.features import vgg_stages
+from caselli.layer import UPSAMPLERS
+from caselli.segmentation.config import SegmenterConfig
 from caselli.shapes import Float, Tensor
 
 FINER = {32: (), 16: ("pool4",), 8: ("pool4", "pool3")}
-"""Stride of the finest map used → the maps that are joined, coarse first."""
+"""Stride of the finest map used → names of the maps that are joined, coarsest first."""
 
 
 class FCN(nn.Module):
@@ -19,10 +20,10 @@ class FCN(nn.Module):
     Arguments:
         features: a named sequence whose "pool3", "pool4" and "pool5" end at strides 8, 16 and 32.
         widths: channels at these three.
-        classes: of the map.
-        stride: 32, 16 or 8: how fine the finest map is that is used.
-        head_width: channels of the convolutions that were linear layers, of 7 × 7 and 1 × 1.
-        upsampler: a name of `UPSAMPLERS`.
+        classes: classes of the map.
+        stride: stride of the finest map that is used: 32, 16 or 8.
+        head_width: channels of the 7 × 7 and 1 × 1 convolutions that replace the classifier's linear layers.
+        upsampler: name in `UPSAMPLERS`.
 
     Source: Long, Shelhamer and Darrell, 2015, "Fully convolutional networks for semantic segmentation".
 
@@ -68,16 +69,15 @@ class FCN(nn.Module):
         return self.last(x, tuple(size))
 
 
-def small_fcn(
-    channels: int, classes: int, width: int, stride: int, upsampler: str = "bilinear", norm: str = "batch"
-) -> FCN:
-    """FCN on five stages of two convolutions of `width` to 8 `width` channels, small enough to train at once.
+def small_fcn(config: SegmenterConfig, stride: int) -> FCN:
+    """FCN on five stages of two convolutions of `width` to 8 `width` channels, small enough to train quickly.
 
     Example:
         >>> import torch
-        >>> small_fcn(1, 11, 8, stride=16)(torch.zeros(1, 1, 64, 64)).shape
+        >>> small_fcn(SegmenterConfig(classes=11, width=8), stride=16)(torch.zeros(1, 1, 64, 64)).shape
         torch.Size([1, 11, 64, 64])
     """
+    width = config.width
     widths = (width, 2 * width, 4 * width, 8 * width, 8 * width)
-    features = vgg_stages((2,) * 5, widths, channels, norm, keep_border=True)
-    return FCN(features, widths[2:], classes, stride, 8 * width, upsampler)
+    features = vgg_stages((2,) * 5, widths, config.channels, config.norm, keep_border=True)
+    return FCN(features, widths[2:], config.classes, stride, 8 * width, config.upsampler)

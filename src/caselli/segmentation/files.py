@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.files import atomic_write, write_text
 from caselli.segmentation.config import SegmenterConfig, build_segmenter
 from caselli.shapes import Float, Int, Tensor
+from caselli.weights import load_weights, read_config, read_description, save_weights
 
-FORMAT = 1
-"""Version of the files; a later one is refused."""
+STEM = "segmenter"
+"""Name of the files in a run folder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +41,7 @@ def save_segmenter(
     network: nn.Module, config: SegmenterConfig, size: int, classes: Sequence[str], folder: str | Path
 ) -> None:
     """Writes `segmenter.safetensors`, then `segmenter.json`, which says that it is whole."""
-    folder = Path(folder)
-    with atomic_write(folder / "segmenter.safetensors") as temporary:
-        save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, temporary)
-    described = {
-        "format": FORMAT,
-        "size": size,
-        "classes": list(classes),
-        "config": dataclasses.asdict(config),
-    }
-    write_text(folder / "segmenter.json", json.dumps(described, indent=2))
+    save_weights(Path(folder) / STEM, network, {"size": size, "classes": list(classes), "config": config})
 
 
 def load_segmenter(folder: str | Path) -> Segmenter:
@@ -61,20 +49,15 @@ def load_segmenter(folder: str | Path) -> Segmenter:
 
     Errors: `UserError` if there is none, or its files are broken or of a later version.
     """
-    folder = Path(folder)
-    try:
-        described = json.loads((folder / "segmenter.json").read_text(encoding="utf-8"))
-        if described["format"] > FORMAT:
-            raise UserError(
-                f"{folder} was written by a later version", f"format {FORMAT} was expected", "update caselli"
-            )
-        config = SegmenterConfig(**described["config"])
-        network = build_segmenter(config)
-        network.load_state_dict(load_file(folder / "segmenter.safetensors"))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    stem = Path(folder) / STEM
+    if not stem.with_suffix(".json").exists():
         raise UserError(
-            f"the segmenter in {folder} cannot be read ({error})",
+            f"{folder} holds no segmenter",
             "a run of a segmentation recipe was expected",
             "see `caselli train --help`",
-        ) from None
-    return Segmenter(network.eval(), config, described["size"], tuple(described["classes"]))
+        )
+    described = read_description(stem)
+    config = read_config(SegmenterConfig, described, stem)
+    network = build_segmenter(config)
+    load_weights(stem, network)
+    return Segmenter(network, config, described["size"], tuple(described["classes"]))

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from caselli.data.segmentation import VOID
+from caselli.data import VOID
 from caselli.shapes import Float, Int, Tensor
 
 

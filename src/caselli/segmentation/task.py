@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.data.segmentation import VOID, SegmentationBatch
-from caselli.engine.task import Losses, Task
+from caselli import ranks
+from caselli.data import VOID, SegmentationBatch
+from caselli.engine import Losses, Task
 from caselli.segmentation.score import confusion, score
 from caselli.shapes import Float, Int, Tensor
 
@@ -41,7 +42,7 @@ class SegmentationTask(Task):
     def finish(self) -> dict[str, float]:
         if not self.counts:
             return {}
-        found = score(torch.stack(self.counts).sum(0))
+        found = score(ranks.total(torch.stack(self.counts).sum(0)))
         self.counts = []
         return {"mean_iou": found.mean_iou, "accuracy": found.accuracy}
 

@@ -6,22 +6,23 @@ import torch
 from torch import nn
 
 from caselli.errors import lookup
-from caselli.layer.norm import normalised
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS, normalised
+from caselli.segmentation.config import SegmenterConfig
 from caselli.shapes import Float, Tensor
 
 
 class UNet(nn.Module):
-    """Down by halves and up again, each step up joined with the step down of its size.
+    """Encoder of halvings and decoder of doublings, each doubling joined with the encoder's map of its size.
 
     Arguments:
-        channels, classes: of the picture, and of the map.
+        channels: channels of the pictures.
+        classes: classes of the map.
         width: channels at full size, doubled at each step down.
-        depth: steps.
-        upsampler: a name of `UPSAMPLERS`, or "transposed2", the original's 2 × 2 transposed convolution.
-        downsampler: a name of `DOWNSAMPLERS`, or "pool", the original's 2 × 2 maximum without a convolution.
-        norm: a name of `NORMS`, after every 3 × 3 convolution; the original has none.
-        padded: whether convolutions keep the size; the original's do not, and skips are cropped to fit.
+        depth: number of halvings.
+        upsampler: name in `UPSAMPLERS`, or "transposed2", the original's 2 × 2 transposed convolution.
+        downsampler: name in `DOWNSAMPLERS`, or "pool", the original's 2 × 2 maximum without a convolution.
+        norm: name in `NORMS` of the normalisation after every 3 × 3 convolution; the original has none.
+        padded: convolutions keep the size; the original's do not, and skips are cropped to fit.
 
     Source: Ronneberger, Fischer and Brox, 2015, "U-Net: convolutional networks for biomedical image
     segmentation".
@@ -95,3 +96,16 @@ def _downsampler(name: str, width: int, padded: bool) -> nn.Module:
     if name == "pool":
         return nn.MaxPool2d(2, ceil_mode=padded)
     return lookup(DOWNSAMPLERS, "downsampler", name)(width)
+
+
+def small_unet(config: SegmenterConfig) -> UNet:
+    """The U-Net that a configuration describes."""
+    return UNet(
+        config.channels,
+        config.classes,
+        config.width,
+        config.depth,
+        config.upsampler,
+        config.downsampler,
+        config.norm,
+    )

@@ -3,7 +3,7 @@
 from caselli.slim.decoder import DecoderDistillation, with_smaller_decoder
 from caselli.slim.distil import Distilled, Distilling, inherit, refuse_other_kinds
 from caselli.slim.prune import STRUCTURES, Loss, importance, remove_layers, remove_units, survivors
-from caselli.slim.quantise import PRECISIONS, Precision, plain, quantise, quantise_in_training, settle
+from caselli.slim.quantise import PRECISIONS, Precision, quantise, quantise_in_training, settle
 from caselli.slim.sparse import PATTERNS, keep_zeros, leave_zeros_out, remove_weights
 from caselli.slim.structure import CHANNELS, HEADS, Units, units_of
 
@@ -23,7 +23,6 @@ __all__ = [
     "inherit",
     "keep_zeros",
     "leave_zeros_out",
-    "plain",
     "quantise",
     "quantise_in_training",
     "refuse_other_kinds",

@@ -10,7 +10,7 @@ from torch import nn
 
 from caselli.engine.task import Losses
 from caselli.errors import UserError
-from caselli.layer.published import Borrowed
+from caselli.layer import Borrowed
 from caselli.quantizer.base import widened
 from caselli.tokenizer import Tokenizer
 from caselli.tokenizer.autoencoding import Autoencoding

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer.published import Borrowed
+from caselli.layer import Borrowed
 from caselli.prior import Autoregressive
 from caselli.shapes import Float, Int, Tensor
 
@@ -174,7 +174,7 @@ def _learns_first(name: str) -> bool:
 def refuse_other_kinds(*priors: nn.Module) -> None:
     """Errors: `UserError` for a prior that is not autoregressive: it has no distribution of the next code."""
     for prior in priors:
-        if not isinstance(prior, Autoregressive):
+        if prior.straight() is not prior:
             raise UserError(
                 f"a {type(prior).__name__} prior was given",
                 "to distil, an autoregressive one was expected",

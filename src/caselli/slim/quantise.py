@@ -9,12 +9,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from caselli.engine.compression import compression_of
-from caselli.engine.integer import multiply_integers
-from caselli.engine.packing import AS_IT_IS, Packing, rounded, smallest, snapped
 from caselli.errors import lookup
 from caselli.quantizer import Quantizer
 from caselli.shapes import Float, Tensor
+from caselli.weights import Compression, Packing, multiply_integers, rounded, smallest, snapped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +72,8 @@ def _is_table(path: str, part: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def quantise(module: nn.Module, precision: str, activations: str = "") -> None:
-    """Rounds the weights of a module in place, and notes in it how they are packed in a file.
+def quantise(module: nn.Module, precision: str, activations: str = "") -> Compression:
+    """Rounds the weights of a module in place; returns how they are packed in a file.
 
     Biases, norms, whatever is neither matrix nor table, and the quantizer's codebooks stay float32. Weights
     that are zero stay zero; where they are many they are left out of the file.
@@ -93,9 +91,9 @@ def quantise(module: nn.Module, precision: str, activations: str = "") -> None:
         weight = module.get_parameter(name)
         weight.copy_(rounded(weight, packing))
         packed[name] = smallest(weight, packing)
-    changes = {"packed": packed, "activations": activations}
-    module.compression = dataclasses.replace(compression_of(module), **changes)
-    multiply_integers(module, module.compression.integers())
+    made = Compression(packed=packed, activations=activations)
+    multiply_integers(module, made.integers())
+    return made
 
 
 class Snapped(nn.Module):
@@ -129,28 +127,25 @@ def quantise_in_training(module: nn.Module, precision: str) -> None:
 
 
 def settle(module: nn.Module) -> None:
-    """Makes the weights what they stand for: on the grid, or zero where they were removed."""
-    for part in list(module.modules()):
-        if parametrize.is_parametrized(part, "weight"):
-            weight = part.weight.detach()
-            part.__class__ = type(part).__base__  # a class of its own, which copies of the module share
-            del part.parametrizations
-            part.weight = nn.Parameter(weight)
+    """Makes the weights of a module's layers what they stand for: on the grid, or zero where removed."""
+    settled: dict[nn.Module, nn.Module] = {}
+    for path, part in list(module.named_modules(remove_duplicate=False)):
+        if path and parametrize.is_parametrized(part, "weight"):
+            if part not in settled:
+                settled[part] = _settled(part)
+            owner, _, leaf = path.rpartition(".")
+            setattr(module.get_submodule(owner), leaf, settled[part])
 
 
-def plain(module: nn.Module) -> None:
-    """Forgets that the weights were packed: a module that is trained on is stored as float32 again."""
-    module.compression = dataclasses.replace(compression_of(module), packed={}, activations="")
+def _settled(layer: nn.Module) -> nn.Module:
+    """A layer of the class that this one had before it was parametrized, with the weight in use.
 
-
-def weight_bits(module: nn.Module) -> float:
-    """Mean bits of a parameter in the file, scales and places of zeros left aside.
-
-    Example:
-        >>> weight_bits(nn.Linear(2, 2))
-        32.0
+    `remove_parametrizations` would break the layer's copies: they share the class that it undoes.
     """
-    packed = compression_of(module).packed
-    sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
-    bits = sum(size * packed.get(name, AS_IT_IS).bits for name, size in sizes.items())
-    return bits / sum(sizes.values())
+    kind, state = parametrize.type_before_parametrizations(layer), dict(vars(layer))
+    state["_modules"] = {name: m for name, m in layer.named_children() if name != "parametrizations"}
+    weight = nn.Parameter(layer.weight.detach())
+    state["_parameters"] = dict(layer.named_parameters(recurse=False)) | {"weight": weight}
+    settled = kind.__new__(kind)
+    settled.__setstate__(state)
+    return settled

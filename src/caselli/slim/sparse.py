@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -10,10 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrize
 
-from caselli.engine.compression import compression_of
-from caselli.engine.packing import AS_IT_IS, smallest
 from caselli.shapes import Bool, Float, Tensor
 from caselli.slim.quantise import matrices
+from caselli.weights import AS_IT_IS, Compression, smallest
 
 
 def largest(weight: Float[Tensor, "R *S"], share: float) -> Bool[Tensor, "R *S"]:
@@ -78,20 +76,13 @@ def remove_weights(network: nn.Module, pattern: str, share: float) -> str:
             part.weight.mul_(PATTERNS[pattern](part.weight, share))
             zeros += int((part.weight == 0).sum())
             total += part.weight.numel()
-    leave_zeros_out(network)
     return f"{total - zeros:,} of {total:,} weights of the linear layers and convolutions stay"
 
 
-def leave_zeros_out(network: nn.Module) -> None:
-    """Notes which matrices are stored without their zeros."""
-    old = compression_of(network)
-    packed = dict(old.packed)
-    for path, part in matrices(network):
-        name = f"{path}.weight"
-        how = smallest(part.weight.detach(), packed.get(name, AS_IT_IS))
-        if how != AS_IT_IS:
-            packed[name] = how
-    network.compression = dataclasses.replace(old, packed=packed)
+def leave_zeros_out(network: nn.Module) -> Compression:
+    """How a network's matrices are stored without their zeros, where that takes fewer bytes."""
+    packed = {f"{path}.weight": smallest(part.weight.detach(), AS_IT_IS) for path, part in matrices(network)}
+    return Compression(packed={name: how for name, how in packed.items() if how != AS_IT_IS})
 
 
 def keep_zeros(network: nn.Module) -> None:

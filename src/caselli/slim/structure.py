@@ -8,8 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from caselli.layer.block import ResidualBlock
-from caselli.layer.transformer import TransformerBlock
+from caselli.layer import ResidualBlock, TransformerBlock
 from caselli.mixer import Attention, LocalAttention, Mamba2
 from caselli.prior.block import Block
 from caselli.shapes import Float, Int, Tensor

@@ -3,10 +3,21 @@
 from caselli.tokenizer.adversarial import AdversarialTask
 from caselli.tokenizer.adversarial_config import AdversarialConfig
 from caselli.tokenizer.base import Architecture
-from caselli.tokenizer.build import ARCHITECTURES
 from caselli.tokenizer.config import TokenizerConfig
+from caselli.tokenizer.convolutional import Convolutional
+from caselli.tokenizer.dvae import DVAE
 from caselli.tokenizer.task import TokenizerTask
 from caselli.tokenizer.tokenizer import Tokenizer, TokenizerReport
+from caselli.tokenizer.vit import ViT
+from caselli.tokenizer.vqgan import VQGAN
+
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    "convolutional": Convolutional,
+    "vqgan": VQGAN,
+    "vit": ViT,
+    "dvae": DVAE,
+}
+"""Pairs of encoder and decoder by name."""
 
 __all__ = [
     "ARCHITECTURES",

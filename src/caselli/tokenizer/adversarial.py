@@ -59,7 +59,7 @@ class AdversarialTask(Autoencoding):
         return [Part("discriminator", parameters, self.config.learning_rate, self.config.betas)]
 
     def forward(self, batch, step: int) -> Losses:
-        self.doctor.administer()
+        self.diagnostics.correct()
         pictures = batch.pictures
         made, quantized = self.tokenizer(pictures)
         made = widened(made)
@@ -74,8 +74,8 @@ class AdversarialTask(Autoencoding):
             figures |= found
         else:  # every weight has a gradient in every step: ranks wait for all of them
             total = total + 0 * sum(p.sum() for p in self.discriminator.parameters())
-        self.doctor.note(figures, quantized.codes)
-        return Losses(total + carry(made, slope), figures | self.doctor.figures())
+        self.diagnostics.note(figures, quantized.codes)
+        return Losses(total + carry(made, slope), figures | self.diagnostics.figures())
 
     def _against(
         self, pictures: Tensor, made: Tensor, shown: Tensor, slope: Tensor, step: int
@@ -86,7 +86,11 @@ class AdversarialTask(Autoencoding):
         adversarial = self.objective.generator_loss(real.detach(), fake)
         (push,) = torch.autograd.grad(adversarial, shown, retain_graph=True)
         ratio = self._ratio(made, slope, push) if self.config.adaptive else push.new_ones(())
-        due = self.config.weight * self.config.counts(self.progress) * self.doctor.treatment.adversarial
+        due = (
+            self.config.weight
+            * self.config.counts(self.progress)
+            * self.diagnostics.state.corrections.adversarial
+        )
         weight = due * ratio
         loss = self.objective.critic_loss(real, fake)
         penalty = self._penalty(pictures, shown, real, fake, step)
@@ -114,7 +118,7 @@ class AdversarialTask(Autoencoding):
     def _penalty(self, pictures: Tensor, shown: Tensor, real: Tensor, fake: Tensor, step: int) -> Tensor:
         """What keeps the discriminator smooth; slopes of slopes in float32 whatever the precision."""
         self.lecam.update(ranks.mean(real.detach().mean()), ranks.mean(fake.detach().mean()))
-        total = max(self.config.lecam, self.doctor.treatment.lecam) * self.lecam(real, fake)
+        total = max(self.config.lecam, self.diagnostics.state.corrections.lecam) * self.lecam(real, fake)
         with torch.autocast(pictures.device.type, enabled=False):
             total = total + self.objective.penalty(self.discriminator, pictures, shown)
             if self.config.r1 and step % self.config.r1_every == 0:

@@ -1,15 +1,17 @@
-"""What every way of training a tokenizer shares: the reconstruction, its figures, the doctor."""
+"""What every way of training a tokenizer shares: the reconstruction, its figures, its diagnostics."""
 
 from __future__ import annotations
 
 from abc import ABC
+from typing import Any
 
 import torch
 
-from caselli.engine.task import Task
+from caselli import ranks
+from caselli.engine import Task
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer.doctor import Doctor
+from caselli.tokenizer.diagnostics import Diagnostics
 from caselli.tokenizer.loss import Distorted, Distortion
 from caselli.tokenizer.tokenizer import Tokenizer
 
@@ -26,7 +28,8 @@ class Autoencoding(Task, ABC):
         super().__init__()
         self.tokenizer = tokenizer
         self.distortion = Distortion(tokenizer.config)
-        self.doctor = Doctor(tokenizer.config, tokenizer.quantizer)
+        self.diagnostics = Diagnostics(tokenizer.config, tokenizer.quantizer)
+        self.register_load_state_dict_pre_hook(_renamed)
         self.counts: list[Tensor] = []
 
     def validate(self, batch) -> dict[str, Tensor]:
@@ -39,7 +42,7 @@ class Autoencoding(Task, ABC):
     def finish(self) -> dict[str, float]:
         if not self.counts:
             return {}
-        counts = torch.stack(self.counts).sum(0)
+        counts = ranks.total(torch.stack(self.counts).sum(0))
         self.counts = []
         return {
             "codebook_use": (counts > 0).float().mean().item(),
@@ -47,7 +50,7 @@ class Autoencoding(Task, ABC):
         }
 
     def advise(self) -> list[str]:
-        return self.doctor.advise()
+        return self.diagnostics.advise()
 
     def words(self) -> list[str]:
         """What the log says before training."""
@@ -64,6 +67,12 @@ class Autoencoding(Task, ABC):
         sizes = self.tokenizer.quantizer.sizes
         if len(sizes) == 1:
             self.counts.append(torch.bincount(codes.flatten(), minlength=sizes[0]))
+
+
+def _renamed(task: Task, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Gives the diagnostics in checkpoints of earlier versions, there the doctor, their name."""
+    for name in [name for name in state if name.startswith(f"{prefix}doctor.")]:
+        state[f"{prefix}diagnostics.{name.removeprefix(f'{prefix}doctor.')}"] = state.pop(name)
 
 
 def psnr_of(squared: Float[Tensor, ""]) -> Float[Tensor, ""]:

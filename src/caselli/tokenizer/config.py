@@ -9,7 +9,7 @@ from caselli.errors import UnknownName, UserError
 from caselli.tokenizer.adversarial_config import AdversarialConfig
 
 FACTORS = (1, 2, 4, 8, 16, 32)
-DOCTORS = ("off", "watch", "apply")
+DIAGNOSTICS = ("off", "watch", "apply")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +37,9 @@ class TokenizerConfig:
     attention: tuple[int, ...] = ()
     """Downsampling factors at which attention follows the blocks, such as (8, 16)."""
     upsampler: str = "nearest"
-    """Name in `caselli.layer.resample.UPSAMPLERS`."""
+    """Name in `caselli.layer.UPSAMPLERS`."""
     downsampler: str = "strided"
-    """Name in `caselli.layer.resample.DOWNSAMPLERS`."""
+    """Name in `caselli.layer.DOWNSAMPLERS`."""
     latent_width: int = 64
     """D, the latents' width."""
     quantizer: str = "vq"
@@ -60,12 +60,12 @@ class TokenizerConfig:
     """File of LPIPS's published heads for VGG-16; unless given, those that the `metrics` extra brings."""
     adversarial: AdversarialConfig = dataclasses.field(default_factory=AdversarialConfig)
     """The discriminator and its term; none unless it has a weight."""
-    doctor: str = "watch"
+    diagnostics: str = dataclasses.field(default="watch", metadata={"formerly": "doctor"})
     """off; watch, which says what goes wrong and the remedy; or apply, which applies the remedy too."""
 
     def __post_init__(self) -> None:
-        if self.doctor not in DOCTORS:
-            raise UnknownName("doctor", self.doctor, DOCTORS)
+        if self.diagnostics not in DIAGNOSTICS:
+            raise UnknownName("diagnostics", self.diagnostics, DIAGNOSTICS)
         if self.factor not in FACTORS:
             raise UserError(f"factor {self.factor} was given", f"one of {FACTORS} was expected")
         if self.channels not in (1, 3):

@@ -7,8 +7,7 @@ import dataclasses
 from torch import nn
 
 from caselli.errors import lookup
-from caselli.layer.block import ResidualBlock, SpatialAttention, group_norm
-from caselli.layer.resample import DOWNSAMPLERS, UPSAMPLERS, PixelShuffle
+from caselli.layer import DOWNSAMPLERS, UPSAMPLERS, PixelShuffle, ResidualBlock, SpatialAttention, group_norm
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig

@@ -6,8 +6,8 @@ import dataclasses
 
 import torch.nn.functional as F
 
-from caselli.layer.lpips import LPIPS
-from caselli.layer.published import Borrowed
+from caselli.features import LPIPS
+from caselli.layer import Borrowed
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.config import TokenizerConfig

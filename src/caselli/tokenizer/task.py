@@ -15,9 +15,9 @@ class TokenizerTask(Autoencoding):
     """
 
     def forward(self, batch, step: int) -> Losses:
-        self.doctor.administer()
+        self.diagnostics.correct()
         reconstruction, quantized = self.tokenizer(batch.pictures)
         distorted = self.distortion(widened(reconstruction), batch.pictures)
         figures = self._figures(distorted, quantized)
-        self.doctor.note(figures, quantized.codes)
-        return Losses(distorted.loss + quantized.loss, figures | self.doctor.figures())
+        self.diagnostics.note(figures, quantized.codes)
+        return Losses(distorted.loss + quantized.loss, figures | self.diagnostics.figures())

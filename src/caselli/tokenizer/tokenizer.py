@@ -15,6 +15,7 @@ from caselli.quantizer.build import build as build_quantizer
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer.build import build
 from caselli.tokenizer.config import TokenizerConfig
+from caselli.weights import take_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,5 @@ class Tokenizer(nn.Module):
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight; codes are stamped with them."""
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        take_in(digest, self.state_dict())
         return digest.hexdigest()[:16]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer.transformer import TransformerBlock
+from caselli.layer import TransformerBlock
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig

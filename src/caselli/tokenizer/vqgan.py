@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer.block import GroupNorm, ResidualBlock, SpatialAttention
-from caselli.layer.resample import Nearest
+from caselli.layer import GroupNorm, Nearest, ResidualBlock, SpatialAttention
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.base import Architecture, level_widths
 from caselli.tokenizer.config import TokenizerConfig

@@ -1,7 +1,7 @@
 """A small zoo of architectures (no weights), to look at and to compare with.
 
-`ZOO[name](convention=Convention.TORCHVISION)` builds a network; build it under `torch.device("meta")` to use
-no memory. Rooms above this one may add their own with `register_network`.
+`NETWORKS[name](convention=Convention.TORCHVISION)` builds a network, without memory under
+`torch.device("meta")`. Rooms above this one may add their own with `register_network`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from caselli.zoo.resnet import resnet
 from caselli.zoo.vgg import vgg
 from caselli.zoo.vqgan import vqgan_decoder, vqgan_encoder
 
-ZOO: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
     **{f"vgg{depth}": partial(vgg, depth=depth) for depth in (11, 13, 16, 19)},
     **{f"resnet{depth}": partial(resnet, depth=depth) for depth in (18, 34, 50, 101, 152, 200)},
@@ -38,14 +38,24 @@ ZOO: dict[str, Callable[..., nn.Module]] = {
 }
 """Name → a function of the `Convention`."""
 
-INPUT = (3, 224, 224)
-INPUTS = {"vqgan_encoder": (3, 256, 256), "vqgan_decoder": (256, 16, 16), "unet": (3, 256, 256)}
+_INPUT = (3, 224, 224)
+_INPUTS = {"vqgan_encoder": (3, 256, 256), "vqgan_decoder": (256, 16, 16), "unet": (3, 256, 256)}
 """What a network is looked at with unless another input is asked for, where that is not `INPUT`."""
+
+
+def input_shape(name: str) -> tuple[int, ...]:
+    """Channels and sizes of the input that a network of the table was made for.
+
+    Example:
+        >>> input_shape("resnet50")
+        (3, 224, 224)
+    """
+    return _INPUTS.get(name, _INPUT)
 
 
 def register_network(name: str, build: Callable[..., nn.Module]) -> None:
     """Adds a network to the zoo: `build(convention=…)` gives a module."""
-    ZOO[name] = build
+    NETWORKS[name] = build
 
 
-__all__ = ["INPUT", "INPUTS", "ZOO", "Convention", "register_network"]
+__all__ = ["NETWORKS", "Convention", "input_shape", "register_network"]

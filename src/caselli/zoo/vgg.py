@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
-from caselli.segmentation.vgg import COUNTS, WIDTHS, vgg_stages
+from caselli.features import VGG_WIDTHS, published_vgg
 from caselli.zoo.parts import Convention
 
 
@@ -26,10 +26,10 @@ def vgg(
     head = nn.Sequential(
         nn.AdaptiveAvgPool2d(7),
         nn.Flatten(),
-        nn.Linear(WIDTHS[-1] * 49, 4096),
+        nn.Linear(VGG_WIDTHS[-1] * 49, 4096),
         nn.ReLU(inplace=True),
         nn.Linear(4096, 4096),
         nn.ReLU(inplace=True),
         nn.Linear(4096, classes),
     )
-    return nn.Sequential(OrderedDict(features=vgg_stages(COUNTS[depth]), head=head))
+    return nn.Sequential(OrderedDict(features=published_vgg(depth), head=head))

@@ -1,0 +1,197 @@
+"""The contract of every comparison: its settings, its rows, how they are shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from caselli.errors import lookup
+from caselli.report import rows as lines_of_pictures
+from caselli.shapes import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+NOTHING = "–"
+"""A cell without a value."""
+
+
+def free(default: Any = dataclasses.MISSING, separator: str = ",") -> Any:
+    """A setting that chooses rows, or how they are made, and may differ when a comparison goes on.
+
+    Arguments:
+        default: its value.
+        separator: between names on the command line.
+    """
+    return dataclasses.field(default=default, metadata={"free": True, "separator": separator})
+
+
+def figure(label: str, form: str = "", *, timed: bool = False) -> Any:
+    """A field of a row that is a column of the table.
+
+    Arguments:
+        label: heading, with the unit in brackets.
+        form: format of the value, such as ".2f".
+        timed: measured by a clock, so that no seed fixes it.
+    """
+    return dataclasses.field(metadata={"label": label, "form": form, "timed": timed})
+
+
+def kept() -> Any:
+    """A field of a row with a tensor (pictures, samples) that is kept beside the figures, to be drawn."""
+    return dataclasses.field(default=None, repr=False, compare=False, metadata={"kept": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Cells under a head, and a line of words above them."""
+
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    words: str = ""
+
+
+class Comparison(ABC):
+    """Several subjects measured in the same way, a row each.
+
+    One is final: it gives its two records, `subjects` and `rows`. The driver, `caselli.compare.compare`, does
+    the rest.
+
+    Arguments:
+        settings: a record of its `Settings`.
+    """
+
+    Settings: ClassVar[type]
+    """Frozen record of plain fields; all but the `free` ones must agree for a comparison to go on. Those
+    without a default are positional on the command line."""
+    Row: ClassVar[type]
+    """Frozen record of plain fields, those of the table made by `figure`, and of one tensor at most, made by
+    `kept`."""
+    gone: ClassVar[Mapping[str, str]] = {}
+    """Options of the command line that there were once → what to type instead."""
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    @classmethod
+    def words(cls) -> str:
+        """One line of help: the first of the class's docstring."""
+        return (inspect.getdoc(cls) or "").split("\n")[0].rstrip(".")
+
+    @abstractmethod
+    def subjects(self) -> dict[str, Any]:
+        """Name of each row, in order → whatever `rows` needs to know of it.
+
+        Errors: `UserError` for settings that cannot be, before any time is spent.
+        """
+
+    @abstractmethod
+    def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Any]:
+        """A row for each subject, in order.
+
+        A row must not depend on which others are made with it: a comparison that was stopped makes those that
+        it lacks.
+
+        Arguments:
+            subjects: some of `subjects()`.
+            folder: may keep what is made on the way, such as runs.
+        """
+
+    def agreed(self) -> dict[str, Any]:
+        """Name and value of everything that must be the same for rows to be comparable."""
+        return {
+            field.name: getattr(self.settings, field.name)
+            for field in dataclasses.fields(self.settings)
+            if not field.metadata.get("free")
+        }
+
+    def tables(self, rows: Sequence[Any]) -> list[Table]:
+        """The rows as text; by default every `figure` in a column."""
+        columns = [field for field in dataclasses.fields(self.Row) if "label" in field.metadata]
+        lines = [[cell(getattr(row, f.name), f.metadata["form"]) for f in columns] for row in rows]
+        return [Table([field.metadata["label"] for field in columns], lines)]
+
+    def notes(self, rows: Sequence[Any]) -> str:
+        """Sentences under the table."""
+        return ""
+
+    def plot(self, rows: Sequence[Any]) -> Figure | None:
+        """A drawing of the figures."""
+        return None
+
+    def original(self) -> Tensor | None:
+        """Pictures above those of the rows, `B C H W` in [-1, 1]."""
+        return None
+
+    def sheet(self, rows: Sequence[Any]) -> Image.Image | None:
+        """The pictures that the rows keep, each row's name in the margin."""
+        name = kept_field(self.Row)
+        if name is None:
+            return None
+        first, original = dataclasses.fields(self.Row)[0], self.original()
+        named = {} if original is None else {"original": original}
+        for row in rows:
+            named[cell(getattr(row, first.name), first.metadata["form"])] = getattr(row, name)
+        return lines_of_pictures(named)
+
+
+def cell(value: Any, form: str = "") -> str:
+    """A value as text: a dash for none, yes or no, a minus sign for a hyphen.
+
+    Example:
+        >>> cell(-12.345, ".1f"), cell(None, ".1f"), cell(True)
+        ('−12.3', '–', 'yes')
+    """
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    text = format(value, form)
+    return "−" + text[1:] if text.startswith("-") else text
+
+
+def chosen(names: Sequence[str], table: Mapping[str, Any], kind: str) -> list[str]:
+    """The names, each once, or all in the table where none or "all" is asked for.
+
+    Errors: `UnknownName` for one that is not in the table.
+
+    Example:
+        >>> chosen((), {"a": 1, "b": 2}, "letter"), chosen(("b", "b"), {"a": 1, "b": 2}, "letter")
+        (['a', 'b'], ['b'])
+    """
+    if tuple(names) in ((), ("all",)):
+        return list(table)
+    for name in names:
+        lookup(table, kind, name)
+    return list(dict.fromkeys(names))
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` indices, from the first to the last, evenly.
+
+    Example:
+        >>> spread(10, 4), spread(2, 4)
+        ([0, 3, 6, 9], [0, 1])
+    """
+    if most < 2 or count < 2:
+        return list(range(min(count, most)))
+    most = min(count, most)
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def kept_field(kind: type) -> str | None:
+    """Name of the field of a row whose tensor is kept."""
+    return next((field.name for field in dataclasses.fields(kind) if field.metadata.get("kept")), None)
+
+
+def with_tensor(row: Any, tensor: Tensor | None) -> Any:
+    """The row with another kept tensor; the row itself where it has none."""
+    name = kept_field(type(row))
+    return row if name is None else dataclasses.replace(row, **{name: tensor})

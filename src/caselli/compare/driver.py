@@ -1,0 +1,238 @@
+"""The one driver of comparisons: folder, going on, table, figures, picture, page."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+
+from caselli import markdown
+from caselli.compare.base import Comparison, kept_field, with_tensor
+from caselli.errors import UserError
+from caselli.files import atomic_write, write_text
+from caselli.plain import of_plain, to_plain
+from caselli.report import Page, save_png
+from caselli.version import __version__
+
+FIGURES, TABLE, PLOT, PICTURES, PAGE = (
+    *("comparison.json", "table.md", "plot.png", "pictures.png", "index.html"),
+)
+KEPT, RUNS = "kept", "runs"
+"""Folders of the rows' tensors, and of what comparisons make on the way."""
+DPI = 110
+
+
+def compare(
+    comparison: Comparison,
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda words: None,
+) -> list[Any]:
+    """Makes the rows of a comparison, and a folder with all that shows them.
+
+    After each row `comparison.json` and `table.md` are written, at the end `plot.png`, `pictures.png` and
+    `index.html`. A comparison that was stopped, or that gets more subjects, keeps the rows that it has.
+
+    Arguments:
+        comparison: one of `COMPARISONS`, with its settings.
+        out: the folder, a new or empty one; None writes nothing.
+        resume: goes on with the comparison in the folder, or begins it.
+        overwrite: replaces the comparison in the folder.
+        say: given a line before each row.
+
+    Returns: all rows of the folder, in the order in which they were made.
+
+    Errors: `UserError` for settings that cannot be, or that are not those of the comparison in the folder.
+
+    Example:
+        >>> from caselli.compare import COMPARISONS
+        >>> kind = COMPARISONS["estimators"]
+        >>> settings = kind.Settings(estimators=("arm", "disarm"), repeats=10)
+        >>> [row.estimator for row in compare(kind(settings))]
+        ['arm', 'disarm']
+    """
+    subjects = comparison.subjects()
+    with _folder(out) as folder:
+        rows = _begun(comparison, folder, resume, overwrite)
+        todo = {name: subject for name, subject in subjects.items() if name not in rows}
+        made = iter(comparison.rows(todo, folder))
+        for number, name in enumerate(todo, 1):
+            say(f"[{number}/{len(todo)}] {name}")
+            rows[name] = next(made)
+            _keep(rows[name], len(rows), folder)
+            _write(comparison, rows, folder)
+        found = list(rows.values())
+        _show(comparison, found, folder)
+    return found
+
+
+def load(path: str | Path, kinds: dict[str, type[Comparison]]) -> tuple[Comparison, list[Any]]:
+    """The comparison in a folder, or of a file of figures alone, and its rows.
+
+    Errors: `UserError` for a file that is none.
+    """
+    path = Path(path)
+    data = _read(path / FIGURES if path.is_dir() else path)
+    if data["comparison"] not in kinds:
+        raise UserError(f"{path} is a comparison of {data['comparison']}", "one that is known was expected")
+    kind = kinds[data["comparison"]]
+    comparison = kind(of_plain(kind.Settings, data["settings"]))
+    return comparison, list(_rows(kind, data, path).values())
+
+
+def text(comparison: Comparison, rows: list[Any]) -> str:
+    """Tables and notes as Markdown.
+
+    Example:
+        >>> from caselli.compare import COMPARISONS
+        >>> comparison = COMPARISONS["estimators"](COMPARISONS["estimators"].Settings())
+        >>> text(comparison, []).splitlines()[1]
+        '| --- | --: | --: | --: | --: | --: | --: |'
+    """
+    parts = []
+    for table in comparison.tables(rows):
+        parts += [table.words] * bool(table.words) + [markdown.table(table.head, table.lines)]
+    notes = comparison.notes(rows)
+    return "\n\n".join(parts + [notes] * bool(notes)) + "\n"
+
+
+# the folder -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """The folder, or one that is gone when the comparison ends."""
+    if out is not None:
+        if Path(out).suffix in (".png", ".md"):
+            name = Path(out).with_suffix("")
+            raise UserError(
+                f"-o {out} was given", "a folder was expected", f"-o {name} holds {PLOT}, {TABLE}"
+            )
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield Path(temporary)
+
+
+def _begun(comparison: Comparison, folder: Path, resume: bool, overwrite: bool) -> dict[str, Any]:
+    """The rows that are there."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return {}
+    if not (folder / FIGURES).exists():
+        raise UserError(f"{folder} holds other files", "a new or empty folder was expected")
+    if overwrite:
+        _emptied(folder)
+        return {}
+    if not resume:
+        raise UserError(
+            f"{folder} holds a comparison already",
+            "a new folder was expected",
+            "go on with --resume, replace it with --overwrite, or choose another -o",
+        )
+    data = _read(folder / FIGURES)
+    _same(comparison, data, folder)
+    return _rows(type(comparison), data, folder)
+
+
+def _emptied(folder: Path) -> None:
+    """Removes what a comparison wrote, and nothing else."""
+    for name in (TABLE, PLOT, PICTURES, PAGE, FIGURES):
+        (folder / name).unlink(missing_ok=True)
+    for name in (KEPT, RUNS):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def _same(comparison: Comparison, data: dict[str, Any], folder: Path) -> None:
+    if data["comparison"] != type(comparison).__name__.lower():
+        raise UserError(f"{folder} holds a comparison of {data['comparison']}", "another -o was expected")
+    for name, value in to_plain(comparison.agreed()).items():
+        before = data["agreed"].get(name)
+        if before != value:
+            raise UserError(
+                f"{name} {value!r} was given to a comparison that was begun with {before!r}",
+                "rows compare at equal settings alone",
+                "leave it as it was, or choose another -o",
+            )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not {"comparison", "settings", "agreed", "rows"} <= data.keys():
+            raise ValueError("it lacks fields")
+        return data
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error})", "figures of a comparison were expected"
+        ) from error
+
+
+def _rows(kind: type[Comparison], data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    rows = {}
+    for number, (name, plain) in enumerate(data["rows"].items(), 1):
+        row, path = of_plain(kind.Row, plain), folder / KEPT / f"{number}.safetensors"
+        rows[name] = with_tensor(row, load_file(path)["kept"]) if path.exists() else row
+    return rows
+
+
+def _keep(row: Any, number: int, folder: Path) -> None:
+    name = kept_field(type(row))
+    tensor = None if name is None else getattr(row, name)
+    if tensor is not None:
+        with atomic_write(folder / KEPT / f"{number}.safetensors") as temporary:
+            temporary.write_bytes(save({"kept": tensor.detach().cpu().contiguous()}))
+
+
+def _write(comparison: Comparison, rows: dict[str, Any], folder: Path) -> None:
+    found = {
+        "comparison": type(comparison).__name__.lower(),
+        "settings": to_plain(comparison.settings),
+        "agreed": to_plain(comparison.agreed()),
+        "rows": {name: to_plain(with_tensor(row, None)) for name, row in rows.items()},
+    }
+    write_text(folder / FIGURES, json.dumps(found, indent=1) + "\n")
+    write_text(folder / TABLE, text(comparison, list(rows.values())))
+
+
+# what it shows ----------------------------------------------------------------------------------------------
+
+
+def _show(comparison: Comparison, rows: list[Any], folder: Path) -> None:
+    """Draws the plot, the pictures and the page."""
+    settings = ", ".join(
+        f"{name} {value}" for name, value in comparison.agreed().items() if value is not None
+    )
+    page = Page(type(comparison).__name__, f"{comparison.words()}: {settings}", f"caselli {__version__}")
+    page.section("Figures", comparison.notes(rows))
+    for table in comparison.tables(rows):
+        if table.words:
+            page.paragraph(table.words)
+        page.table(table.lines, table.head)
+    plot = comparison.plot(rows)
+    if plot is not None:
+        with atomic_write(folder / PLOT) as temporary:
+            temporary.write_bytes(drawn(plot, "png"))
+        page.section("Plot")
+        page.plot(drawn(plot, "svg"))
+    sheet = comparison.sheet(rows)
+    if sheet is not None:
+        save_png(sheet, folder / PICTURES)
+        page.section("Pictures")
+        page.picture(sheet)
+    page.write(folder / PAGE)
+
+
+def drawn(plot: Any, kind: str) -> bytes:
+    """A drawing as PNG or SVG."""
+    buffer = io.BytesIO()
+    plot.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()

@@ -1,0 +1,171 @@
+"""Learning a task: a light loop, and a learning rate of each mixer's own from a tiny grid."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import deque
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from caselli.compare.sequence_model import SequenceModel, Size, build_model
+from caselli.compare.tasks import NOTHING, Examples, SequenceTask
+from caselli.data import generator
+from caselli.engine import Fit, Generated, Losses, Task, TrainingConfig, machine
+from caselli.errors import UserError
+from caselli.shapes import Tensor
+
+RECENT = 20
+"""Steps whose mean tells how far the learning is."""
+SOLVED = 0.998
+"""Share of right answers in recent steps at which nothing is left to learn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Training of each mixer on a task."""
+
+    steps: int = 600
+    """Training steps."""
+    minutes: float | None = None
+    """Minutes of learning, instead of the steps."""
+    batch: int = 32
+    """Sequences in a step."""
+    rates: tuple[float, ...] = dataclasses.field(default=(0.01, 0.02), metadata={"separator": ","})
+    """Learning rates with commas between; each is tried, and the best goes on."""
+    trial: float = 0.2
+    """Share of the budget after which the rates are judged by their loss."""
+    seed: int = 0
+    """Seed of weights and examples."""
+    device: str = "cpu"
+    """Device, such as cuda."""
+
+    def __post_init__(self) -> None:
+        if not self.rates or not 0 < self.trial <= 1 or self.steps < 1 or self.batch < 1:
+            raise UserError(
+                f"{self} was given", "a rate, a trial of 0 to 1, and positive numbers were expected"
+            )
+        if self.minutes is not None and self.minutes <= 0:
+            raise UserError(f"minutes {self.minutes} were given", "more than 0 was expected")
+
+    def shared_by(self, parts: int) -> Budget:
+        """The budget of one of so many parts: of the minutes, the trials of other rates get their share."""
+        if self.minutes is None:
+            return self
+        trials = 1 + (len(self.rates) - 1) * self.trial
+        return dataclasses.replace(self, minutes=self.minutes / parts / trials)
+
+
+class SequenceLearning(Task):
+    """Mean −log p(answer) where something is asked, and the share of right answers."""
+
+    def __init__(self, model: SequenceModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Examples, step: int) -> Losses:
+        found = self.validate(batch)
+        return Losses(found["loss"], {"accuracy": found["accuracy"]})
+
+    def validate(self, batch: Examples) -> dict[str, Tensor]:
+        asked = batch.answers != NOTHING
+        logits, answers = self.model(batch.tokens)[0][asked], batch.answers[asked]
+        right = (logits.detach().argmax(-1) == answers).float().mean()
+        return {"loss": functional.cross_entropy(logits.float(), answers), "accuracy": right}
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        return [m.weight for m in self.model.blocks.modules() if isinstance(m, nn.Linear)]
+
+
+class Learner:
+    """One model at one learning rate, on its way through a budget.
+
+    Arguments:
+        task: where examples come from; those of a step are a function of seed and step.
+        model: trained in place, on the budget's device.
+        rate: peak learning rate of Muon (matrices in the blocks) and AdamW (the rest).
+        budget: steps or minutes, batch and seed.
+    """
+
+    def __init__(self, task: SequenceTask, model: SequenceModel, rate: float, budget: Budget) -> None:
+        self.task, self.learning, self.rate, self.budget = task, SequenceLearning(model), rate, budget
+        config = TrainingConfig(
+            steps=budget.steps,
+            minutes=budget.minutes,
+            optimiser="muon",
+            learning_rate=rate,
+            warmup=20,
+            weight_decay=0.0,
+        )
+        where = machine("float32", budget.device)
+        self.fit = Fit(self.learning, Generated(self._examples), config, where, budget.seed)
+        self.losses, self.right = deque(maxlen=RECENT), deque(maxlen=RECENT)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of recent steps; infinite where one was not finite."""
+        mean = torch.stack(tuple(self.losses)).mean().item()
+        return mean if math.isfinite(mean) else math.inf
+
+    def run(self, share: float) -> Learner:
+        """Learns until this share of the budget is spent, the task is solved, or the loss is not finite."""
+        self.fit.run(lambda fit: self._is_done(share))
+        return self
+
+    def solved(self) -> bool:
+        """Whether recent answers were as good as all right."""
+        return len(self.right) == RECENT and torch.stack(tuple(self.right)).mean().item() >= SOLVED
+
+    def _is_done(self, share: float) -> bool:
+        self.losses.append(self.fit.figures["loss"])
+        self.right.append(self.fit.figures["accuracy"])
+        # what is on a device is looked at rarely: every look waits for it
+        looked = self.fit.step % RECENT == 0
+        return self.fit.progress >= share or (looked and (self.solved() or self.loss == math.inf))
+
+    def _examples(self, step: int) -> Examples:
+        random = generator("learning", self.budget.seed, step)
+        length = self.task.training_length(random)
+        return self.task.examples(self.budget.batch, random, length=length)
+
+
+def learn(mixer: str, task: SequenceTask, size: Size, budget: Budget) -> Learner:
+    """The learner whose rate had the lowest loss after the trial, at the end of its budget.
+
+    Arguments:
+        mixer: as of `build_model`.
+        task, size, budget: the same for all mixers of a comparison.
+
+    Example:
+        >>> from caselli.compare.tasks import TASKS
+        >>> size, budget = Size(width=16, depth=1, state=8, parameters=16), Budget(steps=10, batch=2)
+        >>> learn("linear", TASKS["induction_heads"](length=8), size, budget).fit.step
+        10
+    """
+    learners = [
+        Learner(task, build_model(mixer, task, size, budget.seed), rate, budget) for rate in budget.rates
+    ]
+    best = min((learner.run(budget.trial) for learner in learners), key=lambda learner: learner.loss)
+    return best if best.solved() else best.run(1.0)
+
+
+@torch.no_grad()
+def accuracy(learner: Learner, length: int, sequences: int = 256) -> float:
+    """Share of right answers in held-out sequences of a length, the same for every mixer.
+
+    Arguments:
+        learner: whose model answers.
+        length: T.
+        sequences: how many, taken in batches of at most 64 × the task's own length.
+    """
+    task, learning = learner.task, learner.learning.eval()
+    random = generator("held out", learner.budget.seed, length)
+    batch = max(1, min(sequences, 64 * task.length // length))
+    right = []
+    for _ in range(math.ceil(sequences / batch)):
+        examples = task.examples(batch, random, length=length, split="held_out")
+        tokens, answers = (x.to(learner.budget.device) for x in (examples.tokens, examples.answers))
+        right.append(learning.validate(Examples(tokens, answers))["accuracy"])
+    return torch.stack(right).mean().item()

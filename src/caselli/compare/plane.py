@@ -1,0 +1,221 @@
+"""Distributions in the plane, and models of them fitted under any divergence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+
+import torch
+from torch import distributions as D
+from torch import nn
+
+from caselli import engine
+from caselli.divergence import DIVERGENCES, Divergence, Need, names_that_need
+from caselli.engine import Generated, Losses, Part, Task, TrainingConfig
+from caselli.errors import UserError, lookup
+from caselli.estimator import rsample
+from caselli.family import MixtureOfGaussians, adversarial, perceptron
+from caselli.shapes import Float, Tensor
+
+BATCH, DRAWN = 256, 2000
+"""Samples in a step, and samples that are judged."""
+NEAR = 0.25
+"""A sample of the data is reached when one of the model's lies this near."""
+
+
+def along(points: Float[Tensor, "K 2"], scale: float) -> D.MixtureSameFamily:
+    """Equal Gaussians at points: a density for whatever the points trace.
+
+    In double precision: ratios of densities far from the points do not fit into single.
+    """
+    points = points.double()
+    parts = D.Independent(D.Normal(points, torch.full_like(points, scale), validate_args=False), 1)
+    weights = D.Categorical(logits=torch.zeros(len(points)).double(), validate_args=False)
+    return D.MixtureSameFamily(weights, parts, validate_args=False)
+
+
+def _circle(count: int, radius: float, start: float = 0.0, turn: float = 2 * math.pi) -> Tensor:
+    angle = start + turn * (torch.arange(count) + 0.5) / count
+    return radius * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def eight_gaussians() -> D.Distribution:
+    """Eight narrow Gaussians on a circle."""
+    return along(_circle(8, 2.0), 0.15)
+
+
+def ring() -> D.Distribution:
+    """A circle with soft edges."""
+    return along(_circle(64, 2.0), 0.12)
+
+
+def two_moons() -> D.Distribution:
+    """Two half circles that reach into each other."""
+    upper, lower = _circle(32, 1.5, 0.0, math.pi), _circle(32, 1.5, math.pi, math.pi)
+    return along(torch.cat([upper - torch.tensor([0.75, 0.4]), lower + torch.tensor([0.75, 0.4])]), 0.12)
+
+
+def checkerboard() -> D.Distribution:
+    """The eight dark squares of a board of four by four."""
+    inside = (torch.arange(5) + 0.5) / 5
+    square = torch.cartesian_prod(inside, inside)
+    corners = torch.tensor([[i - 2.0, j - 2.0] for i in range(4) for j in range(4) if (i + j) % 2 == 0])
+    return along((corners[:, None] + square).flatten(0, 1), 0.1)
+
+
+TARGETS: dict[str, Callable[[], D.Distribution]] = {
+    "eight_gaussians": eight_gaussians,
+    "ring": ring,
+    "two_moons": two_moons,
+    "checkerboard": checkerboard,
+}
+"""The distributions by name; each has a density and samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaneFit:
+    """A model of the plane, fitted."""
+
+    samples: Float[Tensor, "n 2"]
+    """Samples of the model."""
+    precision: float
+    """Share of the samples that lie where the data do: denser than at the rarest hundredth of the data."""
+    recall: float
+    """Share of the data that some sample of the model comes near."""
+    seconds: float
+
+
+def fit(
+    target: str, divergence: str, model: str = "mixture", components: int = 4, steps: int = 400, seed: int = 0
+) -> PlaneFit:
+    """Fits a model to a distribution of the plane.
+
+    Arguments:
+        target: a name in `TARGETS`.
+        divergence: a name in `DIVERGENCES`.
+        model: mixture (of Gaussians: density and samples) or generator (a network from noise: samples).
+        components: number of Gaussians in the mixture; few, so that it must choose what to leave out.
+        steps: steps of Adam.
+        seed: seed of everything random.
+
+    Errors: `UserError` for unknown names, and for a divergence that needs what the model has not.
+
+    Example:
+        >>> fit("ring", "mmd", steps=2).samples.shape
+        torch.Size([2000, 2])
+    """
+    make, distance = lookup(MODELS, "model", model), divergence_of(divergence, model)
+    p, begin = lookup(TARGETS, "distribution", target)(), time.perf_counter()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        task = PlaneTask(distance, p, make(components).double())
+        rate = task.model.learning_rate if task.critic is None else min(task.model.learning_rate, 6e-3)
+        config = TrainingConfig(
+            steps=steps, learning_rate=rate, betas=task.betas, warmup=0, weight_decay=0.0, clip=0.0
+        )
+        engine.fit(task, Generated(lambda step: p.sample((BATCH,))), config, seed=seed)
+        with torch.no_grad():
+            drawn, data = task.model.samples(DRAWN), p.sample((DRAWN,))
+    seconds = time.perf_counter() - begin
+    return PlaneFit(drawn, *_judged(p, data, drawn), seconds)
+
+
+class PlaneMixture(MixtureOfGaussians):
+    """A mixture of Gaussians: a density and samples."""
+
+    learning_rate = 3e-2
+
+    def __init__(self, components: int) -> None:
+        super().__init__(components, 2, least=0.02)
+
+    def samples(self, count: int) -> Float[Tensor, "n 2"]:
+        """Samples with gradients."""
+        return rsample(self.distribution(), count)
+
+
+class Generator(nn.Module):
+    """A network from noise to the plane, through two hidden layers: samples alone."""
+
+    learning_rate = 2e-3
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.network = perceptron(4, 2)
+
+    def samples(self, count: int) -> Float[Tensor, "n 2"]:
+        """Samples with gradients."""
+        return 2 * self.network(torch.randn(count, 4, dtype=torch.float64))
+
+
+MODELS: dict[str, type] = {"mixture": PlaneMixture, "generator": Generator}
+"""The models of the plane by name."""
+
+
+class PlaneTask(Task):
+    """The divergence of a model from a distribution of the plane; a critic of its own where it needs one."""
+
+    def __init__(self, distance: Divergence, p: D.Distribution, model: nn.Module) -> None:
+        super().__init__()
+        self.distance, self.p, self.model = distance, p, model
+        self.critic = None
+        if distance.needs is Need.CRITIC:
+            self.critic = distance.prepare(perceptron(2, 1).double())
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Adam's averages: two players need a shorter memory of each other."""
+        return (0.9, 0.99) if self.critic is None else (0.5, 0.99)
+
+    def forward(self, x: Float[Tensor, "B 2"], step: int) -> Losses:
+        needs, distance = self.distance.needs, self.distance
+        if needs is Need.TWO_DENSITIES:
+            return Losses(distance(self.p, self.model.distribution()).value, {})
+        if needs is Need.DENSITY_AND_SAMPLES:
+            return Losses(distance(x, self.model.distribution()).value, {})
+        y = self.model.samples(BATCH)
+        if self.critic is None:
+            return Losses(distance(x, y).value, {})
+        return adversarial(distance, self.critic, self.critic, x, y)
+
+    def parts(self) -> list[Part]:
+        if self.critic is None:
+            return []
+        return [Part("critic", list(self.critic.parameters()), 3e-3, self.betas)]
+
+
+def fitting_the_plane(model: str) -> list[str]:
+    """Names of the divergences that a model of the plane can be fitted by."""
+    needs = list(Need) if model == "mixture" else [Need.TWO_SAMPLES, Need.CRITIC]
+    return [name for name in names_that_need(*needs) if name != "wasserstein_1d"]
+
+
+def divergence_of(name: str, model: str) -> Divergence:
+    """The divergence, for a model of the plane.
+
+    Errors: `UserError` for one that the plane or the model does not suit.
+    """
+    kind = lookup(DIVERGENCES, "divergence", name)
+    if name == "wasserstein_1d":
+        raise UserError(
+            f"{name} was given",
+            "a divergence of the plane was expected",
+            "take sliced_wasserstein or sinkhorn",
+        )
+    if name not in fitting_the_plane(model):
+        raise UserError(
+            f"a generator has no density, and {name} was given",
+            f"it needs {kind.needs.value}",
+            f"these fit: {', '.join(fitting_the_plane(model))}",
+        )
+    if kind.needs is Need.TWO_DENSITIES:
+        return kind(samples=2 * BATCH)
+    return kind(epsilon=0.1, iterations=20) if name == "sinkhorn" else kind()
+
+
+def _judged(p: D.Distribution, data: Tensor, drawn: Tensor) -> tuple[float, float]:
+    least = p.log_prob(data).quantile(0.01)
+    precision = (p.log_prob(drawn) >= least).double().mean().item()
+    recall = (torch.cdist(data, drawn).amin(1) <= NEAR).double().mean().item()
+    return precision, recall

@@ -1,0 +1,93 @@
+"""`caselli compare priors`: samples of runs that differ in their prior, their bits and their pace."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from caselli.compare.base import Comparison, Table, figure, free, kept
+from caselli.compare.pictures import labels_for
+from caselli.model import Model, load
+from caselli.run import RunFolder
+from caselli.sampling import AS_LEARNED, Timed, best_engine
+from caselli.shapes import Float, Tensor
+
+DRAWN, SHOWN = 64, 12
+"""Pictures that are sampled and timed, and those that are shown."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Runs, and where their samples begin."""
+
+    runs: tuple[str, ...] = free()
+    """Run folders of one set of pictures."""
+    seed: int = 0
+    """Picture i is sampled with seed + i."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One run."""
+
+    prior: str = figure("prior")
+    rounds: int = figure("rounds")
+    bits_per_code: float = figure("bits a code", ".2f")
+    bits: float = figure("bits a picture", ".1f")
+    pace: float = figure("pictures a second", ",.0f", timed=True)
+    read_as_asked: float | None = figure("read as asked", ".1%")
+    exact: bool
+    """False where the bits are an upper bound."""
+    shown: Float[Tensor, "B C H W"] | None = kept()
+
+
+class Priors(Comparison):
+    """Samples of several runs side by side, what their priors need, and how fast they are sampled."""
+
+    Settings, Row = Settings, Row
+
+    def subjects(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path in self.settings.runs:
+            model = load(path)
+            name = model.require_prior().kind.replace("_", " ")
+            found[name if name not in found else f"{name} {len(found) + 1}"] = (path, model)
+        return found
+
+    def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
+        for name, (path, model) in subjects.items():
+            pictures, seconds = _sampled(model, self.settings.seed)
+            results, prior = RunFolder(path).results(), model.prior
+            bits = results["evaluation"]["prior_bits_per_picture"]
+            yield Row(
+                prior=name,
+                rounds=prior.rounds(AS_LEARNED),
+                bits_per_code=bits / model.grid.length,
+                bits=bits,
+                exact=prior.exact,
+                pace=DRAWN / seconds,
+                read_as_asked=results.get("samples", {}).get("read_as_asked"),
+                shown=pictures[:SHOWN],
+            )
+
+    def tables(self, rows: Sequence[Row]) -> list[Table]:
+        """Bits that are an upper bound have a sign before them."""
+        (table,) = super().tables(rows)
+        signs = ["" if row.exact else "≤ " for row in rows]
+        lines = [
+            [name, rounds, sign + code, sign + picture, *rest]
+            for sign, (name, rounds, code, picture, *rest) in zip(signs, table.lines, strict=True)
+        ]
+        return [Table(table.head, lines)]
+
+
+def _sampled(model: Model, seed: int) -> tuple[Float[Tensor, "B C H W"], float]:
+    """A batch in the labels' order, spread over all of them, and the seconds that it took."""
+    labels = labels_for(model, SHOWN)
+    labels = labels and (labels * DRAWN)[:DRAWN]
+    engine = best_engine(model.prior)[0]
+    model.sample(DRAWN, labels, seed, engine=engine)  # the first batch also makes the engine ready
+    timed = Timed(engine)
+    return model.sample(DRAWN, labels, seed, engine=timed), timed.seconds

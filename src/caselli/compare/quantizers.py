@@ -1,0 +1,205 @@
+"""`caselli compare quantizers`: the same backbone, pictures and budget for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from caselli.compare.base import Comparison, chosen, figure, free, kept
+from caselli.compare.pictures import pixels, some
+from caselli.compare.rate import rate_distortion
+from caselli.data import Pictures
+from caselli.errors import UserError, lookup
+from caselli.evaluate import CodebookUse
+from caselli.evaluate.model import evaluate_model
+from caselli.evaluate.perceptual import name_of, perceptual_distance
+from caselli.evaluate.reconstruction import reconstructions
+from caselli.model import Model, load
+from caselli.quantizer import QUANTIZERS
+from caselli.run import RECIPES, DataConfig, RunConfig, train
+from caselli.run.opening import open_pictures
+from caselli.shapes import Float, Tensor
+
+FLOAT_BITS = 32
+"""Bits that a number of a continuous bottleneck counts."""
+MEASURED, SHOWN = 4096, 10
+"""Pictures of either split that are measured, and held-out ones that are shown, at most."""
+MINUTES = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Pictures, backbone and budget of every quantizer."""
+
+    source: str
+    """Pictures: a set, a folder, an archive."""
+    quantizers: tuple[str, ...] = free(())
+    """Names with commas between; by default all."""
+    minutes: float | None = None
+    """Minutes of training of each; 4 by default."""
+    steps: int | None = None
+    """Training steps of each, instead of minutes."""
+    recipe: str = "tiny"
+    """Recipe that gives the backbone."""
+    size: int | None = None
+    """Height and width in pixels; the set's own by default."""
+    seed: int = 0
+    """Seed of everything random."""
+    lpips: str | None = free(None)
+    """VGG-16's weights in a local file, for LPIPS; by default a distance that needs no weights."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One quantizer's figures, on held-out pictures unless said otherwise."""
+
+    quantizer: str = figure("quantizer")
+    codebooks: str = figure("codebooks")
+    """Number and sizes of the codebooks; "continuous" for none."""
+    bits: float = figure("bits", ",.0f")
+    """Bits of a picture's codes; of all latents as 32-bit floats where there are none."""
+    psnr: float = figure("PSNR (dB)", ".2f")
+    ssim: float = figure("SSIM", ".3f")
+    ms_ssim: float = figure("MS-SSIM", ".3f")
+    distance: float = figure("distance", ".4f")
+    use_held_out: float | None = figure("use, held out", ".1%")
+    """Share of the codes that occur in the held-out pictures."""
+    use_trained: float | None = figure("use, trained on", ".1%")
+    """Share of the codes that occur in the training pictures."""
+    perplexity: float | None = figure("perplexity", ".0f")
+    steps: int = figure("steps")
+    parameters: int = figure("parameters", ",")
+    positions: tuple[int, int]
+    """Codes of a codebook in the held-out and the training pictures: with few, not every one can occur."""
+    shown: Float[Tensor, "B C H W"] | None = kept()
+
+
+class Quantizers(Comparison):
+    """Tokenizers that differ in their quantizer alone: rate, distortion, codebook use.
+
+    The run of each stays in `runs/NAME`; a training that was killed goes on at its last checkpoint.
+
+    Arguments:
+        settings: of the comparison.
+        changes: fields of the runs by dotted name, the same for all.
+    """
+
+    Settings, Row = Settings, Row
+
+    def __init__(self, settings: Settings, changes: Mapping[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        self.changes = dict(changes or {})
+
+    def subjects(self) -> dict[str, Any]:
+        if self.settings.minutes is not None and self.settings.steps is not None:
+            raise UserError("minutes and steps were given", "one of them was expected")
+        lookup(RECIPES, "recipe", self.settings.recipe)
+        self.distance = perceptual_distance(self.settings.lpips)
+        return {name: name for name in chosen(self.settings.quantizers, QUANTIZERS, "quantizer")}
+
+    def agreed(self) -> dict[str, Any]:
+        return super().agreed() | {"distance": name_of(self.distance)}
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Both parts of the set."""
+        return open_pictures(DataConfig(source=self.settings.source, size=self.settings.size), progress=True)
+
+    def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
+        for name in subjects:
+            self._train(folder / "runs" / name, name)
+            yield self._row(folder / "runs" / name, name)
+
+    def _train(self, run: Path, name: str) -> None:
+        asked, shared = self.settings, {"seed": self.settings.seed, **self.changes}
+        factor = shared.get("tokenizer.factor") or self._backbone().factor
+        options = QUANTIZERS[name].options_for(self.pictures.size // factor)
+        chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options}
+        train(
+            asked.source,
+            run,
+            recipe=asked.recipe,
+            stage="tokenizer",
+            size=asked.size,
+            minutes=None if asked.steps else asked.minutes or MINUTES,
+            steps=asked.steps,
+            resume=True,
+            changes=shared | chosen,
+        )
+
+    def _backbone(self) -> Any:
+        config = RECIPES[self.settings.recipe](self.pictures)
+        if not isinstance(config, RunConfig):
+            raise UserError(
+                f"recipe {self.settings.recipe!r} was given", "one that trains a tokenizer was expected"
+            )
+        return config.tokenizer
+
+    def _row(self, run: Path, name: str) -> Row:
+        model, held_out = load(run), self.pictures.split("held_out")
+        measured, trained_on = some(held_out, MEASURED), some(self.pictures.split("train"), MEASURED)
+        found = evaluate_model(model, measured, distance=self.distance)
+        sizes, grid = model.tokenizer.quantizer.sizes, model.tokenizer.code_shape((model.size, model.size))
+        codes = model.encode(self.original().to(model.device))
+        bits = codes[0].numel() * FLOAT_BITS if found.bits_per_picture is None else found.bits_per_picture
+        return Row(
+            quantizer=name,
+            codebooks=_books(sizes),
+            bits=bits,
+            psnr=found.psnr,
+            ssim=found.ssim,
+            ms_ssim=found.ms_ssim,
+            distance=found.perceptual,
+            use_held_out=found.codebook_use,
+            use_trained=_use(model, trained_on) if sizes else None,
+            perplexity=found.perplexity,
+            steps=_steps(run),
+            parameters=sum(p.numel() for p in model.tokenizer.parameters()),
+            positions=tuple(math.prod(grid) * len(part) for part in (measured, trained_on)),
+            shown=model.decode(codes).cpu(),
+        )
+
+    def notes(self, rows: Sequence[Row]) -> str:
+        asked, (held_out, trained) = self.settings, rows[0].positions
+        budget = f"{asked.steps} steps" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
+        return (
+            f"The {asked.recipe} recipe on {asked.source}, {budget} for each quantizer, seed {asked.seed}. "
+            f"Distance: {name_of(self.distance)}. Bits are the codes' without a prior; continuous "
+            f"bottlenecks count {FLOAT_BITS} for each number. Use is the share of codes that occur among the "
+            f"{held_out:,} positions of the held-out pictures, and among the {trained:,} of the training "
+            f"pictures; perplexity is over the held-out ones."
+        )
+
+    def plot(self, rows: Sequence[Row]) -> Any:
+        panels = {
+            "PSNR (dB), more is better": {row.quantizer: row.psnr for row in rows},
+            f"{name_of(self.distance)}, less is better": {row.quantizer: row.distance for row in rows},
+        }
+        return rate_distortion({row.quantizer: row.bits for row in rows}, panels)
+
+    def original(self) -> Float[Tensor, "B C H W"]:
+        return pixels(some(self.pictures.split("held_out"), SHOWN))
+
+
+def _use(model: Model, pictures: Pictures) -> float:
+    use = CodebookUse(model.tokenizer.quantizer.sizes)
+    for _, _, codes, _ in reconstructions(model, pictures):
+        use.add(codes)
+    return use.together().use
+
+
+def _steps(run: Path) -> int:
+    """Steps of the training, as its log has them."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [line["step"] for line in lines if line["stage"] == "tokenizer" and "seconds" in line][-1]
+
+
+def _books(sizes: Sequence[int]) -> str:
+    if not sizes:
+        return "continuous"
+    return f"{sizes[0]:,}" if len(sizes) == 1 else f"{len(sizes)} × {sizes[0]:,}"

@@ -1,0 +1,102 @@
+"""`caselli compare reconstructions`: several runs' tokenizers on the same pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caselli.compare.base import Comparison, figure, free, kept
+from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
+from caselli.data import Pictures
+from caselli.evaluate import psnr, slope, ssim
+from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
+from caselli.features import VGG16, FeatureNetwork, Inception
+from caselli.model import Model, load
+from caselli.shapes import Float, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Pictures, and the features that judge."""
+
+    source: str
+    """Pictures: a set, a folder, an archive."""
+    runs: tuple[str, ...] = free()
+    """Run folders."""
+    split: str = "held_out"
+    """train, held_out or all."""
+    shown: int = 12
+    """Pictures in a row."""
+    inception: str | None = None
+    """File of Inception's weights; by default VGG-16's features, untrained."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One tokenizer; figures compare at equal pictures and features alone."""
+
+    run: str = figure("run")
+    frechet: float = figure("Fréchet distance", ".3g")
+    kernel: float = figure("kernel distance", ".3g")
+    sharpness: float = figure("sharpness", ".2f")
+    """Mean slope of the reconstructions over that of the originals: under 1 where they are blurred."""
+    psnr: float = figure("PSNR (dB)", ".2f")
+    ssim: float = figure("SSIM", ".3f")
+    codebook_use: float = figure("codes in use", ".1%")
+    bits: float = figure("bits", ",.0f")
+    """Bits of a picture's codes."""
+    shown: Float[Tensor, "B C H W"] | None = kept()
+
+
+class Reconstructions(Comparison):
+    """What several runs' tokenizers make of the same pictures."""
+
+    Settings, Row = Settings, Row
+
+    def subjects(self) -> dict[str, Any]:
+        found = {name: load(folder) for name, folder in runs_by_name(self.settings.runs).items()}
+        first = next(iter(found.values()))
+        self.pictures = pictures_for(first, self.settings.source, self.settings.split)
+        file = self.settings.inception
+        self.network = Inception.load(file) if file else VGG16.untrained()
+        return found
+
+    def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
+        x = self.original()
+        for name, model in subjects.items():
+            yield _row(name, model, self.pictures, self.network, x)
+
+    def notes(self, rows: Sequence[Row]) -> str:
+        reference = f"{self.pictures.name}, {self.settings.split.replace('_', ' ')}"
+        return (
+            f"Features: {self.network.features_name}. Reference: the {len(self.pictures)} originals "
+            f"({reference})."
+        )
+
+    def original(self) -> Float[Tensor, "B C H W"]:
+        return pixels(some(self.pictures, self.settings.shown))
+
+
+def _row(name: str, model: Model, pictures: Pictures, network: FeatureNetwork, shown: Tensor) -> Row:
+    sums, used = torch.zeros(4, dtype=torch.float64), []
+    for _, x, codes, y in reconstructions(model, pictures):
+        parts = (psnr(y, x).sum(), ssim(y, x).sum(), slope(y).sum(), slope(x).sum())
+        sums += torch.stack([part.double().cpu() for part in parts])
+        used.append(codes.unique().cpu())
+    distances = reconstruction_distances(model, pictures, network, pictures.name)
+    sizes = model.tokenizer.quantizer.sizes
+    return Row(
+        run=name,
+        frechet=distances.frechet,
+        kernel=distances.kernel,
+        sharpness=(sums[2] / sums[3]).item(),
+        psnr=sums[0].item() / len(pictures),
+        ssim=sums[1].item() / len(pictures),
+        codebook_use=len(torch.cat(used).unique()) / max(sizes) if sizes else 0.0,
+        bits=model.tokenizer.report((model.size, model.size)).bits,
+        shown=model.decode(model.encode(shown)).cpu(),
+    )

@@ -1,0 +1,84 @@
+"""`caselli compare slim`: a run and smaller ones made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from caselli.compare.base import Comparison, Table, cell, figure, free, kept
+from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
+from caselli.evaluate.pace import measured
+from caselli.model import Model, load
+from caselli.run import RunFolder
+from caselli.shapes import Float, Tensor
+
+SHOWN = 12
+"""Samples of each run, with the same noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Held-out pictures, and runs."""
+
+    source: str
+    """Pictures: a set, a folder, an archive."""
+    runs: tuple[str, ...] = free()
+    """Run folders, the whole one first."""
+    pictures: int = 4096
+    """Held-out pictures measured, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What a run costs, and how good it is."""
+
+    run: str = figure("run")
+    method: str = figure("made by")
+    """The way in which it was made smaller."""
+    megabytes: float = figure("MB", ".1f")
+    """Size of its files of weights."""
+    bits: float = figure("bits per dimension, codes", ".4f")
+    psnr: float = figure("PSNR (dB)", ".2f")
+    pace: float = figure("codes per second, batch 1", ",.0f", timed=True)
+    shown: Float[Tensor, "B C H W"] | None = kept()
+
+
+class Slim(Comparison):
+    """A run and smaller ones made of it, on the same held-out pictures; speeds are measured in turn."""
+
+    Settings, Row = Settings, Row
+
+    def subjects(self) -> dict[str, Any]:
+        self.folders = runs_by_name(self.settings.runs)
+        models = {name: load(folder) for name, folder in self.folders.items()}
+        for model in models.values():
+            model.require_prior()
+        first = next(iter(models.values()))
+        held_out = pictures_for(first, self.settings.source, "held_out")
+        self.held_out = some(held_out, max(1, self.settings.pictures))
+        self.labels = labels_for(first, SHOWN)
+        return models
+
+    def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
+        for name, found in measured(subjects, self.folders, self.held_out):
+            yield Row(
+                run=name,
+                method=RunFolder(self.folders[name]).results().get("slim", {}).get("method", "trained"),
+                megabytes=found.bytes / 1e6,
+                bits=found.prior_bits_per_dimension,
+                psnr=found.psnr,
+                pace=found.tokens_per_second,
+                shown=subjects[name].sample(SHOWN, label=self.labels),
+            )
+
+    def tables(self, rows: Sequence[Row]) -> list[Table]:
+        """Each figure, and its ratio to the first run's."""
+        (table,), first = super().tables(rows), rows[0]
+        head = [*table.head, "of the first's MB", "change of bits", "times the pace"]
+        lines = []
+        for row, line in zip(rows, table.lines, strict=True):
+            ratios = (row.megabytes / first.megabytes, row.bits / first.bits - 1, row.pace / first.pace)
+            lines.append([*line, *(map(cell, ratios, (".2f", "+.1%", ".2f")))])
+        return [Table(head, lines)]

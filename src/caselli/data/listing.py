@@ -1,0 +1,162 @@
+"""Lists of encoded picture files: their size and channels, their decoding, and what becomes of bad ones."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from caselli.data import decoding
+from caselli.data.decoding import BadPicture, Location
+from caselli.data.pictures import (
+    Bad,
+    Pictures,
+    as_integers,
+    chosen_by_name,
+    label_table,
+)
+from caselli.data.source import Request
+from caselli.data.store import FileStore, MemoryStore, Store
+from caselli.data.workers import CHUNK, WorkerPool, ahead, default_workers
+from caselli.errors import UserError
+from caselli.shapes import Tensor
+
+MEMORY_LIMIT = 1 << 30
+"""Sets whose uint8 pixels take no more than this many bytes are decoded once and kept in memory."""
+
+BAD_SHARE = 0.05
+"""More bad pictures than this share of a source are an error."""
+
+SAMPLED = 64
+"""Number of pictures, evenly spread, by which size and channels are chosen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """A source's pictures before any is decoded; one entry per picture."""
+
+    name: str
+    locations: Sequence[Location]
+    names: Sequence[str]
+    labels: Sequence[str] | None = None
+    """The name of each picture's class."""
+    captions: Sequence[str] | None = None
+    bad: tuple[Bad, ...] = ()
+    """Pictures that were found to be unusable already."""
+
+
+def read_listing(listing: Listing, request: Request) -> Pictures:
+    """Decodes a listing, skips what is bad, and keeps the pixels in memory where they fit.
+
+    Raises:
+        UserError: more than `BAD_SHARE` of the pictures are bad.
+    """
+    workers = default_workers(len(listing.names)) if request.workers is None else request.workers
+    with WorkerPool(workers) as pool:
+        size, channels = _size_and_channels(pool, listing, request)
+        in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
+        operation = "pixels" if in_memory else "digest"
+        answers = _answers(pool, operation, listing, size, channels, request.progress)
+        good, bad, digests = [], list(listing.bad), []
+        pixels = torch.empty(
+            len(listing.names) if in_memory else 0, channels * size * size, dtype=torch.uint8
+        )
+        for i, answer in enumerate(answers):
+            if isinstance(answer, BadPicture):
+                bad.append(Bad(listing.names[i], str(answer)))
+                continue
+            if in_memory:
+                pixels[len(good)] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
+            good.append(i)
+            digests.append(decoding.digest(answer) if in_memory else answer)
+    _check(listing, bad)
+    if in_memory:
+        store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
+    else:
+        store = FileStore([listing.locations[i] for i in good], size, channels, workers)
+    return _described(listing, good, store, as_integers(digests), tuple(bad))
+
+
+def _described(listing: Listing, good: Sequence[int], store: Store, digests: Tensor, bad: tuple) -> Pictures:
+    classes, labels = (), None
+    if listing.labels is not None:
+        classes, labels = label_table(listing.labels)
+        labels = labels[good]
+    names = tuple(listing.names[i] for i in good)
+    return Pictures(
+        listing.name,
+        store,
+        names=names,
+        held_out=chosen_by_name(names),
+        digests=digests,
+        classes=classes,
+        labels=labels,
+        captions=None if listing.captions is None else tuple(listing.captions[i] for i in good),
+        bad=bad,
+    )
+
+
+def _answers(
+    pool: WorkerPool, operation: str, listing: Listing, size: int, channels: int, progress: bool
+) -> Iterator[bytes | BadPicture]:
+    chunks = (listing.locations[i : i + CHUNK] for i in range(0, len(listing.locations), CHUNK))
+    answered = ahead(lambda chunk: pool.ask(operation, chunk, size, channels), chunks, 4 * pool.count or 1)
+    answers = itertools.chain.from_iterable(answered)
+    if progress:
+        from tqdm import tqdm
+
+        answers = iter(
+            tqdm(answers, f"reading {listing.name}", len(listing.names), unit="picture", leave=False)
+        )
+    return answers
+
+
+def _size_and_channels(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, int]:
+    if request.size is not None and request.channels is not None:
+        return request.size, request.channels
+    every = max(1, len(listing.locations) // SAMPLED)
+    sampled = dataclasses.replace(listing, locations=listing.locations[::every], names=listing.names[::every])
+    answers = _answers(pool, "probe", sampled, 0, 0, progress=False)
+    found = [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
+    sides = collections.Counter(one["side"] for one in found)
+    size = request.size or default_size(max(sides, key=lambda side: (sides[side], side), default=64))
+    channels = request.channels or (1 if found and all(one["grey"] for one in found) else 3)
+    return size, channels
+
+
+def default_size(side: int) -> int:
+    """The side of a set's pictures when none is asked for: the commonest short side, rounded down to a
+    multiple of 16, at least 16 and at most 256.
+
+    Example:
+        >>> default_size(64), default_size(100), default_size(1080), default_size(12)
+        (64, 96, 256, 16)
+    """
+    return min(256, max(16, side // 16 * 16))
+
+
+def shown(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become �.
+
+    Example:
+        >>> shown(b"a\\xff.png".decode(errors="surrogateescape"))
+        'a�.png'
+    """
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _check(listing: Listing, bad: Sequence[Bad]) -> None:
+    total = len(listing.names) + len(listing.bad)
+    if len(bad) > BAD_SHARE * total or len(bad) == total:
+        shown = "; ".join(f"{one.name}: {one.reason}" for one in bad[:3])
+        raise UserError(
+            f"{len(bad)} of the {total} pictures of {listing.name} cannot be used ({shown}"
+            + ("; ..." if len(bad) > 3 else "")
+            + ")",
+            f"at most {BAD_SHARE:.0%} were expected",
+            "mend or remove them",
+        )

@@ -1,0 +1,97 @@
+"""Cost and quality of runs: several on the same pictures, their speeds measured in turn."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from caselli.data import Pictures
+from caselli.evaluate.model import evaluate_model
+from caselli.model import Model
+from caselli.sampling import best_engine, sample
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Cost and quality of a run."""
+
+    bytes: int
+    """Size of both files of weights."""
+    parameters: int
+    """Parameters of tokenizer and prior."""
+    prior_bits_per_dimension: float | None
+    """−log₂ p(codes) over the picture's numbers, on held-out pictures."""
+    bits_per_dimension: float | None
+    """The same, and the residual's bits."""
+    psnr: float
+    """Quality of the reconstructions, dB."""
+    tokens_per_second: float | None
+    """Sampling at batch 1."""
+    pictures_per_second: float
+    """Decoding, 16 at a time."""
+
+
+def measured(
+    models: Mapping[str, Model], folders: Mapping[str, Path], held_out: Pictures
+) -> Iterator[tuple[str, Figures]]:
+    """Name and figures of several runs on the same held-out pictures, speeds in turn.
+
+    Arguments:
+        models, folders: name of a run → the run; those without a prior have no pace.
+        held_out: pictures.
+    """
+    drawing = paces(list(models.values())) if all(m.prior is not None for m in models.values()) else []
+    decoding = decoding_paces(list(models.values()))
+    for number, (name, model) in enumerate(models.items()):
+        found = evaluate_model(model, held_out)
+        yield (
+            name,
+            Figures(
+                bytes=sum(path.stat().st_size for path in folders[name].glob("*.safetensors")),
+                parameters=sum(p.numel() for p in _parameters(model)),
+                prior_bits_per_dimension=found.prior_bits_per_dimension,
+                bits_per_dimension=found.bits_per_dimension,
+                psnr=found.psnr,
+                tokens_per_second=drawing[number] if drawing else None,
+                pictures_per_second=decoding[number],
+            ),
+        )
+
+
+def paces(models: list[Model], rounds: int = 20) -> list[float]:
+    """Codes a second of each model, one sequence at a time, the best of some rounds in turn."""
+    engines = [best_engine(model.prior)[0] for model in models]
+    best = [float("inf")] * len(models)
+    for _ in range(rounds):
+        for i, engine in enumerate(engines):
+            begin = time.perf_counter()
+            sample(engine, None, [0])
+            best[i] = min(best[i], time.perf_counter() - begin)
+    return [model.grid.length / seconds for model, seconds in zip(models, best, strict=True)]
+
+
+@torch.no_grad()
+def decoding_paces(models: list[Model], batch: int = 16, rounds: int = 5) -> list[float]:
+    """Pictures a second that each model decodes, in turn."""
+    best = [float("inf")] * len(models)
+    for _ in range(rounds):
+        for i, model in enumerate(models):
+            latents = torch.zeros(batch, *_latent_shape(model), device=model.device)
+            begin = time.perf_counter()
+            model.tokenizer.decoder(latents)
+            best[i] = min(best[i], time.perf_counter() - begin)
+    return [batch / seconds for seconds in best]
+
+
+def _latent_shape(model: Model) -> tuple[int, ...]:
+    config, size = model.tokenizer.config, (model.size, model.size)
+    return (config.latent_width, *model.tokenizer.architecture.latent_shape(config, size))
+
+
+def _parameters(model: Model) -> list[nn.Parameter]:
+    return [*model.tokenizer.parameters(), *(model.prior.parameters() if model.prior is not None else ())]

@@ -1,0 +1,74 @@
+"""Two sets of pictures compared by their features, with everything that the figures depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from caselli.evaluate.frechet import Moments, frechet_distance
+from caselli.evaluate.kernel import kernel_distance
+from caselli.evaluate.neighbours import manifold
+from caselli.shapes import Float, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class SetComparison:
+    """Distances between generated and real pictures, and what they were measured with."""
+
+    frechet: float
+    """Fréchet distance; FID when the features are Inception's."""
+    kernel: float
+    """Kernel distance; KID when the features are Inception's."""
+    kernel_deviation: float
+    """Standard deviation of `kernel` over subsets."""
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    features: str
+    """Name of the network that gave the features."""
+    reference: str
+    """Name of the set of real pictures."""
+    real_count: int
+    made_count: int
+
+
+def compare_sets(
+    real: Float[Tensor, "n F"],
+    made: Float[Tensor, "m F"],
+    *,
+    features: str,
+    reference: str,
+    neighbours: int = 3,
+    seed: int = 0,
+) -> SetComparison:
+    """All distances between two sets, from their features.
+
+    Figures are comparable only with the same features, the same reference set and the same counts: against
+    held-out pictures they are lower than against training statistics, and few pictures raise the Fréchet
+    distance. So all of these are part of the record.
+
+    Arguments:
+        real, made: features of one network.
+        features: the network's `features_name`.
+        reference: what the real pictures are, such as "glyphs, held out".
+        neighbours: k of precision and recall.
+        seed: seed of the kernel distance's subsets.
+
+    Example:
+        >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+        >>> found = compare_sets(x, x, features="none", reference="noise")
+        >>> round(found.frechet, 6), found.precision, found.reference
+        (0.0, 1.0, 'noise')
+    """
+    kernel = kernel_distance(real, made, seed=seed)
+    neighbourhood = manifold(real, made, neighbours)
+    return SetComparison(
+        frechet=frechet_distance(Moments.of(real), Moments.of(made)),
+        kernel=kernel.mean,
+        kernel_deviation=kernel.deviation,
+        **dataclasses.asdict(neighbourhood),
+        features=features,
+        reference=reference,
+        real_count=len(real),
+        made_count=len(made),
+    )

@@ -1,0 +1,40 @@
+"""Networks whose features judge and teach, each from a local file, with random weights, or trained here."""
+
+from caselli.features.base import FeatureNetwork, coloured, features_of
+from caselli.features.classifier import Classifier, accuracy, classify, confusion_matrix, most_confused
+from caselli.features.classifier_training import own_features, train_classifier, train_rotation_classifier
+from caselli.features.frozen import Frozen
+from caselli.features.inception import Inception
+from caselli.features.lpips import LPIPS
+from caselli.features.probe import linear_probe
+from caselli.features.vgg import VGG16, VGG_WIDTHS, published_vgg, vgg_stages
+
+FEATURES: dict[str, type[FeatureNetwork]] = {
+    "inception": Inception,
+    "vgg": VGG16,
+    "classifier": Classifier,
+}
+"""Networks of features by name."""
+
+__all__ = [
+    "FEATURES",
+    "LPIPS",
+    "VGG16",
+    "VGG_WIDTHS",
+    "Classifier",
+    "FeatureNetwork",
+    "Frozen",
+    "Inception",
+    "accuracy",
+    "classify",
+    "coloured",
+    "confusion_matrix",
+    "features_of",
+    "linear_probe",
+    "most_confused",
+    "own_features",
+    "published_vgg",
+    "train_classifier",
+    "train_rotation_classifier",
+    "vgg_stages",
+]

@@ -1,1 +1,0 @@
-"""Comparisons that train whole runs."""

@@ -1,0 +1,111 @@
+"""The options of drawing. This file needs no torch, so that a command can make its arguments from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from caselli.errors import UserError, lookup
+from caselli.schedules import GUIDANCE_SCHEDULES, MASK_SCHEDULES
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Options of drawing: temperature, truncation, guidance, and the rounds of a masked prior.
+
+    The last three are for priors whose class names them in `Prior.sampling_options`, as a masked one does.
+
+    Errors: `UserError` for a value out of its range.
+
+    Sources: Holtzman et al. 2020, The Curious Case of Neural Text Degeneration (top-p); Nguyen et al. 2024,
+    Turning Up the Heat: Min-p Sampling; Ho and Salimans 2022, Classifier-Free Diffusion Guidance;
+    Kynkäänniemi et al. 2024, Applying Guidance in a Limited Interval; Yu et al. 2024, Randomized
+    Autoregressive Visual Generation (guidance that grows along the sequence).
+
+    Example:
+        >>> Sampling(top_k=5).changed()
+        {'top_k': 5}
+    """
+
+    temperature: float = 1.0
+    """Divisor of the logits: 1 draws as learned, 0 takes the likeliest code."""
+    top_k: int = 0
+    """Number of the likeliest codes that are drawn from; 0 for all."""
+    top_p: float = 1.0
+    """Probability that the likeliest codes, those that are drawn from, hold together; 1 for all."""
+    min_p: float = 0.0
+    """Share of the likeliest code's probability that a code needs to be drawn; 0 for all."""
+    guidance: float = 1.0
+    """Strength s of label, caption or picture, 1 as learned and 2 to 4 clearer: the logits are u + s (c − u),
+    with c those of the condition and u those without."""
+    guidance_schedule: str = "constant"
+    """Growth of guidance from 1 to s along the sequence: constant, linear or cosine."""
+    guidance_from: float = 0.0
+    """Share of the sequence at which guidance begins."""
+    guidance_to: float = 1.0
+    """Share of the sequence at which guidance ends."""
+    steps: int = 0
+    """Number of rounds in which a masked prior draws a picture; 0 for as many as it was built for."""
+    mask_schedule: str = "cosine"
+    """Number of codes that a masked prior leaves to later rounds: cosine, arccos, linear, square, cubic or
+    root."""
+    choice_temperature: float = 4.5
+    """Noise in a masked prior's choice of codes to keep, which fades over the rounds: 0 keeps the surest
+    codes, inf any."""
+
+    def __post_init__(self) -> None:
+        lookup(GUIDANCE_SCHEDULES, "guidance schedule", self.guidance_schedule)
+        lookup(MASK_SCHEDULES, "mask schedule", self.mask_schedule)
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most or (name == "top_p" and value == 0):
+                expected = f"{least} to {most}" if most < math.inf else f"{least} or more"
+                raise UserError(f"{name.replace('_', '-')} {value} was given", f"{expected} was expected")
+        if self.guidance_from > self.guidance_to:
+            raise UserError(
+                f"guidance-from {self.guidance_from} and guidance-to {self.guidance_to} were given",
+                "an interval was expected",
+            )
+
+    def changed(self) -> dict[str, Any]:
+        """Names and values of the fields that differ from their defaults."""
+        fields = dataclasses.fields(self)
+        return {f.name: getattr(self, f.name) for f in fields if getattr(self, f.name) != f.default}
+
+    def described(self) -> dict[str, str]:
+        """The changed fields in words, as a picture's file says how it was made."""
+        return {name: str(value) for name, value in self.changed().items()}
+
+    def strengths(self, rounds: int) -> list[float]:
+        """Guidance s in each round; 1 where there is none.
+
+        Example:
+            >>> Sampling(guidance=3.0, guidance_schedule="linear", guidance_to=0.5).strengths(5)
+            [1.0, 1.5, 2.0, 1.0, 1.0]
+        """
+        shares = [number / max(1, rounds - 1) for number in range(rounds)]
+        grown = GUIDANCE_SCHEDULES[self.guidance_schedule]
+        return [
+            1.0 + (self.guidance - 1.0) * grown(share)
+            if self.guidance_from <= share <= self.guidance_to
+            else 1.0
+            for share in shares
+        ]
+
+
+_RANGES = {
+    "temperature": (0, math.inf),
+    "top_k": (0, math.inf),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "guidance": (0, math.inf),
+    "guidance_from": (0, 1),
+    "guidance_to": (0, 1),
+    "steps": (0, math.inf),
+    "choice_temperature": (0, math.inf),
+}
+"""Least and largest value of each number."""
+
+AS_LEARNED = Sampling()
+"""Drawing from the prior's own distribution."""

@@ -1,0 +1,155 @@
+"""Weights in files that others wrote, read without running anything that is in them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from caselli.errors import UserError, is_out_of_memory
+from caselli.shapes import Tensor
+
+Weights = dict[str, Tensor]
+
+HARMLESS = (
+    "argparse.",
+    "collections.",
+    "dall_e.",
+    "functools.",
+    "lightning.",
+    "numpy.",
+    "omegaconf.",
+    "pathlib.",
+    "pytorch_lightning.",
+    "torch.nn.modules.",
+    "typing.",
+)
+"""Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
+WRAPPERS = ("ema", "model", "state_dict")
+"""Under which name a training script puts its weights; the averaged ones first."""
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+"""What a folder of diffusers holds."""
+
+
+class StandIn:
+    """Takes the place of any object in a file: keeps what was stored with it, does nothing."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def read_foreign(path: str | Path) -> Weights:
+    """The weights of a .safetensors, .pt, .pth, .ckpt, .bin or .pkl file, or of a folder of diffusers.
+
+    Errors: `UserError` for a file that is not there, cut short, holds code to be run or no weights.
+    """
+    path = weights_file(Path(path))
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "a checkpoint was expected")
+    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    weights = {name: value for name, value in _unwrapped(found).items() if isinstance(value, Tensor)}
+    if not weights:
+        raise UserError(f"{path} holds no weights", "a dictionary of tensors was expected")
+    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def settings_beside(path: str | Path) -> dict[str, Any]:
+    """The settings in the config.json of the file's folder; empty where there is none."""
+    config = weights_file(Path(path)).parent / "config.json"
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{config} cannot be read ({error})", "a JSON object was expected") from None
+    return settings if isinstance(settings, dict) else {}
+
+
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one that a folder of diffusers holds.
+
+    Example:
+        >>> weights_file(Path("last.ckpt")).name
+        'last.ckpt'
+    """
+    if not path.is_dir():
+        return path
+    found = [path / name for name in WEIGHTS if (path / name).is_file()]
+    if not found:
+        raise UserError(
+            f"{path} is a folder", f"a file, or a folder with {' or '.join(WEIGHTS)} was expected"
+        )
+    return found[0]
+
+
+def _read_safetensors(path: Path) -> Weights:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is cut short or damaged ({error})", "a whole .safetensors file was expected"
+        ) from None
+
+
+def _read_pickle(path: Path) -> Any:
+    unknown = _unknown_objects(path)
+    foreign = [name for name in unknown if not name.startswith(HARMLESS)]
+    if foreign:
+        raise UserError(
+            f"{path} holds objects that reading it would run code of: {', '.join(sorted(foreign)[:3])}",
+            "a file of weights alone was expected",
+            "save its state_dict anew where you trust it",
+        )
+    try:
+        with safe_globals([(StandIn, name) for name in unknown]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the reader raise anything
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{path} is cut short, damaged or no checkpoint ({reason[:120]})",
+            "what torch.save wrote was expected",
+        ) from None
+
+
+def _unknown_objects(path: Path) -> list[str]:
+    """Names of the functions and classes in a file that are not torch's plain data; none is imported."""
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        return get_unsafe_globals_in_checkpoint(path)
+    except Exception as error:  # no pickle in it: reading it says what is wrong
+        if is_out_of_memory(error):
+            raise
+        return []
+
+
+def _unwrapped(found: Any) -> Mapping[str, Any]:
+    if isinstance(found, StandIn):
+        return _of_module(found)
+    if not isinstance(found, Mapping):
+        return {}
+    wrapped = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
+    return found if wrapped is None else wrapped
+
+
+def _of_module(module: StandIn, prefix: str = "") -> Weights:
+    """The weights of a module that was saved whole."""
+    state = module.state if isinstance(module.state, Mapping) else {}
+    weights = {prefix + name: value for name, value in {**state.get("_parameters", {})}.items()}
+    for name, child in {**state.get("_modules", {})}.items():
+        if isinstance(child, StandIn):
+            weights |= _of_module(child, f"{prefix}{name}.")
+    return weights
