@@ -1,4 +1,4 @@
-"""The mixers of 2025 and 2026, and their ops, reproduce the published vectors, gradients included."""
+"""The mixers of 2025 and 2026, and their ops, reproduce the published vectors; 2-D decay, its definition."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from caselli.mixer import Mamba3
+from caselli.mixer import LASAD, Mamba3
 from caselli.mixer.hgrn2 import forget_gate
 from caselli.mixer.parts_delta import ChannelDecay
 from caselli.ops import (
@@ -381,3 +381,27 @@ def test_mesa_net(compute):
         outputs |= {f"{n}{suffix}": x for n, x in zip(("o", "Hkk", "Hkv"), found, strict=True)}
     check(g, inputs, outputs)
     same(outputs["o_from_state"], g["out.o_cg30_from_state"], 1e-3)
+
+
+def test_decay_by_rows_and_columns():
+    """Token by token: what is left of each earlier one, by the rows and the columns between."""
+    mixer = LASAD(8, heads=2, columns=3, before=1).double()
+    x = torch.randn(1, 11, 8, dtype=torch.float64)
+    row, column = (torch.arange(11) - 1).div(3, rounding_mode="floor"), (torch.arange(11) - 1) % 3
+    q, k, v = (part.unflatten(2, (2, 4))[0] for part in mixer.input(x).chunk(3, -1))
+    angles = column[:, None] * torch.tensor([1.0, 0.1], dtype=torch.float64)
+    q, k = (rotary(part.transpose(0, 1), angles).transpose(0, 1) for part in (q, k))
+    by_row, by_column = F.softplus(mixer.decay(x))[0].chunk(2, -1)
+    outputs = []
+    for t in range(11):
+        y = torch.zeros(2, 4, dtype=torch.float64)
+        for s in range(t + 1):
+            between = range(s + 1, t + 1)
+            rows = torch.stack([by_row[u] * (column[u] == 0) for u in between] or [0 * by_row[0]]).sum(0)
+            columns = torch.stack([by_column[u] for u in between] or [0 * by_row[0]]).sum(0)
+            seen = (row[s] == row[t]) * (-columns).exp()
+            left = torch.stack(((-rows).exp(), seen), -1).repeat(1, 2)
+            y = y + (q[t] * k[s] * left).sum(-1, keepdim=True) * v[s] / 2
+        outputs.append(F.rms_norm(y, (4,), eps=1e-5).flatten())
+    wanted = mixer.output(torch.stack(outputs)[None] * F.silu(mixer.gate(x)))
+    same(mixer(x)[0], wanted)

@@ -19,6 +19,8 @@ CASES: list[tuple[str, dict]] = [
     ("gla", {"heads": 2}),
     ("hgrn2", {"heads": 2}),
     ("hgrn2", {"least": 0.3}),
+    ("lasad", {"heads": 2, "columns": 3}),
+    ("lasad", {"columns": 5, "before": 0}),
     ("mamba", {"state_size": 3}),
     ("mamba", {"state_size": 2, "expand": 1, "convolution": 1}),
     ("mamba2", {"head_width": 4, "state_size": 3}),

@@ -16,6 +16,7 @@ from caselli.mixer.gau import GAU
 from caselli.mixer.gla import GatedLinearAttention
 from caselli.mixer.hgrn2 import HGRN2
 from caselli.mixer.kda import KimiDeltaAttention
+from caselli.mixer.lasad import LASAD
 from caselli.mixer.linear import Linear
 from caselli.mixer.linformer import Linformer
 from caselli.mixer.local import LocalAttention
@@ -58,6 +59,7 @@ MIXERS: dict[str, type[Mixer]] = {
     "linear": Linear,
     "retention": Retention,
     "gla": GatedLinearAttention,
+    "lasad": LASAD,
     "hgrn2": HGRN2,
     "mamba": Mamba,
     "mamba2": Mamba2,
@@ -84,6 +86,7 @@ __all__ = [
     "FORMS",
     "GAU",
     "HGRN2",
+    "LASAD",
     "LRU",
     "MIXERS",
     "RWKV4",
