@@ -35,9 +35,9 @@ class LASAD(RecurrentMixer):
         y_t = W_o\big(\mathrm{RMSNorm}(S_t^\top q_t / \sqrt d) \odot \mathrm{silu}(W_g x_t)\big)
 
     with c the column, a and b the softplus of projections, one each a head, and q and k turned by their
-    column. So half the channels fade with the distance in rows alone, whatever lies between, and see the distance in
-    columns as an angle; the others fade with the distance in columns and see their own row. The paper's code
-    is not public: the channels' division is Caselli's.
+    column. So half the channels fade with the distance in rows alone, and see that in columns as an angle;
+    the others fade with the distance in columns, and see their own row. The paper's code is not public: the
+    division of the channels is Caselli's.
 
     Arguments:
         width: E.
