@@ -62,7 +62,7 @@ class MesaNet(ConvolvedMixer):
         heads: int | None = None,
         value_factor: int = 1,
         least: float = 0.25,
-        iterations: int = 30,
+        iterations: int = 20,
         convolution: int = 4,
         chunk_size: int = 64,
     ) -> None:

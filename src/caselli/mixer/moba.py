@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
 from caselli.ops import mixture_of_block_attention
 
@@ -23,13 +25,13 @@ class MoBA(CachedMixer):
     Source: Lu et al. 2025, MoBA: Mixture of Block Attention for Long-Context LLMs.
 
     Example:
-        >>> import torch
         >>> y, state = MoBA(width=64, block=2)(torch.zeros(2, 5, 64))
         >>> y.shape, state.length
         (torch.Size([2, 5, 64]), 5)
     """
 
     preferred_form = "chunk"
+    angle_dtype = torch.float64
 
     def __init__(self, width: int, *, block: int = 32, blocks: int = 4, **options) -> None:
         super().__init__(width, **options)

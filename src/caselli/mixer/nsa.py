@@ -34,6 +34,7 @@ class NativeSparseAttention(CachedMixer):
     """
 
     preferred_form = "chunk"
+    angle_dtype = torch.float64
 
     def __init__(self, width: int, *, block: int = 16, blocks: int = 6, window: int = 32, **options) -> None:
         super().__init__(width, **options)

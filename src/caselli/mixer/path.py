@@ -58,7 +58,7 @@ class PaTHAttention(ProjectingMixer):
         rank: int = 32,
         convolution: int = 3,
         rotary_base: float = 0.0,
-        chunk_size: int = 64,
+        chunk_size: int = 128,
         **options,
     ) -> None:
         super().__init__(width, rotary_base=rotary_base, chunk_size=chunk_size, **options)

@@ -46,8 +46,10 @@ def block_means(
     return scores.new_zeros(*scores.shape[:-1], count).scatter_add(-1, index, inside) / size
 
 
-def of_tokens(x: Tensor, blocks: Int[Tensor, "#B T S"]) -> Tensor:
-    """`B N T n` → `B N T S`: what holds for a block, for each of its tokens."""
+def of_tokens(x: Tensor, blocks: Int[Tensor, "#B T S"], size: int) -> Tensor:
+    """`B N T n` → `B N T S`: what holds for a block of `size`, for each of its tokens."""
+    if blocks.stride(-2) == 0:
+        return x.repeat_interleave(size, -1)[..., : blocks.shape[-1]]
     index = blocks.clamp(min=0)[:, None].expand(len(x), x.shape[1], *blocks.shape[1:])
     return x.gather(-1, index)
 
@@ -116,7 +118,7 @@ def mixture_of_block_attention(
         means = block_means(scores.detach(), blocks, size)
         earlier = torch.arange(means.shape[-1], device=q.device) < (position // size)[:, None, :, None]
         chosen = best_blocks(means.masked_fill(~earlier, -torch.inf), count - 1)
-        mask = mask[:, None] | (of_tokens(chosen, blocks) & causal[:, None])
+        mask = mask[:, None] | (of_tokens(chosen, blocks, size) & causal[:, None])
     else:
         mask = mask[:, None]
     return masked_softmax(scores, mask) @ v
@@ -141,7 +143,6 @@ def native_sparse_attention(
 
     over the blocks c that are complete at t. Chosen are the first block, the own one and the one before, and
     those with the largest p, summed over the query heads of a key head; no gradient goes through the choice.
-    All three are weights of tokens, so that their sum meets the values once.
 
     Arguments:
         q, k, v, begin: as in `mixture_of_block_attention`.
@@ -158,24 +159,29 @@ def native_sparse_attention(
         >>> native_sparse_attention(x, x, x, torch.ones(1, 2, 6, 3), size=2, count=3, window=2).shape
         torch.Size([1, 2, 6, 4])
     """
-    heads = k.shape[1]
+    heads, length, end = k.shape[1], q.shape[2], k.shape[2]
     k, v = (x.to(q.dtype).repeat_interleave(q.shape[1] // heads, 1) for x in (k, v))
-    blocks, position = token_blocks(q.shape[2], k.shape[2], size, begin, q.device)
+    blocks, position = token_blocks(length, end, size, begin, q.device)
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    key = torch.arange(k.shape[2], device=q.device)
-    query = key[-q.shape[2] :, None]
+    key = torch.arange(end, device=q.device)
+    query = key[end - length :, None]
     causal = ((key <= query) & (blocks >= 0))[:, None]
+    of_means, of_chosen, of_near = gates.split(1, -1)
 
-    number = torch.arange(-(-k.shape[2] // size), device=q.device)
+    number = torch.arange(-(-end // size), device=q.device)
     own, over = (position // size)[:, None, :, None], ((position + 1) // size)[:, None, :, None]
     p = masked_softmax(block_means(scores, blocks, size), number < over)
-    means = of_tokens(p / size, blocks).masked_fill(~(causal & (blocks[:, None] < over)), 0)
+    means = of_tokens(p / size, blocks, size).masked_fill(~(causal & (blocks[:, None] < over)), 0)
 
     likes = p.detach().unflatten(1, (heads, -1)).mean(2)
     always = (number == 0) | (number == own) | (number == own - 1)
     likes = likes.masked_fill(always, torch.inf).masked_fill(number > own, -torch.inf)
-    chosen = of_tokens(best_blocks(likes, count), blocks) & causal
-    selected = masked_softmax(scores, chosen.repeat_interleave(q.shape[1] // heads, 1))
-    near = masked_softmax(scores, causal & (key > query - window))
-    weights = (torch.stack((means, selected, near), -1) @ gates[..., None])[..., 0]
-    return weights @ v
+    chosen = of_tokens(best_blocks(likes, count), blocks, size) & causal
+    chosen = chosen.repeat_interleave(q.shape[1] // heads, 1)
+    selected = scores.masked_fill(~chosen, -torch.inf).softmax(-1)
+    y = torch.addcmul(means * of_means, selected, of_chosen) @ v
+
+    first = max(0, end - length - window + 1)  # what no query of these sees any more
+    near = causal[..., first:] & (key[first:] > query - window)
+    near = scores[..., first:].masked_fill(~near, -torch.inf).softmax(-1)
+    return torch.addcmul(y, of_near, near @ v[:, :, first:])

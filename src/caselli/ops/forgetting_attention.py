@@ -55,7 +55,10 @@ def forgetting_attention(
     dtype, length, end = v.dtype, q.shape[2], k.shape[2]
     k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k.to(q.dtype), v.to(q.dtype)))
     # The weights of a query sum to one, so what fades all its scores alike has no gradient.
-    faded = (total[:, :, -length:, None].detach() - total[:, :, None]).to(exact(q).dtype)
+    rounded = total.to(exact(q).dtype)
+    rest = (total - rounded).to(rounded.dtype)
+    faded = rounded[:, :, -length:, None].detach() - rounded[:, :, None]
+    faded = faded + (rest[:, :, -length:, None].detach() - rest[:, :, None])
     if mask is None:
         mask = torch.ones(length, end, dtype=torch.bool, device=q.device).tril(end - length)
     scores = (q * q.shape[-1] ** -0.5) @ k.mT + faded

@@ -17,6 +17,7 @@ from caselli.ops.chunks import (
     tokens,
 )
 from caselli.ops.linear_attention import linear_attention
+from caselli.ops.pieces import CACHED_ELEMENTS, LONG
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -51,7 +52,7 @@ def mesa(
     beta: Float[Tensor, "B T N"],
     log_decay: Float[Tensor, "B T N"],
     ridge: Float[Tensor, "N d"],
-    iterations: int = 30,
+    iterations: int = 20,
     starts: Bool[Tensor, "B T"] | None = None,
     chunk_size: int = 64,
 ) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d d"], Float[Tensor, "B N d v"]]:
@@ -134,25 +135,34 @@ class _Systems:
         self.entering, _ = carry_states((self.write * left).mT @ self.k, passed, state)
         self.kept = kept
 
-    def product(self, x: Tensor) -> Tensor:
-        """Each token's matrix times its vector."""
-        inside = ((x @ self.k.mT) * self.decay) @ self.write
-        return inside + (x * self.kept) @ self.entering + self.ridge * x
-
     def solve(self, q: Float[Tensor, "B T N d"], iterations: int) -> Float[Tensor, "B T N d"]:
-        """Conjugate gradients, preconditioned with λ alone, from zero."""
-        residual = chunks(q, self.size)
+        """The solutions for q, some chunks at a time: what conjugate gradients need stays in the cache."""
+        q = chunks(q, self.size)
+        x, each = torch.empty_like(q), max(1, q.numel() // q.shape[2])
+        some = max(1, (CACHED_ELEMENTS if q.is_cpu else LONG) // each)
+        for first in range(0, q.shape[2], some):
+            part = slice(first, first + some)
+            x[:, :, part] = self._conjugate_gradients(q[:, :, part], part, iterations)
+        return tokens(x, self.length)
+
+    def _conjugate_gradients(self, residual: Tensor, part: slice, iterations: int) -> Tensor:
+        """Preconditioned with λ alone, from zero."""
+        k, write, decay, kept, entering = (
+            x[:, :, part] for x in (self.k, self.write, self.decay, self.kept, self.entering)
+        )
         x, near = torch.zeros_like(residual), residual / self.ridge
         direction, size = near, (residual * near).sum(-1, keepdim=True)
-        enough = size * torch.finfo(q.dtype).eps ** 2
+        enough = size * (4 * torch.finfo(residual.dtype).eps) ** 2
         for _ in range(iterations):
             active = size > enough
             if not active.any():
                 break
-            moved = self.product(direction)
+            moved = ((direction @ k.mT) * decay) @ write + (direction * kept) @ entering
+            moved.addcmul_(self.ridge, direction)
             step = torch.where(active, size / (direction * moved).sum(-1, keepdim=True), 0)
-            x, residual = x + step * direction, residual - step * moved
+            x.addcmul_(step, direction)
+            residual = torch.addcmul(residual, step, moved, value=-1)
             near = residual / self.ridge
             before, size = size, torch.where(active, (residual * near).sum(-1, keepdim=True), 0)
-            direction = near + torch.where(active, size / before, 0) * direction
-        return tokens(x, self.length)
+            direction = torch.addcmul(near, torch.where(active, size / before, 0), direction)
+        return x
