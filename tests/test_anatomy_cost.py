@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from caselli.anatomy import Machine, cost, forward_seconds, measured_machine, record
+from caselli.anatomy import MachineRates, cost, forward_seconds, measured_machine, record
 from caselli.anatomy.cost import cost_of_tape
 from caselli.errors import UserError
 from caselli.zoo import NETWORKS, Convention
@@ -143,7 +143,7 @@ def test_tied_parameters_count_once():
 
 def test_the_floor_is_the_slower_of_arithmetic_and_memory():
     counted = cost(nn.Linear(100, 100, bias=False), (100,))
-    arithmetic, memory = Machine(1e6, 1e12), Machine(1e12, 1e6)
+    arithmetic, memory = MachineRates(1e6, 1e12), MachineRates(1e12, 1e6)
     assert math.isclose(counted.floor(arithmetic), 10_000 / 1e6)
     assert math.isclose(counted.floor(memory), 4 * 10_200 / 1e6)
     assert math.isclose(counted.share(0.02, arithmetic), 0.5)

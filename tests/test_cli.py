@@ -76,7 +76,7 @@ def test_size_that_does_not_divide(capsys, trained, tmp_path):
 def test_a_configuration_file(trained, tmp_path):
     import yaml
 
-    from caselli.run import RunFolder
+    from caselli.run import RunFolder, TwoStage
 
     changes = {"prior": {"width": 48, "mixer_options": {"heads": 2}}, "data": {"shift": 2}}
     (tmp_path / "fields.yaml").write_text(yaml.safe_dump(changes))
@@ -85,7 +85,7 @@ def test_a_configuration_file(trained, tmp_path):
     assert (
         main([*words, "--config", str(tmp_path / "fields.yaml"), *options(rest), "--prior.depth", "1"]) == 0
     )
-    config = RunFolder(tmp_path / "run").config()
+    config = TwoStage.config_in(RunFolder(tmp_path / "run"))
     assert (config.prior.width, config.prior.depth, config.data.shift) == (48, 1, 2)
     assert config.tokenizer.quantizer_options == {"codebook_size": 16}
 
@@ -120,7 +120,7 @@ def test_sample_into_a_folder(trained, tmp_path):
 
 def test_not_a_run(capsys, tmp_path):
     for command in (["sample", tmp_path, "-o", tmp_path / "x.png"], ["evaluate", tmp_path, "glyphs"]):
-        assert "a folder with a trained tokenizer" in fails(capsys, *command)
+        assert "a folder with a trained run" in fails(capsys, *command)
 
 
 def test_damaged_weights(capsys, trained, tmp_path):

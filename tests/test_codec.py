@@ -173,8 +173,11 @@ def test_rows_that_share_steps_go_by_what_the_layers_carry(codec, monkeypatch):
 
 
 def test_another_kind_of_prior_is_refused():
-    with pytest.raises(UserError, match="kind Identity"):
-        Sequences(torch.nn.Identity())
+    masked, _ = build_prior(
+        PriorConfig(kind="masked", width=32, depth=1), load_untrained(1).tokenizer, SIZE, 0
+    )
+    with pytest.raises(UserError, match="kind 'masked'"):
+        Sequences(masked)
 
 
 def test_random_bits_are_samples_of_the_prior(tmp_path):

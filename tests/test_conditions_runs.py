@@ -16,11 +16,11 @@ from caselli.data import Augment, CodeStore
 from caselli.errors import UserError
 from caselli.evaluate import Ranking, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.captions import candidates
-from caselli.model import load
+from caselli.model import encode, load
+from caselli.plain import override
 from caselli.prior import Conditions
-from caselli.run import encode, train
+from caselli.run import DataConfig, TwoStageConfig, train
 from caselli.run.conditions import encode_condition, paired
-from caselli.run.config import DataConfig, RunConfig, override
 from tests.pictures import TINY, bars_and_stripes
 
 CONDITIONS = TINY | {
@@ -199,7 +199,7 @@ def test_pairs_get_the_same_views(source, tmp_path):
         Image.open(path).save(target, lossless=True)
     pictures = data.open(str(source), workers=0)
     tokenizer = load(_tokenizer(source, tmp_path)).tokenizer
-    config = override(RunConfig(), {"prior.condition_picture": "paired", "data.paired": str(pairs)})
+    config = override(TwoStageConfig(), {"prior.condition_picture": "paired", "data.paired": str(pairs)})
     varied = 3, Augment(flip=True, shift=2), 7
     codes = encode_condition(tokenizer, pictures, config, *varied)
     assert torch.equal(codes, encode(tokenizer, pictures, *varied).codes.flatten(1))

@@ -20,7 +20,6 @@ from caselli.family import (
     GAN,
     LIKELIHOODS,
     VAE,
-    AutoregressiveConfig,
     FamilyModel,
     FamilyTask,
     GANConfig,
@@ -31,20 +30,17 @@ from caselli.family import (
 from caselli.family.latents import LATENTS
 from caselli.family.likelihood import BernoulliLikelihood, DiscretisedLogistic, GaussianLikelihood
 from caselli.family.objective import OBJECTIVES
-from caselli.prior import PriorConfig
 from caselli.sampling import Sampling
 
 SMALL = {
     "mixture": MixtureConfig(size=8, components=3),
     "vae": VAEConfig(size=8, width=8, count=3, network="perceptron"),
     "gan": GANConfig(size=8, width=8, count=4, network="perceptron", critic_features=16),
-    "autoregressive": AutoregressiveConfig(size=4, levels=4, prior=PriorConfig(width=32, depth=1)),
 }
 FITS = {
     "mixture": {Need.DENSITY_AND_SAMPLES, Need.TWO_SAMPLES, Need.CRITIC},
     "vae": {Need.DENSITY_AND_SAMPLES},
     "gan": {Need.TWO_SAMPLES, Need.CRITIC},
-    "autoregressive": {Need.DENSITY_AND_SAMPLES},
 }
 
 
@@ -97,9 +93,8 @@ def test_uses(name):
     if name != "vae":
         with pytest.raises(UserError, match="cannot reconstruct"):
             model.reconstruct(x)
-    if name != "autoregressive":
-        with pytest.raises(UserError, match="temperature alone"):
-            model.sample(1, options=Sampling(top_k=3))
+    with pytest.raises(UserError, match="temperature alone"):
+        model.sample(1, options=Sampling(top_k=3))
 
 
 def test_labels():

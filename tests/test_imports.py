@@ -14,8 +14,9 @@ import caselli
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
     {"errors", "schedules", "shapes", "version", "markdown"},
-    {"files", "plain", "private", "ranks"},
-    {"order", "engine", "data", "ops", "estimator", "divergence", "layer", "anatomy", "weights"},
+    {"files", "plain", "private", "ranks", "trained"},
+    {"order", "engine", "data", "ops", "layer", "anatomy", "weights"},
+    {"estimator", "divergence"},
     {"mixer", "quantizer", "features"},
     {"prior", "tokenizer"},
     {"sampling"},

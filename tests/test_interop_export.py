@@ -14,8 +14,8 @@ from caselli.errors import MissingExtra, UserError
 from caselli.interop import EXPORTERS, export_tokenizer
 from caselli.interop.export import Encoding, _compare
 from caselli.model import save_tokenizer
-from caselli.tokenizer import ARCHITECTURES, Tokenizer, TokenizerConfig
-from tests.conformance.cases_tokenizer import OPTIONS, SMALL
+from caselli.tokenizer import Tokenizer, TokenizerConfig
+from tests.conformance.cases_tokenizer import LEARNED, OPTIONS, SMALL
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def needs(form):
 
 
 @pytest.mark.parametrize(
-    "name", ["vit", *(pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES if n != "vit")]
+    "name", ["vit", *(pytest.param(n, marks=pytest.mark.slow) for n in LEARNED if n != "vit")]
 )
 def test_torch_program_of_every_architecture(name, tmp_path):
     tokenizer = built(name)

@@ -7,14 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from caselli.mixer import MIXERS
-from caselli.ops.rotary import (
-    grid_rotary_angles,
-    rotary,
-    rotary_angles,
-    rotary_interleaved,
-    xpos_scales,
-)
+from caselli.ops import rotary, rotary_angles
 from tests.reference.golden import golden
+from tests.reference.rotary import grid_rotary_angles, rotary_interleaved, xpos_scales
 
 WIDTH, KEY_WIDTH, GROUP = 12, 8, 4
 UNITS = {

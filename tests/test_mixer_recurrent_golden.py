@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.mixer import LRU, RWKV4, RWKV7, S4D, ChannelMix, Mamba, Mamba2, Retention
+from caselli.mixer import LRU, RWKV4, RWKV7, S4D, Mamba, Mamba2, Retention
 from caselli.mixer.lru import UnitState
 from caselli.mixer.parts import ShiftedState
 from caselli.mixer.s4d import INITIAL, initial_eigenvalues
+from tests.reference.channel_mix import ChannelMix
 from tests.reference.golden import golden
 
 FORMS = ("parallel", "chunk", "step")
@@ -314,13 +315,3 @@ def test_rwkv4_model(form):
     logits = norm(x, "ln_out") @ w["head.weight"].T
     same(logits, g["out.logits"], 1e-8)
     same(logits, g["out.logits_stepwise"], 1e-8)
-
-
-def test_channel_mix_forms_are_equal():
-    mixer = ChannelMix(8, receptance=False, chunk_size=3).double()
-    x = torch.randn(2, 7, 8, dtype=torch.float64)
-    wanted, state = mixer(x, form="parallel")
-    for form in FORMS:
-        y, last = mixer(x, form=form)
-        same(y, wanted)
-        same(last.token, state.token)

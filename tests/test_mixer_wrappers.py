@@ -1,4 +1,4 @@
-"""The bidirectional and the two-dimensional wrapper."""
+"""The bidirectional wrapper."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from caselli.errors import UserError
-from caselli.mixer import MIXERS, Bidirectional, TwoDimensional
-from caselli.order import Grid
+from caselli.mixer import MIXERS, Bidirectional
 
 WIDTH = 8
 
@@ -41,33 +40,8 @@ def test_bidirectional_keeps_packed_sequences_apart(name):
         torch.testing.assert_close(y[:, a:b], mixer(x[:, a:b])[0], rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("grid", [Grid(3, 4), Grid(1, 5), Grid(2, 3, codebooks=2)])
-def test_two_dimensional_is_each_row_and_each_column(grid):
-    rows, columns = build(), build("local", window=3, causal=False)
-    mixer, x = TwoDimensional(grid, rows, columns), some(grid.length)
-    y = mixer(x)[0].unflatten(1, (grid.height, grid.width, grid.codebooks))
-    x = x.unflatten(1, (grid.height, grid.width, grid.codebooks))
-    for r, c in itertools.product(range(grid.height), range(grid.width)):
-        row = rows(x[:, r].flatten(1, 2))[0].unflatten(1, (grid.width, grid.codebooks))[:, c]
-        column = columns(x[:, :, c].flatten(1, 2))[0].unflatten(1, (grid.height, grid.codebooks))[:, r]
-        torch.testing.assert_close(y[:, r, c], row + column)
-
-
-def test_two_dimensional_keeps_grids_apart():
-    mixer, x = TwoDimensional(Grid(2, 3), build(), build()), some(12)
-    y = mixer(x)[0]
-    torch.testing.assert_close(y, torch.cat([mixer(half)[0] for half in x.split(6, 1)], 1))
-
-
-def test_two_dimensional_of_causal_mixers_sees_no_future():
-    mixer, x = TwoDimensional(Grid(3, 4), build(), build()), some(12)
-    changed = torch.cat((x[:, :7], some(5)), 1)
-    torch.testing.assert_close(mixer(x)[0][:, :7], mixer(changed)[0][:, :7])
-
-
-@pytest.mark.parametrize("make", [Bidirectional, lambda a, b: TwoDimensional(Grid(2, 3), a, b)])
-def test_gradients_reach_everything(make):
-    mixer, x = make(build(), build()), some(6).requires_grad_()
+def test_gradients_reach_everything():
+    mixer, x = Bidirectional(build(), build()), some(6).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: mixer(x)[0], x, fast_mode=True)
     mixer(x)[0].square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in mixer.parameters())
@@ -80,9 +54,5 @@ def test_mistakes_are_named():
         Bidirectional(build(), build("attention", causal=False))
     with pytest.raises(UserError, match="combination"):
         Bidirectional(build(), build(), combine="product")
-    with pytest.raises(UserError, match="multiple of the 6"):
-        TwoDimensional(Grid(2, 3), build(), build())(some(7))
-    with pytest.raises(UserError, match="starts"):
-        TwoDimensional(Grid(2, 3), build(), build())(some(6), starts=torch.zeros(2, 6, dtype=torch.bool))
     with pytest.raises(UserError, match="whole sequence"):
         Bidirectional(build(), build())(some(6), form="step")

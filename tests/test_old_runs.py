@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import caselli
+from caselli.run import FamilyRun, RunFolder, SegmentationRun, TwoStage, kind_of
 
 OLD = Path(__file__).parent / "old_runs"
 """Folders of pictures, and runs that were trained on them for eight steps with tiny widths."""
@@ -51,6 +52,21 @@ def test_load_and_sample_a_family():
     assert model.score(model.sample(2)).bits_per_dimension.shape == (2,)
 
 
+def test_load_and_segment():
+    model = caselli.load(OLD / "unet")
+    assert model.segment(torch.zeros(2, 1, 16, 16)).shape == (2, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), {"two_stage": TwoStage, "vae": FamilyRun, "unet": SegmentationRun}.items()
+)
+def test_the_kind_of_a_run_that_does_not_name_it(folder, name, kind):
+    """By its configuration; without that, by its files."""
+    assert "kind" not in RunFolder(name).describe() and kind_of(name) is kind
+    (folder / name / "run.yaml").unlink()
+    assert kind_of(name) is kind
+
+
 @pytest.mark.parametrize("name", LAST)
 def test_a_last_stage_that_is_missing_comes_back_from_its_checkpoints(folder, name):
     """All steps are done: what is kept are the best weights, to the bit."""
@@ -60,6 +76,7 @@ def test_a_last_stage_that_is_missing_comes_back_from_its_checkpoints(folder, na
     after = load_file(run / f"{LAST[name]}.safetensors")
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
     assert (run / "report.html").exists()
+    assert RunFolder(run).describe()["kind"] == kind_of(run).name
 
 
 @pytest.mark.parametrize("name", LAST)

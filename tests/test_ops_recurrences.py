@@ -397,16 +397,6 @@ def test_short_convolution(width, length, rows, monkeypatch):
     same((last,), (torch.cat((state, x), 1)[:, length:],))
 
 
-def test_normalised_linear_attention_averages():
-    q, k, v = (torch.rand(2, 7, 2, n, dtype=torch.float64) for n in (3, 3, 4))
-    y, _ = linear.normalised_linear_attention(
-        q, k, v, torch.zeros(2, 2, 3, 5, dtype=torch.float64), epsilon=0.0
-    )
-    weights = torch.einsum("btnd,bsnd->bnts", q, k).tril()
-    weights = weights / weights.sum(-1, keepdim=True)
-    same((y,), (torch.einsum("bnts,bsnv->btnv", weights, v),))
-
-
 def test_half_precision_keeps_a_float32_state():
     inputs = [x.detach().bfloat16() for x in linear_case(9)]
     inputs[-1] = inputs[-1].float()

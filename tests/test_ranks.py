@@ -28,7 +28,7 @@ SCRIPT = """
 import sys, json, torch
 from pathlib import Path
 from caselli import ranks
-from caselli.run import two_stage
+from caselli.run import train, two_stage
 from caselli.tokenizer import TokenizerTask
 
 source, out, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
@@ -39,7 +39,7 @@ class Watched(original):
         super().__init__(tokenizer)
         seen["task"] = self
 two_stage.TokenizerTask = Watched
-two_stage.train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
+train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
 torch.save(seen["task"].state_dict(), Path(out) / f"rank{ranks.rank()}.pt")
 ranks.stop()
 """

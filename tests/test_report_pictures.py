@@ -13,7 +13,7 @@ from PIL import Image
 
 from caselli.data import to_bytes
 from caselli.errors import UserError
-from caselli.report import bars, curves, grid, pairs, save_png, scatter, sorted_counts
+from caselli.report import curves, grid, pairs, save_png, sorted_counts
 from caselli.report.plots import thin
 
 
@@ -98,11 +98,8 @@ NAN, INF = float("nan"), float("inf")
         lambda: curves({"train": ([0], [NAN])}, log_y=True),
         lambda: curves({"a & <b>": ([0, 1], [-1.0, 2.0])}, "t", "x", "y"),
         lambda: curves({}),
-        lambda: scatter({"vq": (160.0, 20.0), "fsq": (160.0, 19.0)}),
         lambda: sorted_counts([[0, 5, 2], [1, 1, 1]]),
         lambda: sorted_counts([[0, 0]]),
-        lambda: bars({"vq": 1.0, "fsq": NAN}),
-        lambda: bars({}),
     ],
 )
 @pytest.mark.filterwarnings("error")

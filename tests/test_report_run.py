@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from caselli.errors import UserError
 from caselli.report import Page, grid, pairs, save_png, write_report
 from caselli.report.figures import FIGURES, flat, show
-from caselli.report.folder import history, read
+from caselli.report.folder import history, read_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -127,7 +127,7 @@ def test_what_is_missing_leaves_its_section_out(tmp_path, missing):
 
 def test_an_empty_folder_and_no_folder_still_give_a_page(tmp_path):
     for run in (tmp_path, tmp_path / "none"):
-        assert Outline(write_report(run).read_text()).headings == ["Go on"]
+        assert Outline(write_report(run).read_text()).headings == []
 
 
 def test_files_that_are_cut_short_or_foreign_are_passed_over(tmp_path):
@@ -183,11 +183,11 @@ def test_a_resumed_log_counts_the_later_line_and_drops_what_is_not_finite():
 
 
 def test_figures_come_from_the_results_then_from_validation(tmp_path):
-    run = read(_make_run(tmp_path))
+    run = read_run(_make_run(tmp_path))
     assert run.stages() == ["tokenizer", "prior"] and run.source() == "my glyphs"
     assert run.figure("psnr") == 20.5 and run.figure("fid") is None
     (tmp_path / "results.json").unlink()
-    assert read(tmp_path).figure("psnr") == 20.0
+    assert read_run(tmp_path).figure("psnr") == 20.0
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))

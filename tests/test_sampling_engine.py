@@ -9,6 +9,7 @@ from caselli.errors import UserError
 from caselli.order import Delayed, Grid
 from caselli.prior import Alphabet, Autoregressive, PriorConfig
 from caselli.sampling import (
+    ENGINES,
     EagerEngine,
     FusedEngine,
     PackedEngine,
@@ -20,6 +21,8 @@ from caselli.sampling import (
 )
 from caselli.sampling import compile as native_step
 from caselli.sampling.rounding import WEIGHT_PRECISIONS, rounded_weight
+from tests.conformance.cases_prior import CASES as PRIOR_CASES
+from tests.conformance.cases_prior import built
 from tests.test_prior import ALPHABET, CAUSAL, chi_square, exact
 
 try:
@@ -222,6 +225,27 @@ def test_the_best_engine_says_why_it_is_not_the_fused_one(monkeypatch):
     engine, why = best_engine(build())
     native_step.library.cache_clear()
     assert isinstance(engine, PackedEngine) and "no-such-compiler" in why
+
+
+@pytest.mark.parametrize("name", PRIOR_CASES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_serves_a_prior_or_says_why_not(engine, name):
+    prior, kind = built(name).float(), ENGINES[engine]
+    refusal = kind.refusal(prior)
+    if refusal is not None:
+        with pytest.raises(Unavailable) as reason:
+            kind(prior, "float32")
+        assert str(reason.value) == refusal
+        return
+    labels, seeds = torch.arange(3), [5, 6, 7]
+    drawn = sample(kind(prior, "float32"), labels, seeds, Sampling(guidance=1.5))
+    alone = sample(EagerEngine(prior), labels, seeds, Sampling(guidance=1.5))
+    assert (drawn == alone).float().mean() > 0.9  # equal up to rounding at the edge of a code
+
+
+def test_the_last_engine_serves_every_prior():
+    assert list(ENGINES.values())[-1] is EagerEngine
+    assert all(EagerEngine.refusal(built(name)) is None for name in PRIOR_CASES)
 
 
 def test_a_compiler_that_fails(monkeypatch, tmp_path):

@@ -94,5 +94,5 @@ def test_mistakes(whole, tmp_path, capsys):
     with pytest.raises(UserError, match="pictures/ and masks/"):
         train(tmp_path, tmp_path / "new", recipe="fcn")
     assert main(["segment", str(tmp_path), str(source), "-o", str(tmp_path / "masks")]) == 2
-    assert "a run of a segmentation recipe was expected" in capsys.readouterr().err
+    assert "a folder with a trained run was expected" in capsys.readouterr().err
     assert main(["segment", str(run), str(tmp_path / "no.png"), "-o", str(tmp_path / "masks")]) == 2

@@ -8,9 +8,10 @@ from torch import nn
 
 from caselli.errors import UserError
 from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
-from caselli.tokenizer import ARCHITECTURES, Tokenizer, TokenizerConfig
+from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.tokenizer.dvae import Bottleneck
 from caselli.tokenizer.tiles import Reach, Tiles, blended, exact, reach
+from tests.conformance.cases_tokenizer import LEARNED
 
 LOCAL = {"architecture": "dvae", "width": 8, "latent_width": 4, "quantizer_options": {"codebook_size": 16}}
 
@@ -78,7 +79,7 @@ def probed_reach(network, channels, taken, given, side=16):
 
 @pytest.mark.parametrize("factor", [1, 4])
 @pytest.mark.parametrize("changes", [{}, {"blocks": 2}, {"attention": (4,)}])
-@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "vit"])
+@pytest.mark.parametrize("architecture", [name for name in LEARNED if name != "vit"])
 def test_reach_is_what_arithmetic_spreads(architecture, changes, factor):
     options = {"groups": 4} if architecture == "vqgan" else {}
     patch = min(2, factor)

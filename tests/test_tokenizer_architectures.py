@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from caselli.cli import main
-from caselli.data import Batch
+from caselli.data import Batch, to_bytes, to_float
 from caselli.errors import UserError
 from caselli.model import Model, grid_of, load, load_tokenizer, save_tokenizer
 from caselli.order import ORDERS, Grid
-from caselli.tokenizer import ARCHITECTURES, Tokenizer, TokenizerConfig, TokenizerTask
+from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.build import build
-from tests.conformance.cases_tokenizer import OPTIONS, SMALL
+from tests.conformance.cases_tokenizer import LEARNED, OPTIONS, SMALL
 from tests.pictures import TINY, bars_and_stripes, options
 
-every = pytest.mark.parametrize("name", ARCHITECTURES)
+every = pytest.mark.parametrize("name", LEARNED)
 
 
 def tokenizer(name, **changes):
@@ -211,3 +211,22 @@ def test_a_whole_run_with_codes_on_one_axis(name, tmp_path):
     assert main(["encode", str(run), str(source), "-o", str(codes)]) == 0
     assert main(["decode", str(run), str(codes), "-o", str(tmp_path / "decoded")]) == 0
     assert main(["evaluate", str(run), str(source)]) == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_their_own_codes(channels):
+    config = TokenizerConfig(
+        architecture="pixels",
+        factor=1,
+        patch=1,
+        channels=channels,
+        latent_width=channels,
+        quantizer="uniform",
+    )
+    model, pictures = Tokenizer(config).eval(), torch.randint(0, 256, (2, channels, 8, 6), dtype=torch.uint8)
+    codes = model.encode(to_float(pictures))
+    assert torch.equal(codes, pictures.long() if channels > 1 else pictures[:, 0].long())
+    assert torch.equal(to_bytes(model.decode(codes)), pictures)
+    assert model.report((8, 6)).compression == 1
+    with pytest.raises(UserError, match="factor 2 was given to the architecture pixels; 1 was expected"):
+        Tokenizer(TokenizerConfig(architecture="pixels", factor=2))

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from caselli.cli import main
 from caselli.data import Batch
 from caselli.divergence import DIVERGENCES, CriticDivergence
 from caselli.engine import Machine, Training, TrainingConfig
@@ -378,6 +379,11 @@ def test_the_state_is_kept_by_name():
     state = {"examinations": 9, "since": {"ruin": 2}, "corrections": {"lecam": 0.3}}
     found.set_extra_state(state)
     assert found.state == State(Corrections(lecam=0.3), examinations=9, since={"ruin": 2})
+
+
+def test_the_command_line_names_the_new_word(tmp_path, capsys):
+    assert main(["train", "glyphs", "-o", str(tmp_path / "run"), "--tokenizer.doctor", "apply"]) == 2
+    assert "--tokenizer.doctor is --tokenizer.diagnostics now" in capsys.readouterr().err
 
 
 def test_the_former_name_of_the_field_is_known():

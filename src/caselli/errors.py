@@ -58,6 +58,16 @@ def lookup(table: dict[str, type], kind: str, name: str) -> type:
     return table[name]
 
 
+def expect(true: bool, name: str, given: object, expected: str) -> None:
+    """A `UserError` where a setting is out of range.
+
+    Example:
+        >>> expect(True, "size", 32, "a multiple of 8")
+    """
+    if not true:
+        raise UserError(f"{name} {given!r} was given", f"{expected} was expected")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """True where an error says that memory ran out, of the machine or of a device, whoever raised it.
 

@@ -233,7 +233,7 @@ def _scalar(value: Any, kind: Any, name: str) -> Any:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Whether a value needs no change to be of a kind; a list is a tuple, a dict a record, true no number."""
+    """True for a value of a kind; a list counts as a tuple, a dict as a record, and true as no number."""
     if typing.get_origin(kind) is typing.Literal:
         return value in typing.get_args(kind)
     kind = typing.get_origin(kind) or kind

@@ -75,6 +75,8 @@ CASES: list[Case] = [
     Case("multi_scale", {"options": SMALL, "scales": (1, 2, (3, 4))}, passes=1, **PLANE),
     Case("multi_scale", {"quantizer": "fsq", "options": {"levels": (4, 3)}, "scales": (2, (3, 4))}, **PLANE),
     Case("multi_scale", {"quantizer": "residual", "options": {"options": SMALL}, "scales": (3,)}, **SQUARE),
+    Case("uniform", {"levels": 5}, passes=1),
+    Case("uniform", width=1, passes=1),
     Case("identity", integer=False, passes=1),
     Case("gaussian", integer=False, random=True),
     Case("gaussian", {"code_width": 2, "kl_weight": 0.1}, integer=False, random=True),

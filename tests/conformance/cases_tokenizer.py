@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from caselli.tokenizer import ARCHITECTURES
+
+LEARNED = [name for name in ARCHITECTURES if name != "pixels"]
+"""Architectures with something to learn; `pixels` is two identities."""
 OPTIONS = {
     "vqgan": {"groups": 4},
     "vit": {"tokens": 6, "model_width": 16, "depth": 2, "heads": 2},

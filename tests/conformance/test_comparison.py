@@ -8,7 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from caselli.compare import COMPARISONS, Comparison, codec_points, compare, load
+from caselli.compare import COMPARISONS, Comparison, codec_points, compare, load, text
 from caselli.compare.base import kept_field
 from caselli.errors import UserError
 from caselli.plain import to_plain
@@ -90,7 +90,8 @@ def test_stopped_and_taken_up(name, sources, tmp_path):
     rows = compare(made(name, sources), tmp_path / "out", resume=True, say=said.append)
     assert len(said) == len(rows) - 1
     assert [same(name, row) for row in rows] == [same(name, row) for row in whole]
-    _, again = load(tmp_path / "out", COMPARISONS)
+    comparison, again = load(tmp_path / "out", COMPARISONS)
+    assert text(comparison, again) == (tmp_path / "out" / "table.md").read_text()
     assert [same(name, row) for row in again] == [same(name, row) for row in rows]
     said.clear()
     assert compare(made(name, sources), tmp_path / "out", resume=True, say=said.append) and not said

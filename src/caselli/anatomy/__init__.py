@@ -1,12 +1,12 @@
-"""What a network is, without running it on data: receptive fields, costs, biases."""
+"""Structure of a network, found without running it on data: receptive fields, costs, biases."""
 
 from caselli.anatomy.biases import Bias, biases
-from caselli.anatomy.cost import Cost, LayerCost, Machine, cost
+from caselli.anatomy.cost import LayerCost, MachineRates, NetworkCost, cost
 from caselli.anatomy.drawing import draw_field, draw_fields
 from caselli.anatomy.effective import effective_field
 from caselli.anatomy.field import AxisField, Field, Misalignment
 from caselli.anatomy.folding import fold_batch_norm, folded, without_redundant_biases
-from caselli.anatomy.inspection import Inspection, LayerField, inspect
+from caselli.anatomy.inspection import Inspection, LayerField, in_bytes, in_thousands, inspect
 from caselli.anatomy.measuring import forward_seconds, measured_machine
 from caselli.anatomy.perceptron import PerceptronRun, draw_perceptrons, train_perceptron
 from caselli.anatomy.receptive_field import ReceptiveField
@@ -19,14 +19,14 @@ __all__ = [
     "RULES",
     "AxisField",
     "Bias",
-    "Cost",
     "Effect",
     "Field",
     "Inspection",
     "LayerCost",
     "LayerField",
-    "Machine",
+    "MachineRates",
     "Misalignment",
+    "NetworkCost",
     "PerceptronRun",
     "ReceptiveField",
     "Tape",
@@ -39,6 +39,8 @@ __all__ = [
     "fold_batch_norm",
     "folded",
     "forward_seconds",
+    "in_bytes",
+    "in_thousands",
     "inspect",
     "measured_machine",
     "record",

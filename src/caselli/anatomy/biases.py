@@ -1,4 +1,4 @@
-"""Which biases a network has, and which of them do anything.
+"""The biases of a network, and which of them are redundant.
 
 A bias is redundant if a later layer removes whatever it adds. Batch normalisation removes any constant per
 channel; group normalisation only with one channel a group, since it subtracts one mean for all channels of a
@@ -13,7 +13,7 @@ import dataclasses
 from torch import nn
 
 from caselli.anatomy.recording import record
-from caselli.anatomy.shift import NORMS, Axes, Effect, passage, removal
+from caselli.anatomy.shift import BATCH_NORMS, Axes, Effect, passage, removal
 from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.shapes import Tensor
 
@@ -33,7 +33,7 @@ class Bias:
 def biases(
     module: nn.Module, input_shape: tuple[int, ...], *more_shapes: tuple[int, ...]
 ) -> tuple[Bias, ...]:
-    """Every bias of a module, and what becomes of it.
+    """Every bias of a module, and its effect on the output.
 
     Arguments:
         module: any module; it is recorded, and not run on data.
@@ -53,7 +53,7 @@ def biases(
 
 
 def biases_of_tape(tape: Tape) -> tuple[Bias, ...]:
-    """The same for a module already recorded."""
+    """Every bias of a recorded module, and its effect."""
     return tuple(
         _judge(tape, name, value)
         for name, value in tape.parameters.items()
@@ -105,7 +105,7 @@ def _judge(tape: Tape, name: str, value: Value) -> Bias:
     walk = _Walk(tape)
     for operation in walk.uses.get(value, []):
         out = operation.outputs[0]
-        if operation.name in ("convolution", "_convolution", "native_group_norm", *NORMS):
+        if operation.name in ("convolution", "_convolution", "native_group_norm", *BATCH_NORMS):
             walk.follow(out, frozenset({1}))
         elif operation.name in ("addmm", "linear", "native_layer_norm"):
             walk.follow(out, frozenset({len(out.shape) - 1}))

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, operations, bytes, memory, and the time that a machine must take for it.
+"""Costs of a network: parameters, operations, bytes, memory, and the least time on a machine.
 
 Conventions, all of them named:
 
@@ -19,28 +19,22 @@ import math
 from collections.abc import Callable, Iterable
 
 from torch import nn
+from torch.utils.flop_counter import flop_registry
 
 from caselli.anatomy.recording import record
 from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.errors import UserError
-
-
-def _convolution(operation: Operation) -> int:
-    arguments = operation.arguments()
-    x, weight, out = arguments["input"], arguments["weight"], operation.outputs[0]
-    batch, places = x.shape[0], x.shape[2:] if arguments["transposed"] else out.shape[2:]
-    return batch * math.prod(places) * weight.elements
-
-
-def _product(operation: Operation) -> int:
-    """The two matrices are the last two tensors: (…, n, k) · (…, k, m)."""
-    a, b = operation.inputs()[-2:]
-    return a.elements * b.shape[-1]
+from caselli.private import tree_map
 
 
 def _linear(operation: Operation) -> int:
     x, weight = operation.inputs()[:2]
     return x.elements * weight.shape[0]
+
+
+def _product(operation: Operation) -> int:
+    a, b = operation.inputs()
+    return a.elements * b.shape[1]
 
 
 def _vector(operation: Operation) -> int:
@@ -58,19 +52,11 @@ def _interpolation(taps: int) -> Callable[[Operation], int]:
 
 
 MACS: dict[str, Callable[[Operation], int]] = {
-    **dict.fromkeys(("convolution", "_convolution"), _convolution),
-    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm", "_int_mm"), _product),
     **dict.fromkeys(("mv", "dot", "addmv"), _vector),
     "linear": _linear,
+    "_int_mm": _product,
     **dict.fromkeys(
-        (
-            "_scaled_dot_product_flash_attention_for_cpu",
-            "_scaled_dot_product_flash_attention",
-            "_scaled_dot_product_efficient_attention",
-            "_scaled_dot_product_cudnn_attention",
-            "_scaled_dot_product_attention_math",
-        ),
-        _attention,
+        ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"), _attention
     ),
     "upsample_linear1d": _interpolation(2),
     "upsample_bilinear2d": _interpolation(4),
@@ -79,7 +65,7 @@ MACS: dict[str, Callable[[Operation], int]] = {
     "grid_sampler_2d": _interpolation(4),
     "grid_sampler_3d": _interpolation(8),
 }
-"""Name of an operation → its multiply-accumulates. What is not here multiplies and sums nothing."""
+"""Name of an operation → its multiply-accumulates, for what torch's own table of FLOPs leaves out."""
 
 FREE = {"detach", "alias", "empty", "new_empty", "empty_like", "arange", "overwrite", "lift_fresh"}
 """Operations that move no bytes; views are free too."""
@@ -87,8 +73,14 @@ FREE = {"detach", "alias", "empty", "new_empty", "empty_like", "arange", "overwr
 
 def macs(operation: Operation) -> int:
     """Multiply-accumulates of one operation."""
-    count = MACS.get(operation.name)
-    return count(operation) if count else 0
+    if operation.name in MACS:
+        return MACS[operation.name](operation)
+    flops = operation.function and flop_registry.get(operation.function.overloadpacket)
+    if not flops:
+        return 0
+    shapes = (operation.args, operation.kwargs, operation.outputs)
+    args, kwargs, out = tree_map(lambda x: x.shape if isinstance(x, Value) else x, shapes)
+    return flops(*args, **kwargs, out_val=out[0] if len(out) == 1 else out) // 2
 
 
 def backward_macs(operation: Operation) -> int:
@@ -116,7 +108,7 @@ def moved(operation: Operation) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """What one layer costs, all operations in it taken together."""
+    """Costs of one layer, summed over its operations."""
 
     path: str
     """The module's path; "" for what the outermost module does itself."""
@@ -132,8 +124,8 @@ class LayerCost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Machine:
-    """What a machine can do at most."""
+class MachineRates:
+    """The highest rates of a machine."""
 
     macs_per_second: float
     bytes_per_second: float
@@ -141,8 +133,8 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a network costs for inputs of a given shape."""
+class NetworkCost:
+    """Costs of a network for inputs of a given shape."""
 
     layers: tuple[LayerCost, ...]
     operations: tuple[tuple[int, int, int], ...]
@@ -167,8 +159,8 @@ class Cost:
     def bytes(self) -> int:
         return sum(b for _, _, b in self.operations)
 
-    def floor(self, machine: Machine, training: bool = False) -> float:
-        r"""Seconds that the machine needs at the very least, each operation bound by arithmetic or by memory.
+    def floor(self, machine: MachineRates, training: bool = False) -> float:
+        r"""The least time on a machine in seconds, each operation bound by arithmetic or by memory.
 
         .. math:: t = \sum_i \max\!\Big(\frac{\mathrm{MAC}_i}{R}, \frac{\mathrm{bytes}_i}{W}\Big)
 
@@ -182,8 +174,8 @@ class Cost:
             for forward, backward, byte in self.operations
         )
 
-    def share(self, seconds: float, machine: Machine, training: bool = False) -> float:
-        """How near a measured run is to the floor: 1 is the machine's limit."""
+    def share(self, seconds: float, machine: MachineRates, training: bool = False) -> float:
+        """The floor's share of a measured time: 1 is the machine's limit."""
         if seconds <= 0:
             raise UserError(f"{seconds} seconds were given", "a positive time was expected")
         return self.floor(machine, training) / seconds
@@ -191,13 +183,13 @@ class Cost:
 
 def cost(
     module: nn.Module, input_shape: tuple[int, ...], *more_shapes: tuple[int, ...], batch: int = 1
-) -> Cost:
-    """Counts what a module costs, without running it.
+) -> NetworkCost:
+    """Counts the costs of a module, without running it.
 
     Arguments:
         module: any module.
         input_shape: (C, *space) of one picture; more shapes for a module of several inputs.
-        batch: how many pictures at a time.
+        batch: number of pictures at a time.
 
     Example:
         >>> counted = cost(nn.ConvTranspose2d(3, 1, 2, 2), (3, 2, 2))
@@ -207,10 +199,10 @@ def cost(
     return cost_of_tape(record(module, *((batch, *shape) for shape in (input_shape, *more_shapes))))
 
 
-def cost_of_tape(tape: Tape) -> Cost:
-    """Counts what a recorded module costs."""
+def cost_of_tape(tape: Tape) -> NetworkCost:
+    """Counts the costs of a recorded module."""
     parameters = {id(p): p for p in tape.module.parameters()}.values()
-    return Cost(
+    return NetworkCost(
         layers=_layers(tape),
         operations=tuple((macs(o), backward_macs(o), moved(o)) for o in tape.operations),
         parameters=sum(p.numel() for p in parameters),

@@ -30,8 +30,8 @@ def draw_field(
     """Draws the field of an output over a picture: a frame around what it sees, and its centre.
 
     Arguments:
-        field: of a network on pictures (two spatial axes).
-        path: where the drawing is written; the ending says what kind (.png, .svg).
+        field: field of a network on pictures (two spatial axes).
+        path: file to be written; its ending is the format (.png, .svg).
         picture: in [−1, 1], of the size that the field was computed for; grey if there is none.
         effective: shares of `effective_field`, drawn as heat.
 
@@ -50,8 +50,8 @@ def draw_fields(
     """Draws the fields of several positions of a layer over a picture, each in a colour of its own.
 
     Arguments:
-        fields: of a network on pictures (two spatial axes); the title tells of the last one.
-        path: where the drawing is written; the ending says what kind (.png, .svg).
+        fields: fields of a network on pictures (two spatial axes); the title describes the last one.
+        path: file to be written; its ending is the format (.png, .svg).
         picture: in [−1, 1], of the size that the fields were computed for; grey if there is none.
         effective: shares of `effective_field` of the last one, drawn as heat beside.
 
@@ -113,7 +113,7 @@ def _show_effective(figure, axes, field: Field, effective: Tensor) -> None:
 
 
 def _central(shares: np.ndarray, part: float = 0.95) -> int:
-    """How many positions hold the middle `part` of all shares.
+    """Number of positions that hold the middle `part` of all shares.
 
     Example:
         >>> _central(np.array([0.0, 0.25, 0.5, 0.25, 0.0]))

@@ -26,7 +26,7 @@ def effective_field(
 
     Arguments:
         module: any module, in the mode that it is in.
-        pictures: what it is measured on.
+        pictures: pictures that the gradient is averaged over.
         layer: the path of a module; the module's own output unless given.
         position: the output position; the middle unless given.
 

@@ -1,4 +1,4 @@
-"""The answers about what sees what, as records."""
+"""Receptive fields as records."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ SPACE = 2
 
 @dataclasses.dataclass(frozen=True)
 class AxisField:
-    """What an output sees along one axis of the picture."""
+    """The receptive field of an output along one axis of the picture."""
 
     first: int
-    """The first position seen, of a picture that goes on for ever; negative positions are padding."""
+    """The first position seen in an unbounded picture; negative positions are padding."""
     last: int
-    """The last position seen, likewise."""
+    """The last position seen in an unbounded picture."""
     seen: tuple[int, ...]
-    """The positions inside the picture that matter, holes of dilation and the like left out."""
+    """Positions seen inside the picture, without the holes that dilation leaves."""
     picture: int
     """The picture's size."""
     whole: bool
-    """Whether the output sees all of the axis by its construction (global pooling, attention)."""
+    """True where the output sees all of the axis by construction (global pooling, attention)."""
     stride: Fraction | None
     """Input positions from one output to the next; `None` where they don't lie on a line."""
     padding: int | None
-    """Positions before the picture that output 0 sees."""
+    """Number of positions before the picture that output 0 sees."""
 
     @property
     def size(self) -> int:
-        """The width of the field: the picture's size if it sees it whole, 0 if it sees nothing."""
+        """Width of the field: the picture's size if the output sees it whole, 0 if it sees nothing."""
         return self.last - self.first + 1
 
     @property
@@ -53,14 +53,14 @@ class Misalignment:
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """What one output position of a layer sees."""
+    """The receptive field of one output position of a layer."""
 
     layer: str
     position: tuple[int, ...]
     """The output position, one number per spatial axis."""
     axes: tuple[AxisField, ...]
     misalignments: tuple[Misalignment, ...]
-    """Where on the way unaligned branches meet."""
+    """Places between picture and layer where unaligned branches meet."""
 
     @property
     def size(self) -> tuple[int, ...]:

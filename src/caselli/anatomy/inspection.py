@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from caselli.anatomy.biases import Bias, biases_of_tape
-from caselli.anatomy.cost import Cost, LayerCost, Machine, cost_of_tape
+from caselli.anatomy.cost import LayerCost, MachineRates, NetworkCost, cost_of_tape
 from caselli.anatomy.field import SPACE, Field, Misalignment
 from caselli.anatomy.receptive_field import ReceptiveField
 from caselli.anatomy.recording import record
@@ -28,31 +28,31 @@ class LayerField:
     output_shape: tuple[int, ...]
     """Without the batch."""
     size: tuple[int, ...]
-    """What the middle output sees, per axis; empty if the layer doesn't see the picture in space."""
+    """Size of the middle output's field per axis; empty if the layer does not see the picture in space."""
     stride: tuple[Fraction | None, ...]
     padding: tuple[int | None, ...]
     whole: bool
-    """Whether it sees some axis of the picture whole by its construction."""
+    """True where it sees some axis of the picture whole by construction."""
     parameters: int
     macs: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What `inspect` finds."""
+    """Fields, costs and biases of a network."""
 
     name: str
     input_shape: tuple[int, ...]
     layers: tuple[LayerField, ...]
     at: Field
-    """What the middle position of the chosen layer sees."""
+    """The field of the middle position of the chosen layer."""
     spread: tuple[Field, ...]
-    """What its corners and its middle see; the middle comes last."""
+    """The fields of its corners and its middle; the middle comes last."""
     sizes: tuple[Counter, ...]
-    """How many positions of that layer have a field of each size, per axis."""
+    """Number of positions of that layer with a field of each size, per axis."""
     misalignments: tuple[Misalignment, ...]
     """Every place where unaligned branches meet."""
-    cost: Cost
+    cost: NetworkCost
     biases: tuple[Bias, ...]
 
     def table(self) -> str:
@@ -67,10 +67,11 @@ class Inspection:
         """The totals, the field of the chosen layer, and what deserves attention, a line each."""
         counted = self.cost
         lines = [
-            f"{self.name} on {_by(self.input_shape)}: {count(counted.parameters)} parameters, "
-            f"{count(counted.macs)} MACs forward, {count(counted.backward_macs)} backward",
-            f"memory: {size(counted.parameter_bytes)} parameters, {size(counted.peak_bytes)} activations at "
-            f"most, {size(counted.saved_bytes)} kept for training; {size(counted.bytes)} moved forward",
+            f"{self.name} on {_by(self.input_shape)}: {in_thousands(counted.parameters)} parameters, "
+            f"{in_thousands(counted.macs)} MACs forward, {in_thousands(counted.backward_macs)} backward",
+            f"memory: {in_bytes(counted.parameter_bytes)} parameters, {in_bytes(counted.peak_bytes)} "
+            f"activations at most, {in_bytes(counted.saved_bytes)} kept for training; "
+            f"{in_bytes(counted.bytes)} moved forward",
         ]
         return lines + self.notes()
 
@@ -90,7 +91,7 @@ class Inspection:
         ]
         return lines
 
-    def floor(self, machine: Machine, training: bool = False) -> float:
+    def floor(self, machine: MachineRates, training: bool = False) -> float:
         """Seconds that the machine needs at the very least."""
         return self.cost.floor(machine, training)
 
@@ -98,14 +99,14 @@ class Inspection:
 def inspect(
     module: nn.Module, input_shape: tuple[int, ...], at: str | None = None, *, count_statistics: bool = False
 ) -> Inspection:
-    """Records a module once, and tells what each of its layers sees and costs.
+    """Records a module once, and finds the fields, costs and biases of its layers.
 
     Arguments:
         module: any module of one input.
         input_shape: (C, *space) of one picture.
         at: the path of the layer whose field is looked at closely; unless given, the module's own output, or
             the last layer that still is a map if that is not one.
-        count_statistics: whether normalisations widen the field by what their statistics span.
+        count_statistics: count what the statistics of normalisations span.
 
     Example:
         >>> seen = inspect(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.ReLU()), (3, 8, 8))
@@ -204,8 +205,8 @@ def _row(layer: LayerField) -> tuple[str, ...]:
         "whole" if layer.whole else _by(layer.size),
         _once(layer.stride),
         _once(layer.padding),
-        count(layer.parameters) if layer.parameters else "",
-        count(layer.macs) if layer.macs else "",
+        in_thousands(layer.parameters) if layer.parameters else "",
+        in_thousands(layer.macs) if layer.macs else "",
     )
 
 
@@ -240,11 +241,11 @@ def _field_line(field: Field, sizes: tuple[Counter, ...]) -> str:
     return f"{where} sees {spans or 'no picture'}{note}"
 
 
-def count(number: float) -> str:
+def in_thousands(number: float) -> str:
     """A number in thousands.
 
     Example:
-        >>> count(216), count(13824), count(25_557_032)
+        >>> in_thousands(216), in_thousands(13824), in_thousands(25_557_032)
         ('216', '13.8k', '25.6M')
     """
     for unit in ("", "k", "M", "G"):
@@ -254,11 +255,11 @@ def count(number: float) -> str:
     return f"{number:.3g}T"
 
 
-def size(number: float) -> str:
+def in_bytes(number: float) -> str:
     """Bytes in binary units.
 
     Example:
-        >>> size(512), size(3 * 2**20)
+        >>> in_bytes(512), in_bytes(3 * 2**20)
         ('512 B', '3.0 MiB')
     """
     for unit in ("B", "KiB", "MiB", "GiB"):

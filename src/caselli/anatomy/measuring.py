@@ -1,4 +1,4 @@
-"""What this machine can do, and how long a network takes on it: the only part of anatomy that computes."""
+"""Rates of this machine and durations of forward passes: the only part of anatomy that computes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from caselli.anatomy.cost import Machine
+from caselli.anatomy.cost import MachineRates
 from caselli.shapes import Tensor
 
 SIDE = 1024
-"""Of the matrices whose product measures the rate."""
+"""Height and width of the matrices whose product measures the rate."""
 COPIED = 64 * 2**20
 """Bytes of the tensor whose copying measures the bandwidth; caches are smaller."""
 
 
-def measured_machine(device: str = "cpu", dtype: torch.dtype = torch.float32) -> Machine:
+def measured_machine(device: str = "cpu", dtype: torch.dtype = torch.float32) -> MachineRates:
     """This machine's best rate of matrix products, and its bandwidth when copying.
 
     Costs count the bytes of float32; for a type of half the size the bandwidth counts as twice as high.
 
     Arguments:
         device: cpu or cuda.
-        dtype: of the products.
+        dtype: type of the products.
 
     Example:
         >>> measured_machine().macs_per_second > 0
@@ -37,7 +37,7 @@ def measured_machine(device: str = "cpu", dtype: torch.dtype = torch.float32) ->
     seconds = median_seconds(lambda: target.copy_(source), device)
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     numbers = 2 * COPIED / 4 / seconds * torch.float32.itemsize / dtype.itemsize
-    return Machine(
+    return MachineRates(
         rate, 4 * numbers, f"this machine ({device}{threads}, {str(dtype).removeprefix('torch.')})"
     )
 

@@ -1,4 +1,4 @@
-"""What one output of a network sees of its input: exactly, per axis, from the network's shape alone."""
+"""Exact receptive fields of a network's outputs, per axis, from its structure alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from caselli.errors import UserError
 
 
 class ReceptiveField:
-    r"""The receptive fields of a module: every question about what sees what.
+    r"""The receptive fields of a module.
 
     Each operation says which inputs an output position uses, in whole numbers (a convolution
     :math:`os - p + dk`, a transposed one :math:`(o + p - dk)/s` where that is whole, linear interpolation
@@ -31,7 +31,7 @@ class ReceptiveField:
     Arguments:
         module: any module; it is recorded in evaluation mode, and not run on data.
         input_shape: (C, *space) of one picture, or several such shapes for a module of several inputs.
-        count_statistics: whether normalisations widen the field by what their statistics span.
+        count_statistics: count what the statistics of normalisations span.
 
     Source: Araujo, Norris and Sim, 2019, "Computing receptive fields of convolutional neural networks".
 
@@ -54,7 +54,7 @@ class ReceptiveField:
 
     @classmethod
     def of_tape(cls, tape: Tape, count_statistics: bool = False) -> ReceptiveField:
-        """The fields of something already recorded."""
+        """The fields of a recorded module."""
         fields = cls.__new__(cls)
         fields._start(tape, count_statistics)
         return fields
@@ -68,13 +68,13 @@ class ReceptiveField:
     def at(
         self, layer: str | None = None, position: tuple[int, ...] | None = None, source: str | None = None
     ) -> Field:
-        """What one position of a layer's output sees of the picture, or of another layer's output.
+        """The field of one position of a layer's output, in the picture or in another layer's output.
 
         Arguments:
-            layer: the path of a module ("layer4.2.conv3"); the module's own output unless given.
+            layer: path of a module ("layer4.2.conv3"); the module's own output unless given.
             position: the output position, one number per spatial axis; the middle unless given. It may lie
                 outside: the field is that of a picture that goes on for ever.
-            source: the path of the layer whose output is looked at; the picture unless given.
+            source: path of the layer in whose output the field lies; the picture unless given.
         """
         target, origin = self.tape.value(layer), self._origin(source)
         position = self._position(target, position)
@@ -91,7 +91,7 @@ class ReceptiveField:
         return Field(layer or "", position, axes, tuple(misaligned.get(target, [])))
 
     def sizes(self, layer: str | None = None, source: str | None = None) -> tuple[Counter, ...]:
-        """How many output positions have a field of each size, per axis.
+        """Number of output positions with a field of each size, per axis.
 
         Resizing makes the size depend on the position: a U-Net's outputs see one of two widths.
         """
@@ -149,11 +149,11 @@ class ReceptiveField:
     def touched(
         self, position: tuple[int, ...], layer: str | None = None, source: str | None = None
     ) -> tuple[tuple[int, ...], ...]:
-        """The other way round: which positions of a layer's output a position of the picture reaches.
+        """The positions of a layer's output that a position of the picture reaches: the field's inverse.
 
         Arguments:
             position: a position of the picture (of the output of `source`, if given), inside it.
-            layer: the path of a module; the module's own output unless given.
+            layer: path of a module; the module's own output unless given.
 
         Returns:
             For each spatial axis of the layer's output, the positions.
@@ -258,7 +258,7 @@ class ReceptiveField:
 
 
 def _through(relation: Relation, known: Followed) -> Followed:
-    """What the axes of an output follow, if the axes of the input follow `known`."""
+    """The axes that those of an output follow, if those of the input follow `known`."""
     found: Followed = {}
     for out_axis, (in_axis, line) in relation.lines().items():
         if in_axis in known:

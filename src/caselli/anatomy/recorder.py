@@ -1,4 +1,4 @@
-"""Writes down every operation that reaches torch's dispatcher, in-place ones and views included."""
+"""Records every operation that reaches torch's dispatcher, in-place ones and views included."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _plain_name(function: Any) -> str:
     return name if name.endswith("__") else name.rstrip("_")
 
 
-class Recorder(DispatchMode):
-    """Writes every operation down. It knows tensors by identity, and so keeps them alive."""
+class TapeRecorder(DispatchMode):
+    """Records every operation. It knows tensors by identity, and so keeps them alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Recorder(DispatchMode):
         self.stale: set[Value] = set()
 
     def enter(self, tensor: Tensor, **facts: Any) -> Value:
-        """A tensor that no operation made."""
+        """Enters a tensor that no operation made."""
         return self._bind(tensor, Value(tuple(tensor.shape), tensor.dtype, **facts))
 
     def lookup(self, leaf: Any) -> Any:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from caselli.anatomy.recorder import Recorder
+from caselli.anatomy.recorder import TapeRecorder
 from caselli.anatomy.tape import LayerCall, Tape, Value
 from caselli.errors import UserError
 from caselli.private import asks_for_numbers, shapes_alone, tree_leaves
@@ -37,8 +37,8 @@ class _FusedAttention(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def _layers(module: nn.Module, recorder: Recorder, calls: list[LayerCall]) -> Iterator[None]:
-    """Writes the modules' calls down as long as it lasts, by hooks that are taken away afterwards."""
+def _layers(module: nn.Module, recorder: TapeRecorder, calls: list[LayerCall]) -> Iterator[None]:
+    """Records the calls of modules while it lasts, by hooks that are removed afterwards."""
     handles = []
 
     def known(tree: Any) -> tuple[Value, ...]:
@@ -95,7 +95,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
     Arguments:
         module: any module, on any device ("meta" included).
         inputs: the shapes of its tensor arguments, batch first (of the parameters' dtype), or examples.
-        training: whether the module is in training mode meanwhile.
+        training: record in training mode.
 
     Raises:
         UserError: if the module's path depends on the data (`if x.sum() > 0`): there is no one answer.
@@ -105,7 +105,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
         >>> [operation.name for operation in tape.operations], tape.outputs[0].shape
         (['convolution', 'relu'], (1, 8, 6, 6))
     """
-    recorder, calls, saved = Recorder(), [], {}
+    recorder, calls, saved = TapeRecorder(), [], {}
 
     def keep(tensor: Tensor) -> Tensor:
         saved[tensor.untyped_storage()._cdata] = tensor

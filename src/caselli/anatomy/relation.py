@@ -1,4 +1,4 @@
-"""Which elements of an operation's input each element of its output depends on.
+"""Relations between the elements of an operation's output and those of its input that they depend on.
 
 A set of elements is a list of boxes: each the product of one set of positions per axis. A relation carries
 boxes from the output to the input (what does this see?) and from the input to the output (what does this
@@ -44,7 +44,7 @@ UNIT = Line(Fraction(1), Fraction(0))
 
 
 def _within(positions: np.ndarray, size: int, border: str) -> np.ndarray:
-    """What a position outside the tensor reads: nothing, the edge, its mirror image, the other side."""
+    """Positions read for those outside the tensor: none, the edge, mirrored ones, or the other side's."""
     if border == "clamp":
         return np.clip(positions, 0, size - 1)
     if border == "wrap":
@@ -64,7 +64,7 @@ class Along:
     taps: Callable[[np.ndarray], np.ndarray] | None = None
     """n outputs → n × k inputs, unbounded, `NOWHERE` for no tap; `None` for the same position."""
     border: str = "zero"
-    """What positions outside the tensor read: "zero", "clamp", "reflect" or "wrap"."""
+    """Reading of positions outside the tensor: "zero", "clamp", "reflect" or "wrap"."""
     line: Line | None = UNIT
     """The centres, where they lie on a line."""
 
@@ -104,7 +104,7 @@ WHOLE = Fixed()
 
 
 class Relation(ABC):
-    """What an output's elements see of one input."""
+    """The dependency of an output's elements on one input."""
 
     @abstractmethod
     def see(self, box: Box, clip: bool) -> list[Box]:
@@ -132,7 +132,7 @@ class Relation(ABC):
 
 
 def is_empty(box: Box) -> bool:
-    """Whether some axis has no positions."""
+    """True where some axis has no positions."""
     return any(positions is not None and len(positions) == 0 for positions in box)
 
 
@@ -198,7 +198,7 @@ def everything(shape: tuple[int, ...], out_shape: tuple[int, ...]) -> Separable:
 
 @dataclasses.dataclass(frozen=True)
 class Regrouped(Relation):
-    """The same elements in the same order, in another shape (a view)."""
+    """A view: all elements in their order, in another shape."""
 
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]

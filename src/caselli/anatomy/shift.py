@@ -1,4 +1,4 @@
-"""How a constant that is added somewhere passes through a network: what removes it, what keeps it even."""
+"""Propagation of an added constant through a network: operations that remove it or keep it constant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caselli.anatomy.tape import Operation, Value
 
 
 class Effect(enum.Enum):
-    """What becomes of a bias."""
+    """The effect of a bias on the output."""
 
     NEEDED = "needed"
     """It reaches the output."""
@@ -28,7 +28,7 @@ Axes = frozenset[int]
 """The axes along which what a bias adds may vary; along the others it is constant."""
 
 
-NORMS = (
+BATCH_NORMS = (
     "native_batch_norm",
     "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
@@ -37,11 +37,11 @@ NORMS = (
 
 
 def removal(operation: Operation, value: Value, varies: Axes) -> Effect | None:
-    """What an operation removes of a shift of its input `value`; `None` if it is none that does."""
+    """The part of a shift of its input `value` that an operation removes; `None` for other operations."""
     if not operation.inputs() or operation.inputs()[0] is not value:
         return _removal_of_keys(operation, value, varies)
     rank = len(value.shape)
-    if operation.name in NORMS:
+    if operation.name in BATCH_NORMS:
         return Effect.REDUNDANT if varies <= {1} else Effect.NEEDED
     if operation.name == "native_group_norm":
         if not varies <= {0, 1}:
@@ -87,7 +87,7 @@ def _through_linear(operation: Operation, value: Value, varies: Axes) -> Reached
 
 
 def _through_join(operation: Operation, value: Value, varies: Axes) -> Reached:
-    """What is joined with others differs from them along the axis of the joint."""
+    """Joined parts may differ along the axis at which they are joined."""
     (out,) = operation.outputs
     return [(out, _moved(operation, 0, value, varies) | {operation.arguments()["dim"] % len(out.shape)})]
 
@@ -189,7 +189,7 @@ def passage(operation: Operation, value: Value, varies: Axes) -> Reached:
 
 
 def _moved(operation: Operation, slot: int, value: Value, varies: Axes) -> Axes:
-    """Where the axes `varies` of an input lie in the output."""
+    """The output's axes that the axes `varies` of an input become."""
     out = operation.outputs[slot]
     moved: set[int] = set()
     for given, relation in dependencies(operation, slot):

@@ -10,7 +10,7 @@ from caselli.anatomy.relation import NOWHERE, Line, Relation
 from caselli.anatomy.tape import Operation, Tape, Value
 
 FAR = 1 << 40
-"""Where a field begins that is empty."""
+"""Beginning of an empty field."""
 
 Followed = dict[int, tuple[int, Line | None]]
 """Axis of a value → the axis of the origin that it follows, and the line of centres."""
@@ -22,13 +22,13 @@ Dependencies = Callable[[Operation, int], list[tuple[Value, Relation]]]
 
 
 class Sweep:
-    """What positions see along one axis of the origin.
+    """The fields of positions along one axis of the origin.
 
     One sweep back collects the positions that each value is asked about, one sweep forward answers them.
 
     Arguments:
-        tape: what was recorded.
-        dependencies: what an operation's output sees of its inputs.
+        tape: the recorded module.
+        dependencies: operation and output's number → dependencies on its inputs.
         origin: the value that is looked at, and its `axis`.
         followed: which axes of each value follow which of the origin's.
     """
@@ -53,7 +53,7 @@ class Sweep:
         return next((own for own, (of, _) in self.followed.get(value, {}).items() if of == self.axis), None)
 
     def answer(self, asked: dict[Value, np.ndarray]) -> dict[Value, Answer]:
-        """What the positions asked about see."""
+        """The fields of the positions asked about."""
         self.demands = {value: np.unique(positions) for value, positions in asked.items()}
         steps = [(o, slot, value) for o in self.tape.operations for slot, value in enumerate(o.outputs)]
         for operation, slot, value in reversed(steps):

@@ -1,4 +1,4 @@
-"""What a module does, written down: values, operations, calls of layers."""
+"""The record of a module's forward pass: values, operations, calls of layers."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Value:
     shape: tuple[int, ...]
     dtype: torch.dtype
     depends: bool
-    """Whether it follows from the inputs; what does not is a constant."""
+    """True where it follows from the inputs; otherwise it is a constant."""
     needs_gradient: bool
     operation: Operation | None = None
-    """What made it; none for inputs, parameters and captured constants."""
+    """The operation that made it; none for inputs, parameters and captured constants."""
     slot: int = 0
-    """Which of the operation's outputs it is."""
+    """Its number among the operation's outputs."""
     parameter: str = ""
     """The name in the module's state, if it is a parameter or buffer."""
     data: Tensor | None = None
     """The numbers of a parameter, buffer or captured constant."""
     base: Value | None = None
-    """What it is a view of."""
+    """The value that it is a view of."""
 
     @property
     def elements(self) -> int:
@@ -66,12 +66,12 @@ class Operation:
 
     @property
     def place(self) -> str:
-        """What a person would look for: the layer and the operation."""
+        """Layer and operation in words."""
         return f"{self.layer or 'the module itself'}: {self.name}"
 
     @property
     def in_place(self) -> bool:
-        """Whether its first input is written to, and is its output."""
+        """True where its first input is written to, and is its output."""
         return self.function is not None and self.function.overloadpacket.__name__.endswith("_")
 
     def arguments(self) -> dict[str, Any]:
@@ -125,13 +125,13 @@ class LayerCall:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it has no modules inside."""
+        """True for a module without modules inside."""
         return next(self.module.children(), None) is None
 
 
 @dataclasses.dataclass(frozen=True)
 class Tape:
-    """All that a module did on inputs of given shapes."""
+    """The forward pass of a module on inputs of given shapes."""
 
     module: nn.Module
     inputs: tuple[Value, ...]
@@ -140,7 +140,7 @@ class Tape:
     calls: tuple[LayerCall, ...]
     parameters: dict[str, Value]
     saved_bytes: int
-    """What a backward pass keeps of the forward pass; parameters and inputs are left out."""
+    """Bytes of the forward pass that a backward pass keeps, without parameters and inputs."""
 
     def call(self, path: str) -> LayerCall:
         """The last call of the module at `path`."""

@@ -10,35 +10,30 @@ import torch
 from caselli import data
 from caselli.data import BadPicture, decode
 from caselli.errors import UserError
-from caselli.family import FamilyModel
-from caselli.model import Model
 from caselli.shapes import Float, Tensor
+from caselli.trained import Trained
 
 
-def source_for(model: Model | FamilyModel, source: str, split: str, size: int | None = None) -> data.Pictures:
+def source_for(model: Trained, source: str, split: str, size: int | None = None) -> data.Pictures:
     """A set at the model's size and channels, or at another size."""
-    channels, progress = _channels(model), sys.stderr.isatty()
+    channels, progress = model.channels, sys.stderr.isatty()
     return data.open(source, size=size or model.size, channels=channels, split=split, progress=progress)
 
 
-def _channels(model: Model | FamilyModel) -> int:
-    return model.channels if isinstance(model, FamilyModel) else model.tokenizer.config.channels
-
-
 def read_pictures(
-    model: Model | FamilyModel, names: list[str], most: int, size: int | None = None
+    model: Trained, names: list[str], most: int, size: int | None = None
 ) -> Float[Tensor, "B C H W"]:
     """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]; of the model's size unless
-    told another."""
+    another is given."""
     if is_set(names):
         pictures = source_for(model, names[0], "held_out", size)
         return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
-    decoded = [_file(Path(name), size or model.size, _channels(model)) for name in names]
+    decoded = [_file(Path(name), size or model.size, model.channels) for name in names]
     return data.to_float(torch.stack(decoded))
 
 
 def is_set(names: list[str]) -> bool:
-    """Whether what was named is one set rather than picture files."""
+    """True where one set is named rather than picture files."""
     path = Path(names[0])
     return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.EXTENSIONS)
 

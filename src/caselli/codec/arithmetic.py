@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from caselli.shapes import Float, Int, Num, Tensor
 
 BITS = 52
-"""Of an integer and its sums; one less than float64 holds."""
+"""Number of bits of an integer and of sums of integers; one less than float64 holds."""
 LN2_HIGH, LN2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 """log 2 in two parts, the first with few bits, so that small multiples of it are exact."""
 HALF_PI = (1.5707963267341256, 6.077100506303966e-11, 2.0222662487959506e-21)

@@ -302,7 +302,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     "logsumexp": _log_sum_exp,
     "linspace": _linspace,
 }
-"""Name of an operation → the same by `caselli.codec.arithmetic`."""
+"""Name of an operation → its counterpart in `caselli.codec.arithmetic`."""
 
 TWINS_OF_INTEGERS = frozenset({"linspace", "pow", "div", "mean", "exp", "log", "sigmoid", "sqrt"})
-"""Those that make floating-point numbers of integers, or of none."""
+"""Operations that make floating-point numbers from integers, or from nothing."""

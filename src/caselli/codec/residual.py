@@ -11,11 +11,11 @@ from torch import nn
 from caselli.shapes import Float, Int, Tensor
 
 BEFORE = ((0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-1, -2), (-2, -1), (-2, 1), (0, -3))
-"""Rows and columns to the known pixels that are looked at; left, above, above left and above right first."""
+"""Offsets (rows, columns) of the earlier pixels that are looked at; left, above and the corners first."""
 SHOWN = ((0, 0), (0, 1), (1, 0), (0, -1), (-1, 0))
-"""Rows and columns to those of the reconstruction."""
+"""Offsets of the reconstruction's pixels that are looked at."""
 ERRORS = 4
-"""Of the known pixels, how many are compared with the reconstruction."""
+"""Number of known pixels that are compared with the reconstruction."""
 SLOPE = 2
 """A pixel follows those on earlier lines column + SLOPE · row = constant."""
 KNOTS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -39,7 +39,7 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What is known of pixels before they are."""
+    """The known surroundings of pixels: earlier pixels, and the reconstruction."""
 
     before: Int[Tensor, "n N C"]
     """The known pixels of `BEFORE`; the reconstruction's where they lie outside of the picture."""
@@ -57,7 +57,7 @@ class Context:
 def context(
     pixels: Int[Tensor, "B C H W"], reconstruction: Int[Tensor, "B C H W"], places: Places
 ) -> Context:
-    """What is known of some pixels.
+    """The context of some pixels.
 
     Source: Weinberger, Seroussi, Sapiro 2000, The LOCO-I lossless image compression algorithm (the median).
 
@@ -103,9 +103,9 @@ class ResidualConfig:
     """Architecture of a residual model."""
 
     channels: int = 3
-    """C of the pictures."""
+    """C, channels of the pictures."""
     width: int = 48
-    """Of the two hidden layers."""
+    """Width of the two hidden layers."""
 
 
 class ResidualModel(nn.Module):
@@ -144,7 +144,7 @@ class ResidualModel(nn.Module):
         self._start(knots)
 
     def _start(self, knots: int) -> None:
-        """Before anything is learnt: near a prediction is probable, and so is a known pixel's value."""
+        """Sets the initial distribution: likely are values near a prediction, and values of known pixels."""
         far = torch.tensor([*KNOTS[:0:-1], *KNOTS], dtype=torch.float32)
         for network in self.networks:
             with torch.no_grad():

@@ -112,7 +112,7 @@ class Sequences:
             yield range(first, last)
 
     def _steps(self, rows: range, choose: Choose) -> None:
-        """All slots of some rows; at each the rows in turn, whatever the batch."""
+        """Steps through all slots; at each the rows in turn, so that no byte depends on the batch."""
         parts = [slice(r, min(r + self.batch, rows.stop)) for r in range(rows.start, rows.stop, self.batch)]
         states: list[Any] = [None] * len(parts)
         codes: list[Tensor] = [torch.empty(0)] * len(parts)

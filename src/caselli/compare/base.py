@@ -173,19 +173,6 @@ def chosen(names: Sequence[str], table: Mapping[str, Any], kind: str) -> list[st
     return list(dict.fromkeys(names))
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most so many of `count` indices, from the first to the last, evenly.
-
-    Example:
-        >>> spread(10, 4), spread(2, 4)
-        ([0, 3, 6, 9], [0, 1])
-    """
-    if most < 2 or count < 2:
-        return list(range(min(count, most)))
-    most = min(count, most)
-    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
-
-
 def kept_field(kind: type) -> str | None:
     """Name of the field of a row whose tensor is kept."""
     return next((field.name for field in dataclasses.fields(kind) if field.metadata.get("kept")), None)

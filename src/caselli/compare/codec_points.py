@@ -22,8 +22,7 @@ from caselli.codec import (
 )
 from caselli.compare.base import figure, kept
 from caselli.data import to_float
-from caselli.evaluate.perceptual import Distance
-from caselli.evaluate.pictures import ms_ssim, psnr
+from caselli.evaluate import Distance, ms_ssim, psnr
 from caselli.shapes import Shaped, Tensor
 
 QUALITIES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ import torch
 
 from caselli.codec import Codec, load_residual
 from caselli.compare import codec_points
-from caselli.compare.base import Comparison, Table, cell, free, spread
+from caselli.compare.base import Comparison, Table, cell, free
 from caselli.compare.codec_points import ALONE, EXACT, PNG, TOGETHER, WITHOUT, Originals, Row
 from caselli.compare.pictures import pictures_for, runs_by_name, some
-from caselli.data import to_float
+from caselli.data import spread, to_float
 from caselli.errors import UserError
-from caselli.evaluate.perceptual import name_of, perceptual_distance
+from caselli.evaluate import name_of, perceptual_distance
 from caselli.model import load
+from caselli.report import dress
 from caselli.report import rows as rows_of_pictures
 
 MEASURES = {
@@ -54,18 +55,26 @@ class Codecs(Comparison):
     Settings, Row = Settings, Row
 
     def subjects(self) -> dict[str, Callable[[], Row]]:
-        asked, runs = self.settings, runs_by_name(self.settings.runs)
-        codecs = {name: _codec(run) for name, run in runs.items()}
-        models = [codec.model for codec in codecs.values()]
+        models = [codec.model for codec in self.codecs.values()]
         if len({(model.size, model.tokenizer.config.channels) for model in models}) > 1:
             raise UserError(
                 "runs of different sizes were given", "runs of one size and kind of picture were expected"
             )
-        pictures = some(pictures_for(models[0], asked.source, asked.split), asked.most)
-        shown = spread(len(pictures), asked.shown)
+        return self._lossy(self.codecs) | self._lossless(self.codecs)
+
+    @cached_property
+    def codecs(self) -> dict[str, Codec]:
+        """The runs by name."""
+        return {name: _codec(run) for name, run in runs_by_name(self.settings.runs).items()}
+
+    @cached_property
+    def originals(self) -> Originals:
+        """Pictures that every codec gets."""
+        asked, first = self.settings, next(iter(self.codecs.values())).model
+        pictures = some(pictures_for(first, asked.source, asked.split), asked.most)
+        shown = spread(len(pictures), asked.shown).tolist()
         every = pictures.read(torch.arange(len(pictures)))
-        self.originals = Originals(every, perceptual_distance(asked.lpips), shown)
-        return self._lossy(codecs) | self._lossless(codecs)
+        return Originals(every, perceptual_distance(asked.lpips), shown)
 
     def _lossy(self, codecs: dict[str, Codec]) -> dict[str, Callable[[], Row]]:
         found: dict[str, Callable[[], Row]] = {}
@@ -123,9 +132,7 @@ class Codecs(Comparison):
             _curves(axes, theirs, measure)
             _runs(axes, ours, measure)
             axes.set_xscale("log")
-            axes.set_xlabel("bytes a picture")
-            axes.set_title(f"{name}: {which}", loc="left", fontsize=11)
-            axes.spines[["top", "right"]].set_visible(False)
+            dress(axes, f"{name}: {which}", "bytes a picture")
         axes.legend(frameon=False, fontsize=8)
         words = f"rate against distortion, means over {len(self.originals.pictures)} pictures"
         drawing.suptitle(words, x=0.01, ha="left", fontsize=11)

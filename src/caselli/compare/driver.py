@@ -60,16 +60,16 @@ def compare(
         >>> [row.estimator for row in compare(kind(settings))]
         ['arm', 'disarm']
     """
-    subjects = comparison.subjects()
+    subjects, agreed = comparison.subjects(), to_plain(comparison.agreed())
     with _folder(out) as folder:
-        rows = _begun(comparison, folder, resume, overwrite)
+        rows = _begun(comparison, agreed, folder, resume, overwrite)
         todo = {name: subject for name, subject in subjects.items() if name not in rows}
         made = iter(comparison.rows(todo, folder))
         for number, name in enumerate(todo, 1):
             say(f"[{number}/{len(todo)}] {name}")
             rows[name] = next(made)
             _keep(rows[name], len(rows), folder)
-            _write(comparison, rows, folder)
+            _write(comparison, agreed, rows, folder)
         found = list(rows.values())
         _show(comparison, found, folder)
     return found
@@ -123,7 +123,9 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _begun(comparison: Comparison, folder: Path, resume: bool, overwrite: bool) -> dict[str, Any]:
+def _begun(
+    comparison: Comparison, agreed: dict[str, Any], folder: Path, resume: bool, overwrite: bool
+) -> dict[str, Any]:
     """The rows that are there."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return {}
@@ -139,7 +141,7 @@ def _begun(comparison: Comparison, folder: Path, resume: bool, overwrite: bool) 
             "go on with --resume, replace it with --overwrite, or choose another -o",
         )
     data = _read(folder / FIGURES)
-    _same(comparison, data, folder)
+    _same(comparison, agreed, data, folder)
     return _rows(type(comparison), data, folder)
 
 
@@ -151,10 +153,10 @@ def _emptied(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def _same(comparison: Comparison, data: dict[str, Any], folder: Path) -> None:
+def _same(comparison: Comparison, agreed: dict[str, Any], data: dict[str, Any], folder: Path) -> None:
     if data["comparison"] != type(comparison).__name__.lower():
         raise UserError(f"{folder} holds a comparison of {data['comparison']}", "another -o was expected")
-    for name, value in to_plain(comparison.agreed()).items():
+    for name, value in agreed.items():
         before = data["agreed"].get(name)
         if before != value:
             raise UserError(
@@ -192,11 +194,11 @@ def _keep(row: Any, number: int, folder: Path) -> None:
             temporary.write_bytes(save({"kept": tensor.detach().cpu().contiguous()}))
 
 
-def _write(comparison: Comparison, rows: dict[str, Any], folder: Path) -> None:
+def _write(comparison: Comparison, agreed: dict[str, Any], rows: dict[str, Any], folder: Path) -> None:
     found = {
         "comparison": type(comparison).__name__.lower(),
         "settings": to_plain(comparison.settings),
-        "agreed": to_plain(comparison.agreed()),
+        "agreed": agreed,
         "rows": {name: to_plain(with_tensor(row, None)) for name, row in rows.items()},
     }
     write_text(folder / FIGURES, json.dumps(found, indent=1) + "\n")

@@ -15,6 +15,7 @@ from caselli.errors import UserError
 from caselli.evaluate import manifold
 from caselli.features import accuracy, features_of, train_classifier
 from caselli.model import load
+from caselli.report import dress
 from caselli.sampling import Sampling, best_engine
 from caselli.shapes import Float, Int, Tensor
 
@@ -100,10 +101,8 @@ class Guidance(Comparison):
         axes.plot(*zip(*points, strict=True), "o-", color="#2f6f9f")
         for row, point in zip(rows, points, strict=True):
             axes.annotate(f"{row.strength:g}", point, xytext=(6, 5), textcoords="offset points")
-        axes.set_xlabel("recall: share of real pictures among the samples' neighbours")
-        axes.set_ylabel("read as asked")
-        axes.set_title("guidance: agreement against diversity", loc="left", fontsize=11)
-        axes.spines[["top", "right"]].set_visible(False)
+        recall = "recall: share of real pictures among the samples' neighbours"
+        dress(axes, "guidance: agreement against diversity", recall, "read as asked")
         axes.margins(0.1)
         return drawing
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from caselli.report import INK, dress, logarithmic
+
 COLOURS = ("#2f6f9f", "#c8553d", "#5b8e55", "#8a5a9e", "#b98b2f", "#4a9d9c", "#a2456f", "#6b6b67")
 STYLES = ("-", "--", ":")
-INK, FAINT = "#3c3c3c", "#e4e4e0"
 COSTS = {
     "time": ("µs a token, forward and backward", 1e6),
     "memory": ("kB a token kept for the backward pass", 1e-3),
@@ -33,14 +34,17 @@ def panels(rows: Sequence[Any]) -> Any:
     for axes in grid.flat[len(tasks) : (lines - 1) * 3]:
         axes.set_axis_off()
     for task, axes in zip(tasks, grid.flat, strict=False):
-        _accuracy(axes, [row for row in rows if row.measure == task], mixers)
-        _dress(axes, f"{task.replace('_', ' ')}: right, %")
+        own = [row for row in rows if row.measure == task]
+        _accuracy(axes, own, mixers)
+        dress(
+            axes, f"{task.replace('_', ' ')}: right, %", "T" if len(own[0].lengths) > 1 else "", grid="both"
+        )
     for (name, (words, scale)), axes in zip(COSTS.items(), grid[-1], strict=True):
         for row in (row for row in rows if row.measure == name):
             axes.plot(row.lengths, [scale * v for v in row.values], label=row.mixer, **_style(row, mixers))
         _lengths(axes, sorted({length for row in rows if row.measure == name for length in row.lengths}))
-        _logarithmic(axes)
-        _dress(axes, words)
+        logarithmic(axes)
+        dress(axes, words, "T", grid="both")
     handles, names = grid[-1, 0].get_legend_handles_labels()
     drawing.legend(
         handles, names, loc="outside lower center", ncols=6, frameon=False, fontsize=9, labelcolor=INK
@@ -81,23 +85,3 @@ def _lengths(axes: Any, lengths: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()
-    axes.set_xlabel("T", fontsize=9, color=INK)
-
-
-def _logarithmic(axes: Any) -> None:
-    """With plain numbers, and enough of them where the values lie close together."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-def _dress(axes: Any, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8, length=0)
-    axes.grid(color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)

@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.compare.base import spread
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures, spread, to_float
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.shapes import Float, Tensor
@@ -18,7 +17,7 @@ from caselli.shapes import Float, Tensor
 
 def some(pictures: Pictures, most: int) -> Pictures:
     """At most so many of them, evenly spread."""
-    return pictures.subset(torch.tensor(spread(len(pictures), most)))
+    return pictures.subset(spread(len(pictures), most))
 
 
 def pixels(pictures: Pictures) -> Float[Tensor, "n C H W"]:

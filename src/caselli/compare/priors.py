@@ -11,7 +11,7 @@ from caselli.compare.base import Comparison, Table, figure, free, kept
 from caselli.compare.pictures import labels_for
 from caselli.model import Model, load
 from caselli.run import RunFolder
-from caselli.sampling import AS_LEARNED, Timed, best_engine
+from caselli.sampling import Timed, best_engine
 from caselli.shapes import Float, Tensor
 
 DRAWN, SHOWN = 64, 12
@@ -63,7 +63,7 @@ class Priors(Comparison):
             bits = results["evaluation"]["prior_bits_per_picture"]
             yield Row(
                 prior=name,
-                rounds=prior.rounds(AS_LEARNED),
+                rounds=prior.rounds(),
                 bits_per_code=bits / model.grid.length,
                 bits=bits,
                 exact=prior.exact,

@@ -5,24 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from caselli import data, ranks
 from caselli.compare.base import Comparison, chosen, figure, free, kept
 from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
-from caselli.evaluate import CodebookUse
-from caselli.evaluate.model import evaluate_model
-from caselli.evaluate.perceptual import name_of, perceptual_distance
-from caselli.evaluate.reconstruction import reconstructions
+from caselli.evaluate import (
+    CodebookUse,
+    Distance,
+    evaluate_model,
+    name_of,
+    perceptual_distance,
+    reconstructions,
+)
+from caselli.layer import count_parameters
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS
-from caselli.run import RECIPES, DataConfig, RunConfig, train
-from caselli.run.opening import open_pictures
+from caselli.run import RECIPES, TwoStage, train
 from caselli.shapes import Float, Tensor
 
 FLOAT_BITS = 32
@@ -99,16 +105,21 @@ class Quantizers(Comparison):
         if self.settings.minutes is not None and self.settings.steps is not None:
             raise UserError("minutes and steps were given", "one of them was expected")
         lookup(RECIPES, "recipe", self.settings.recipe)
-        self.distance = perceptual_distance(self.settings.lpips)
         return {name: name for name in chosen(self.settings.quantizers, QUANTIZERS, "quantizer")}
 
     def agreed(self) -> dict[str, Any]:
         return super().agreed() | {"distance": name_of(self.distance)}
 
     @cached_property
+    def distance(self) -> Distance:
+        """Perceptual distance of two pictures."""
+        return perceptual_distance(self.settings.lpips)
+
+    @cached_property
     def pictures(self) -> Pictures:
         """Both parts of the set."""
-        return open_pictures(DataConfig(source=self.settings.source, size=self.settings.size), progress=True)
+        progress = ranks.is_first() and sys.stderr.isatty()
+        return data.open(self.settings.source, size=self.settings.size, split="all", progress=progress)
 
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
         for name in subjects:
@@ -133,12 +144,12 @@ class Quantizers(Comparison):
         )
 
     def _backbone(self) -> Any:
-        config = RECIPES[self.settings.recipe](self.pictures)
-        if not isinstance(config, RunConfig):
+        recipe = RECIPES[self.settings.recipe]
+        if recipe.kind is not TwoStage:
             raise UserError(
                 f"recipe {self.settings.recipe!r} was given", "one that trains a tokenizer was expected"
             )
-        return config.tokenizer
+        return recipe(self.pictures).tokenizer
 
     def _row(self, run: Path, name: str) -> Row:
         model, held_out = load(run), self.pictures.split("held_out")
@@ -159,7 +170,7 @@ class Quantizers(Comparison):
             use_trained=_use(model, trained_on) if sizes else None,
             perplexity=found.perplexity,
             steps=_steps(run),
-            parameters=sum(p.numel() for p in model.tokenizer.parameters()),
+            parameters=count_parameters(model.tokenizer),
             positions=tuple(math.prod(grid) * len(part) for part in (measured, trained_on)),
             shown=model.decode(codes).cpu(),
         )

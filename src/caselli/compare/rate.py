@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from caselli.report.plots import FAINT, INK, PALETTE
+from caselli.report import INK, PALETTE, dress
 
 LINE = 0.055
 """Height of a label as a share of a panel's."""
@@ -91,9 +91,4 @@ def _panel(axes: Any, title: str, rates: Mapping[str, float], values: Mapping[st
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(min(rates.values()) / 1.5, max(rates.values()) * 4)
     axes.margins(y=0.12)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.set_xlabel("bits per picture", fontsize=9, color=INK)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
+    dress(axes, title, "bits per picture")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ import torch
 from caselli.compare.base import Comparison, figure, free, kept
 from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
 from caselli.data import Pictures
-from caselli.evaluate import psnr, slope, ssim
-from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
+from caselli.evaluate import psnr, reconstruction_distances, reconstructions, slope, ssim
 from caselli.features import VGG16, FeatureNetwork, Inception
 from caselli.model import Model, load
 from caselli.shapes import Float, Tensor
@@ -58,12 +58,23 @@ class Reconstructions(Comparison):
     Settings, Row = Settings, Row
 
     def subjects(self) -> dict[str, Any]:
-        found = {name: load(folder) for name, folder in runs_by_name(self.settings.runs).items()}
-        first = next(iter(found.values()))
-        self.pictures = pictures_for(first, self.settings.source, self.settings.split)
+        return self.models
+
+    @cached_property
+    def models(self) -> dict[str, Model]:
+        """The runs by name."""
+        return {name: load(folder) for name, folder in runs_by_name(self.settings.runs).items()}
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The originals."""
+        return pictures_for(next(iter(self.models.values())), self.settings.source, self.settings.split)
+
+    @cached_property
+    def network(self) -> FeatureNetwork:
+        """The network whose features judge."""
         file = self.settings.inception
-        self.network = Inception.load(file) if file else VGG16.untrained()
-        return found
+        return Inception.load(file) if file else VGG16.untrained()
 
     def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
         x = self.original()

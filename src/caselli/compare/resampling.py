@@ -10,7 +10,7 @@ from torch import nn
 
 from caselli.data import generator
 from caselli.engine import Generated, Losses, Task, TrainingConfig, fit
-from caselli.evaluate.pictures import psnr
+from caselli.evaluate import psnr
 from caselli.layer import (
     DOWNSAMPLERS,
     UPSAMPLERS,

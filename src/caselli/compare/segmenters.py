@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from caselli.anatomy import cost
-from caselli.compare.base import Comparison, figure, free, kept, spread
+from caselli.compare.base import Comparison, figure, free, kept
 from caselli.compare.resamplers import check_steps, resamplers
 from caselli.compare.resampling import training
-from caselli.data import Batches, Segmented, open_segmented
+from caselli.data import Batches, Segmented, open_segmented, spread
 from caselli.engine import fit, machine
 from caselli.report import masks_grid
-from caselli.run.segmentation import evaluate_segmenter
+from caselli.run import evaluate_segmenter
 from caselli.segmentation import SegmentationTask, Segmenter, SegmenterConfig, build_segmenter
 from caselli.shapes import Int, Tensor
 
@@ -100,7 +100,7 @@ class Segmenters(Comparison):
 
     def _shown(self) -> Any:
         held_out = self.labelled.split("held_out")
-        return held_out.batch(torch.tensor(spread(len(held_out), SHOWN)))
+        return held_out.batch(spread(len(held_out), SHOWN))
 
     def sheet(self, rows: Sequence[Row]) -> Any:
         shown = self._shown()

@@ -9,6 +9,7 @@ from torch import nn
 
 from caselli.compare.tasks import SequenceTask
 from caselli.errors import UserError, lookup
+from caselli.layer import count_parameters
 from caselli.mixer import MIXERS, Mixer, State
 from caselli.mixer.parts import ShortConvolution
 from caselli.prior.block import Block
@@ -124,16 +125,6 @@ def is_causal(name: str) -> bool:
         (True, False)
     """
     return all(lookup(MIXERS, "mixer", part)(width=64).causal for part in name.split("+"))
-
-
-def count_parameters(module: nn.Module) -> int:
-    """How many numbers are learnt.
-
-    Example:
-        >>> count_parameters(nn.Linear(3, 2))
-        8
-    """
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _mixer(kind: type[Mixer], size: Size, length: int) -> Mixer:

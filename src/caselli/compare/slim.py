@@ -9,7 +9,7 @@ from typing import Any
 
 from caselli.compare.base import Comparison, Table, cell, figure, free, kept
 from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
-from caselli.evaluate.pace import measured
+from caselli.evaluate import run_figures
 from caselli.model import Model, load
 from caselli.run import RunFolder
 from caselli.shapes import Float, Tensor
@@ -62,7 +62,7 @@ class Slim(Comparison):
         return models
 
     def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
-        for name, found in measured(subjects, self.folders, self.held_out):
+        for name, found in run_figures(subjects, self.folders, self.held_out):
             yield Row(
                 run=name,
                 method=RunFolder(self.folders[name]).results().get("slim", {}).get("method", "trained"),

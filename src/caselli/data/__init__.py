@@ -1,6 +1,6 @@
 """Pictures from anywhere, and stores of codes.
 
-`open(source)` gives `Pictures`, whatever the source is; `Batches` gives their batches, step by step; a
+`open(source)` gives `Pictures` from any source; `Batches` gives batches of them, step by step; a
 `CodeStore` keeps the codes of a whole set.
 """
 
@@ -23,7 +23,7 @@ from caselli.data.pictures import Bad, Batch, Pictures, check_split
 from caselli.data.pixels import enlarged, to_bytes, to_float, with_channels, with_size
 from caselli.data.scenes import draw_scenes
 from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_segmented
-from caselli.data.shuffle import generator, indices_at
+from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
 from caselli.data.tar import Tar
 from caselli.data.whole import whole_picture
@@ -68,6 +68,7 @@ __all__ = [
     "open",
     "open_segmented",
     "oriented",
+    "spread",
     "to_bytes",
     "to_float",
     "upright",
@@ -103,8 +104,8 @@ def open(
             are grey.
         split: `train`, `held_out` or `all`.
         workers: processes that decode. None: one a core where it pays; 0: none.
-        seed: of the sets that are drawn.
-        progress: whether to show a bar while reading.
+        seed: seed of sets that are drawn.
+        progress: shows a bar while reading.
 
     Raises:
         UnknownName: there is no such split.

@@ -28,7 +28,7 @@ FORMATS = (
     *("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000"),
     *("PPM", "TGA", "QOI", "ICO", "PCX", "SGI", "DDS", "SUN"),
 )
-"""What may be opened, whatever a file is called: raster formats only, none that starts another program."""
+"""Formats that may be opened, under any file name: raster formats only, none that starts another program."""
 
 EXTENSIONS = frozenset(
     (
@@ -75,7 +75,7 @@ class BadPicture(Exception):
 
 
 class Location(NamedTuple):
-    """Where the bytes of one picture lie."""
+    """Place of the bytes of one picture."""
 
     path: str
     offset: int = 0
@@ -141,7 +141,7 @@ def _opened(data: bytes) -> Image.Image:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this build of Pillow knows."""
+    """Formats in `FORMATS` that this build of Pillow knows."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -223,7 +223,7 @@ OPERATIONS = {
     "digest": lambda data, size, channels: digest(decode(data, size, channels).tobytes()),
     "probe": lambda data, size, channels: probe(data),
 }
-"""What a worker can be asked for, each with bytes as its answer."""
+"""Operations of a worker by name; each gives bytes."""
 
 
 def perform(operation: str, location: Location, size: int, channels: int) -> bytes | BadPicture:

@@ -33,13 +33,13 @@ FONTS = (
 """The text fonts that matplotlib ships; its symbol, size, display and mathematics fonts lack letters."""
 
 TRAIN, HELD_OUT = 20_000, 40 * len(CLASSES)
-"""How many pictures are drawn for training, and held out."""
+"""Numbers of pictures for training, and held out."""
 
 SIZE = 32
 EM = 0.75
 """The em square, as a share of the picture's side."""
 BASELINE = 0.31
-"""How far the baseline lies below the middle, in em."""
+"""Distance of the baseline below the middle, in em."""
 MARGIN = 1 / 32
 """Paper that stays free at each side, as a share of the picture's side; at least a pixel."""
 ROTATION, SHEAR, SCALE, SHIFT = math.radians(10), 0.15, 0.08, 0.09

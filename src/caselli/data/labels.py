@@ -18,7 +18,7 @@ def class_numbers(
     Arguments:
         classes: the names, in order.
         label: a name or a number for all, or one for each picture.
-        count: of pictures.
+        count: number of pictures.
 
     Errors: `UserError` for an unknown label (it names close ones), and for a wrong number of them.
 

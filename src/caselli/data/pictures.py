@@ -176,7 +176,7 @@ def as_integers(digests: Sequence[bytes]) -> Int[Tensor, "n"]:
 
 
 def chosen_by_name(names: Sequence[str]) -> Bool[Tensor, "n"]:
-    """Which pictures are held out: about a tenth, at most `MOST_HELD_OUT`, by a hash of each name.
+    """True for the held-out pictures: about a tenth, at most `MOST_HELD_OUT`, by a hash of each name.
 
     A picture's lot does not depend on the others, so that adding pictures does not move those that are there
     (unless the limit is reached, or it would leave a part empty: of two or more pictures at least one is held

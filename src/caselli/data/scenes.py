@@ -16,11 +16,11 @@ CELLS = 4
 CHARACTERS = 10
 """Only digits: c and C, or o, O and 0, differ by nothing but their size."""
 SIZES = (0.9, 1.1, 1.3)
-"""Of a glyph's square, as a share of its cell's side; the ink is about half as high."""
+"""Side of a glyph's square, as a share of its cell's side; the ink is about half as high."""
 STRAY = 0.125
-"""How far a glyph may lie from the middle of its cell, as a share of the cell's side; ink may overlap."""
+"""Largest distance of a glyph from the middle of its cell, as a share of the cell's side; ink may overlap."""
 PRESENT = 0.75
-"""How often a cell holds a glyph; the first cell always does."""
+"""Probability that a cell holds a glyph; the first cell always does."""
 PAPER, INK = (0.6, 1.0), (0.0, 0.35)
 """Brightness of the paper and of each glyph, 0 black to 1 white."""
 LIGHT, NOISE = 0.25, 0.02
@@ -50,7 +50,7 @@ def draw_scenes(count: int, size: int, seed: int, split: str) -> Scenes:
     A pixel belongs to a glyph that inks more than half of it, of several to the one on top.
 
     Arguments:
-        count: of pictures.
+        count: number of pictures.
         size: their side in pixels.
         seed, split: which pictures.
 
@@ -110,7 +110,7 @@ def _glyphs(
 
 
 def _tops(count: int, cell: int, box: int, number: int, random: torch.Generator) -> Int[Tensor, "n 2"]:
-    """Where each glyph's box begins: about its cell's middle, moved a little, inside the picture."""
+    """Upper left corner of each glyph's box: about its cell's middle, moved a little, inside the picture."""
     stray, corner = round(STRAY * cell), torch.tensor([number // 2, number % 2]) * cell
     moved = corner + (cell - box) // 2 + torch.randint(-stray, stray + 1, (count, 2), generator=random)
     return moved.clamp(0, 2 * cell - box)

@@ -1,4 +1,4 @@
-"""The order of samples: a pure function of seed and step."""
+"""The shuffled order of samples, a pure function of seed and step."""
 
 from __future__ import annotations
 
@@ -24,8 +24,18 @@ def generator(*key: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(seed, "big") >> 1)
 
 
+def spread(count: int, most: int) -> Int[Tensor, "n"]:
+    """At most so many of `count` indices, evenly spread from the first to the last.
+
+    Example:
+        >>> spread(10, 4)
+        tensor([0, 3, 6, 9])
+    """
+    return torch.linspace(0, count - 1, min(count, most)).round().long().unique()
+
+
 def indices_at(count: int, batch: int, seed: int, step: int) -> Int[Tensor, "B"]:
-    r"""Which samples make up the batch of a step.
+    r"""Indices of the samples in the batch of a step.
 
     .. math:: i_b = \pi_{\lfloor p / n \rfloor}(p \bmod n), \qquad p = \mathrm{step} \cdot B + b
 
@@ -33,9 +43,9 @@ def indices_at(count: int, batch: int, seed: int, step: int) -> Int[Tensor, "B"]
     every sample once; a batch may straddle epochs; any step can be computed without those before it.
 
     Arguments:
-        count: n, how many samples there are.
-        batch: B, how many make a batch.
-        seed: of the order.
+        count: n, number of samples.
+        batch: B, samples in a batch.
+        seed: seed of the order.
         step: from 0.
 
     Example:
@@ -61,7 +71,7 @@ def _permutation(count: int, seed: int, epoch: int) -> Int[Tensor, "n"]:
 
 @dataclasses.dataclass(frozen=True)
 class Shares:
-    """Which samples a rank gets at each step: its consecutive part of the global batch.
+    """Samples of a rank at each step: its consecutive part of the global batch.
 
     Example:
         >>> parts = [Shares(6, 4, rank=rank, ranks=2).at(0) for rank in range(2)]
@@ -70,15 +80,15 @@ class Shares:
     """
 
     count: int
-    """How many samples there are."""
+    """Number of samples."""
     batch: int
-    """How many make a step, all ranks together."""
+    """Samples of a step, all ranks together."""
     seed: int = 0
-    """Of the order."""
+    """Seed of the order."""
     rank: int = 0
-    """This process, 0 … ranks − 1."""
+    """Number of this process, 0 … ranks − 1."""
     ranks: int = 1
-    """How many processes share a batch."""
+    """Number of processes that share a batch."""
 
     def __post_init__(self) -> None:
         assert 0 <= self.rank < self.ranks, (self.rank, self.ranks)

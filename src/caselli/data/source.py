@@ -16,7 +16,7 @@ LARGEST = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """How a source is to be opened."""
+    """Wishes with which a source is opened."""
 
     size: int | None = None
     """Side of the pictures in pixels; None: the source's own."""
@@ -25,9 +25,9 @@ class Request:
     workers: int | None = None
     """Decoding processes; None: one a core where it pays; 0: none."""
     seed: int = 0
-    """Of the sets that are drawn."""
+    """Seed of sets that are drawn."""
     progress: bool = False
-    """Whether to show a bar."""
+    """Shows a bar."""
 
     def __post_init__(self) -> None:
         if self.size is not None and not 1 <= self.size <= LARGEST:
@@ -42,12 +42,12 @@ class Source(ABC):
     """A kind of place that pictures come from. A source is final and has no state."""
 
     expected: str
-    """What it accepts, in words."""
+    """Description of the sources that it accepts."""
 
     @staticmethod
     @abstractmethod
     def accepts(source: str) -> bool:
-        """Whether this is the source's kind of place; cheap, and true for broken ones too."""
+        """True for a source of this kind, a broken one too; cheap."""
 
     @staticmethod
     @abstractmethod

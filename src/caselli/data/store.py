@@ -1,4 +1,4 @@
-"""Where the pixels of a set are: in memory, or in files that are decoded when read."""
+"""Stores of a set's pixels: in memory, or in files that are decoded when read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PREFETCH = 4
 
 
 class Store(ABC):
-    """Where the pixels of a set are."""
+    """Holds the pixels of a set."""
 
     size: int
     channels: int

@@ -24,7 +24,7 @@ _READERS = {
     ".txt": lambda text: {"caption": text.strip()},
     ".json": lambda text: _from_json(text),
 }
-"""What is read beside a picture: a label, a caption, or both. Nothing else is opened, let alone unpickled."""
+"""Endings of files that are read beside a picture: a label, a caption, or both. Nothing else is opened."""
 
 
 class Tar(Source):

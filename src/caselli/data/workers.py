@@ -104,7 +104,7 @@ class WorkerPool:
     the `with` block, and also when this process is killed. With 0 workers the work is done in place.
 
     Arguments:
-        count: how many processes.
+        count: number of processes.
     """
 
     def __init__(self, count: int) -> None:

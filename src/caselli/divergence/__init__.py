@@ -2,7 +2,7 @@
 
 from caselli.divergence.alpha import Alpha
 from caselli.divergence.base import Distance, Divergence, Need, check_fit, fitting, names_that_need
-from caselli.divergence.critic import CriticDivergence
+from caselli.divergence.critic import CriticDivergence, Judgement
 from caselli.divergence.density import METHODS, DensityDivergence
 from caselli.divergence.energy import Energy
 from caselli.divergence.f_divergence import (
@@ -101,6 +101,7 @@ __all__ = [
     "InverseMultiquadric",
     "Jeffreys",
     "JensenShannon",
+    "Judgement",
     "Kernel",
     "Laplacian",
     "LeastSquares",

@@ -23,7 +23,7 @@ class Alpha(DensityDivergence):
 
     Arguments:
         order: α, neither 0 nor 1.
-        method, samples: as for every `DensityDivergence`.
+        method, samples: method, and number of Monte Carlo samples, as `DensityDivergence` takes them.
 
     Sources: Amari 1985, Differential-Geometrical Methods in Statistics; Minka 2005, Divergence Measures and
     Message Passing.

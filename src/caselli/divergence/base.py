@@ -16,7 +16,7 @@ from caselli.shapes import Float, Tensor
 
 
 class Need(enum.Enum):
-    """What must be known of the two sides."""
+    """Knowledge of the two sides that a divergence asks for."""
 
     TWO_DENSITIES = "two densities"
     DENSITY_AND_SAMPLES = "samples and a density"
@@ -26,12 +26,12 @@ class Need(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Distance:
-    """What a divergence returns, always."""
+    """The value of a divergence, and how it was found."""
 
     value: Float[Tensor, "..."]
     """Differentiable in both sides; `*batch` for densities, a scalar for samples."""
     standard_error: Float[Tensor, "..."]
-    """Of `value`, detached; zero where nothing was drawn at random."""
+    """Standard error of `value`, detached; zero where nothing was sampled."""
     method: str
     """`closed form`, `sum`, `quadrature`, `monte carlo` or `samples`."""
 
@@ -43,9 +43,9 @@ class Divergence(ABC):
     """
 
     needs: ClassVar[Need]
-    """What the divergence must be given."""
+    """Kind of arguments that the divergence takes."""
     symmetric: ClassVar[bool]
-    """Whether (P, Q) and (Q, P) give the same."""
+    """True where (P, Q) and (Q, P) give the same."""
 
 
 _KINDS = {
@@ -84,8 +84,8 @@ def fitting(*, density: bool, samples: bool) -> list[str]:
     """Names of the divergences that can fit a model to data, by what the model offers.
 
     Arguments:
-        density: whether the model's log density can be computed.
-        samples: whether it can be sampled with gradients.
+        density: true if the model's log density can be computed.
+        samples: true if it can be sampled with gradients.
 
     Example:
         >>> fitting(density=True, samples=False)

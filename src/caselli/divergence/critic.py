@@ -1,13 +1,33 @@
-"""Divergences estimated by a critic: what they share."""
+"""The common part of divergences that a critic estimates."""
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
+from collections.abc import Callable
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
 from caselli.divergence.base import Divergence, Need
 from caselli.divergence.regulariser import Regulariser
+from caselli.shapes import Float, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """A critic's judgement of one batch, for a step of both players at once."""
+
+    real: Float[Tensor, "B ..."]
+    """The critic's outputs for data."""
+    fake: Float[Tensor, "B ..."]
+    """Its outputs for generated samples."""
+    critic_loss: Float[Tensor, ""]
+    """Differentiable in the critic's weights alone."""
+    generator_loss: Float[Tensor, ""]
+    """Detached."""
+    slope: Float[Tensor, "B ..."]
+    """∂ generator_loss / ∂ samples, for `ops.inject_gradient` to bring to the generator."""
 
 
 class CriticDivergence(Divergence):
@@ -19,7 +39,7 @@ class CriticDivergence(Divergence):
     shape with the batch in front; losses are means over all of it.
 
     Arguments:
-        regularisers: what keeps the critic smooth, in place of the default ones.
+        regularisers: regularisers of the critic, in place of the default ones.
     """
 
     needs = Need.CRITIC
@@ -30,7 +50,7 @@ class CriticDivergence(Divergence):
 
     @staticmethod
     def default_regularisers() -> tuple[Regulariser, ...]:
-        """What the published method uses; nothing for most."""
+        """The regularisers of the published method; none for most."""
         return ()
 
     @abstractmethod
@@ -46,6 +66,25 @@ class CriticDivergence(Divergence):
         for regulariser in self.regularisers:
             critic = regulariser.prepare(critic)
         return critic
+
+    def judge(self, critic: Callable[[Tensor], Tensor], real: Tensor, shown: Tensor) -> Judgement:
+        """Both losses at once: neither player gets the other's gradient, and nothing is computed twice.
+
+        Arguments:
+            critic: samples → outputs.
+            real: samples of the data.
+            shown: generated samples, a leaf that requires a gradient.
+
+        Example:
+            >>> from caselli.divergence import Hinge
+            >>> critic, shown = nn.Linear(2, 1), torch.zeros(3, 2, requires_grad=True)
+            >>> torch.allclose(Hinge().judge(critic, shown, shown).slope, -critic.weight / 3)
+            True
+        """
+        above, below = critic(real), critic(shown)
+        generator_loss = self.generator_loss(above.detach(), below)
+        (slope,) = torch.autograd.grad(generator_loss, shown, retain_graph=True)
+        return Judgement(above, below, self.critic_loss(above, below), generator_loss.detach(), slope)
 
     def penalty(self, critic: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
         """The sum of the regularisers' terms, at samples rather than at outputs."""

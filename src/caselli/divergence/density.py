@@ -28,7 +28,7 @@ class DensityDivergence(Divergence):
 
     Arguments:
         method: one of `METHODS`; by default the first that the pair allows.
-        samples: drawn by Monte Carlo, half from each side.
+        samples: number of Monte Carlo samples, half from each side.
     """
 
     needs = Need.TWO_DENSITIES

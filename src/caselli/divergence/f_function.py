@@ -1,4 +1,4 @@
-"""What a critic needs of an f-divergence: f, its conjugate, and the critic's last layer."""
+"""The function of an f-divergence for critics: f, its conjugate, and the critic's last layer."""
 
 from __future__ import annotations
 

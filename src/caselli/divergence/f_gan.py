@@ -22,7 +22,7 @@ class FGAN(CriticDivergence):
     Arguments:
         f: a name in `F_FUNCTIONS`: kl, reverse_kl, pearson, neyman, squared_hellinger, jensen_shannon, gan,
             jeffreys.
-        regularisers: what keeps the critic smooth; by default nothing.
+        regularisers: regularisers of the critic; by default none.
 
     Source: Nowozin, Cseke and Tomioka 2016, f-GAN: Training Generative Neural Samplers using Variational
     Divergence Minimization.

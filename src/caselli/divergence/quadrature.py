@@ -22,7 +22,7 @@ _HALVINGS = [2.0**-k for k in range(41)]
 
 
 def integrable(p: Distribution) -> bool:
-    """Whether p is continuous, of one dimension, and says where its mass is.
+    """True if p is continuous, of one dimension, and says where its mass is.
 
     Example:
         >>> integrable(D.Normal(0.0, 1.0)), integrable(D.Poisson(1.0))
@@ -45,7 +45,7 @@ def integrate(
     Arguments:
         p, q: continuous, of one dimension.
         integrand: h.
-        kinked: whether h has a kink at p = q; every panel is then split where the densities cross.
+        kinked: true if h has a kink at p = q; every panel is then split where the densities cross.
     """
     with torch.no_grad():
         edges = _edges(p, q)

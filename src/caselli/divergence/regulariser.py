@@ -1,4 +1,4 @@
-"""What keeps a critic smooth: penalties, clipping, spectral normalisation."""
+"""Regularisers that keep a critic smooth: penalties, clipping, spectral normalisation."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class SpectralNorm(Regulariser):
     """Every linear and convolutional weight divided by its largest singular value.
 
     Arguments:
-        iterations: of the power method at each forward pass in training.
+        iterations: iterations of the power method at each forward pass in training.
 
     Source: Miyato et al. 2018, Spectral Normalization for Generative Adversarial Networks.
     """

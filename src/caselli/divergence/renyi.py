@@ -23,7 +23,7 @@ class Renyi(DensityDivergence):
 
     Arguments:
         order: α, positive, not 1.
-        method, samples: as for every `DensityDivergence`.
+        method, samples: method, and number of Monte Carlo samples, as `DensityDivergence` takes them.
 
     Source: Rényi 1961, On Measures of Entropy and Information.
 

@@ -1,4 +1,4 @@
-"""Divergences of two sets of samples: what they share."""
+"""The common part of divergences of two sets of samples."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Checkpoints:
         return None, words
 
     def load_best(self) -> dict[str, Any] | None:
-        """What `save_best` kept, if it is whole."""
+        """The state that `save_best` kept, if it is whole."""
         path = self.folder / BEST
         return _read(path) if path.exists() else None
 

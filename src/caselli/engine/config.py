@@ -1,10 +1,10 @@
-"""How a task is trained; plain data, validated when it is made."""
+"""Budget and optimiser of a training: plain data, validated when it is made."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from caselli.errors import UnknownName, UserError
+from caselli.errors import UnknownName, expect
 
 OPTIMISERS = ("adamw", "muon")
 
@@ -38,7 +38,7 @@ class TrainingConfig:
     ema: float = 0.999
     """Decay of the averaged weights that are validated and kept; 0 for none."""
     validations: int = 8
-    """How often held-out data are looked at in a run."""
+    """Number of validations in a run."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints."""
     checkpoint_steps: int = 0
@@ -47,20 +47,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
-        _expect(self.steps >= 1, "steps", self.steps, "at least 1")
-        _expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
-        _expect(self.batch >= 1, "batch", self.batch, "at least 1")
-        _expect(
+        expect(self.steps >= 1, "steps", self.steps, "at least 1")
+        expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
+        expect(self.batch >= 1, "batch", self.batch, "at least 1")
+        expect(
             self.accumulate >= 1 and self.batch % self.accumulate == 0,
             "accumulate",
             self.accumulate,
             f"a divisor of the batch ({self.batch})",
         )
-        _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
-        _expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
-        _expect(self.validations >= 1, "validations", self.validations, "at least 1")
-
-
-def _expect(true: bool, name: str, given: object, expected: str) -> None:
-    if not true:
-        raise UserError(f"{name} {given} was given", f"{expected} was expected")
+        expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
+        expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
+        expect(self.validations >= 1, "validations", self.validations, "at least 1")

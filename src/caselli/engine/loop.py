@@ -84,7 +84,7 @@ class Training:
             raise Interrupted(f"stopped at step {self.fit.step} of the {self.stage}; a checkpoint is written")
 
     def _after_step(self, fit: Fit) -> bool:
-        """What a run does beside learning; true where the user asks for a stop."""
+        """Averages, reports, validates and saves; true where the user asks for a stop."""
         self.ema.update(self.task, fit.step)
         self.recent.add(fit.figures, fit.samples)
         done = fit.progress >= 1

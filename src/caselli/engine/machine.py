@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""Device and precision of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTRUCTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Where a run computes, and in which precision."""
+    """Device and precision that a run computes with."""
 
     device: str
     precision: str

@@ -29,7 +29,7 @@ class Part:
     name: str
     """For the log."""
     parameters: list[nn.Parameter]
-    """Those of the part that are to be trained."""
+    """Parameters of the part that are to be trained."""
     learning_rate: float
     """Peak learning rate; warm-up and decay are the training's."""
     betas: tuple[float, float]

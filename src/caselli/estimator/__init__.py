@@ -30,6 +30,7 @@ from caselli.estimator.problems import PROBLEMS, Problem
 from caselli.estimator.rebar import REBAR
 from caselli.estimator.reinmax import ReinMax
 from caselli.estimator.relax import RELAX
+from caselli.estimator.relaxation import pass_straight_through
 from caselli.estimator.score import Score
 from caselli.estimator.straight_through import StraightThrough
 from caselli.estimator.straight_through_gumbel import StraightThroughGumbel
@@ -102,6 +103,7 @@ __all__ = [
     "TemperatureSchedule",
     "gradients",
     "measure",
+    "pass_straight_through",
     "rsample",
     "sample_gumbel_max",
     "sample_gumbel_softmax",

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import Distribution
 
-from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
+from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.relaxation import as_values, mean_product, relaxation, uniform
+from caselli.ops import inject_gradient
 
 
 class ARM(Estimator):
@@ -35,7 +36,7 @@ class ARM(Estimator):
         values = self._evaluate(f, p, as_values(p, torch.cat([pair.first, pair.second])))
         first, second = values.detach().chunk(2)
         gradient = mean_product(first - second, pair.u - 0.5)
-        return mean_estimate(values, carry(pair.logits, gradient))
+        return mean_estimate(values, inject_gradient(pair.logits, gradient))
 
     def evaluations(self, p: Distribution, samples: int) -> int:
         """Both ends of every pair."""

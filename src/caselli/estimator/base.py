@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 import caselli.estimator as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError
 from caselli.estimator.parameters import unwrap
+from caselli.ops import inject_gradient
 from caselli.shapes import Float, Tensor
 
 Function = Callable[[Tensor], Tensor]
@@ -22,7 +23,7 @@ Function = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What an estimator returns, always."""
+    """An estimate of an expectation and of its gradient."""
 
     value: Float[Tensor, "..."]
     """`*batch`: the estimate of the objective itself, detached."""
@@ -45,15 +46,15 @@ class Estimator(nn.Module, ABC):
     """
 
     unbiased: ClassVar[bool]
-    """Whether the expected gradient is the true one, for every f."""
+    """True where the expected gradient is the true one, for every f."""
     needs_gradient: ClassVar[bool]
-    """Whether f must be differentiable in z, and accept values between the atoms."""
+    """True where f must be differentiable in z, and accept values between the atoms."""
     serves: ClassVar[tuple[type[Distribution], ...]]
     """The families served, bare or wrapped in `Independent`."""
     least_samples: ClassVar[int] = 1
     """The fewest samples that make an estimate."""
     objective: ClassVar[str] = "mean"
-    """What is estimated: the `mean` of f, or `log_mean_exp` of f over the samples."""
+    """Quantity that is estimated: the `mean` of f, or `log_mean_exp` of f over the samples."""
 
     def forward(
         self, f: Function, p: Distribution, samples: int = 1, context: Tensor | None = None
@@ -85,7 +86,7 @@ class Estimator(nn.Module, ABC):
         return cls()
 
     def accepts(self, p: Distribution) -> bool:
-        """Whether p is of a family that is served."""
+        """True if p is of a family that is served."""
         return isinstance(unwrap(p), self.serves)
 
     @abstractmethod
@@ -93,7 +94,7 @@ class Estimator(nn.Module, ABC):
         """`forward` after the checks."""
 
     def evaluations(self, p: Distribution, samples: int) -> int:
-        """How often f is evaluated for each batch element."""
+        """Number of evaluations of f for each batch element."""
         return samples
 
     def _evaluate(self, f: Function, p: Distribution, z: Tensor) -> Tensor:
@@ -127,31 +128,6 @@ def mean_estimate(
     )
 
 
-class _Carry(torch.autograd.Function):
-    """Zero, with a given gradient: safe where `(gradient * parameter).sum()` would be 0 times infinity."""
-
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, gradient: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient)
-        return parameter.new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        return upstream * ctx.saved_tensors[0], None
-
-
-def carry(parameter: Tensor, gradient: Tensor) -> Float[Tensor, ""]:
-    """A zero whose gradient with respect to `parameter` is `gradient`.
-
-    Example:
-        >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
-        >>> carry(x, torch.tensor([3.0, 4.0])).backward()
-        >>> x.grad
-        tensor([3., 4.])
-    """
-    return _Carry.apply(parameter, gradient.detach())
-
-
 def squared_norm(gradients: Sequence[Tensor], own: Sequence[nn.Parameter]) -> Float[Tensor, ""]:
     r"""The squared norm of an estimate as a loss for the estimator's own parameters alone.
 
@@ -160,8 +136,8 @@ def squared_norm(gradients: Sequence[Tensor], own: Sequence[nn.Parameter]) -> Fl
     """
     loss = torch.stack([g.square().sum() for g in gradients]).sum()
     slopes = torch.autograd.grad(loss, list(own), retain_graph=True, allow_unused=True)
-    carried = [carry(w, slope) for w, slope in zip(own, slopes, strict=True) if slope is not None]
-    return loss.detach() + sum(carried)
+    injected = [inject_gradient(w, slope) for w, slope in zip(own, slopes, strict=True) if slope is not None]
+    return loss.detach() + sum(injected)
 
 
 def serving(p: Distribution, differentiable: bool) -> list[str]:

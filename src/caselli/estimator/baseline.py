@@ -1,4 +1,4 @@
-"""What is subtracted from f before it weighs a score: it changes the variance, not the mean."""
+"""Baselines, subtracted from f before it weighs a score: they change the variance, not the mean."""
 
 from __future__ import annotations
 

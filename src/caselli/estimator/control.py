@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from caselli.errors import UserError
-from caselli.estimator.base import carry, squared_norm
+from caselli.estimator.base import squared_norm
 from caselli.estimator.relaxation import Relaxation
+from caselli.ops import inject_gradient
 
 
 class Control(nn.Module):
@@ -52,7 +53,7 @@ def controlled_gradient(r: Relaxation, hard: Tensor, values: Tensor, c: Tensor, 
 def finish(
     targets: list[Tensor], gradients: list[Tensor], module: nn.Module
 ) -> tuple[Tensor | float, Tensor | None]:
-    """The gradients carried to the parameters of p, and the loss that lowers their variance."""
-    carried = sum(carry(t, g) for t, g in zip(targets, gradients, strict=True) if t.requires_grad)
+    """The gradients injected to the parameters of p, and the loss that lowers their variance."""
+    injected = sum(inject_gradient(t, g) for t, g in zip(targets, gradients, strict=True) if t.requires_grad)
     own = [w for w in module.parameters() if w.requires_grad]
-    return carried, squared_norm(gradients, own) if module.training and own else None
+    return injected, squared_norm(gradients, own) if module.training and own else None

@@ -7,8 +7,9 @@ from torch import Tensor, distributions
 from torch.distributions import Distribution
 
 from caselli.estimator.arm import antithetic_pair
-from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
+from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.relaxation import as_values, mean_product
+from caselli.ops import inject_gradient
 
 
 class DisARM(Estimator):
@@ -40,7 +41,7 @@ class DisARM(Estimator):
         signs = pair.first - pair.second  # (-1)^b2 where they differ, 0 where they agree
         weight = torch.sigmoid(pair.logits.detach().abs()) / 2
         gradient = mean_product(first - second, signs) * weight
-        return mean_estimate(values, carry(pair.logits, gradient))
+        return mean_estimate(values, inject_gradient(pair.logits, gradient))
 
     def evaluations(self, p: Distribution, samples: int) -> int:
         """Both ends of every pair."""

@@ -61,7 +61,7 @@ class Enumeration(Estimator):
 
 
 def state_count(p: Distribution) -> int:
-    """How many states one event of p has.
+    """Number of states of one event of p.
 
     Example:
         >>> state_count(D.Independent(D.Bernoulli(logits=torch.zeros(5, 3)), 1))
@@ -87,5 +87,5 @@ def _atoms(p: Distribution) -> Tensor:
 
 
 def _places(p: Distribution) -> int:
-    """How many independent draws of the base make one event."""
+    """Number of independent draws of the base that make one event."""
     return max(1, p.event_shape.numel()) // max(1, unwrap(p).event_shape.numel())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from caselli.estimator.relaxation import bounded, log_exponential, positive_temperature
+from caselli.estimator.relaxation import bounded, log_exponential, pass_straight_through, positive_temperature
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -63,7 +63,7 @@ def sample_straight_through_gumbel(
     """
     soft = sample_gumbel_softmax(logits, temperature)
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
-    return hard + (soft - soft.detach())
+    return pass_straight_through(soft, hard)
 
 
 def _perturbed(logits: Tensor) -> Tensor:

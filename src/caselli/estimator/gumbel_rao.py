@@ -8,8 +8,7 @@ from torch.distributions import Distribution
 
 from caselli.errors import UserError
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
-from caselli.estimator.relaxation import as_values, positive_temperature, relaxation
-from caselli.estimator.straight_through_gumbel import straight_through
+from caselli.estimator.relaxation import as_values, pass_straight_through, positive_temperature, relaxation
 
 
 class GumbelRao(Estimator):
@@ -19,8 +18,7 @@ class GumbelRao(Estimator):
               y^{(k)} = \mathrm{softmax}((\theta + G^{(k)}) / \tau), \; G^{(k)} \sim p(G \mid D)
 
     Biased, with the mean of `straight_through_gumbel` and no larger variance. The conditional noise counts as
-    a
-    constant: its own dependence on θ would change the mean. Cost: S evaluations of f and of its gradient; K
+    a constant: its own dependence on θ would change the mean. Cost: S evaluations of f and of its gradient; K
     Jacobians are cheap.
 
     Arguments:
@@ -52,4 +50,4 @@ class GumbelRao(Estimator):
         with torch.no_grad():
             noise = r.condition(hard.expand(self.draws, *hard.shape)) - r.logits
         soft = r.soften(r.logits + noise, positive_temperature(self.temperature)).mean(0)
-        return mean_estimate(self._evaluate(f, p, as_values(p, straight_through(hard, soft))))
+        return mean_estimate(self._evaluate(f, p, as_values(p, pass_straight_through(soft, hard))))

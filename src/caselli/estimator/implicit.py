@@ -14,7 +14,7 @@ SMOOTH = (D.Normal, D.LogNormal, D.Laplace, D.Cauchy, D.Gumbel, D.HalfNormal, D.
 
 
 def reparameterised(p: D.Distribution) -> bool:
-    """Whether `rsample` serves p."""
+    """True if `rsample` serves p."""
     base = unwrap(p)
     straight_through = isinstance(base, D.OneHotCategoricalStraightThrough)
     return isinstance(base, D.MixtureSameFamily) or (base.has_rsample and not straight_through)

@@ -48,7 +48,7 @@ class LAX(Estimator):
         return cls(p.event_shape.numel())
 
     def accepts(self, p: Distribution) -> bool:
-        """Whether p can be taken apart and reparameterised."""
+        """True if p can be taken apart and reparameterised."""
         return reparameterised(p) and isinstance(unwrap(p), FAMILIES)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:

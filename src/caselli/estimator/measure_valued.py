@@ -10,9 +10,10 @@ from torch import Tensor
 from torch import distributions as D
 from torch.distributions import Distribution
 
-from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
+from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.parameters import unwrap
 from caselli.estimator.relaxation import as_values, relaxation
+from caselli.ops import inject_gradient
 
 
 class MeasureValued(Estimator):
@@ -55,7 +56,7 @@ class MeasureValued(Estimator):
         base = values[:samples]
         changes = iter(_changes(values.detach(), samples, p))
         gradient = sum(
-            carry(term.parameter, sum(move.weight * next(changes) for move in term.moves).mean(0))
+            inject_gradient(term.parameter, sum(move.weight * next(changes) for move in term.moves).mean(0))
             for term in terms
         )
         return mean_estimate(base, gradient)
@@ -92,7 +93,7 @@ def _replaced(z: Tensor, to: Tensor, p: Distribution) -> Tensor:
 
 
 def _changes(values: Tensor, samples: int, p: Distribution) -> Tensor:
-    """What f gains by every move of every coordinate: `moves samples *batch *event`."""
+    """Gain of f by every move of every coordinate: `moves samples *batch *event`."""
     gains = values[samples:].reshape(-1, p.event_shape.numel(), *values[:samples].shape) - values[:samples]
     return gains.movedim(1, -1).reshape(-1, samples, *p.batch_shape, *p.event_shape)
 

@@ -26,7 +26,7 @@ class NVIL(Estimator):
     Arguments:
         width: numbers in the context of one batch element.
         hidden: units of the network's hidden layer.
-        decay: of the running mean and variance, in [0, 1).
+        decay: decay of the running mean and variance, in [0, 1).
         scaled: divide by max(1, running standard deviation).
 
     Source: Mnih and Gregor 2014, Neural Variational Inference and Learning in Belief Networks.

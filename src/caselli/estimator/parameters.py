@@ -74,7 +74,7 @@ def parameters(p: D.Distribution) -> dict[str, Tensor]:
 
 
 def with_parameters(p: D.Distribution, values: dict[str, Tensor]) -> D.Distribution:
-    """The same family with other parameters; they may have more batch axes in front.
+    """A distribution of the family of p with other parameters; they may have more batch axes in front.
 
     Example:
         >>> q = with_parameters(D.Bernoulli(logits=torch.zeros(3)), {"logits": torch.ones(5, 3)})

@@ -44,7 +44,7 @@ class Pathwise(Estimator):
     serves = CONTINUOUS
 
     def accepts(self, p: Distribution) -> bool:
-        """Whether p can be reparameterised."""
+        """True if p can be reparameterised."""
         return reparameterised(p)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:

@@ -50,6 +50,24 @@ def positive_temperature(temperature: float) -> float:
     return temperature
 
 
+def pass_straight_through(source: Float[Tensor, "..."], value: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    r"""The value, exactly; its gradient is that of the source.
+
+    .. math:: y = \mathrm{sg}(v) + (s - \mathrm{sg}(s)),\qquad \partial y / \partial s = I
+
+    Source: Bengio, Léonard and Courville 2013, Estimating or Propagating Gradients Through Stochastic
+    Neurons for Conditional Computation.
+
+    Example:
+        >>> z = torch.tensor([0.3], requires_grad=True)
+        >>> y = pass_straight_through(z, torch.tensor([1.0]))
+        >>> y.sum().backward()
+        >>> y.detach(), z.grad
+        (tensor([1.]), tensor([1.]))
+    """
+    return value.detach() + (source - source.detach())
+
+
 class Relaxation(ABC):
     """Logits, and the maps between noise, continuous z, hard and soft values, all `samples *logits`."""
 
@@ -57,10 +75,10 @@ class Relaxation(ABC):
         self.logits = bounded(logits)
         """On the graph of the given logits, finite, at least float32."""
         self.axes = axes
-        """How many trailing axes belong to one event."""
+        """Number of trailing axes that belong to one event."""
 
     def leaf(self) -> Relaxation:
-        """The same with detached logits that are a leaf of a new graph."""
+        """A relaxation with detached logits that are a leaf of a new graph."""
         return type(self)(self.logits.detach().requires_grad_(), self.axes)
 
     def weighted_score(self, hard: Tensor, weights: Tensor) -> Tensor:

@@ -6,10 +6,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.errors import lookup
-from caselli.estimator.base import Estimate, Estimator, Function, carry, mean_estimate
+from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.baseline import BASELINES, Baseline
 from caselli.estimator.parameters import unwrap
 from caselli.estimator.relaxation import DISCRETE, as_hard, draw, relaxation
+from caselli.ops import inject_gradient
 
 
 class Score(Estimator):
@@ -58,7 +59,7 @@ def score_term(p: Distribution, z: Tensor, signal: Tensor) -> Tensor:
     """A zero with the gradient of the mean over samples, summed over the batch, of signal times the score."""
     if isinstance(unwrap(p), DISCRETE):
         r = relaxation(p)
-        return carry(r.logits, r.weighted_score(as_hard(p, z), signal.detach()))
+        return inject_gradient(r.logits, r.weighted_score(as_hard(p, z), signal.detach()))
     log_p = p.log_prob(z)
     return ((log_p - log_p.detach()) * signal.detach()).mean(0).sum()
 

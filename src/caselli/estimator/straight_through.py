@@ -6,8 +6,7 @@ from torch import Tensor, distributions
 from torch.distributions import Distribution
 
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
-from caselli.estimator.relaxation import as_values, relaxation
-from caselli.estimator.straight_through_gumbel import straight_through
+from caselli.estimator.relaxation import as_values, pass_straight_through, relaxation
 
 
 class StraightThrough(Estimator):
@@ -35,5 +34,5 @@ class StraightThrough(Estimator):
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
         r = relaxation(p)
-        z = straight_through(r.sample(samples), r.probabilities(1.0))
+        z = pass_straight_through(r.probabilities(1.0), r.sample(samples))
         return mean_estimate(self._evaluate(f, p, as_values(p, z)))

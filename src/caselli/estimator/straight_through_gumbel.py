@@ -6,7 +6,7 @@ from torch import Tensor, distributions
 from torch.distributions import Distribution
 
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
-from caselli.estimator.relaxation import as_values, positive_temperature, relaxation
+from caselli.estimator.relaxation import as_values, pass_straight_through, positive_temperature, relaxation
 
 
 class StraightThroughGumbel(Estimator):
@@ -40,9 +40,4 @@ class StraightThroughGumbel(Estimator):
         r = relaxation(p)
         z = r.perturb(samples)
         soft = r.soften(z, positive_temperature(self.temperature))
-        return mean_estimate(self._evaluate(f, p, as_values(p, straight_through(r.harden(z), soft))))
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """The value of `hard`, exactly, with the gradient of `soft`."""
-    return hard + (soft - soft.detach())
+        return mean_estimate(self._evaluate(f, p, as_values(p, pass_straight_through(soft, r.harden(z)))))

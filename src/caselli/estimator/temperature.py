@@ -1,4 +1,4 @@
-"""How a temperature changes over training."""
+"""Temperature schedules of a training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TemperatureSchedule(ABC):
 
     Arguments:
         start, end: positive temperatures.
-        steps: how many steps lie between them.
+        steps: number of steps between them.
     """
 
     def __init__(self, start: float = 1.0, end: float = 0.5, steps: int = 10_000) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures, spread, to_float
 from caselli.errors import UserError
 from caselli.evaluate.pictures import psnr
 from caselli.family import FamilyModel
@@ -49,30 +49,24 @@ def evaluate_family(
         held_out: what the figures are measured on.
         batch: pictures at a time.
     """
-    scored = held_out.subset(torch.linspace(0, len(held_out) - 1, min(SCORED, len(held_out))).long().unique())
-    bits = bits_of(model, scored, batch)
-    mean = None if bits is None else bits.mean().item()
-    exact = model.family.density == "density"
+    scored = held_out.subset(spread(len(held_out), SCORED))
+    mean = _bits_per_dimension(model, scored, batch)
+    exact = model.density == "density"
     return FamilyEvaluation(
         pictures=len(held_out),
         bits_per_dimension=mean if exact else None,
         bits_per_dimension_bound=None if exact else mean,
-        grey_levels=model.family.levels() if model.family.density else None,
+        grey_levels=model.grey_levels if model.density else None,
         psnr=_reconstruction(model, held_out, batch),
         probe_accuracy=probe_accuracy(model.encode, pictures, held_out),
     )
 
 
-def bits_of(model: FamilyModel, pictures: Pictures, batch: int = 64) -> Float[Tensor, "n"] | None:
-    """Bits per dimension of every picture, with labels that the model knows; None without a density."""
-    if not model.family.density:
+def _bits_per_dimension(model: FamilyModel, pictures: Pictures, batch: int) -> float | None:
+    if not model.density:
         return None
-    parts = []
-    for indices in torch.arange(len(pictures)).split(batch):
-        known = pictures.labels is not None and pictures.classes == model.classes
-        labels = pictures.labels[indices] if known else None
-        parts.append(model.score(to_float(pictures.read(indices)), labels).bits_per_dimension)
-    return torch.cat(parts)
+    parts = [model.likelihood(pictures, i).bits for i in torch.arange(len(pictures)).split(batch)]
+    return torch.cat(parts).mean().item() / model.family.config.dimensions
 
 
 def probe_accuracy(encode, pictures: Pictures, held_out: Pictures, batch: int = 256) -> float | None:
@@ -85,7 +79,7 @@ def probe_accuracy(encode, pictures: Pictures, held_out: Pictures, batch: int = 
     """
     if pictures.labels is None or held_out.labels is None:
         return None
-    chosen = torch.linspace(0, len(pictures) - 1, min(PROBED, len(pictures))).round().long().unique()
+    chosen = spread(len(pictures), PROBED)
     try:
         sides = [_encoded(encode, part, batch) for part in (pictures.subset(chosen), held_out)]
     except UserError:  # no representation

@@ -17,7 +17,7 @@ from caselli.sampling import best_engine, sample
 
 
 @dataclasses.dataclass(frozen=True)
-class Figures:
+class RunFigures:
     """Cost and quality of a run."""
 
     bytes: int
@@ -36,9 +36,9 @@ class Figures:
     """Decoding, 16 at a time."""
 
 
-def measured(
+def run_figures(
     models: Mapping[str, Model], folders: Mapping[str, Path], held_out: Pictures
-) -> Iterator[tuple[str, Figures]]:
+) -> Iterator[tuple[str, RunFigures]]:
     """Name and figures of several runs on the same held-out pictures, speeds in turn.
 
     Arguments:
@@ -51,7 +51,7 @@ def measured(
         found = evaluate_model(model, held_out)
         yield (
             name,
-            Figures(
+            RunFigures(
                 bytes=sum(path.stat().st_size for path in folders[name].glob("*.safetensors")),
                 parameters=sum(p.numel() for p in _parameters(model)),
                 prior_bits_per_dimension=found.prior_bits_per_dimension,

@@ -1,7 +1,6 @@
 """One-stage families of distributions over pictures; their names are in `FAMILIES`."""
 
 from caselli.family.adversarial import adversarial
-from caselli.family.autoregressive import Autoregressive, AutoregressiveConfig
 from caselli.family.base import REGULARISERS, Family, FamilyConfig, FamilyTask
 from caselli.family.gan import GAN, GANConfig
 from caselli.family.latents import LATENTS
@@ -16,7 +15,6 @@ FAMILIES: dict[str, type[Family]] = {
     "mixture": Mixture,
     "vae": VAE,
     "gan": GAN,
-    "autoregressive": Autoregressive,
 }
 """The families by name."""
 
@@ -30,8 +28,6 @@ __all__ = [
     "OBJECTIVES",
     "REGULARISERS",
     "VAE",
-    "Autoregressive",
-    "AutoregressiveConfig",
     "Family",
     "FamilyConfig",
     "FamilyModel",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from caselli.divergence import CriticDivergence
-from caselli.engine.task import Losses
-from caselli.estimator.base import carry
+from caselli.engine import Losses
+from caselli.ops import inject_gradient
 from caselli.shapes import Float, Tensor
 
 
@@ -22,9 +21,6 @@ def adversarial(
 ) -> Losses:
     """Both players' losses as one sum, each cut off from the other's parameters.
 
-    The critic judges once: its own loss is differentiated in its weights, the model's loss at `fake`, and
-    that slope is carried to the model.
-
     Arguments:
         divergence: both losses, and what keeps the critic smooth.
         critic: whose weights may be constrained.
@@ -32,6 +28,7 @@ def adversarial(
         real, fake: samples of the data and of the model; without a gradient in `fake` only the critic learns.
 
     Example:
+        >>> import torch
         >>> from caselli.divergence import Hinge
         >>> critic, fake = nn.Linear(2, 1), torch.zeros(3, 2, requires_grad=True)
         >>> adversarial(Hinge(), critic, critic, torch.ones(3, 2), fake).total.backward()
@@ -40,18 +37,15 @@ def adversarial(
     """
     divergence.constrain(critic)
     shown = fake.detach().requires_grad_()
-    above, below = judge(real), judge(shown)
-    critic_loss = divergence.critic_loss(above, below)
+    found = divergence.judge(judge, real, shown)
     penalty = divergence.penalty(judge, real, shown)
-    model_loss = divergence.generator_loss(above.detach(), below)
-    (slope,) = torch.autograd.grad(model_loss, shown, retain_graph=True)
-    total = critic_loss + penalty + model_loss.detach()
+    total = found.critic_loss + penalty + found.generator_loss
     if fake.requires_grad:
-        total = total + carry(fake, slope)
+        total = total + inject_gradient(fake, found.slope)
     metrics = {
-        "critic_loss": critic_loss,
-        "generator_loss": model_loss,
+        "critic_loss": found.critic_loss,
+        "generator_loss": found.generator_loss,
         "penalty": penalty,
-        "gap": above.mean() - below.mean(),
+        "gap": found.real.mean() - found.fake.mean(),
     }
     return Losses(total, {name: value.detach() for name, value in metrics.items()})

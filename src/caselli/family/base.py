@@ -24,7 +24,7 @@ from caselli.divergence import (
     names_that_need,
 )
 from caselli.engine.task import Losses, Task
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
@@ -35,7 +35,7 @@ REGULARISERS: dict[str, type[Regulariser]] = {
     "spectral_norm": SpectralNorm,
     "weight_clipping": WeightClipping,
 }
-"""What keeps a critic smooth, by name."""
+"""Regularisers of the critic, by name."""
 
 LABEL_WIDTH = 32
 """Numbers that a label adds to a vector."""
@@ -43,7 +43,7 @@ LABEL_WIDTH = 32
 
 @dataclasses.dataclass(frozen=True)
 class FamilyConfig:
-    """What every family is made of; plain data, stored beside its weights."""
+    """Settings that every family has; plain data, stored beside its weights."""
 
     channels: int = 1
     """Picture channels: 1 grey, 3 colour; a run takes the set's."""
@@ -82,7 +82,7 @@ class Family(nn.Module, ABC):
     density: ClassVar[str] = ""
     """`density` where log p is exact, `bound` where it is bounded from below, else empty."""
     samples: ClassVar[bool] = False
-    """Whether samples carry gradients."""
+    """True where samples carry gradients."""
 
     def __init__(self, config: FamilyConfig) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def losses(self, pictures: Float[Tensor, "B C H W"], labels: Tensor | None, step: int) -> Losses:
-        """What is minimised on a batch."""
+        """The loss on a batch, with its metrics."""
 
     @abstractmethod
     def figures(
@@ -109,10 +109,6 @@ class Family(nn.Module, ABC):
         """Figures over all held-out batches since the last call, on all ranks."""
         return {}
 
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """What the optimiser Muon may take."""
-        return []
-
     # the three uses -----------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -121,15 +117,15 @@ class Family(nn.Module, ABC):
 
     def nats(self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None) -> Float[Tensor, "B"]:
         """−log p of each picture as `levels()` grey levels, or an upper bound of it."""
-        raise self._cannot("give a probability", "vae (a bound), autoregressive or mixture")
+        raise self._cannot("give a probability", "vae (a bound) or mixture")
 
     def levels(self) -> int:
-        """How many grey levels the pictures that `nats` speaks of have: 256, or 2 for binarised ones."""
+        """Number of grey levels that `nats` counts: 256, or 2 for binarised pictures."""
         return 256
 
     def represent(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F"]:
         """A vector for each picture."""
-        raise self._cannot("represent a picture", "vae, mixture, autoregressive or a gan with a critic")
+        raise self._cannot("represent a picture", "vae, mixture or a gan with a critic")
 
     def latents(self, seeds: list[int], options: Sampling) -> Float[Tensor, "B D"]:
         """Latents from the prior, one for each seed."""
@@ -160,9 +156,6 @@ class FamilyTask(Task):
 
     def validate(self, batch: Any) -> dict[str, Tensor]:
         return self.family.figures(batch.pictures, batch.labels, batch.indices.tolist())
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        return self.family.hidden_matrices()
 
     def finish(self) -> dict[str, float]:
         return self.family.finish()
@@ -204,9 +197,3 @@ def seeded(seeds: list[int], *shape: int, normal: bool) -> Float[Tensor, "B ..."
     """Noise of each sample's own seed, normal or uniform: a sample does not depend on those beside it."""
     draw = torch.randn if normal else torch.rand
     return torch.stack([draw(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-
-
-def expect(true: bool, name: str, given: object, expected: str) -> None:
-    """A `UserError` where a field is out of range."""
-    if not true:
-        raise UserError(f"{name} {given!r} was given", f"{expected} was expected")

@@ -11,9 +11,9 @@ from torch import nn
 from caselli import ranks
 from caselli.divergence import CriticDivergence, Energy
 from caselli.engine.task import Losses
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.family.adversarial import adversarial
-from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect, seeded
+from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, seeded
 from caselli.family.network import DECODERS, ENCODERS
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor

@@ -42,7 +42,7 @@ class Likelihood(nn.Module, ABC):
         return pictures
 
     def levels_nats(self) -> float:
-        """What is subtracted from log p of every number for the probability of its grey level."""
+        """Nats subtracted from log p of every number for the probability of its grey level."""
         return 0.0
 
 

@@ -13,10 +13,10 @@ from torch import nn
 from caselli import ranks
 from caselli.divergence import CriticDivergence, MaximumLikelihood
 from caselli.engine.task import Losses
-from caselli.errors import UserError
+from caselli.errors import UserError, expect
 from caselli.estimator import rsample
 from caselli.family.adversarial import adversarial
-from caselli.family.base import Family, FamilyConfig, divergence_of, expect, seeded
+from caselli.family.base import Family, FamilyConfig, divergence_of, seeded
 from caselli.family.network import perceptron
 from caselli.ops import HALF_LEVEL
 from caselli.sampling import Sampling
@@ -101,7 +101,7 @@ class Mixture(Family):
             raise UserError(
                 f"classes {config.classes} were given",
                 "a mixture takes no labels",
-                "families with labels: vae, gan, autoregressive",
+                "families with labels: vae, gan",
             )
         self.divergence = divergence_of(
             self, config.divergence, config.divergence_options, config.regularisers

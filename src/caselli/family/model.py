@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
+from torch import nn
 
-from caselli.data import class_numbers
+from caselli.data import Pictures, class_numbers, to_float
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
+from caselli.family.network import Decoder, Encoder
+from caselli.files import atomic_write
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
+from caselli.trained import Likelihood, Part, Trained
 from caselli.weights import load_weights, read_config, read_description, save_weights
 
 STEM = "family"
@@ -22,17 +28,41 @@ STEM = "family"
 
 @dataclasses.dataclass(frozen=True)
 class FamilyScore:
-    """How probable a family finds pictures."""
+    """Log probability of pictures under a family."""
 
     bits_per_dimension: Float[Tensor, "B"]
     """−log₂ p of each picture divided by C·H·W, or an upper bound of it."""
     kind: str
     """`density`, or `bound`."""
     levels: int
-    """Grey levels of the pictures that are meant: 256, fewer for a family that binarises or rounds."""
+    """Grey levels of the pictures whose probability it is: 256, fewer where a family binarises or rounds."""
 
 
-class FamilyModel:
+@dataclasses.dataclass(frozen=True)
+class Representations:
+    """The vectors of a set of pictures."""
+
+    vectors: Float[Tensor, "n F"]
+    names: tuple[str, ...]
+    """Names of the pictures."""
+    labels: Int[Tensor, "n"] | None
+    """Labels of the pictures, where the set has any."""
+    data: str
+    """Fingerprint of the set."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def save(self, path: str | Path) -> None:
+        """Writes a safetensors file with `representations` and, where there are any, `labels`."""
+        tensors = {"representations": self.vectors.contiguous()}
+        if self.labels is not None:
+            tensors["labels"] = self.labels
+        with atomic_write(path) as temporary:
+            save_file(tensors, temporary, {"names": json.dumps(self.names), "data": self.data})
+
+
+class FamilyModel(Trained):
     """A trained family: `sample`, `encode`, `decode` and `score` work on batches.
 
     Arguments:
@@ -43,17 +73,23 @@ class FamilyModel:
 
     def __init__(self, name: str, family: Family, classes: Sequence[str] = ()) -> None:
         self.name, self.family, self.classes = name, family.eval(), tuple(classes)
+        self.title, self.stage = f"family {name}", name
         self.size, self.channels = family.config.size, family.config.channels
+        self.density, self.grey_levels = family.density, family.levels()
 
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.family.parameters()).device
+    def networks(self) -> list[nn.Module]:
+        return [self.family]
 
-    def to(self, device: str | torch.device) -> FamilyModel:
-        """Moves the weights."""
-        self.family.to(device)
-        return self
+    def parts(self) -> dict[str, Part]:
+        """The network that reads pictures and the one that makes them, where the family has them."""
+        found = {}
+        for module in self.family.modules():
+            if isinstance(module, Encoder):
+                found["encoder"] = Part(module, (self.channels, self.size, self.size))
+            if isinstance(module, Decoder):
+                first = next(layer for layer in module.modules() if isinstance(layer, nn.Linear))
+                found["decoder"] = Part(module, (first.in_features,))
+        return found or super().parts()
 
     @torch.no_grad()
     def sample(
@@ -64,6 +100,9 @@ class FamilyModel:
         options: Sampling = Sampling(),  # noqa: B008  (frozen)
         batch: int = 64,
         progress: Callable[[int], None] = lambda pictures: None,
+        engine: None = None,
+        text: str | Sequence[str] | None = None,
+        picture: Tensor | None = None,
     ) -> Float[Tensor, "count C H W"]:
         """New pictures.
 
@@ -71,13 +110,20 @@ class FamilyModel:
             count: how many.
             label: a class (name or number), one for each picture, or None for any.
             seed: picture i is drawn with seed + i, whatever the batch.
-            options: the temperature; of families that draw pixels, all of `caselli.sampling.Sampling`.
+            options: the temperature alone.
             batch: pictures drawn at a time.
-            progress: told the number of pictures drawn at each step.
+            progress: called with the number of pictures drawn at each step.
+            engine, text, picture: nothing; a family draws no codes, and knows labels alone.
         """
+        if text is not None or picture is not None:
+            raise UserError(
+                f"{'another picture' if text is None else 'a caption'} was given for family {self.name}",
+                "a family knows labels alone",
+                "leave it out",
+            )
         if count < 1:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
-        if self.name != "autoregressive" and options != Sampling(temperature=options.temperature):
+        if options != Sampling(temperature=options.temperature):
             raise UserError(
                 "options of drawing codes were given",
                 f"family {self.name} draws none, so a temperature alone was expected",
@@ -96,6 +142,11 @@ class FamilyModel:
         """A vector for each picture."""
         return self.family.represent(pictures.to(self.device)).float()
 
+    def encoded(self, pictures: Pictures) -> Representations:
+        parts = torch.arange(len(pictures)).split(256)
+        vectors = torch.cat([self.encode(to_float(pictures.read(part))).cpu() for part in parts])
+        return Representations(vectors, pictures.names, pictures.labels, pictures.fingerprint)
+
     @torch.no_grad()
     def latents(self, count: int, seed: int = 0) -> Float[Tensor, "count D"]:
         """Latents of the prior, to be decoded; latent i is drawn with seed + i."""
@@ -113,17 +164,27 @@ class FamilyModel:
         """The pictures as their representation gives them back."""
         return self.family.reconstruct(pictures.to(self.device)).float().clamp(-1, 1)
 
-    @torch.no_grad()
     def score(
         self, pictures: Float[Tensor, "B C H W"], labels: Int[Tensor, "B"] | None = None
     ) -> FamilyScore:
         """Bits per dimension of each picture, or a bound of them; the random numbers are always the same."""
+        bits = self._nats(pictures, labels) / (self.family.config.dimensions * math.log(2))
+        return FamilyScore(bits, self.density, self.grey_levels)
+
+    def likelihood(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Likelihood:
+        """Bits of whole pictures, given labels that the family knows."""
+        if not self.density:
+            return super().likelihood(pictures, indices)
+        known = pictures.labels is not None and pictures.classes == self.classes
+        labels = pictures.labels[indices] if known else None
+        return Likelihood(self._nats(to_float(pictures.read(indices)), labels) / math.log(2))
+
+    @torch.no_grad()
+    def _nats(self, pictures: Tensor, labels: Tensor | None) -> Float[Tensor, "B"]:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             given = labels if labels is None else labels.to(self.device)
-            nats = self.family.nats(pictures.to(self.device), given).float().cpu()
-        bits = nats / (self.family.config.dimensions * math.log(2))
-        return FamilyScore(bits, self.family.density, self.family.levels())
+            return self.family.nats(pictures.to(self.device), given).float().cpu()
 
 
 def save_family(model: FamilyModel, folder: Path) -> None:

@@ -48,9 +48,9 @@ class Encoder(nn.Module, ABC):
     """Pictures `B C H W` → `B features`.
 
     Arguments:
-        channels, size: of the pictures.
+        channels, size: channels and side of the pictures.
         width: channels of the finest map, or units.
-        normalised: whether maps are normalised; a critic's are better not.
+        normalised: true for normalised maps; a critic's are better not.
     """
 
     features: int
@@ -73,7 +73,7 @@ class Decoder(nn.Module, ABC):
     Arguments:
         inputs: numbers in a vector.
         outputs: channels of the maps.
-        size: of the maps.
+        size: side of the maps.
         width: channels of the finest map, or units.
     """
 

@@ -1,4 +1,4 @@
-"""What a VAE maximises; by name in `OBJECTIVES`."""
+"""Objectives that a VAE maximises, by name in `OBJECTIVES`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from torch import distributions as D
 
 from caselli.divergence import DIVERGENCES, names_that_need
 from caselli.divergence.base import Need
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.estimator import Estimator, rsample
-from caselli.family.base import expect
 from caselli.family.latents import Latents
 from caselli.shapes import Float, Tensor
 
@@ -25,14 +24,14 @@ LogLikelihood = Callable[[Tensor], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Bound:
-    """What an objective returns, always."""
+    """The value of an objective, and its parts."""
 
     value: Float[Tensor, ""]
     """The mean over the batch in units, to be maximised; its gradient is the estimate."""
     rate: Float[Tensor, ""]
     """KL(q ‖ p), the mean over the batch in nats, detached."""
     auxiliary_loss: Float[Tensor, ""]
-    """Of the estimator."""
+    """Auxiliary loss of the estimator."""
 
 
 class Objective(ABC):
@@ -42,8 +41,8 @@ class Objective(ABC):
         f: latents → log p(x | z).
         q: the posterior of a batch.
         latents: its space, with the prior.
-        estimator: of the gradient in q.
-        unit: how many nats make one unit of the value; estimators see numbers near 1 that way.
+        estimator: estimator of the gradient in q.
+        unit: number of nats in one unit of the value; estimators see numbers near 1 that way.
     """
 
     samples: int

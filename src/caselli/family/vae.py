@@ -11,9 +11,9 @@ from torch import distributions as D
 from torch import nn
 
 from caselli.engine.task import Losses
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.estimator import ESTIMATORS, SCHEDULES, Estimator
-from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, expect
+from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of
 from caselli.family.latents import LATENTS, Latents
 from caselli.family.likelihood import LIKELIHOODS, Likelihood
 from caselli.family.network import DECODERS, ENCODERS
@@ -58,7 +58,7 @@ class VAEConfig(FamilyConfig):
     evaluation_samples: int = 32
     """Importance samples of the bound that is reported for held-out pictures."""
     divergence: str = "maximum_likelihood"
-    """What the model is fitted by; a VAE has a bound of its likelihood and nothing else."""
+    """Divergence that the model is fitted by; a VAE has a bound of its likelihood and nothing else."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -183,7 +183,7 @@ class VAE(Family):
     # parts --------------------------------------------------------------------------------------------------
 
     def _input(self, pictures: Tensor) -> Tensor:
-        """What the encoder sees: no more than what is modelled."""
+        """The encoder's input: no more than what is modelled."""
         return torch.where(pictures > 0, 1.0, -1.0) if self.likelihood.levels == 2 else pictures
 
     def _told(self, vectors: Float[Tensor, "*n B D"], labels: Tensor | None) -> Float[Tensor, "*n B E"]:

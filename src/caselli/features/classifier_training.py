@@ -46,7 +46,7 @@ def train_classifier(
         seconds: duration of training; the schedule follows the clock, so that runs differ a little.
         steps: number of steps of 256 pictures, instead of `seconds`: repeatable.
         seed: seed of weights, order and augmentation.
-        precision: `float32`, `bfloat16` or `auto`, whichever is faster here.
+        precision: `float32`, `bfloat16` or `auto`, as the kind of processor decides.
 
     Example:
         >>> from caselli import data, features

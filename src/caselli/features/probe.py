@@ -1,4 +1,4 @@
-"""What a representation is worth: how well one linear layer reads labels from it."""
+"""Linear probes: the accuracy of one linear layer on a representation."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def linear_probe(
     zero, so that the figure has no seed.
 
     Arguments:
-        features, labels: of the pictures that the probe is fitted on.
-        held_out, held_out_labels: of those that it is judged on.
+        features, labels: features and labels that the probe is fitted on.
+        held_out, held_out_labels: features and labels that it is judged on.
         decay: λ.
         steps: iterations, at most.
 

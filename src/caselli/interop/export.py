@@ -76,21 +76,21 @@ class Decoding(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written, and how well it agrees with the tokenizer."""
+    """Files of an export, and their agreement with the tokenizer."""
 
     encoder: Path
     """Pictures → codes."""
     decoder: Path
     """Codes → pictures."""
     codes: int
-    """How many codes were compared."""
+    """Number of codes that were compared."""
     differing: int
     """Codes that the program chose otherwise than the tokenizer."""
     largest_difference: float
-    """Of a picture's numbers, on [−1, 1]."""
+    """Largest difference of pictures, on [−1, 1]."""
 
     def agree(self) -> bool:
-        """Whether the programs do what the tokenizer does, but for rounding."""
+        """True where the programs agree with the tokenizer, but for rounding."""
         return self.differing <= max(1, DIFFERING * self.codes) and self.largest_difference <= TOLERANCE
 
 

@@ -18,7 +18,7 @@ NUMBER = re.compile(r"(\d+)")
 
 @dataclasses.dataclass(frozen=True)
 class Hints:
-    """What a file of weights does not say."""
+    """Settings that a file of weights leaves open."""
 
     groups: int | None = None
     """Groups of the normalisations; None for the family's own."""
@@ -26,7 +26,7 @@ class Hints:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where a family keeps its weights. `#` stands for a number."""
+    """Names of a family's weights. `#` stands for a number."""
 
     places: Mapping[str, str]
     """Beginnings of names, and Caselli's."""
@@ -93,7 +93,7 @@ def filled(config: TokenizerConfig, weights: Weights) -> Tokenizer:
 
 
 def reverse(weights: Weights, place: str) -> Weights:
-    """The same with the numbers that follow `place` counted from the other end.
+    """A layout in which the numbers that follow `place` are counted from the other end.
 
     Example:
         >>> list(reverse({"up.0.w": torch.zeros(1), "up.1.w": torch.ones(1), "x": torch.ones(1)}, "up."))

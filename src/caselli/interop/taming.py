@@ -20,7 +20,7 @@ OUTER = {
     "decoder.norm_out.": "decoder.norm.",
     "decoder.conv_out.": "decoder.last.",
 }
-"""What taming-transformers and LlamaGen name alike."""
+"""Names that taming-transformers and LlamaGen share."""
 PARTS = {"nin_shortcut": "skip", "proj_out": "output", "conv": "convolution"}
 LAYOUT = Layout(
     places=OUTER

@@ -1,4 +1,4 @@
-"""What the families of the VQGAN share: the configuration from the shapes, the three bottlenecks."""
+"""Common parts of the families of VQGAN: the configuration from the shapes, the three bottlenecks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def vqgan_tokenizer(weights: Weights, hints: Hints, vq_options: dict) -> Tokeniz
     Arguments:
         weights: encoder and decoder, and one of `codebook` (VQ), `gumbel_codebook` with `logits` (Gumbel),
             or none of them (KL).
-        hints: what the file does not say.
+        hints: settings that the file leaves open.
         vq_options: options of `VQ` beside the codebook's size.
     """
     weights = _with_outer_convolutions(_joined_attention(weights))

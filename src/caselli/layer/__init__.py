@@ -11,6 +11,7 @@ from caselli.layer.discriminator_patch import PatchDiscriminator
 from caselli.layer.discriminator_stylegan import StyleDiscriminator
 from caselli.layer.lecam import LeCam
 from caselli.layer.norm import NORMS, normalised
+from caselli.layer.parameters import count_parameters
 from caselli.layer.resample.base import Downsampler, Upsampler, enlarged, reduced
 from caselli.layer.resample.carafe import CARAFE, reassemble
 from caselli.layer.resample.dysample import DySample, sample_bilinear
@@ -100,6 +101,7 @@ __all__ = [
     "bicubic",
     "bilinear",
     "blur_pool",
+    "count_parameters",
     "enlarged",
     "group_norm",
     "icnr_",

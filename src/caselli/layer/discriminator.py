@@ -10,7 +10,7 @@ from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
 
 SLOPE = 0.2
-"""Of the leaky rectifiers below zero."""
+"""Slope of the leaky rectifiers below zero."""
 
 
 class Discriminator(nn.Module, ABC):

@@ -19,7 +19,7 @@ class LeCam(nn.Module):
     averages are buffers, so a resumed run has them.
 
     Arguments:
-        decay: of the averages, in [0, 1); at step t it is min(decay, (1 + t) / (10 + t)).
+        decay: decay of the averages, in [0, 1); at step t it is min(decay, (1 + t) / (10 + t)).
 
     Source: Tseng et al. 2021, Regularizing Generative Adversarial Networks under Limited Data.
 

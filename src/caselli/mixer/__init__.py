@@ -32,14 +32,13 @@ from caselli.mixer.path import PaTHAttention
 from caselli.mixer.performer import Performer
 from caselli.mixer.reformer import Reformer
 from caselli.mixer.retention import Retention
-from caselli.mixer.rwkv4 import RWKV4, ChannelMix
+from caselli.mixer.rwkv4 import RWKV4
 from caselli.mixer.rwkv5 import RWKV5
 from caselli.mixer.rwkv6 import RWKV6
 from caselli.mixer.rwkv7 import RWKV7
 from caselli.mixer.s4 import S4
 from caselli.mixer.s4d import S4D
 from caselli.mixer.strided import StridedAttention
-from caselli.mixer.two_dimensional import TwoDimensional
 
 MIXERS: dict[str, type[Mixer]] = {
     "attention": Attention,
@@ -97,7 +96,6 @@ __all__ = [
     "S4D",
     "Attention",
     "Bidirectional",
-    "ChannelMix",
     "Comba",
     "DeltaNet",
     "FLASHQuad",
@@ -125,5 +123,4 @@ __all__ = [
     "Retention",
     "State",
     "StridedAttention",
-    "TwoDimensional",
 ]

@@ -1,6 +1,7 @@
 """Tokenizer, order and prior together: what a run folder loads into."""
 
 from caselli.model.building import build_prior, condition_size, grid_of
+from caselli.model.encoding import encode, encoded
 from caselli.model.files import load, load_tokenizer, save_prior, save_tokenizer
 from caselli.model.model import Model, Score, paste
 
@@ -9,6 +10,8 @@ __all__ = [
     "Score",
     "build_prior",
     "condition_size",
+    "encode",
+    "encoded",
     "grid_of",
     "load",
     "load_tokenizer",

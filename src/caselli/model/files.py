@@ -63,7 +63,7 @@ def load(run: str | Path) -> Model:
         raise UserError(
             f"{folder} was given as a run",
             "a folder with a trained tokenizer was expected",
-            "make one with `caselli train SOURCE -o RUN`",
+            "make one with `caselli train SOURCE -o RUN --recipe small`",
         )
     tokenizer, size = load_tokenizer(folder)
     if not (folder / "prior.json").exists():

@@ -8,15 +8,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from caselli.data import Pictures, class_numbers, enlarged, to_float, with_size
+from caselli.data import CodeStore, Pictures, class_numbers, enlarged, to_float, with_size
 from caselli.errors import UserError
 from caselli.model.building import condition_size, grid_of
+from caselli.model.encoding import encode
 from caselli.order import Order
 from caselli.prior import Conditions, Prior
 from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
+from caselli.trained import Likelihood, Part, Trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +29,12 @@ class Score:
     prior_bits: Float[Tensor, "B"]
     """−log₂ p(codes | label) of each picture."""
     bits_per_dimension: Float[Tensor, "B"]
-    """The same, divided by the picture's numbers (C·H·W)."""
+    """Those bits divided by the picture's numbers (C·H·W)."""
     exact: bool
-    """Whether the bits are exact; else an upper bound, as of a masked prior."""
+    """True where the bits are exact; else they are an upper bound, as of a masked prior."""
 
 
-class Model:
+class Model(Trained):
     """A trained tokenizer and, where the run has one, a prior over its codes.
 
     `encode`, `decode`, `sample`, `complete` and `score` work on batches: pictures `B C H W` in [−1, 1], codes
@@ -45,6 +48,9 @@ class Model:
         classes: names of the labels, in order; empty without labels.
     """
 
+    title = "a tokenizer with a prior"
+    stage = "tokenizer"
+
     def __init__(
         self,
         tokenizer: Tokenizer,
@@ -54,22 +60,41 @@ class Model:
         classes: Sequence[str] = (),
     ) -> None:
         self.tokenizer, self.prior, self.order = tokenizer.eval(), prior, order
-        self.size, self.classes = size, tuple(classes)
+        self.size, self.channels, self.classes = size, tokenizer.config.channels, tuple(classes)
         self.grid = grid_of(tokenizer, size)
         if prior is not None:
             prior.eval()
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.tokenizer.parameters()).device
+    def density(self) -> str:
+        """`density` for a prior on the pixels themselves that tells exact bits, else `bound`."""
+        is_exact = self._keeps_pixels and self.prior is not None and self.prior.exact
+        return "density" if is_exact else "bound"
 
-    def to(self, device: str | torch.device) -> Model:
-        """Moves the weights."""
-        self.tokenizer.to(device)
-        if self.prior is not None:
-            self.prior.to(device)
-        return self
+    @property
+    def grey_levels(self) -> int:
+        """Grey levels of the pictures whose probability is told: fewer than 256 where pixels are rounded."""
+        return self.tokenizer.quantizer.sizes[0] if self._keeps_pixels else 256
+
+    @property
+    def _keeps_pixels(self) -> bool:
+        return self.tokenizer.architecture.keeps_pixels
+
+    @property
+    def codes_per_picture(self) -> int:
+        """Codes of a picture."""
+        return self.grid.length
+
+    def networks(self) -> list[nn.Module]:
+        return [self.tokenizer] if self.prior is None else [self.tokenizer, self.prior]
+
+    def parts(self) -> dict[str, Part]:
+        tokenizer, size = self.tokenizer, (self.size, self.size)
+        grid = tokenizer.architecture.latent_shape(tokenizer.config, size)
+        return {
+            "encoder": Part(tokenizer.encoder, (self.channels, *size)),
+            "decoder": Part(tokenizer.decoder, (tokenizer.config.latent_width, *grid)),
+        }
 
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:
         """The pictures' codes."""
@@ -78,6 +103,18 @@ class Model:
     def decode(self, codes: Int[Tensor, "B *S"]) -> Float[Tensor, "B C H W"]:
         """The codes' pictures."""
         return self.tokenizer.decode(codes.to(self.device))
+
+    def encoded(self, pictures: Pictures) -> CodeStore:
+        """The codes of a whole set, in order, stamped with the tokenizer's fingerprint."""
+        return encode(self.tokenizer, pictures)
+
+    def reconstruct(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """The pictures as their codes give them back."""
+        return self.decode(self.encode(pictures))
+
+    def engine(self, precision: str | None = None) -> tuple[Engine, str]:
+        """The fastest engine for the prior, and why it is not a faster one; see `best_engine`."""
+        return best_engine(self.require_prior(), precision)
 
     def sample(
         self,
@@ -104,7 +141,7 @@ class Model:
             progress: told the number of codes drawn since it was last told.
             engine: computes the steps; by default `caselli.sampling.best_engine` of the prior in float32.
         """
-        engine = engine or best_engine(self.require_prior())[0]
+        engine = engine or self.engine()[0]
         if count < 1:
             raise UserError(f"{count} pictures were asked for", "at least 1 was expected")
         told = self.conditions(count, label, text, picture)
@@ -146,7 +183,7 @@ class Model:
         no places.
         """
         known = self._known(pictures, keep)
-        engine = engine or best_engine(self.require_prior())[0]
+        engine = engine or self.engine()[0]
         told = self.conditions(len(pictures), label, text)
         told = self.prior.with_known(told, self.order.restore(known, self.grid))
         seeds = list(range(seed, seed + len(pictures)))
@@ -182,16 +219,24 @@ class Model:
         labels: Int[Tensor, "B"] | None = None,
         text: Sequence[str] | None = None,
     ) -> Score:
-        """Bits that the prior needs for the pictures' codes, told their labels and captions."""
-        told = self.conditions(len(pictures), text=text)
-        return self.score_told(pictures, dataclasses.replace(told, labels=labels))
+        """Bits that the prior needs for the pictures' codes, given their labels and captions."""
+        told = dataclasses.replace(self.conditions(len(pictures), text=text), labels=labels).to(self.device)
+        bits = self._code_bits(self.encode(pictures), told)
+        return Score(bits, bits / pictures[0].numel(), self.prior.exact)
 
     @torch.no_grad()
-    def score_told(self, pictures: Float[Tensor, "B C H W"], told: Conditions) -> Score:
-        """Bits that the prior needs for the pictures' codes, told whatever is given."""
-        sequence = self.order.flatten(self.encode(pictures), self.grid)
-        bits = -self.require_prior().log_prob(sequence, told.to(self.device)).sum(1) / math.log(2)
-        return Score(bits, bits / pictures[0].numel(), self.prior.exact)
+    def likelihood(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Likelihood:
+        """Bits of the codes, given labels and captions that the prior knows, and what the codes leave out."""
+        told, x = self.conditions_of(pictures, indices), to_float(pictures.read(indices)).to(self.device)
+        codes = self.encode(x)
+        bits = self._code_bits(codes, told).cpu()
+        if self._keeps_pixels:
+            return Likelihood(bits)
+        return Likelihood(bits, (x - self.decode(codes)).flatten(1).cpu())
+
+    def _code_bits(self, codes: Int[Tensor, "B *S"], told: Conditions) -> Float[Tensor, "B"]:
+        sequence = self.order.flatten(codes, self.grid)
+        return -self.require_prior().log_prob(sequence, told).sum(1) / math.log(2)
 
     # conditions ---------------------------------------------------------------------------------------------
 

@@ -14,7 +14,8 @@ from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.hippo import HIPPO, legs_diagonal_plus_low_rank
-from caselli.ops.linear_attention import linear_attention, normalised_linear_attention
+from caselli.ops.inject_gradient import inject_gradient
+from caselli.ops.linear_attention import linear_attention
 from caselli.ops.log_linear_attention import log_linear_attention
 from caselli.ops.long_convolution import long_convolution
 from caselli.ops.lsh_attention import lsh_attention, lsh_buckets, lsh_mask
@@ -60,6 +61,7 @@ __all__ = [
     "gated_linear_attention",
     "gated_mixed_chunk_attention",
     "generalised_delta_rule",
+    "inject_gradient",
     "largest_product",
     "legs_diagonal_plus_low_rank",
     "linear",
@@ -77,7 +79,6 @@ __all__ = [
     "native_sparse_attention",
     "nearest_code",
     "no_autocast",
-    "normalised_linear_attention",
     "offset_rotary",
     "orthogonal_features",
     "packed_mask",

@@ -70,7 +70,7 @@ def linear_attention(
     .. math:: S_t = e^{g_t} S_{t-1} + k_t v_t^\top, \qquad y_t = S_t^\top q_t
 
     Time and memory are linear in T; differentiable once. Nothing is scaled or normalised; append a one to v
-    for the normaliser (`normalised_linear_attention`). With G < N, head i uses the query and key of group
+    for the normaliser. With G < N, head i uses the query and key of group
     i // (N/G).
 
     Arguments:
@@ -208,39 +208,3 @@ def _chunked_gradient(*inputs, outputs, starts, size):
         of_total[:, -1] += (last * of_last).sum((2, 4)).flatten(1)
         found.append(of_total.flip(1).cumsum(1).flip(1))
     return *found, of_state.transpose(2, 3).reshape(state.shape)
-
-
-def normalised_linear_attention(
-    q: Float[Tensor, "B T N d"],
-    k: Float[Tensor, "B T N d"],
-    v: Float[Tensor, "B T N v"],
-    state: Float[Tensor, "B N d w"],
-    *,
-    epsilon: float = 1e-6,
-    starts: Bool[Tensor, "B T"] | None = None,
-    chunk_size: int = 64,
-) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d w"]]:
-    r"""Linear attention whose weights sum to one, as softmax's do.
-
-    .. math:: y_t = \frac{\sum_{s\le t} (q_t\cdot k_s)\, v_s}{\sum_{s\le t} q_t\cdot k_s + \epsilon}
-
-    Arguments:
-        q, k: features of the queries and keys, none negative.
-        v: values.
-        state: S and, in its last column, Σ k: w = v + 1.
-        epsilon: added to the denominator.
-        starts, chunk_size: as in `linear_attention`.
-
-    Source: Katharopoulos et al. 2020, Transformers are RNNs.
-
-    Example:
-        >>> q = k = torch.ones(1, 3, 1, 1)
-        >>> v = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
-        >>> normalised_linear_attention(q, k, v, torch.zeros(1, 1, 1, 2))[0].flatten()
-        tensor([1.0000, 1.5000, 2.0000])
-    """
-    ones = torch.ones_like(v[..., :1])
-    y, state = linear_attention(
-        q, k, torch.cat((exact(v), exact(ones)), -1), state, starts=starts, chunk_size=chunk_size
-    )
-    return (y[..., :-1] / (y[..., -1:] + epsilon)).to(v.dtype), state

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from caselli.errors import lookup
+from caselli.plain import of_plain, to_plain
 from caselli.prior.pretrained import Features, load_encoder, load_tokenizer, weights_digest
 from caselli.shapes import Int, Tensor
 
@@ -150,15 +151,15 @@ def described_vocabulary(vocabulary: Vocabulary | None) -> dict[str, Any] | None
     if vocabulary is None:
         return None
     name = next(name for name, kind in VOCABULARIES.items() if kind is type(vocabulary))
-    return {"kind": name, **dataclasses.asdict(vocabulary)}
+    return {"kind": name, **to_plain(vocabulary)}
 
 
 def read_vocabulary(described: dict[str, Any] | None) -> Vocabulary | None:
     """The vocabulary of plain data; None of None."""
     if described is None:
         return None
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in described.items()}
-    return lookup(VOCABULARIES, "text", fields.pop("kind"))(**fields)
+    fields = dict(described)
+    return of_plain(lookup(VOCABULARIES, "text", fields.pop("kind")), fields, "text")
 
 
 def _words(caption: str) -> list[str]:

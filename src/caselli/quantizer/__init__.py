@@ -14,6 +14,7 @@ from caselli.quantizer.multi_head import MultiHead
 from caselli.quantizer.multi_scale import MultiScale
 from caselli.quantizer.residual import Residual
 from caselli.quantizer.simvq import SimVQ
+from caselli.quantizer.uniform import Uniform
 from caselli.quantizer.vq import VQ
 
 QUANTIZERS: dict[str, type[Quantizer]] = {
@@ -28,6 +29,7 @@ QUANTIZERS: dict[str, type[Quantizer]] = {
     "grouped": Grouped,
     "multi_head": MultiHead,
     "multi_scale": MultiScale,
+    "uniform": Uniform,
     "identity": Identity,
     "gaussian": Gaussian,
 }
@@ -49,5 +51,6 @@ __all__ = [
     "Quantizer",
     "Residual",
     "SimVQ",
+    "Uniform",
     "build",
 ]

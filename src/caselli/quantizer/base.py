@@ -16,10 +16,10 @@ from caselli.shapes import Float, Int, Num, Shaped, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """What a quantizer returns, always."""
+    """Quantized latents with their codes, loss and metrics."""
 
     latents: Float[Tensor, "B D *S"]
-    """What the decoder gets, in the dtype that was given; gradients reach the encoder through it."""
+    """Latents for the decoder, in the dtype that was given; gradients reach the encoder through it."""
     codes: Num[Tensor, "B ..."]
     """int64, `B *S`, or `B Q *S` with several codebooks."""
     loss: Float[Tensor, ""]
@@ -148,12 +148,12 @@ def perplexity(counts: Float[Tensor, "K"]) -> Float[Tensor, ""]:
 
 
 def usage(codes: Int[Tensor, "..."], size: int, together: bool) -> dict[str, Tensor]:
-    """How well one codebook was used: `perplexity`, and `used`, the share of its codes that occur.
+    """Use of one codebook: `perplexity`, and `used`, the share of its codes that occur.
 
     Arguments:
         codes: any shape.
         size: K.
-        together: whether the ranks' codes are counted together (then every rank must call).
+        together: true to count the codes of all ranks together (then every rank must call).
     """
     if size > 1 << 20:  # too many to keep a count of each
         counts = torch.unique(codes, return_counts=True)[1].float()
@@ -164,7 +164,7 @@ def usage(codes: Int[Tensor, "..."], size: int, together: bool) -> dict[str, Ten
 
 
 def count(codes: Int[Tensor, "n"], size: int) -> Float[Tensor, "K"]:
-    """How often each code occurs, without a transfer from the device."""
+    """Number of occurrences of each code, without a transfer from the device."""
     return torch.zeros(size, device=codes.device).index_add_(
         0, codes, torch.ones((), device=codes.device).expand(len(codes))
     )

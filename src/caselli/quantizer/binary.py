@@ -1,4 +1,4 @@
-"""What quantizers to signs share: each channel one bit, no stored codebook, entropy terms."""
+"""The common part of quantizers to signs: each channel one bit, no stored codebook, entropy terms."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from caselli.errors import UserError
+from caselli.estimator import pass_straight_through
 from caselli.quantizer.base import widened
 from caselli.quantizer.entropy import Entropic, EntropyTerm, bit_entropies
-from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
 
@@ -57,7 +57,7 @@ class Binary(Entropic, Pointwise):
         commitment = F.mse_loss(z, signs)
         loss = self.entropy_term(of_latents, of_mean) + self.commitment * commitment
         return Points(
-            latents=straight_through(z, signs) if self.training else signs,
+            latents=pass_straight_through(z, signs) if self.training else signs,
             codes=self._joined(z),
             loss=loss,
             metrics={"commitment": commitment, "sample_entropy": of_latents, "codebook_entropy": of_mean},

@@ -72,7 +72,7 @@ def bit_entropies(
     Arguments:
         probabilities: of each bit being one.
         group: the most bits that are joined.
-        together: whether the average is over all ranks.
+        together: true for an average over all ranks.
 
     Example:
         >>> sure, used = bit_entropies(torch.tensor([[0.0, 1.0], [1.0, 1.0]]), 18, False)

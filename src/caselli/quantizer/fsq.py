@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
+from caselli.estimator import pass_straight_through
 from caselli.quantizer.base import widened
-from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.quantizer.whitening import Whitening
 from caselli.shapes import Float, Int, Tensor
@@ -84,7 +84,7 @@ class FSQ(Pointwise):
             self.whitening.learn(points)
         bounded = self._bounded(points)
         digits = bounded.detach().round()
-        values = straight_through(bounded, digits) if self.training else digits
+        values = pass_straight_through(bounded, digits) if self.training else digits
         return Points(self._scaled(values), self._joined(digits), points.new_zeros(()), {})
 
     def encode_points(self, points: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
@@ -113,7 +113,7 @@ class FSQ(Pointwise):
         return 2 * digits / (levels - 1) - 1 if self.symmetric else digits / (levels // 2)
 
     def _lowest(self, levels: Float[Tensor, "d"]) -> Float[Tensor, "d"]:
-        """What is taken from a level's number to give its rounded channel."""
+        """Offset from a level's number to its rounded channel."""
         return torch.zeros_like(levels) if self.symmetric else levels // 2
 
     def _joined(self, digits: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
@@ -122,7 +122,7 @@ class FSQ(Pointwise):
 
 
 def _gain(levels: int) -> float:
-    """What a standard normal number is multiplied by, so that tanh and rounding give its outer levels, and so
+    """Factor of a standard normal number, so that tanh and rounding give its outer levels, and so
     about all of them, equal shares."""
     if levels == 2:
         return 1.0

@@ -1,31 +1,11 @@
-"""How a gradient passes a quantizer, whose own derivative is zero: straight through, or rotated."""
+"""Gradients past a quantizer, whose own derivative is zero: straight through, or rotated."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 
+from caselli.estimator import pass_straight_through
 from caselli.shapes import Float, Tensor
-
-
-def straight_through(
-    latents: Float[Tensor, "*n D"], quantized: Float[Tensor, "*n D"]
-) -> Float[Tensor, "*n D"]:
-    r"""The quantized values, exactly; the gradient of the latents is that of the output.
-
-    .. math:: y = \mathrm{sg}(q) + (z - \mathrm{sg}(z)),\qquad \partial y / \partial z = I
-
-    Source: Bengio, Léonard and Courville 2013, Estimating or Propagating Gradients Through Stochastic
-    Neurons for Conditional Computation.
-
-    Example:
-        >>> import torch
-        >>> z = torch.tensor([0.3], requires_grad=True)
-        >>> y = straight_through(z, torch.tensor([1.0]))
-        >>> y.sum().backward()
-        >>> y.detach(), z.grad
-        (tensor([1.]), tensor([1.]))
-    """
-    return quantized.detach() + (latents - latents.detach())
 
 
 def rotation(latents: Float[Tensor, "*n D"], quantized: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
@@ -55,7 +35,7 @@ def rotation(latents: Float[Tensor, "*n D"], quantized: Float[Tensor, "*n D"]) -
     scale = q_length / z_length.clamp_min(1e-6)
     along = scale * (latents * w).sum(-1, keepdim=True), scale * (latents * u).sum(-1, keepdim=True)
     turned = scale * latents - 2 * along[0] * w + 2 * along[1] * v
-    return straight_through(turned, q)
+    return pass_straight_through(turned, q)
 
 
-GRADIENTS = {"straight_through": straight_through, "rotation": rotation}
+GRADIENTS = {"straight_through": pass_straight_through, "rotation": rotation}

@@ -35,9 +35,9 @@ class Gumbel(Pointwise):
         temperature: τ at the start, above 0.
         final_temperature: τ at the end, above 0.
         anneal_steps: training steps from one to the other; 0 for `final_temperature` at once.
-        hard: whether the decoder gets one code (with the gradient of y, straight through) or the mixture.
-        kl_weight: w, of each latent's divergence from equal chances.
-        balance_weight: v, of the divergence of the average from equal use of all codes.
+        hard: true if the decoder gets one code (with the gradient of y, straight through) or the mixture.
+        kl_weight: w, weight of each latent's divergence from equal chances.
+        balance_weight: v, weight of the divergence of the average from equal use of all codes.
         logit_scale: about the standard deviation of ℓ at the start, above 0; the noise's is 1.28.
 
     Raises:

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
+from caselli.estimator import pass_straight_through
 from caselli.ops import full_precision
 from caselli.quantizer.base import Quantized, Quantizer, usage, widened
-from caselli.quantizer.gradient import straight_through
 from caselli.quantizer.several import mean_metrics, parts
 from caselli.shapes import Float, Num, Tensor
 
@@ -109,7 +109,7 @@ class MultiScale(Quantizer):
             codes = self._joined([result.codes for result in results])
             together = self._usage(codes)
         return Quantized(
-            latents=(straight_through(z, total) if self.training else total).to(latents.dtype),
+            latents=(pass_straight_through(z, total) if self.training else total).to(latents.dtype),
             codes=codes,
             loss=torch.stack(losses).mean(),
             metrics=mean_metrics(results) | together,
@@ -172,7 +172,7 @@ class MultiScale(Quantizer):
         return torch.cat([piece.flatten(-2) for piece in codes], -1)
 
     def _usage(self, codes: Tensor) -> dict[str, Tensor]:
-        """Of each codebook over all scales, averaged."""
+        """Use of the codes of all scales, the mean over codebooks."""
         books = codes.unbind(1) if len(self.sizes) > 1 else [codes]
         found = [usage(book, size, self.training) for book, size in zip(books, self.sizes, strict=True)]
         return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}

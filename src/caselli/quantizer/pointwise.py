@@ -1,4 +1,4 @@
-"""What most quantizers share: each latent vector is quantized by itself, wherever it lies."""
+"""The common part of most quantizers: each latent vector is quantized by itself, wherever it lies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Points:
     codes: Int[Tensor, "n"]
     loss: Float[Tensor, ""]
     metrics: dict[str, Tensor]
-    """What a method adds to `perplexity` and `used`."""
+    """Metrics of the method beside `perplexity` and `used`."""
 
 
 class Pointwise(Quantizer):

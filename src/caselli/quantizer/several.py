@@ -1,4 +1,4 @@
-"""What quantizers made of others share: codes side by side on axis 1, metrics averaged."""
+"""The common part of quantizers made of others: codes side by side on axis 1, metrics averaged."""
 
 from __future__ import annotations
 

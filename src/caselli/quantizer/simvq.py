@@ -34,7 +34,7 @@ class SimVQ(Pointwise):
         gradient: how the decoder's gradient passes, `straight_through` or `rotation`.
         commitment: β, the weight of the encoder's term.
         codebook_weight: w, the weight of the codebook's term.
-        fitted_start: whether the codes are put where the first batch's latents are.
+        fitted_start: true to put the codes where the first batch's latents are.
 
     Raises:
         UserError: for an unknown gradient, a width or size under 1.

@@ -11,7 +11,7 @@ from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
 
 ITERATIONS = 20
-"""Of the root's iteration: enough for variances that differ by as much as the floor lets them."""
+"""Rounds of the root's iteration: enough for variances that differ by as much as the floor lets them."""
 FLOOR = 1e-3
 """Variances are lifted by this share of their mean, so that a channel that says nothing is not blown up."""
 

@@ -6,8 +6,16 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from caselli.anatomy import Bias, Cost, Effect, Inspection, Machine, draw_fields
-from caselli.anatomy.inspection import count, size
+from caselli.anatomy import (
+    Bias,
+    Effect,
+    Inspection,
+    MachineRates,
+    NetworkCost,
+    draw_fields,
+    in_bytes,
+    in_thousands,
+)
 from caselli.report.page import Page
 from caselli.shapes import Float, Tensor
 
@@ -48,7 +56,7 @@ def inspection_page(
     title: str,
     picture: Float[Tensor, "C H W"] | None = None,
     effective: Float[Tensor, "H W"] | None = None,
-    machine: Machine | None = None,
+    machine: MachineRates | None = None,
     timings: tuple[Timing, ...] = (),
 ) -> Page:
     """The page of what `inspect` found.
@@ -81,12 +89,12 @@ def _summary(page: Page, found: Inspection) -> None:
     page.section("Summary")
     page.facts(
         [
-            ("parameters", count(counted.parameters), size(counted.parameter_bytes)),
-            ("multiply-accumulates forward", count(counted.macs), ""),
-            ("backward", count(counted.backward_macs), ""),
-            ("moved forward", *size(counted.bytes).split()),
-            ("activations at most", *size(counted.peak_bytes).split()),
-            ("kept for training", *size(counted.saved_bytes).split()),
+            ("parameters", in_thousands(counted.parameters), in_bytes(counted.parameter_bytes)),
+            ("multiply-accumulates forward", in_thousands(counted.macs), ""),
+            ("backward", in_thousands(counted.backward_macs), ""),
+            ("moved forward", *in_bytes(counted.bytes).split()),
+            ("activations at most", *in_bytes(counted.peak_bytes).split()),
+            ("kept for training", *in_bytes(counted.saved_bytes).split()),
             ("biases that do nothing or little", str(len(idle)), f"of {len(found.biases)}"),
         ]
     )
@@ -106,7 +114,7 @@ def _fields(page: Page, found: Inspection, picture: Tensor | None, effective: Te
         page.plot(drawing.read_bytes())
 
 
-def _times(page: Page, machine: Machine, timings: tuple[Timing, ...]) -> None:
+def _times(page: Page, machine: MachineRates, timings: tuple[Timing, ...]) -> None:
     page.section(
         "Time",
         f"The floor on {machine.name}: {machine.macs_per_second / 1e9:.1f} G multiply-accumulates and "
@@ -115,19 +123,19 @@ def _times(page: Page, machine: Machine, timings: tuple[Timing, ...]) -> None:
     page.table([timing.words() for timing in timings], ("what", "floor", "measured", "share of the limit"))
 
 
-def _costs(page: Page, counted: Cost) -> None:
+def _costs(page: Page, counted: NetworkCost) -> None:
     page.section("Costs", "The most expensive layers, for one picture.")
     dear = sorted((layer for layer in counted.layers if layer.macs), key=lambda layer: -layer.macs)
     rows = [
         (
             layer.path or "(itself)",
             layer.kind,
-            count(layer.macs),
+            in_thousands(layer.macs),
             f"{layer.macs / max(counted.macs, 1):.1%}",
-            count(layer.backward_macs),
-            count(layer.parameters),
-            size(layer.bytes),
-            size(layer.activation_bytes),
+            in_thousands(layer.backward_macs),
+            in_thousands(layer.parameters),
+            in_bytes(layer.bytes),
+            in_bytes(layer.activation_bytes),
         )
         for layer in dear
     ]

@@ -50,28 +50,11 @@ def curves(
         axes.plot(xs, ys, color=colour, label=name, solid_capstyle="round", **style)
         shown += bool(xs)
     if log_y and shown:
-        _logarithmic(axes)
+        logarithmic(axes)
     elif from_zero and shown:
         axes.set_ylim(0, 1.08 * max(axes.get_ylim()[1], 1e-9))
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
-    return _svg(figure)
-
-
-def scatter(
-    points: Mapping[str, tuple[float, float]], title: str = "", x_label: str = "", y_label: str = ""
-) -> bytes:
-    """Named points, each with its name beside it, as SVG: rate against distortion, for example.
-
-    Example:
-        >>> scatter({"vq": (160.0, 21.5)}, x_label="bits per picture", y_label="PSNR").startswith(b"<?xml")
-        True
-    """
-    figure, axes = _figure(title, x_label, y_label)
-    for (name, (x, y)), colour in zip(points.items(), _colours(len(points)), strict=True):
-        axes.plot([x], [y], "o", color=colour, markersize=6)
-        axes.annotate(name, (x, y), xytext=(7, 4), textcoords="offset points", fontsize=9, color=INK)
-    axes.margins(0.15)
     return _svg(figure)
 
 
@@ -99,26 +82,7 @@ def sorted_counts(counts: Sequence[Sequence[float]], title: str = "") -> bytes:
     sizes = [len(row) for row in counts]
     axes.set_xlim(0, max([*sizes, 2]))
     if any(count > 0 for row in counts for count in row):
-        _logarithmic(axes)
-    return _svg(figure)
-
-
-def bars(values: Mapping[str, float], title: str = "", x_label: str = "") -> bytes:
-    """Named values as horizontal bars, in the order given, the value written at the end of each, as SVG.
-
-    Example:
-        >>> bars({"vq": 21.5, "fsq": 21.1}, x_label="PSNR (dB)").startswith(b"<?xml")
-        True
-    """
-    figure, axes = _figure(title, x_label, "")
-    figure.set_figheight(0.8 + 0.3 * max(len(values), 1))
-    names = list(values)
-    heights = [value if math.isfinite(value) else 0.0 for value in values.values()]
-    drawn = axes.barh(names, heights, color=PALETTE[0], height=0.62)
-    axes.bar_label(drawn, [f"{value:.4g}" for value in values.values()], padding=4, fontsize=9, color=INK)
-    axes.invert_yaxis()
-    axes.grid(False)
-    axes.margins(x=0.12)
+        logarithmic(axes)
     return _svg(figure)
 
 
@@ -154,18 +118,29 @@ def _figure(title: str, x_label: str, y_label: str) -> tuple[Any, Any]:
 
     figure = Figure(figsize=(6.4, 3.2), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
+    dress(axes, title, x_label, y_label)
+    return figure, axes
+
+
+def dress(axes: Any, title: str, x_label: str = "", y_label: str = "", grid: str = "y") -> None:
+    """Gives axes the look of all plots: words, faint lines, no frame.
+
+    Arguments:
+        axes: matplotlib's.
+        title, x_label, y_label: words.
+        grid: lines for the values of this axis, x, y or both.
+    """
     axes.set_title(title, loc="left", fontsize=11, color=INK)
     axes.set_xlabel(x_label, fontsize=9, color=INK)
     axes.set_ylabel(y_label, fontsize=9, color=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#b8b8b4")
     axes.tick_params(colors=INK, labelsize=9, length=0)
-    axes.grid(axis="y", color=FAINT, linewidth=0.8)
+    axes.grid(axis=grid, color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
-def _logarithmic(axes: Any) -> None:
+def logarithmic(axes: Any) -> None:
     """A logarithmic axis with plain numbers: also where the data stay within one power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

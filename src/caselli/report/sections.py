@@ -20,11 +20,11 @@ TILES = (
 CURVES = ("psnr", "ssim", "lpips", "mean_iou")
 """Figures of reconstruction that get a curve beside the loss."""
 BITS = (
-    "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture", "bits_per_pixel",
+    "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture",
     "compression_ratio", "bits_per_code", "entropy_bits", "prior_bits_per_dimension",
     "residual_bits_per_dimension", "bits_per_dimension",
 )  # fmt: skip
-SPEEDS = ("samples_per_second", "pictures_per_second", "codes_per_second")
+SPEEDS = ("samples_per_second", "pictures_per_second")
 MESSAGES = 40
 """As many of the last messages are shown."""
 BAD = 50
@@ -40,23 +40,21 @@ def key_figures(page: Page, run: Contents) -> None:
 
 
 def samples(page: Page, run: Contents) -> None:
-    """Pictures that the prior made."""
+    """Pictures that the run made."""
     pictures = {stem: data for stem, data in run.pictures.items() if stem.startswith("samples")}
     if not pictures:
         return
-    drawn = "drawn from the model" if _family(run) else "codes drawn from the prior, decoded by the tokenizer"
-    page.section("Samples", f"New pictures: {drawn}.")
+    page.section("Samples", "New pictures, drawn from the model.")
     for stem, data in pictures.items():
         page.picture(data, _caption(stem) if len(pictures) > 1 else "")
     _figures_table(page, run.group("samples"))
 
 
 def reconstructions(page: Page, run: Contents) -> None:
-    """Held-out pictures beside what their codes decode to."""
+    """Held-out pictures beside their reconstructions."""
     data = run.pictures.get("reconstructions")
     if data is not None:
-        made = "comes back from its latents" if _family(run) else "the tokenizer makes of its codes"
-        page.section("Reconstructions", f"Held-out pictures, and below each what {made}.")
+        page.section("Reconstructions", "Held-out pictures, and below each what its code gives back.")
         page.picture(data)
 
 
@@ -201,44 +199,34 @@ def configuration(page: Page, run: Contents) -> None:
 
 
 def commands(page: Page, run: Contents) -> None:
-    """Command lines to go on with."""
-    folder = shlex.quote(str(run.path))
-    source = run.source()
-    label = _label(run)
+    """Command lines to go on with, for what the run has shown that it can do."""
+    folder, source, label = shlex.quote(str(run.path)), run.source(), _label(run)
     asked = f" --label {shlex.quote(label)}" if label else ""
-    segments = "segmentation" in run.results
-    lines = [("Masks of pictures of your own:", f"caselli segment {folder} PICTURES -o masks")]
-    if not segments:
-        lines = _generating(folder, asked)
-    if _family(run) and "reconstructions" not in run.pictures:
-        lines = lines[:1]
+    lines = []
+    if any(stem.startswith("samples") for stem in run.pictures):
+        lines.append(("New pictures:", f"caselli sample {folder} -n 16{asked} -o samples.png"))
+    if "reconstructions" in run.pictures:
+        command = f"caselli reconstruct {folder} PICTURES -o pairs.png"
+        lines.append(("Pictures of your own, coded and decoded:", command))
+    if "segmentation" in run.results:
+        command = f"caselli segment {folder} PICTURES -o masks"
+        lines.append(("Masks of pictures of your own:", command))
     if run.figure("bits_per_dimension") or run.figure("bits_per_dimension_bound"):
         lines.append(("The odd ones among pictures of your own:", f"caselli score {folder} PICTURES"))
-    if source is not None and not segments:
-        lines.append(("Measure on held-out pictures:", f"caselli evaluate {folder} {shlex.quote(source)}"))
     if source is not None:
-        lines.append(("Train on:", f"caselli train {shlex.quote(source)} -o {folder} --resume"))
-    page.section("Go on")
-    page.commands(lines)
-
-
-def _generating(folder: str, asked: str) -> list[tuple[str, str]]:
-    return [
-        ("New pictures:", f"caselli sample {folder} -n 16{asked} -o samples.png"),
-        ("Pictures of your own, coded and decoded:", f"caselli reconstruct {folder} PICTURES -o pairs.png"),
-    ]
-
-
-def _family(run: Contents) -> str:
-    """The one-stage family of the run; empty for a run with a tokenizer."""
-    config = run.config.get("config")
-    name = config.get("family") if isinstance(config, Mapping) else None
-    return name if isinstance(name, str) else ""
+        quoted = shlex.quote(source)
+        lines.append(("Measure on held-out pictures:", f"caselli evaluate {folder} {quoted}"))
+        lines.append(("Train on:", f"caselli train {quoted} -o {folder} --resume"))
+    if lines:
+        page.section("Go on")
+        page.commands(lines)
 
 
 def _label(run: Contents) -> str:
     """A label that can be asked for, as an example; empty where the data or the model have none."""
-    if _family(run) and not run.config["config"].get("model", {}).get("classes"):
+    config = run.config.get("config")
+    own = config.get("model") if isinstance(config, Mapping) else None
+    if isinstance(own, Mapping) and not own.get("classes", True):
         return ""
     names = run.group("data").get("class_names")
     return str(names[0]) if isinstance(names, list) and names else ""

@@ -1,36 +1,51 @@
-"""Whole runs: each recipe is one readable function; `train` goes from pictures to report."""
+"""Whole runs: the kinds of run, their recipes, and the one way through them, from pictures to report.
+
+A kind of run is one class (`Kind`): a new kind is a new file and a line in `KINDS`.
+"""
 
 from caselli.run.adopted import adopt
-from caselli.run.config import DataConfig, ReadingConfig, RunConfig, StagesConfig, flatten, override
-from caselli.run.encoding import encode
+from caselli.run.config import DataConfig, ReadingConfig, RunConfig
+from caselli.run.family import FamilyRun
 from caselli.run.family_config import FamilyRunConfig
-from caselli.run.family_recipes import FAMILY_RECIPES
 from caselli.run.folder import RunFolder
-from caselli.run.load import load
-from caselli.run.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
+from caselli.run.kind import Data, Kind, Recipe, Stage
+from caselli.run.kinds import KINDS, RECIPES, kind_and_recipe, kind_of, load
+from caselli.run.old_pixels import refuse_old_names
+from caselli.run.pictures import open_pictures, open_split
+from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
 from caselli.run.slimming import slim
-from caselli.run.two_stage import STAGES, train
-from caselli.run.two_stage_recipes import RECIPES
+from caselli.run.training import train
+from caselli.run.two_stage import TwoStage
+from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
 
 __all__ = [
-    "FAMILY_RECIPES",
+    "KINDS",
     "RECIPES",
-    "SEGMENTATION_RECIPES",
-    "STAGES",
+    "Data",
     "DataConfig",
+    "FamilyRun",
     "FamilyRunConfig",
+    "Kind",
     "ReadingConfig",
+    "Recipe",
     "RunConfig",
     "RunFolder",
+    "SegmentationRun",
     "SegmentationRunConfig",
     "SlimConfig",
+    "Stage",
     "StagesConfig",
+    "TwoStage",
+    "TwoStageConfig",
     "adopt",
-    "encode",
-    "flatten",
+    "evaluate_segmenter",
+    "kind_and_recipe",
+    "kind_of",
     "load",
-    "override",
+    "open_pictures",
+    "open_split",
+    "refuse_old_names",
     "slim",
     "train",
 ]

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from caselli.engine import machine
+from caselli.errors import UserError
 from caselli.model import save_tokenizer
-from caselli.run.config import DataConfig, RunConfig
+from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder
+from caselli.run.two_stage_config import TwoStageConfig
 from caselli.tokenizer import Tokenizer
 
-OF_TOKENIZER = ("prior.json", "prior.safetensors", "results.json", "log.jsonl", "report.html")
-"""What is left of a run whose tokenizer is replaced, and no longer true."""
-FOLDERS_OF_TOKENIZER = ("codes", "checkpoints", "pictures")
-"""The same, folders."""
+STALE_FILES = ("prior.json", "prior.safetensors", "results.json", "log.jsonl", "report.html")
+"""Files that are no longer true once a run's tokenizer is replaced."""
+STALE_FOLDERS = ("codes", "checkpoints", "pictures")
+"""Folders that are no longer true once a run's tokenizer is replaced."""
 
 
 def adopt(tokenizer: Tokenizer, size: int, out: str | Path) -> Path:
@@ -31,12 +34,30 @@ def adopt(tokenizer: Tokenizer, size: int, out: str | Path) -> Path:
     """
     folder = RunFolder(out)
     folder.refuse_foreign()
-    for name in OF_TOKENIZER:
+    for name in STALE_FILES:
         (folder.path / name).unlink(missing_ok=True)
-    for name in FOLDERS_OF_TOKENIZER:
+    for name in STALE_FOLDERS:
         shutil.rmtree(folder.path / name, ignore_errors=True)
     data = DataConfig(source="", size=size, channels=tokenizer.config.channels)
-    config = RunConfig(recipe="adopted", data=data, tokenizer=tokenizer.config)
+    config = TwoStageConfig(recipe="adopted", data=data, tokenizer=tokenizer.config)
     save_tokenizer(tokenizer, folder.path, size)
-    folder.write(config, "", machine("float32"))
+    folder.write("two_stage", config, "", machine("float32"))
     return folder.path
+
+
+def kept(folder: RunFolder, changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes that a run which holds a tokenizer is begun with when it meets its pictures: those asked
+    for, and what the tokenizer settles.
+
+    Errors: `UserError` for a change of the tokenizer, or of the size and channels it was trained at.
+    """
+    own = folder.describe()["config"]
+    settled = {f"data.{name}": own["data"][name] for name in ("size", "channels")}
+    for name, value in changes.items():
+        if name.startswith("tokenizer.") or settled.get(name, value) != value:
+            raise UserError(
+                f"{name} {value!r} was given to a run whose tokenizer was trained elsewhere",
+                "its tokenizer, size and channels stay as they are",
+                "leave it out",
+            )
+    return {**changes, **settled, "tokenizer": own["tokenizer"]}

@@ -7,9 +7,9 @@ import dataclasses
 import torch
 import torch.nn.functional as F
 
-from caselli.data import Pictures, to_float, with_size
+from caselli.data import Pictures, spread, to_float, with_size
 from caselli.engine import Log
-from caselli.evaluate.captions import captioned, rank_captions
+from caselli.evaluate import captioned, rank_captions
 from caselli.model import Model
 from caselli.report import grid, save_png
 from caselli.run.folder import RunFolder
@@ -69,13 +69,3 @@ def _save_beside(
         names = [name for caption in captions for name in (caption, *[""] * EACH)]
     sheet = grid(together, columns=2 * (1 + EACH), labels=names)
     save_png(sheet, folder.path / "pictures" / name, {"seed": "0"})
-
-
-def spread(count: int, wanted: int) -> torch.Tensor:
-    """Up to `wanted` indices spread evenly over `count`.
-
-    Example:
-        >>> spread(10, 4)
-        tensor([0, 3, 6, 9])
-    """
-    return torch.linspace(0, count - 1, min(count, wanted)).round().long().unique()

@@ -9,15 +9,15 @@ import torch
 from caselli import data
 from caselli.data import Pictures, enlarged, with_size
 from caselli.errors import UserError
-from caselli.model import condition_size
+from caselli.model import condition_size, encoded
 from caselli.prior import NO_CONDITION, PriorConfig, Vocabulary, vocabulary_of
-from caselli.run.config import DataConfig, RunConfig
-from caselli.run.encoding import encoded
+from caselli.run.config import DataConfig
+from caselli.run.two_stage_config import TwoStageConfig
 from caselli.shapes import Float, Int, Shaped, Tensor
 from caselli.tokenizer import Tokenizer
 
 
-def check_condition(pictures: Pictures, config: RunConfig) -> None:
+def check_condition(pictures: Pictures, config: TwoStageConfig) -> None:
     """Raises `UserError` for another picture that is not there, or a factor that does not divide the size."""
     condition_size(config.prior, pictures.size)
     if config.prior.condition_picture == "paired":
@@ -27,7 +27,7 @@ def check_condition(pictures: Pictures, config: RunConfig) -> None:
 def encode_condition(
     tokenizer: Tokenizer,
     pictures: Pictures,
-    config: RunConfig,
+    config: TwoStageConfig,
     views: int,
     augment: data.Augment,
     seed: int,

@@ -1,154 +1,99 @@
-"""A run with one stage, from pictures to report, taken up wherever it stands."""
+"""Runs of one stage: a family of distributions over pictures."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from caselli import ranks
-from caselli.data import Augment, Batches, Pictures
-from caselli.engine import Log, Machine, Training
+from caselli.engine import Log
 from caselli.errors import UserError, lookup
+from caselli.evaluate import evaluate_family
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
-from caselli.report import write_report
-from caselli.run.config import DataConfig, override
-from caselli.run.family_config import FamilyRunConfig, described_config
-from caselli.run.family_recipes import FAMILY_RECIPES
+from caselli.layer import count_parameters
+from caselli.run.config import DataConfig
+from caselli.run.family_config import FamilyRunConfig
+from caselli.run.family_recipes import FAMILY_OF_RECIPE, FAMILY_RECIPES
 from caselli.run.family_summary import look_at_family
-from caselli.run.folder import RunFolder, resumed_config
-from caselli.run.opening import (
-    enter,
-    expect_same,
-    one_stage_budget,
-    open_pictures,
-    recorded_machine,
-    say_pictures,
-    settle,
-    validation_batches,
-)
+from caselli.run.folder import RunFolder
+from caselli.run.kind import Data, Kind, Stage
+from caselli.run.pictures import open_pictures, open_split
 
 
-def train_family(
-    source: str | Path,
-    out: str | Path,
-    *,
-    recipe: str,
-    size: int | None = None,
-    minutes: float | None = None,
-    steps: int | None = None,
-    resume: bool = False,
-    changes: dict[str, Any] | None = None,
-    progress: bool = True,
-) -> Path:
-    """Trains a one-stage family and writes the report; returns the run folder.
+class FamilyStage(Stage):
+    """The one stage of a family."""
 
-    Arguments:
-        source: pictures; see `caselli.data.open`.
-        out: the run folder; new or empty, unless `resume`.
-        recipe: name in `FAMILY_RECIPES`.
-        size: height and width in pixels; None for the set's own.
-        minutes: wall-clock budget of the training; the schedule follows the clock.
-        steps: optimiser steps, instead of the recipe's.
-        resume: go on with the run in `out`; it keeps its configuration. Begins one if there is none.
-        changes: fields by dotted name, such as `{"model.count": 32}`.
-        progress: whether long work shows a bar.
+    product = "family"
+    figures = "evaluation"
 
-    Errors: `UserError` for whatever is wrong with the arguments, the pictures or the folder.
-    """
-    folder, begun = enter(out, resume)
-    budget = one_stage_budget(size, minutes, steps)
-    changes = {"data.source": str(source), **budget, **(changes or {})}
-    begin = _Run.resumed if begun else _Run.begun
-    run = begin(folder, recipe, changes, progress)
-    run.train()
-    if ranks.is_first():
-        Log(folder.path, "report").say(f"look at {write_report(folder.path)}")
-    ranks.wait()
-    return folder.path
+    @property
+    def name(self) -> str:
+        return self.run.config.family
+
+    def task(self) -> FamilyTask:
+        config = self.run.config
+        with self.run.seeded():
+            task = FamilyTask(FAMILIES[config.family](config.model))
+        parameters = count_parameters(task)
+        Log(self.run.folder.path, self.name).say(f"{parameters / 1e6:.2f} M parameters")
+        return task
+
+    def save(self, task: FamilyTask) -> None:
+        names = self.run.data.classes if self.run.config.model.classes else ()
+        save_family(FamilyModel(self.name, task.family, names), self.run.folder.path)
+
+    def look(self) -> None:
+        run = self.run
+        model = load_family(run.folder.path).to(run.machine.device)
+        look_at_family(run.folder, model, run.data.pictures, run.data.held_out, run.config.reading)
 
 
-@dataclasses.dataclass
-class _Run:
-    folder: RunFolder
-    config: FamilyRunConfig
-    pictures: Pictures
-    held_out: Pictures
-    machine: Machine
+class FamilyRun(Kind):
+    """A family of distributions over pictures, learned in one stage: VAE, GAN, mixture."""
+
+    name = "family"
+    config_kind = FamilyRunConfig
+    recipes = FAMILY_RECIPES
+    stages = (FamilyStage,)
+    settled = {
+        "data.size": lambda data: data.pictures.size,
+        "data.channels": lambda data: data.pictures.channels,
+        "model.size": lambda data: data.pictures.size,
+        "model.channels": lambda data: data.pictures.channels,
+    }
 
     @classmethod
-    def begun(cls, folder: RunFolder, recipe: str, changes: dict[str, Any], progress: bool) -> _Run:
-        chosen = lookup(FAMILY_RECIPES, "recipe", recipe)
-        own = {k.removeprefix("data."): v for k, v in changes.items() if k.startswith("data.")}
-        everything = open_pictures(override(DataConfig(), own), progress)
-        pictures = everything.split("train")
-        settled = {
-            f"{part}.{name}": getattr(pictures, name)
-            for part in ("data", "model")
-            for name in ("size", "channels")
-        }
-        config = override(chosen(pictures), changes | settled)
-        _check(config, pictures)
-        where = settle(folder, config, pictures.fingerprint)
-        return cls(folder, config, pictures, everything.split("held_out"), where).ready()
+    def fields(cls, recipe: str) -> FamilyRunConfig:
+        """The record of the recipe's family: each has fields of its own."""
+        family = lookup(FAMILIES, "family", lookup(FAMILY_OF_RECIPE, "recipe", recipe))
+        return FamilyRunConfig(model=family.config_kind())
 
     @classmethod
-    def resumed(cls, folder: RunFolder, recipe: str, changes: dict[str, Any], progress: bool) -> _Run:
-        config = resumed_config(described_config(folder), changes)
-        everything = open_pictures(config.data, progress)
-        pictures = everything.split("train")
-        expect_same(folder, config.data.source, pictures.fingerprint)
-        _check(config, pictures)
-        where = recorded_machine(folder)
-        if ranks.is_first():
-            folder.write(config, pictures.fingerprint, where)
-        return cls(folder, config, pictures, everything.split("held_out"), where).ready()
+    def open(cls, config: DataConfig, progress: bool) -> Data:
+        return open_pictures(config, progress)
 
-    def ready(self) -> _Run:
-        say_pictures(self.folder, self.pictures, self.held_out, self.machine)
-        return self
+    @classmethod
+    def check(cls, config: FamilyRunConfig, data: Data) -> None:
+        if config.model.classes not in (0, len(data.classes)):
+            raise UserError(
+                f"model.classes {config.model.classes} was given",
+                f"0 or the set's {len(data.classes)} was expected",
+            )
+        with torch.random.fork_rng():
+            lookup(FAMILIES, "family", config.family)(config.model)
 
-    def train(self) -> None:
-        """The one stage, unless it is done already, then the look at what came out."""
-        path, config = self.folder.path, self.config.training
-        if (path / "family.json").exists():
-            return
-        task = FamilyTask(_built(self.config))
-        parameters = sum(p.numel() for p in task.parameters())
-        Log(path, self.config.family).say(f"{parameters / 1e6:.2f} M parameters")
-        batches = Batches(
-            self.pictures,
-            config.batch,
-            seed=self.config.seed,
-            augment=Augment(flip=self.config.data.flip, shift=self.config.data.shift),
-            rank=ranks.rank(),
-            ranks=ranks.count(),
-        )
-        held_out = validation_batches(self.held_out, config.batch)
-        stage, seed = self.config.family, self.config.seed
-        task = Training(task, batches, held_out, config, path, stage, self.machine, seed).run()
-        if ranks.is_first():
-            names = self.pictures.classes if self.config.model.classes else ()
-            save_family(FamilyModel(stage, task.family, names), path)
-            model = load_family(path).to(self.machine.device)
-            look_at_family(self.folder, model, self.pictures, self.held_out, self.config.reading)
-        ranks.wait()
+    @classmethod
+    def load(cls, folder: RunFolder) -> FamilyModel:
+        return load_family(folder.path)
 
-
-def _built(config: FamilyRunConfig):
-    """The fresh family, its weights a function of the seed alone."""
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        return lookup(FAMILIES, "family", config.family)(config.model)
-
-
-def _check(config: FamilyRunConfig, pictures: Pictures) -> None:
-    """Raises what is wrong with the family before any time is spent on it."""
-    if config.model.classes not in (0, len(pictures.classes)):
-        raise UserError(
-            f"model.classes {config.model.classes} was given",
-            f"0 or the set's {len(pictures.classes)} was expected",
-        )
-    _built(config)
+    @classmethod
+    def evaluate(
+        cls, trained: FamilyModel, source: str, split: str, lpips: str | None = None
+    ) -> dict[str, Any]:
+        if lpips is not None:
+            raise UserError(
+                "the perceptual distance LPIPS was asked for", "a run with a tokenizer was expected"
+            )
+        pictures, held_out = (open_split(trained, source, part) for part in ("train", split))
+        return dataclasses.asdict(evaluate_family(trained, pictures, held_out))

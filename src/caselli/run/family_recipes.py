@@ -1,4 +1,4 @@
-"""Recipes with one stage. Each is a function of the pictures it meets, to be read from top to bottom."""
+"""Recipes of one-stage families: functions of the pictures they meet, to be read from top to bottom."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from caselli.data import Pictures
 from caselli.engine import TrainingConfig
-from caselli.family import AutoregressiveConfig, GANConfig, MixtureConfig, VAEConfig
-from caselli.prior import PriorConfig
+from caselli.family import GANConfig, MixtureConfig, VAEConfig
 from caselli.run.config import DataConfig
 from caselli.run.family_config import FamilyRunConfig
 
@@ -53,24 +52,12 @@ def mixture(pictures: Pictures) -> FamilyRunConfig:
     )
 
 
-def pixels(pictures: Pictures) -> FamilyRunConfig:
-    """The autoregressive prior on the pixels as bytes, no tokenizer: exact likelihood, slow samples."""
-    classes = len(pictures.classes)
-    return FamilyRunConfig(
-        recipe="pixels",
-        family="autoregressive",
-        model=AutoregressiveConfig(classes=classes, prior=PriorConfig(width=128, depth=4)),
-        training=TrainingConfig(steps=2000, batch=32, optimiser="muon", learning_rate=5e-3, ema=0.99),
-    )
-
-
 FAMILY_RECIPES: dict[str, Callable[[Pictures], FamilyRunConfig]] = {
     "vae": vae,
     "gan": gan,
     "mixture": mixture,
-    "pixels": pixels,
 }
 """The one-stage recipes by name."""
 
-FAMILY_OF_RECIPE = {"vae": "vae", "gan": "gan", "mixture": "mixture", "pixels": "autoregressive"}
+FAMILY_OF_RECIPE = {"vae": "vae", "gan": "gan", "mixture": "mixture"}
 """Which family each of them trains."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
 from caselli.errors import UserError
-from caselli.evaluate import compare_sets
-from caselli.evaluate.family import evaluate_family
+from caselli.evaluate import compare_sets, evaluate_family
 from caselli.family import FamilyModel
 from caselli.features import accuracy, features_of, train_classifier
 from caselli.report import grid, pairs, save_png
@@ -57,7 +56,7 @@ def _samples(folder: RunFolder, model: FamilyModel) -> dict[str, Any]:
 
 
 def _reconstructions(model: FamilyModel, held_out: Pictures):
-    indices = torch.linspace(0, len(held_out) - 1, min(len(held_out), SHOWN)).round().long().unique()
+    indices = spread(len(held_out), SHOWN)
     x = to_float(held_out.read(indices))
     return pairs(x, model.reconstruct(x).cpu())
 

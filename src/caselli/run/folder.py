@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import yaml
 from caselli.engine import Machine
 from caselli.errors import UserError
 from caselli.files import write_text
-from caselli.run.config import RunConfig, flatten, override
+from caselli.plain import flatten, override, to_plain
+from caselli.run.config import RunConfig
 from caselli.version import __version__
 
 MAY_CHANGE = ("training.", "data.workers", "reading.")
@@ -32,11 +33,11 @@ class RunFolder:
         self.path = Path(path)
 
     def holds_run(self) -> bool:
-        """Whether a run was begun here."""
+        """True where a run was begun here."""
         return (self.path / "run.yaml").exists()
 
     def awaits_pictures(self) -> bool:
-        """Whether the run holds a tokenizer that was trained elsewhere, and no pictures are chosen yet."""
+        """True where the run holds a tokenizer trained elsewhere, and its pictures are yet to be chosen."""
         return self.holds_run() and self.describe().get("data_fingerprint") == ""
 
     def refuse_foreign(self) -> None:
@@ -49,7 +50,7 @@ class RunFolder:
             )
 
     def describe(self) -> dict[str, Any]:
-        """What `run.yaml` says."""
+        """The contents of `run.yaml`."""
         try:
             described = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
             if not isinstance(described["config"], dict):
@@ -58,19 +59,23 @@ class RunFolder:
             raise UserError(f"{self.path / 'run.yaml'} cannot be read ({error})") from None
         return described
 
-    def config(self) -> RunConfig:
-        """The run's configuration."""
-        return override(RunConfig(), self.describe()["config"])
+    def write(self, kind: str, config: RunConfig, data: str, machine: Machine) -> None:
+        """Writes `run.yaml`.
 
-    def write(self, config: RunConfig, data: str, machine: Machine) -> None:
-        """Writes `run.yaml`."""
+        Arguments:
+            kind: name of the kind of run.
+            config: the whole configuration.
+            data: fingerprint of the data; empty where they are yet to be chosen.
+            machine: where the run computes.
+        """
         described = {
+            "kind": kind,
             "caselli": __version__,
             "torch": str(torch.__version__),
             "python": platform.python_version(),
             "data_fingerprint": data,
-            "machine": dataclasses.asdict(machine),
-            "config": _plain(dataclasses.asdict(config)),
+            "machine": to_plain(machine),
+            "config": to_plain(config),
         }
         write_text(self.path / "run.yaml", yaml.safe_dump(described, sort_keys=False, allow_unicode=True))
 
@@ -85,7 +90,7 @@ class RunFolder:
         write_text(self.path / "results.json", json.dumps(results, indent=2))
 
 
-def resumed_config(old: Any, changes: dict[str, Any], may_change: tuple[str, ...] = MAY_CHANGE) -> Any:
+def resumed_config(old: Any, changes: Mapping[str, Any]) -> Any:
     """A run's own configuration with a new budget.
 
     Errors: `UserError` when `changes` would make it another run.
@@ -93,16 +98,10 @@ def resumed_config(old: Any, changes: dict[str, Any], may_change: tuple[str, ...
     new = override(old, changes)
     before, after = flatten(old), flatten(new)
     for name, value in after.items():
-        if before[name] != value and not name.startswith(may_change):
+        if before[name] != value and not name.startswith(MAY_CHANGE):
             raise UserError(
                 f"{name} {value!r} was given to a run that was begun with {before[name]!r}",
                 "a resumed run keeps its configuration",
                 "leave it out, or choose another -o",
             )
     return new
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value

@@ -15,8 +15,9 @@ from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
 from caselli.plain import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
+from caselli.run.kind import VALIDATED
+from caselli.run.pictures import batches_of
 from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
-from caselli.run.two_stage import validation_codes
 from caselli.slim import (
     Distilled,
     Distilling,
@@ -53,7 +54,7 @@ class SlimPrior(SlimStage):
         fingerprint = self._tokenizer().fingerprint()
         save_prior(network, self.path, fingerprint, self.before.classes, compression)
         config = dataclasses.replace(run.config, prior=network.config)
-        run.folder.write(config, run.pictures.fingerprint, run.machine)
+        run.folder.write(run.name, config, run.data.fingerprint, run.machine)
 
     def held(self, network: Prior) -> nn.Module:
         return network
@@ -66,7 +67,7 @@ class SlimPrior(SlimStage):
             learner = Distilled(network, teacher_of(self.before.prior), how)
         store, held_out = (self.run.codes(tokenizer, split) for split in ("train", "held_out"))
         batches = Batches(store, batch, **self.shares)
-        return self._task(learner), batches, validation_codes(held_out, batch)
+        return self._task(learner), batches, batches_of(held_out, batch, VALIDATED)
 
     def trained(self, task: Task, compression: Compression) -> tuple[Prior, Compression]:
         prior = task.prior.student if isinstance(task.prior, Distilled) else task.prior

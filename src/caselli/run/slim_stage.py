@@ -18,7 +18,7 @@ from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Prior
 from caselli.run.slim_config import SlimConfig
-from caselli.run.two_stage import Run
+from caselli.run.two_stage import TwoStage
 from caselli.slim import (
     PATTERNS,
     STRUCTURES,
@@ -49,10 +49,10 @@ class SlimStage(ABC):
 
     name: ClassVar[str]
 
-    def __init__(self, run: Run, before: Model, config: SlimConfig, old: Path) -> None:
+    def __init__(self, run: TwoStage, before: Model, config: SlimConfig, old: Path) -> None:
         self.run, self.before, self.config, self.old = run, before, config, old
         self.path, self.seed = run.folder.path, run.config.seed
-        self.shares = {"seed": self.seed, "rank": ranks.rank(), "ranks": ranks.count()}
+        self.shares = run.shares()
 
     @abstractmethod
     def compressed(self, log: Log) -> tuple[nn.Module, Compression]:

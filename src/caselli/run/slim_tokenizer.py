@@ -13,7 +13,8 @@ from torch import nn
 from caselli.data import Batches
 from caselli.engine import Log, Task
 from caselli.model import save_tokenizer
-from caselli.run.opening import validation_batches
+from caselli.run.kind import VALIDATED
+from caselli.run.pictures import batches_of
 from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
 from caselli.slim import DecoderDistillation, Loss, leave_zeros_out, quantise, with_smaller_decoder
 from caselli.tokenizer import Tokenizer
@@ -48,8 +49,8 @@ class SlimTokenizer(SlimStage):
     def training(self, network: Tokenizer, batch: int) -> tuple[Task, Any, Sequence[Any]]:
         task = DecoderDistillation(network, teacher_of(self.before.tokenizer))
         run = self.run
-        batches = Batches(run.pictures, batch, augment=run.augment(), **self.shares)
-        return task, batches, validation_batches(run.held_out, batch)
+        batches = Batches(run.data.train, batch, augment=run.augment(), **self.shares)
+        return task, batches, batches_of(run.data.held_out, batch, VALIDATED)
 
     def trained(self, task: Task, compression: Compression) -> tuple[Tokenizer, Compression]:
         tokenizer = task.tokenizer
@@ -61,7 +62,7 @@ class SlimTokenizer(SlimStage):
         return tokenizer, compression
 
     def _losses(self, tokenizer: Tokenizer) -> list[Loss]:
-        task, pictures = DecoderDistillation(tokenizer, teacher_of(tokenizer), data=1.0), self.run.pictures
+        task, pictures = DecoderDistillation(tokenizer, teacher_of(tokenizer), data=1.0), self.run.data.train
         count, size = MEASURED
         parts = torch.arange(min(count * size, len(pictures))).split(size)
         return [lambda p=p: task(pictures.batch(p), 0).total for p in parts]

@@ -10,17 +10,17 @@ import torch
 from caselli import ranks
 from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
-from caselli.evaluate.pace import measured
+from caselli.evaluate import run_figures
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
+from caselli.plain import override
 from caselli.report import rows, save_png
-from caselli.run.config import override
 from caselli.run.folder import RunFolder
-from caselli.run.opening import recorded_machine
 from caselli.run.slim_config import FILE, SlimConfig
 from caselli.run.slim_prior import SlimPrior
 from caselli.run.slim_tokenizer import SlimTokenizer
-from caselli.run.summary import EVALUATED, look_at_samples, look_at_tokenizer, summarise
-from caselli.run.two_stage import Run
+from caselli.run.summary import EVALUATED, look_at_samples, look_at_tokenizer
+from caselli.run.training import recorded_machine, resumed, write_page
+from caselli.run.two_stage import TwoStage
 from caselli.tokenizer import Tokenizer
 from caselli.weights import read_compression
 
@@ -58,7 +58,7 @@ def slim(
     if config.covers("prior"):
         before.require_prior()
     folder = _begin(RunFolder(run), RunFolder(out), config, source, resume)
-    new = Run.resumed(folder, folder.config().data.source, {}, progress)
+    new = resumed(TwoStage, folder, {}, progress)
     if config.covers("tokenizer"):
         SlimTokenizer(new, before, config, Path(run)).make()
     _carry_over(new, before, Path(run))
@@ -66,7 +66,7 @@ def slim(
         SlimPrior(new, before, config, Path(run)).make()
     if ranks.is_first():
         _look(new, before, Path(run), config)
-        summarise(folder)
+        write_page(folder)
     ranks.wait()
     return folder.path
 
@@ -85,16 +85,18 @@ def _begin(old: RunFolder, new: RunFolder, config: SlimConfig, source: str | Non
             )
         config.expect_in(new.path, old.path)
         return new
-    kept = old.config() if source is None else override(old.config(), {"data.source": source})
+    kept = TwoStage.config_in(old)
+    if source is not None:
+        kept = override(kept, {"data.source": source})
     if ranks.is_first():
         new.path.mkdir(parents=True, exist_ok=True)
         config.save(new.path, old.path)
-        new.write(kept, old.describe()["data_fingerprint"], recorded_machine(old))
+        new.write(TwoStage.name, kept, old.describe()["data_fingerprint"], recorded_machine(old))
     ranks.wait()
     return new
 
 
-def _carry_over(run: Run, before: Model, old: Path) -> None:
+def _carry_over(run: TwoStage, before: Model, old: Path) -> None:
     """The tokenizer where it stays as it is, and the old run's codes, stamped with the new tokenizer, where
     that gives the same ones."""
     path = run.folder.path
@@ -112,26 +114,26 @@ def _carry_over(run: Run, before: Model, old: Path) -> None:
     ranks.wait()
 
 
-def _look(run: Run, before: Model, old: Path, config: SlimConfig) -> None:
+def _look(run: TwoStage, before: Model, old: Path, config: SlimConfig) -> None:
     """Figures and pictures of the new run, and both runs side by side."""
     folder, device = run.folder, run.machine.device
     after = load(folder.path).to(device)
-    look_at_tokenizer(folder, after.tokenizer, run.held_out)
+    look_at_tokenizer(folder, after.tokenizer, run.data.held_out)
     if after.prior is not None:
-        look_at_samples(folder, after, run.pictures, run.held_out, run.config.reading)
+        look_at_samples(folder, after, run.data.pictures, run.data.held_out, run.config.reading)
     models = {"before": before.to(device), "after": after}
-    held_out = run.held_out.subset(torch.arange(min(EVALUATED, len(run.held_out))))
-    found = measured(models, {"before": old, "after": folder.path}, held_out)
+    held_out = run.data.held_out.subset(torch.arange(min(EVALUATED, len(run.data.held_out))))
+    found = run_figures(models, {"before": old, "after": folder.path}, held_out)
     figures = {name: dataclasses.asdict(one) for name, one in found}
     folder.add_results(slim={"method": config.words(), "from": old.resolve().name, **figures})
-    save_png(rows(_side_by_side(models, run.held_out)), folder.path / "pictures" / "slim.png")
+    save_png(rows(_side_by_side(models, run.data.held_out)), folder.path / "pictures" / "slim.png")
 
 
 def _side_by_side(models: dict[str, Model], held_out: Pictures) -> dict[str, torch.Tensor]:
     """Samples with the same noise, or reconstructions where there is no prior."""
     if any(model.prior is None for model in models.values()):
         x = to_float(held_out.read(torch.arange(min(SHOWN, len(held_out)))))
-        return {"original": x, **{name: model.decode(model.encode(x)) for name, model in models.items()}}
+        return {"original": x, **{name: model.reconstruct(x) for name, model in models.items()}}
     classes = next(iter(models.values())).classes
     labels = [i * len(classes) // SHOWN for i in range(SHOWN)] if classes else None
     return {name: model.sample(SHOWN, label=labels) for name, model in models.items()}

@@ -1,4 +1,4 @@
-"""What a run looks at when a stage is done: pictures, figures, and the page."""
+"""Pictures and figures of a run of two stages when a stage is done."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from caselli.data import Pictures, to_float
+from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
-from caselli.evaluate.model import evaluate_model
+from caselli.evaluate import evaluate_model
 from caselli.features import accuracy, train_classifier
 from caselli.model import Model
 from caselli.order import ORDERS
-from caselli.report import grid, pairs, save_png, write_report
-from caselli.run.condition_summary import look_at_captions, look_at_upscaled, reads_captions, spread
+from caselli.report import grid, pairs, save_png
+from caselli.run.condition_summary import look_at_captions, look_at_upscaled, reads_captions
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
 from caselli.sampling import Timed, best_engine
@@ -90,12 +90,6 @@ def _readability(
         "read_share_of_real": read / max(real, 1e-9),
         "samples_read": len(asked),
     }
-
-
-def summarise(folder: RunFolder) -> None:
-    """Writes the report from what lies in the folder."""
-    page = write_report(folder.path)
-    Log(folder.path, "report").say(f"look at {page}")
 
 
 def _labels_to_show(model: Model, pictures: Pictures, count: int) -> list[int] | None:

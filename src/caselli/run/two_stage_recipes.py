@@ -1,4 +1,4 @@
-"""Whole runs. Each recipe is a function of the pictures it meets, to be read from top to bottom."""
+"""Recipes of two stages: functions of the pictures they meet, to be read from top to bottom."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from collections.abc import Callable
 from caselli.data import Pictures
 from caselli.engine import TrainingConfig
 from caselli.prior import PriorConfig
-from caselli.run.config import DataConfig, RunConfig, StagesConfig
-from caselli.run.family_config import FamilyRunConfig
-from caselli.run.family_recipes import FAMILY_RECIPES
-from caselli.run.segmentation import SEGMENTATION_RECIPES, SegmentationRunConfig
+from caselli.run.config import DataConfig
+from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
 from caselli.tokenizer import AdversarialConfig, TokenizerConfig
 from caselli.tokenizer.config import FACTORS
 
 
-def tiny(pictures: Pictures) -> RunConfig:
+def tiny(pictures: Pictures) -> TwoStageConfig:
     """The demo and the tests: about 16 codes a picture of 32 pixels, 1.5 M and 3 M parameters.
 
     On glyphs, four and a half minutes on two cores; see the README for what came out.
     """
     factor = _factor(pictures.size, grid=4, largest=8)
-    return RunConfig(
+    return TwoStageConfig(
         recipe="tiny",
         data=DataConfig(shift=1, views=3),
         tokenizer=TokenizerConfig(
@@ -44,13 +42,13 @@ def tiny(pictures: Pictures) -> RunConfig:
     )
 
 
-def small(pictures: Pictures) -> RunConfig:
+def small(pictures: Pictures) -> TwoStageConfig:
     """A real run on a laptop: a grid of about 8×8 codes, 2 M and 6 M parameters.
 
     Ten minutes on two cores for pictures of 32 to 64 pixels; better with an hour.
     """
     factor = _factor(pictures.size, grid=8, largest=16)
-    return RunConfig(
+    return TwoStageConfig(
         recipe="small",
         data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
         tokenizer=TokenizerConfig(
@@ -73,14 +71,14 @@ def small(pictures: Pictures) -> RunConfig:
     )
 
 
-def vqgan(pictures: Pictures) -> RunConfig:
+def vqgan(pictures: Pictures) -> TwoStageConfig:
     """A laptop's VQGAN: a grid of about 8×8 codes, trained against a discriminator of patches.
 
     The reconstruction alone for a quarter of the budget, then the discriminator; see the guide's page of the
     VQGAN for what came out. With VGG-16's weights (--tokenizer.vgg FILE) the perceptual term is LPIPS.
     """
     factor = _factor(pictures.size, grid=8, largest=16)
-    return RunConfig(
+    return TwoStageConfig(
         recipe="vqgan",
         data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
         tokenizer=TokenizerConfig(
@@ -112,13 +110,13 @@ def vqgan(pictures: Pictures) -> RunConfig:
     )
 
 
-def base(pictures: Pictures) -> RunConfig:
+def base(pictures: Pictures) -> TwoStageConfig:
     """A run for one GPU and a large set: a grid of about 16×16 codes, 45 M and 110 M parameters.
 
     A day on one data-centre GPU for pictures of 256 pixels; nothing here has measured it yet.
     """
     factor = _factor(pictures.size, grid=16, largest=16)
-    return RunConfig(
+    return TwoStageConfig(
         recipe="base",
         data=DataConfig(flip=True, shift=max(1, pictures.size // 32)),
         tokenizer=TokenizerConfig(
@@ -144,14 +142,43 @@ def base(pictures: Pictures) -> RunConfig:
     )
 
 
-RECIPES: dict[str, Callable[[Pictures], RunConfig | FamilyRunConfig | SegmentationRunConfig]] = {
+def pixels(pictures: Pictures) -> TwoStageConfig:
+    """A prior on the pixels as bytes, with nothing to learn before it: exact likelihood, slow samples."""
+    return TwoStageConfig(
+        recipe="pixels",
+        tokenizer=pixel_tokenizer(pictures.channels, pictures.size, 256),
+        prior=PriorConfig(width=128, depth=4),
+        training=StagesConfig(
+            prior=TrainingConfig(steps=2000, batch=32, optimiser="muon", learning_rate=5e-3, ema=0.99)
+        ),
+    )
+
+
+def pixel_tokenizer(channels: int, size: int, levels: int) -> TokenizerConfig:
+    """A tokenizer whose codes are the pixels' grey levels: 256 for the bytes as they are."""
+    return TokenizerConfig(
+        architecture="pixels",
+        size=size,
+        factor=1,
+        patch=1,
+        channels=channels,
+        latent_width=channels,
+        quantizer="uniform",
+        quantizer_options={"levels": levels},
+    )
+
+
+TWO_STAGE_RECIPES: dict[str, Callable[[Pictures], TwoStageConfig]] = {
     "tiny": tiny,
     "small": small,
     "vqgan": vqgan,
     "base": base,
-    **FAMILY_RECIPES,
-    **SEGMENTATION_RECIPES,
+    "pixels": pixels,
 }
+"""The recipes of two stages by name."""
+
+NOTHING_FIRST = ("pixels",)
+"""Recipes whose first stage has nothing to learn."""
 
 
 def _factor(size: int, grid: int, largest: int) -> int:

@@ -32,6 +32,10 @@ def best_engine(prior: Prior, precision: str | None = None) -> tuple[Engine, str
     if straight is not None and straight is not prior:
         engine, why = best_engine(straight, precision)
         return StraightEngine(rounded(prior, precision), engine), why
-    why = ENGINES["fused"].refusal(prior) or ""
-    kind = next(kind for kind in ENGINES.values() if kind.refusal(prior) is None)
-    return kind(prior, precision), why
+    why = ""
+    for kind in ENGINES.values():
+        refusal = kind.refusal(prior)
+        if refusal is None:
+            return kind(prior, precision), why
+        why = why or refusal
+    raise AssertionError("the last engine serves every prior")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,29 +11,41 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.segmentation.config import SegmenterConfig, build_segmenter
 from caselli.shapes import Float, Int, Tensor
+from caselli.trained import Part, Trained
 from caselli.weights import load_weights, read_config, read_description, save_weights
 
 STEM = "segmenter"
 """Name of the files in a run folder."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Segmenter:
-    """A trained network with what is known of it."""
+class Segmenter(Trained):
+    """A trained network that gives every pixel a class.
 
-    network: nn.Module
-    """Pictures → logits."""
-    config: SegmenterConfig
-    size: int
-    """Height and width that it was trained at, in pixels; others work too."""
-    classes: tuple[str, ...]
-    """The names of the classes."""
+    Arguments:
+        network: pictures → logits.
+        config: what it is made of.
+        size: height and width that it was trained at, in pixels; others work too.
+        classes: names of the classes.
+    """
+
+    title = stage = "segmenter"
+
+    def __init__(
+        self, network: nn.Module, config: SegmenterConfig, size: int, classes: Sequence[str]
+    ) -> None:
+        self.network, self.config = network, config
+        self.size, self.channels, self.classes = size, config.channels, tuple(classes)
+
+    def networks(self) -> list[nn.Module]:
+        return [self.network]
+
+    def parts(self) -> dict[str, Part]:
+        return {"segmenter": Part(self.network, (self.channels, self.size, self.size))}
 
     @torch.no_grad()
     def segment(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B H W"]:
         """The class of every pixel."""
-        device = next(self.network.parameters()).device
-        return self.network(pictures.to(device)).argmax(1)
+        return self.network(pictures.to(self.device)).argmax(1)
 
 
 def save_segmenter(
@@ -60,4 +71,4 @@ def load_segmenter(folder: str | Path) -> Segmenter:
     config = read_config(SegmenterConfig, described, stem)
     network = build_segmenter(config)
     load_weights(stem, network)
-    return Segmenter(network, config, described["size"], tuple(described["classes"]))
+    return Segmenter(network, config, described["size"], described["classes"])

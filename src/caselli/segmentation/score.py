@@ -1,4 +1,4 @@
-"""How well a map of classes agrees with the true one."""
+"""Agreement of a map of classes with the true one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from caselli.shapes import Float, Int, Tensor
 
 
 def confusion(predicted: Int[Tensor, "*S"], masks: Int[Tensor, "*S"], classes: int) -> Int[Tensor, "K K"]:
-    """How many pixels of each true class (row) were given each class (column); void pixels are left out.
+    """Number of pixels of each true class (row) that were given each class (column), without void pixels.
 
     Example:
         >>> confusion(torch.tensor([0, 1, 1, 0]), torch.tensor([0, 1, 0, 255]), 2).tolist()
@@ -31,7 +31,7 @@ class SegmentationScore:
     accuracy: float
     """Share of the pixels that got their class."""
     iou: Float[Tensor, "K"]
-    """Of each class; not a number where it does not occur."""
+    """Intersection over union of each class; NaN where the class does not occur."""
 
 
 def score(counts: Int[Tensor, "K K"]) -> SegmentationScore:

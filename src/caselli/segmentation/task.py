@@ -20,7 +20,7 @@ class SegmentationTask(Task):
 
     Arguments:
         network: pictures → logits of every pixel.
-        classes: how many.
+        classes: number of classes.
     """
 
     def __init__(self, network: nn.Module, classes: int) -> None:

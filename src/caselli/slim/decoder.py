@@ -6,11 +6,10 @@ import copy
 import dataclasses
 
 import torch
-from torch import nn
 
 from caselli.engine.task import Losses
 from caselli.errors import UserError
-from caselli.layer import Borrowed
+from caselli.layer import Borrowed, count_parameters
 from caselli.quantizer.base import widened
 from caselli.tokenizer import Tokenizer
 from caselli.tokenizer.autoencoding import Autoencoding
@@ -64,7 +63,7 @@ def with_smaller_decoder(tokenizer: Tokenizer, share: float) -> Tokenizer:
         whole, heads = tokenizer.architecture.model_width, tokenizer.architecture.heads
         options["model_width"] = max(heads, round(whole * share / heads) * heads)
     small = Tokenizer(dataclasses.replace(config, width=width, architecture_options=options))
-    if _parameters(small.decoder) >= _parameters(tokenizer.decoder):
+    if count_parameters(small.decoder) >= count_parameters(tokenizer.decoder):
         raise UserError(
             f"a share of {share} of the decoder's channels was asked for",
             f"one that makes it smaller than {config.width} channels was expected",
@@ -78,7 +77,3 @@ def with_smaller_decoder(tokenizer: Tokenizer, share: float) -> Tokenizer:
     student = copy.deepcopy(tokenizer)
     student.decoder = small.decoder
     return student.eval()
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -47,7 +47,7 @@ def two_of_four(weight: Float[Tensor, "R *S"], share: float = 0.5) -> Bool[Tenso
 
 
 PATTERNS: dict[str, Callable[[Tensor, float], Tensor]] = {"weights": largest, "2:4": two_of_four}
-"""Which weights stay, of a matrix and the share that goes."""
+"""Pattern → a function of a matrix and the share to remove; it gives the places that stay."""
 
 
 class Masked(nn.Module):
@@ -80,7 +80,7 @@ def remove_weights(network: nn.Module, pattern: str, share: float) -> str:
 
 
 def leave_zeros_out(network: nn.Module) -> Compression:
-    """How a network's matrices are stored without their zeros, where that takes fewer bytes."""
+    """Packings of a network's matrices that leave zeros out, where that takes fewer bytes."""
     packed = {f"{path}.weight": smallest(part.weight.detach(), AS_IT_IS) for path, part in matrices(network)}
     return Compression(packed={name: how for name, how in packed.items() if how != AS_IT_IS})
 

@@ -6,6 +6,7 @@ from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig
 from caselli.tokenizer.convolutional import Convolutional
 from caselli.tokenizer.dvae import DVAE
+from caselli.tokenizer.pixels import Pixels
 from caselli.tokenizer.task import TokenizerTask
 from caselli.tokenizer.tokenizer import Tokenizer, TokenizerReport
 from caselli.tokenizer.vit import ViT
@@ -16,6 +17,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "vqgan": VQGAN,
     "vit": ViT,
     "dvae": DVAE,
+    "pixels": Pixels,
 }
 """Pairs of encoder and decoder by name."""
 

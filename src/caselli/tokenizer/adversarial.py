@@ -8,8 +8,8 @@ from caselli import ranks
 from caselli.divergence import DIVERGENCES, R1, CriticDivergence
 from caselli.engine.task import Losses, Part
 from caselli.errors import UnknownName, lookup
-from caselli.estimator.base import carry
 from caselli.layer import DISCRIMINATORS, LeCam
+from caselli.ops import inject_gradient
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.autoencoding import Autoencoding
@@ -75,16 +75,15 @@ class AdversarialTask(Autoencoding):
         else:  # every weight has a gradient in every step: ranks wait for all of them
             total = total + 0 * sum(p.sum() for p in self.discriminator.parameters())
         self.diagnostics.note(figures, quantized.codes)
-        return Losses(total + carry(made, slope), figures | self.diagnostics.figures())
+        return Losses(total + inject_gradient(made, slope), figures | self.diagnostics.figures())
 
     def _against(
         self, pictures: Tensor, made: Tensor, shown: Tensor, slope: Tensor, step: int
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The discriminator's loss, the slope that its judgement adds at the reconstruction, and figures."""
         self.objective.constrain(self.discriminator)
-        real, fake = (widened(self.discriminator(x)) for x in (pictures, shown))
-        adversarial = self.objective.generator_loss(real.detach(), fake)
-        (push,) = torch.autograd.grad(adversarial, shown, retain_graph=True)
+        judged = self.objective.judge(lambda x: widened(self.discriminator(x)), pictures, shown)
+        real, fake, push = judged.real, judged.fake, judged.slope
         ratio = self._ratio(made, slope, push) if self.config.adaptive else push.new_ones(())
         due = (
             self.config.weight
@@ -92,7 +91,7 @@ class AdversarialTask(Autoencoding):
             * self.diagnostics.state.corrections.adversarial
         )
         weight = due * ratio
-        loss = self.objective.critic_loss(real, fake)
+        loss = judged.critic_loss
         penalty = self._penalty(pictures, shown, real, fake, step)
         figures = {
             "score_real": real.mean(),
@@ -100,13 +99,13 @@ class AdversarialTask(Autoencoding):
             "discriminator_right": (real > fake).float().mean(),
             "discriminator_loss": loss,
             "discriminator_doubt": loss / chance_loss(self.objective, real),
-            "adversarial_loss": adversarial,
+            "adversarial_loss": judged.generator_loss,
             "adversarial_weight": weight,
             "gradient_ratio": ratio,
             "penalty": penalty,
         }
         figures = {name: value.detach() for name, value in figures.items()}
-        return loss + penalty + (weight * adversarial).detach(), weight * push, figures
+        return loss + penalty + (weight * judged.generator_loss).detach(), weight * push, figures
 
     def _ratio(self, made: Tensor, slope: Tensor, push: Tensor) -> Tensor:
         last = last_matrix(self.tokenizer.decoder)

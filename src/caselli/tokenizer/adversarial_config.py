@@ -1,11 +1,11 @@
-"""How a discriminator takes part in a tokenizer's training; plain data."""
+"""The part of a discriminator in a tokenizer's training; plain data."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
-from caselli.errors import UserError
+from caselli.errors import expect
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class AdversarialConfig:
     weight: float = 0.0
     """Weight of the adversarial term; 0 for no discriminator."""
     adaptive: bool = True
-    """Whether the weight is multiplied by the ratio of the gradients at the decoder's last layer."""
+    """Multiplies the weight by the ratio of the gradients at the decoder's last layer."""
     largest_ratio: float = 1e4
     """Limit of that ratio."""
     objective: str = "hinge"
@@ -45,15 +45,15 @@ class AdversarialConfig:
 
     def __post_init__(self) -> None:
         for name in ("weight", "r1", "lecam", "warmup", "ramp", "start"):
-            _expect(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        _expect(self.largest_ratio > 0, "largest_ratio", self.largest_ratio, "more than 0")
-        _expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
-        _expect(self.r1_every >= 1, "r1_every", self.r1_every, "at least 1")
+            expect(getattr(self, name) >= 0, f"adversarial {name}", getattr(self, name), "0 or more")
+        expect(self.largest_ratio > 0, "adversarial largest_ratio", self.largest_ratio, "more than 0")
+        expect(self.learning_rate > 0, "adversarial learning_rate", self.learning_rate, "more than 0")
+        expect(self.r1_every >= 1, "adversarial r1_every", self.r1_every, "at least 1")
         sum_of = self.start + self.warmup
-        _expect(sum_of < 1, "start + warmup", sum_of, "less than 1, the whole budget,")
+        expect(sum_of < 1, "adversarial start + warmup", sum_of, "less than 1, the whole budget,")
 
     def learns(self, progress: float) -> bool:
-        """Whether the discriminator is trained when this share of the budget is spent.
+        """True where the discriminator is trained when this share of the budget is spent.
 
         Example:
             >>> config = AdversarialConfig(weight=1.0, start=0.25)
@@ -63,7 +63,7 @@ class AdversarialConfig:
         return self.weight > 0 and progress >= self.start
 
     def counts(self, progress: float) -> float:
-        """How much of the weight counts when this share of the budget is spent, 0 to 1.
+        """Share of the weight that counts when this share of the budget is spent, 0 to 1.
 
         Example:
             >>> config = AdversarialConfig(weight=1.0, start=0.25, warmup=0.25, ramp=0.5)
@@ -74,8 +74,3 @@ class AdversarialConfig:
         if since < 0 or not self.weight:
             return 0.0
         return min(1.0, since / self.ramp) if self.ramp else 1.0
-
-
-def _expect(true: bool, name: str, given: object, expected: str) -> None:
-    if not true:
-        raise UserError(f"adversarial {name} {given} was given", f"{expected} was expected")

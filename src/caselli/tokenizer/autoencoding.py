@@ -1,4 +1,4 @@
-"""What every way of training a tokenizer shares: the reconstruction, its figures, its diagnostics."""
+"""Shared parts of all ways of training a tokenizer: reconstruction, figures, diagnostics."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Autoencoding(Task, ABC):
         return self.diagnostics.advise()
 
     def words(self) -> list[str]:
-        """What the log says before training."""
+        """Sentences for the log before training."""
         return self.distortion.words()
 
     def _figures(self, distorted: Distorted, quantized: Quantized) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import nn
 
@@ -18,6 +19,9 @@ class Architecture(ABC):
     An architecture extends this record, is final, has its own arguments as fields with defaults, and takes
     the rest from the tokenizer's configuration.
     """
+
+    keeps_pixels: ClassVar[bool] = False
+    """True where the quantizer's codes are the pixels' own grey levels, and stand for nothing else."""
 
     @abstractmethod
     def encoder(self, config: TokenizerConfig) -> nn.Module:

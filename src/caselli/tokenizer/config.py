@@ -1,4 +1,4 @@
-"""What a tokenizer is made of and trained by; plain data, stored beside its weights."""
+"""Architecture and losses of a tokenizer; plain data, stored beside its weights."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SILENCE = 5
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What diagnostics remember from examination to examination, beside the averages."""
+    """Memory of diagnostics from examination to examination, beside the averages."""
 
     corrections: Corrections = UNCORRECTED
     best_psnr: float = -math.inf
@@ -119,7 +119,7 @@ class Diagnostics(nn.Module):
         return [self._reported(failure, measured) for failure in FAILURES if self._is_due(failure)]
 
     def _is_due(self, failure: Failure) -> bool:
-        """Whether a failure lasts, and was not reported a short while ago."""
+        """True for a failure that lasts, and was not reported a short while ago."""
         silence = SILENCE * failure.patience
         silent = self.state.examinations - self.state.reported.get(failure.name, -silence)
         return self.state.since.get(failure.name, 0) >= failure.patience and silent >= silence
@@ -179,7 +179,7 @@ class Diagnostics(nn.Module):
     # checkpoints --------------------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """What is kept beside the buffers, by name."""
+        """The state, by name; the averages are buffers."""
         return to_plain(self.state)
 
     def set_extra_state(self, state: dict[str, Any] | Tensor) -> None:

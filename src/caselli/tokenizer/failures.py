@@ -27,7 +27,7 @@ class Measurements:
     doubt: float | None
     """The discriminator's loss as a share of what guessing gives."""
     adversarial: bool
-    """Whether there is a discriminator."""
+    """True where there is a discriminator."""
     use: float | None
     """Share of the codes in use."""
     perplexity: float | None
@@ -35,9 +35,9 @@ class Measurements:
     codes: int
     """K, the mean over codebooks."""
     restarts: bool
-    """Whether the quantizer has a codebook whose dead codes can be restarted."""
+    """True for a quantizer with a codebook whose dead codes can be restarted."""
     entropy: bool
-    """Whether the quantizer has an entropy term."""
+    """True for a quantizer with an entropy term."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Failure(ABC):
 
     @abstractmethod
     def found(self, measured: Measurements) -> bool:
-        """Whether the measurements show it."""
+        """True where the measurements show it."""
 
     @abstractmethod
     def words(self, measured: Measurements) -> str:

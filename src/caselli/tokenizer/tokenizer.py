@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from caselli.errors import UserError
+from caselli.layer import count_parameters
 from caselli.quantizer.base import Quantized
 from caselli.quantizer.build import build as build_quantizer
 from caselli.shapes import Float, Int, Tensor
@@ -107,7 +108,7 @@ class Tokenizer(nn.Module):
             codes=positions * len(sizes),
             bits=bits,
             compression=8 * size[0] * size[1] * self.config.channels / bits if bits else math.nan,
-            parameters=sum(p.numel() for p in self.parameters()),
+            parameters=count_parameters(self),
         )
 
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""How a module was made smaller, as plain data beside its weights: tensors packed, parts narrower."""
+"""Compression of a module, as plain data beside its weights: tensors packed, parts narrower."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def pack_all(tensors: dict[str, Tensor], compression: Compression) -> dict[str, 
 def unpack_all(
     tensors: dict[str, Tensor], compression: Compression, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Tensor]:
-    """What `pack_all` was given, from the file's tensors and the shapes that are expected."""
+    """The tensors that `pack_all` packed, from the file's tensors and the shapes that are expected."""
     found, rest = {}, dict(tensors)
     for name, how in compression.packed.items():
         names = [key for key in rest if key.rpartition(".")[0] == name]
@@ -113,7 +113,7 @@ def _sizes(value: object) -> tuple[int, ...]:
 
 
 def _fits(new: Number, old: object) -> bool:
-    """Whether `new` takes the place of `old`, and is no larger."""
+    """True for a `new` that can take the place of `old`, and is no larger."""
     news, olds = _sizes(new), _sizes(old)
     return type(new) is type(old) and len(news) == len(olds) and all(map(_within, news, olds))
 

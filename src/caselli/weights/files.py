@@ -79,7 +79,7 @@ def read_config(kind: type[C], described: dict[str, Any], stem: Path) -> C:
 
 
 def read_compression(stem: Path) -> Compression:
-    """How the module of a file was made smaller.
+    """Compression of the module in a file.
 
     Errors: `UserError` for a file that is damaged or of a later version.
     """

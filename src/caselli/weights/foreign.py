@@ -33,9 +33,9 @@ HARMLESS = (
 )
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
 WRAPPERS = ("ema", "model", "state_dict")
-"""Under which name a training script puts its weights; the averaged ones first."""
+"""Names under which training scripts put their weights; the averaged ones first."""
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-"""What a folder of diffusers holds."""
+"""Files of weights in a folder of diffusers."""
 
 
 class StandIn:

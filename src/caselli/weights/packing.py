@@ -17,14 +17,14 @@ RATIOS = tuple(1 - 0.02 * i for i in range(21))
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """How a tensor is stored in a file."""
+    """Form of a tensor in a file."""
 
     bits: Literal[4, 8, 32] = 32
     """32 for the numbers as they are; 8 or 4 for integers and scales."""
     group: int = 0
     """Neighbouring weights of a row that share a scale; 0 for the whole row."""
     sparse: bool = False
-    """Whether zeros are left out; then a bit for each weight says where they were."""
+    """Leaves zeros out; a bit for each weight says where they were."""
 
     def __post_init__(self) -> None:
         if self.group < 0:

@@ -40,7 +40,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 _INPUT = (3, 224, 224)
 _INPUTS = {"vqgan_encoder": (3, 256, 256), "vqgan_decoder": (256, 16, 16), "unet": (3, 256, 256)}
-"""What a network is looked at with unless another input is asked for, where that is not `INPUT`."""
+"""Default input shapes of networks for which it is not `INPUT`."""
 
 
 def input_shape(name: str) -> tuple[int, ...]:

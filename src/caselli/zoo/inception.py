@@ -95,7 +95,7 @@ def inception_v2(convention: Convention = Convention.ORIGINAL, *, classes: int =
 
 
 def _stem() -> OrderedDict[str, nn.Module]:
-    """What version 3 and Inception-ResNet begin with: 3 → 192 channels at an eighth of the size."""
+    """The stem of version 3 and Inception-ResNet: 3 → 192 channels at an eighth of the size."""
     return OrderedDict(
         Conv2d_1a_3x3=normalised(3, 32, 3, 2, same=False),
         Conv2d_2a_3x3=normalised(32, 32, 3, same=False),

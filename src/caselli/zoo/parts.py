@@ -1,4 +1,4 @@
-"""What the networks of the zoo share: convolutions with TensorFlow's padding, and the usual triples."""
+"""Common parts of the zoo's networks: convolutions with TensorFlow's padding, and the usual triples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caselli.shapes import Tensor
 
 
 class Convention(enum.Enum):
-    """Whose sizes and paddings a network of the zoo follows."""
+    """Convention of a network's sizes and paddings."""
 
     TORCHVISION = "torchvision"
     """torchvision's: symmetric padding, a ResNet's stride on the 3 × 3 convolution."""
@@ -26,8 +26,8 @@ class Same(nn.Module):
     .. math:: p = \max((\lceil H/s \rceil - 1)\,s + k - H,\ 0)
 
     Arguments:
-        taps, stride: of the window that follows, per axis.
-        value: what is filled in.
+        taps, stride: taps and stride per axis of the window that follows.
+        value: value of the padding.
     """
 
     def __init__(self, taps: tuple[int, int], stride: int, value: float = 0.0) -> None:

@@ -25,9 +25,9 @@ class Residual(nn.Module):
     Arguments:
         width, out_width: channels in and out.
         inner: channels of the inner convolutions.
-        stride: of the block, on layer number `strided`.
-        taps: of each convolution.
-        before: whether normalisation and ReLU come before each convolution.
+        stride: stride of the block, at layer number `strided`.
+        taps: taps of each convolution.
+        before: put normalisation and ReLU before each convolution.
 
     A shortcut that only changes the size takes every s-th pixel.
     """

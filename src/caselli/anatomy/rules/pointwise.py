@@ -45,7 +45,7 @@ def normalisation(operation: Operation, slot: int) -> list[Dependency]:
 
 
 def statistics(operation: Operation) -> Separable | None:
-    """What a normalisation's statistics see of its input, beyond the place itself; `None` if nothing."""
+    """The part of its input that a normalisation's statistics span; `None` if there is none."""
     x = operation.inputs()[0]
     rank = len(x.shape)
     if operation.name == "native_group_norm":

@@ -48,7 +48,7 @@ def elementwise(operation: Operation, slot: int) -> list[Dependency]:
 
 
 def dependencies(operation: Operation, slot: int) -> list[Dependency]:
-    """What output number `slot` sees of those inputs of the operation that follow from the picture.
+    """The dependencies of output number `slot` on the operation's inputs that follow from the picture.
 
     Raises:
         UserError: for an operation without a rule, with its name and the way to add one.
@@ -58,7 +58,7 @@ def dependencies(operation: Operation, slot: int) -> list[Dependency]:
         rule = elementwise
     if rule is None:
         raise UserError(
-            f"{operation.place} is an operation that anatomy does not know",
+            f"{operation.place} is an operation without a rule",
             remedy=f'give it a rule with @caselli.anatomy.register_rule("{operation.name}")',
         )
     return [(value, relation) for value, relation in rule(operation, slot) if value.depends]

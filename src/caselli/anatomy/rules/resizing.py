@@ -75,7 +75,7 @@ def _cubic(axis: int, size: int, out_size: int, source: Source) -> Along:
 
 
 def _antialiased(plain: Callable, reach: int) -> Callable[[int, int, int, Source], Along]:
-    """The same kernel of `reach` pixels to either side, as much wider as the picture is made smaller."""
+    """A kernel of `reach` pixels to either side, widened by as much as the picture is made smaller."""
 
     def along(axis: int, size: int, out_size: int, source: Source) -> Along:
         if size <= out_size:
@@ -265,7 +265,7 @@ register_rule(*(f"replication_pad{n}d" for n in (1, 2, 3)))(_border_pad("clamp")
 
 @register_rule("grid_sampler_2d", "grid_sampler_3d", "grid_sampler")
 def grid_sample(operation: Operation, slot: int) -> list[Dependency]:
-    """Where it reads depends on the data: anywhere; the positions themselves follow the output."""
+    """The data decide what is read, which may be anywhere; the positions themselves follow the output."""
     x, grid = operation.args[:2]
     out = operation.outputs[slot].shape
     space = len(x.shape) - 2

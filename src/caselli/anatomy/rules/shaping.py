@@ -231,7 +231,7 @@ def index(operation: Operation, slot: int) -> list[Dependency]:
 
 @register_rule("gather", "take_along_dim")
 def gather(operation: Operation, slot: int) -> list[Dependency]:
-    """Where it reads depends on the index, so it may be anywhere along its axis."""
+    """The index decides what is read, so it may be anywhere along its axis."""
     x, axis, index = operation.args[:3]
     out = operation.outputs[slot].shape
     return [(x, _replace_axis(x, out, axis % len(x.shape), WHOLE)), (index, same(index.shape, out))]
@@ -239,7 +239,7 @@ def gather(operation: Operation, slot: int) -> list[Dependency]:
 
 @register_rule("scatter", "scatter_add", "index_add", "index_put", "index_copy", "scatter_reduce")
 def scatter(operation: Operation, slot: int) -> list[Dependency]:
-    """Where it writes depends on the index: anywhere, but batch and channels in front of it stay in place."""
+    """The index decides where is written: anywhere, but batch and channels in front of it stay in place."""
     out = operation.outputs[slot].shape
     base = operation.args[0]
     found: list[Dependency] = [(base, same(base.shape, out))] if base.shape == out else []
@@ -273,7 +273,7 @@ def unstructured(operation: Operation, slot: int) -> list[Dependency]:
 
 @dataclasses.dataclass(frozen=True)
 class Written(Relation):
-    """What was written through views, as their base sees it."""
+    """A write through views, as their base sees it."""
 
     relations: tuple[Relation, ...]
     """From each view to what it is a view of, the base first."""
@@ -293,7 +293,7 @@ class Written(Relation):
 
 @dataclasses.dataclass(frozen=True)
 class Kept(Relation):
-    """What is left of a base after a write: every place outside `written`."""
+    """The part of a base that a write leaves: every place outside `written`."""
 
     written: tuple[Box, ...]
     shape: tuple[int, ...]

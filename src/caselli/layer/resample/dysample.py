@@ -63,7 +63,7 @@ class DySample(Upsampler):
         self.convolution = convolution(self.width, self.out_width)
 
     def positions(self, x: Float[Tensor, "B width H W"]) -> Float[Tensor, "B groups 2 h w"]:
-        """Where each output is read, in input pixels."""
+        """Positions at which the outputs are read, in input pixels."""
         offsets = F.pixel_shuffle(0.25 * self.offset(x), self.scale)
         rows = (torch.arange(offsets.shape[2], device=x.device) + 0.5) / self.scale - 0.5
         columns = (torch.arange(offsets.shape[3], device=x.device) + 0.5) / self.scale - 0.5

@@ -53,11 +53,13 @@ def encoded(
     seed: int,
     batch: int = 256,
 ) -> Iterator[Tensor]:
-    """The codes of each batch of every view; the same views for sets of equal length.
+    """The codes of each batch of every view; sets of equal length are varied alike.
 
-    `shown` makes of uint8 pictures what the tokenizer is to see.
+    Arguments:
+        shown: from uint8 pictures to what the tokenizer is given.
+        views, augment, seed: number of versions of each picture, and how they are varied.
     """
-    device = next(tokenizer.parameters()).device
+    device = next(iter(tokenizer.state_dict().values())).device
     for view in range(views):
         for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
             if view:

@@ -1,0 +1,207 @@
+"""The contract of a kind of run: one class that everything about a run asks."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+
+from caselli import ranks
+from caselli.data import Augment, Pictures
+from caselli.engine import Machine, Task, Training, TrainingConfig
+from caselli.errors import lookup
+from caselli.plain import override
+from caselli.run.config import DataConfig, RunConfig
+from caselli.run.folder import RunFolder
+from caselli.trained import Trained
+
+VALIDATED = 1024
+"""Held-out samples looked at in each validation, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The pictures of a run, with whatever belongs to them."""
+
+    train: Any
+    """What is trained on: pictures, or pictures with masks."""
+    held_out: Any
+    """What is kept from training."""
+    pictures: Pictures
+    """The pictures that are trained on."""
+    classes: tuple[str, ...]
+    """Names of the labels, or of the classes of pixels."""
+    fingerprint: str
+    """16 hex digits that change when the data do."""
+
+
+class Stage(ABC):
+    """One training of a run, and its result.
+
+    Arguments:
+        run: the run under way.
+    """
+
+    product: ClassVar[str]
+    """Stem of the files that the stage leaves; where their description is, the stage is done."""
+    training: ClassVar[str] = "training"
+    """Dotted name of the stage's budget and optimiser in the configuration."""
+    share: ClassVar[float] = 1.0
+    """Share of the minutes of a whole run that the stage gets."""
+    augments: ClassVar[bool] = True
+    """True where the samples are pictures, which the run's augmentation changes."""
+    validated: ClassVar[int | None] = VALIDATED
+    """Held-out samples looked at in each validation, at most; None for all."""
+    figures: ClassVar[str]
+    """Name of the group of `results.json` that `look` adds."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the log and among the checkpoints."""
+        return self.product
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Budget and optimiser."""
+        return operator.attrgetter(self.training)(self.run.config)
+
+    def is_done(self) -> bool:
+        """True where the result is in the folder."""
+        return (self.run.folder.path / f"{self.product}.json").exists()
+
+    @abstractmethod
+    def task(self) -> Task:
+        """A fresh task; its weights are a function of the run's seed alone."""
+
+    def sets(self) -> tuple[Any, Any]:
+        """The samples that are trained on, and those held out."""
+        return self.run.data.train, self.run.data.held_out
+
+    @abstractmethod
+    def save(self, task: Any) -> None:
+        """Writes the result of the training."""
+
+    @abstractmethod
+    def look(self) -> None:
+        """Measures and draws the result, from what lies in the folder."""
+
+
+class Kind(ABC):
+    """A kind of run; an instance is one such run under way.
+
+    A kind is final. It says what a run of it is made from, which stages it has, what it loads into, and how
+    that is measured; `caselli.run.training` does the rest, the same for every kind.
+
+    Arguments:
+        folder: where the run lies.
+        config: its configuration, a `config_kind`.
+        data: its pictures.
+        machine: where it computes.
+    """
+
+    name: ClassVar[str]
+    """The kind's name in `run.yaml`."""
+    config_kind: ClassVar[type[RunConfig]]
+    """The configuration record."""
+    recipes: ClassVar[Mapping[str, Callable[[Pictures], RunConfig]]]
+    """Recipes by name: functions of the pictures, to be read from top to bottom."""
+    stages: ClassVar[tuple[type[Stage], ...]]
+    """The trainings, in order."""
+    settled: ClassVar[Mapping[str, Callable[[Data], Any]]]
+    """Fields that follow from the data, by dotted name; nobody can set them."""
+
+    def __init__(self, folder: RunFolder, config: Any, data: Data, machine: Machine) -> None:
+        self.folder, self.config, self.data, self.machine = folder, config, data, machine
+
+    # what a run of this kind is -----------------------------------------------------------------------------
+
+    @classmethod
+    def fields(cls, recipe: str) -> RunConfig:
+        """The record whose fields a run of a recipe can be given, before its pictures are known."""
+        return cls.config_kind()
+
+    @classmethod
+    def trained(cls, recipe: str) -> tuple[type[Stage], ...]:
+        """The stages in which a recipe has something to train: they share the minutes of a run."""
+        return cls.stages
+
+    @classmethod
+    def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> Any:
+        """The recipe's configuration for these pictures, before the changes are made."""
+        return lookup(cls.recipes, "recipe", recipe)(pictures)
+
+    @classmethod
+    def config_in(cls, folder: RunFolder) -> Any:
+        """The configuration that `run.yaml` holds."""
+        described = folder.describe()["config"]
+        return override(cls.fields(described.get("recipe", "")), described)
+
+    @classmethod
+    @abstractmethod
+    def open(cls, config: DataConfig, progress: bool) -> Data:
+        """The data of a run."""
+
+    @classmethod
+    @abstractmethod
+    def check(cls, config: Any, data: Data) -> None:
+        """Raises what is wrong with the configuration before any time is spent."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: RunFolder) -> Trained:
+        """What a run folder loads into."""
+
+    @classmethod
+    @abstractmethod
+    def evaluate(cls, trained: Any, source: str, split: str, lpips: str | None = None) -> dict[str, Any]:
+        """Figures of a trained run on pictures that it has not seen.
+
+        Arguments:
+            trained: what `load` gave.
+            source, split: the pictures, and which part of them is measured.
+            lpips: file of VGG-16's published weights, for the perceptual distance of reconstructions.
+        """
+
+    # a run under way ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Random numbers that are a function of the run's seed."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            yield
+
+    def shares(self) -> dict[str, int]:
+        """Seed and part of the batches that this rank takes."""
+        return {"seed": self.config.seed, "rank": ranks.rank(), "ranks": ranks.count()}
+
+    def augment(self) -> Augment:
+        """Random changes of the pictures."""
+        return Augment(flip=self.config.data.flip, shift=self.config.data.shift)
+
+    def training(
+        self, task: Task, batches: Any, held_out: Sequence[Any], config: TrainingConfig, stage: str
+    ) -> Training:
+        """The training of a task in this run."""
+        path, seed = self.folder.path, self.config.seed
+        return Training(task, batches, held_out, config, path, stage, self.machine, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A recipe with the kind of run that it makes."""
+
+    kind: type[Kind]
+    func: Callable[[Pictures], RunConfig]
+
+    def __call__(self, pictures: Pictures) -> Any:
+        """The configuration for a set of pictures."""
+        return self.func(pictures)

@@ -1,0 +1,224 @@
+"""The one way through a run of any kind: begun or resumed, trained stage by stage, looked at, reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caselli import ranks
+from caselli.data import Augment, Batches
+from caselli.engine import Log, Machine, machine
+from caselli.errors import UserError
+from caselli.plain import override
+from caselli.report import write_report
+from caselli.run import old_pixels
+from caselli.run.adopted import kept
+from caselli.run.config import DataConfig
+from caselli.run.folder import RunFolder, resumed_config
+from caselli.run.kind import Data, Kind, Stage
+from caselli.run.kinds import RECIPES, kind_and_recipe
+from caselli.run.pictures import batches_of
+
+RECIPE = "small"
+"""The recipe of a run that names none."""
+
+
+def train(
+    source: str | Path,
+    out: str | Path,
+    *,
+    recipe: str = RECIPE,
+    stage: str = "both",
+    size: int | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    resume: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Path:
+    """Trains whatever the recipe makes (a tokenizer and a prior over its codes, a one-stage family, a
+    segmenter) and writes the report; returns the run folder.
+
+    Arguments:
+        source: pictures; see `caselli.data.open`. With masks for a segmenter; see
+            `caselli.data.open_segmented`.
+        out: the run folder; new or empty, unless `resume`.
+        recipe: name in `RECIPES`; a run that is resumed keeps its own.
+        stage: both, or the one stage to train: tokenizer or prior.
+        size: height and width in pixels; None for the set's own.
+        minutes: wall-clock budget of the training asked for; the schedules follow the clock.
+        steps: optimiser steps of each stage, instead of the recipe's.
+        resume: go on with the run in `out`; it keeps its configuration. Begins one if there is none.
+        changes: fields by dotted name, such as `{"prior.width": 128}`.
+        progress: True for a bar while pictures are read.
+
+    Errors: `UserError` for whatever is wrong with the arguments, the pictures or the folder.
+
+    Example:
+        >>> train("pictures", "run", minutes=10)  # doctest: +SKIP
+        PosixPath('run')
+    """
+    folder, is_begun = _enter(out, resume)
+    if is_begun and ranks.is_first() and old_pixels.is_old(folder):
+        old_pixels.modernise(folder)
+    ranks.wait()
+    kind, own_recipe = kind_and_recipe(out, recipe)
+    if is_begun and recipe != RECIPE and recipe in RECIPES and RECIPES[recipe].kind is not kind:
+        raise UserError(
+            f"recipe {recipe!r} was given to a run of kind {kind.name}",
+            "a resumed run keeps its recipe",
+            "leave it out, or choose another -o",
+        )
+    old_pixels.refuse_old_names(own_recipe, changes or {})
+    stages = _stages(kind, stage)
+    budgeted = [each for each in stages if each in kind.trained(own_recipe)]
+    asked = {"data.source": str(source), **_budget(budgeted, minutes, steps)}
+    asked |= {} if size is None else {"data.size": size}
+    asked |= changes or {}
+    awaits = folder.awaits_pictures()
+    ranks.wait()  # all have looked before the first rank writes
+    if is_begun and not awaits:
+        run = resumed(kind, folder, asked, progress)
+    else:
+        run = begun(kind, folder, recipe, kept(folder, asked) if awaits else asked, progress)
+    for each in stages:
+        _go_through(each(run))
+    if ranks.is_first():
+        write_page(folder)
+    ranks.wait()
+    return folder.path
+
+
+def begun(kind: type[Kind], folder: RunFolder, recipe: str, changes: dict[str, Any], progress: bool) -> Kind:
+    """A new run, its configuration written to its folder."""
+    own = {name.removeprefix("data."): value for name, value in changes.items() if name.startswith("data.")}
+    data = kind.open(override(DataConfig(), own), progress)
+    settled = {name: of_data(data) for name, of_data in kind.settled.items()}
+    config = override(kind.start(recipe, data.pictures, changes), {**changes, **settled})
+    kind.check(config, data)
+    if ranks.is_first():
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.write(kind.name, config, data.fingerprint, machine(config.precision))
+    ranks.wait()
+    return _ready(kind(folder, config, data, recorded_machine(folder)))
+
+
+def resumed(kind: type[Kind], folder: RunFolder, changes: dict[str, Any], progress: bool) -> Kind:
+    """A run that was begun before, with a new budget."""
+    config = resumed_config(kind.config_in(folder), changes)
+    data = kind.open(config.data, progress)
+    _expect_same(folder, config.data.source, data.fingerprint)
+    kind.check(config, data)
+    where = recorded_machine(folder)
+    if ranks.is_first():
+        folder.write(kind.name, config, data.fingerprint, where)
+    return _ready(kind(folder, config, data, where))
+
+
+def recorded_machine(folder: RunFolder) -> Machine:
+    """The machine as `run.yaml` has it: the precision of a run is decided once, on one rank."""
+    recorded = folder.describe()["machine"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Machine(device, recorded["precision"], recorded["reason"])
+
+
+def write_page(folder: RunFolder) -> None:
+    """Writes the report from what lies in the folder."""
+    page = write_report(folder.path)
+    Log(folder.path, "report").say(f"look at {page}")
+
+
+def _enter(out: str | Path, resume: bool) -> tuple[RunFolder, bool]:
+    """The run folder, and whether it holds a run to go on with."""
+    ranks.start()
+    folder = RunFolder(out)
+    folder.refuse_foreign()
+    is_begun = folder.holds_run()
+    if is_begun and not resume:
+        raise UserError(
+            f"{out} holds a run already",
+            "a new folder was expected",
+            "go on with --resume, or choose another -o",
+        )
+    return folder, is_begun
+
+
+def _stages(kind: type[Kind], asked: str) -> list[type[Stage]]:
+    """The stages that are to be trained."""
+    names = [stage.product for stage in kind.stages]
+    if asked not in ("both", *names):
+        if len(names) == 1:
+            expected, remedy = f"a run of kind {kind.name} has the one stage {names[0]}", "leave it out"
+        else:
+            expected, remedy = f"one of both, {', '.join(names)} was expected", ""
+        raise UserError(f"stage {asked!r} was given", expected, remedy)
+    return [stage for stage in kind.stages if asked in ("both", stage.product)]
+
+
+def _budget(stages: Sequence[type[Stage]], minutes: float | None, steps: int | None) -> dict[str, Any]:
+    """The changes that the minutes, shared among the stages, and the steps of each stand for."""
+    whole = sum(stage.share for stage in stages)
+    changes: dict[str, Any] = {}
+    for stage in stages:
+        if minutes is not None:
+            changes[f"{stage.training}.minutes"] = minutes * (stage.share / whole)
+        if steps is not None:
+            changes |= {f"{stage.training}.steps": steps, f"{stage.training}.minutes": None}
+    return changes
+
+
+def _expect_same(folder: RunFolder, source: str, fingerprint: str) -> None:
+    """Raises a `UserError` where the data are not those that the run was begun with."""
+    expected = folder.describe()["data_fingerprint"]
+    if fingerprint != expected:
+        raise UserError(
+            f"the pictures of {source} have changed since the run in {folder.path} was begun",
+            f"fingerprint {expected} was expected, {fingerprint} found",
+            "restore them, or begin a new run with another -o",
+        )
+
+
+def _ready(run: Kind) -> Kind:
+    """Tells of the pictures, in the log and for the report."""
+    data, log = run.data, Log(run.folder.path, "data")
+    log.say(f"{len(data.train)} pictures to train on, {len(data.held_out)} held out; {run.machine.reason}")
+    for bad in data.pictures.bad:
+        log.say(f"skipped {bad.name}: {bad.reason}")
+    if ranks.is_first():
+        run.folder.add_results(data=_figures(data))
+    return run
+
+
+def _figures(data: Data) -> dict[str, Any]:
+    pictures = data.pictures
+    return {
+        "name": pictures.name,
+        "count": len(data.train),
+        "held_out": len(data.held_out),
+        "size": pictures.size,
+        "channels": pictures.channels,
+        "classes": len(data.classes),
+        "class_names": list(data.classes),
+        "bad": [{"name": bad.name, "reason": bad.reason} for bad in pictures.bad],
+    }
+
+
+def _go_through(stage: Stage) -> None:
+    """A stage: trained unless it is done, and looked at unless that is done too."""
+    run, is_done = stage.run, stage.is_done()
+    ranks.wait()  # all have looked before the first rank writes
+    if not is_done:
+        config, task, (samples, held_out) = stage.config, stage.task(), stage.sets()
+        augment = run.augment() if stage.augments else Augment()
+        batches = Batches(samples, config.batch, augment=augment, **run.shares())
+        validation = batches_of(held_out, config.batch, stage.validated)
+        if any(parameter.requires_grad for parameter in task.parameters()):
+            task = run.training(task, batches, validation, config, stage.name).run()
+        if ranks.is_first():
+            stage.save(task)
+    if ranks.is_first() and not (is_done and stage.figures in run.folder.results()):
+        stage.look()
+    ranks.wait()
