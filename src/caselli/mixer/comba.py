@@ -23,11 +23,9 @@ class Comba(DeltaMixer):
 
     Arguments:
         width: E.
-        heads: N; by default one for every 64 channels.
         value_factor: channels of all values over E.
         correction: c at the beginning; 1, or 0.02 for small models.
-        convolution: tokens that the convolution sees.
-        chunk_size: tokens in one triangular system.
+        options: further ones of `caselli.mixer.parts_delta.ConvolvedMixer`.
 
     Source: Hu et al. 2025, Comba: Improving Bilinear RNNs with Closed-loop Control.
 
@@ -37,24 +35,8 @@ class Comba(DeltaMixer):
         torch.Size([2, 1, 64, 128])
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        heads: int | None = None,
-        value_factor: int = 2,
-        correction: float = 0.02,
-        convolution: int = 4,
-        chunk_size: int = 64,
-    ) -> None:
-        super().__init__(
-            width,
-            heads=heads,
-            value_factor=value_factor,
-            writes=1,
-            convolution=convolution,
-            chunk_size=chunk_size,
-        )
+    def __init__(self, width: int, *, value_factor: int = 2, correction: float = 0.02, **options) -> None:
+        super().__init__(width, value_factor=value_factor, **options)
         self.beta = Dense(width, self.heads, bias=False)
         self.decay = HeadDecay(width, self.heads)
         self.feedback = nn.Parameter(torch.ones(self.heads))

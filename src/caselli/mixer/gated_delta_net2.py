@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from caselli.mixer.dense import Dense
 from caselli.mixer.parts import split_heads
-from caselli.mixer.parts_delta import ChannelDecay, DeltaMixer
+from caselli.mixer.parts_delta import ChannelMixer
 from caselli.ops import channel_delta_rule
 
 
-class GatedDeltaNet2(DeltaMixer):
+class GatedDeltaNet2(ChannelMixer):
     r"""The gated delta rule with an erase gate on the keys and a write gate on the values.
 
     .. math::
@@ -21,15 +19,7 @@ class GatedDeltaNet2(DeltaMixer):
     with q, k and v through a short convolution, and q and k of unit length. With b = w = β it is Kimi delta
     attention.
 
-    Arguments:
-        width: E.
-        heads: N; by default one for every 64 channels.
-        value_factor: channels of all values over E.
-        rank: rows of the first of two projections to decays, and to gates; by default a head's values.
-        bound: the least log decay, e.g. −5; 0 for a softplus without one.
-        most: the largest b, up to 2; above 1 the memory can turn over what it holds (negative eigenvalues).
-        convolution: tokens that the convolution sees.
-        chunk_size: tokens in one triangular system; rounded up to a power of two.
+    Arguments: `width` and those of `caselli.mixer.parts_delta.ChannelMixer`, whose `most` is of b.
 
     Source: Hatamizadeh, Choi and Kautz 2026, Gated DeltaNet-2: Decoupling Erase and Write in Linear
     Attention.
@@ -41,32 +31,10 @@ class GatedDeltaNet2(DeltaMixer):
         torch.Size([2, 1, 64, 64])
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        heads: int | None = None,
-        value_factor: int = 1,
-        rank: int | None = None,
-        bound: float = 0.0,
-        most: float = 1.0,
-        convolution: int = 4,
-        chunk_size: int = 64,
-    ) -> None:
-        super().__init__(
-            width,
-            heads=heads,
-            value_factor=value_factor,
-            writes=1,
-            convolution=convolution,
-            chunk_size=chunk_size,
-        )
-        rank = rank or self.values // self.heads
-        self.most = most
+    def __init__(self, width: int, **options) -> None:
+        super().__init__(width, **options)
         self.erase = Dense(width, width, bias=False)
         self.write = Dense(width, self.values, bias=False)
-        self.decay = ChannelDecay(width, self.heads, rank, bound)
-        self.gates = nn.Sequential(Dense(width, rank, bias=False), Dense(rank, self.values))
 
     def update(self, x, q, k, v, memory, **options):
         log_decay, k = self.decay(x), k[:, :, 0]
@@ -81,6 +49,3 @@ class GatedDeltaNet2(DeltaMixer):
             log_decay=log_decay,
             **options,
         )
-
-    def gate(self, x):
-        return self.gates(x).sigmoid()

@@ -20,20 +20,17 @@ class GatedDeltaProduct(DeltaMixer):
         y_t = W_o\big(\mathrm{RMSNorm}(S_t^\top q_t / \sqrt d) \odot \mathrm{silu}(W_g x_t)\big)
 
     with α as in Gated DeltaNet, q, k and v through a short convolution, and q and k of unit length. A factor
-    with β = 2 is a reflection; n of them make any rotation of n − 1 planes, as tracking a state needs.
+    with β = 2 is a reflection: two turn a plane, n make any permutation of n + 1 things, as tracking a state
+    needs.
 
     Arguments:
         width: E.
-        heads: N; by default one for every 64 channels.
-        value_factor: channels of all values over E.
         steps: n.
         most: the largest β, up to 2; above 1 eigenvalues may be negative.
-        convolution: tokens that the convolution sees.
-        chunk_size: steps in one triangular system, at least one token's.
+        options: further ones of `caselli.mixer.parts_delta.ConvolvedMixer`.
 
     Sources: Siems et al. 2025, DeltaProduct: Improving State-Tracking in Linear RNNs via Householder
-    Products;
-    Grazzi et al. 2024, Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues.
+    Products; Grazzi et al. 2024, Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues.
 
     Example:
         >>> import torch
@@ -42,27 +39,10 @@ class GatedDeltaProduct(DeltaMixer):
         torch.Size([2, 1, 64, 64])
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        heads: int | None = None,
-        value_factor: int = 1,
-        steps: int = 2,
-        most: float = 2.0,
-        convolution: int = 4,
-        chunk_size: int = 64,
-    ) -> None:
+    def __init__(self, width: int, *, steps: int = 2, most: float = 2.0, **options) -> None:
         if steps < 1:
             raise UserError(f"{steps} steps a token were given", "at least 1 was expected")
-        super().__init__(
-            width,
-            heads=heads,
-            value_factor=value_factor,
-            writes=steps,
-            convolution=convolution,
-            chunk_size=chunk_size,
-        )
+        super().__init__(width, steps, **options)
         self.most = most
         self.beta = Dense(width, steps * self.heads, bias=False)
         self.decay = HeadDecay(width, self.heads)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from caselli.mixer.dense import Dense
-from caselli.mixer.parts_delta import ChannelDecay, DeltaMixer
+from caselli.mixer.parts_delta import ChannelMixer
 from caselli.ops import channel_delta_rule
 
 
-class KimiDeltaAttention(DeltaMixer):
+class KimiDeltaAttention(ChannelMixer):
     r"""Kimi delta attention (KDA).
 
     .. math::
@@ -19,15 +17,7 @@ class KimiDeltaAttention(DeltaMixer):
 
     with q, k and v through a short convolution, and q and k of unit length.
 
-    Arguments:
-        width: E.
-        heads: N; by default one for every 64 channels.
-        value_factor: channels of all values over E.
-        rank: rows of the first of two projections to decays, and to gates; by default a head's values.
-        bound: the least log decay, e.g. −5; 0 for a softplus without one.
-        most: the largest β, up to 2; above 1 the memory can turn over what it holds (negative eigenvalues).
-        convolution: tokens that the convolution sees.
-        chunk_size: tokens in one triangular system; rounded up to a power of two.
+    Arguments: `width` and those of `caselli.mixer.parts_delta.ChannelMixer`, whose `most` is of β.
 
     Source: Kimi Team 2025, Kimi Linear: An Expressive, Efficient Attention Architecture.
 
@@ -38,31 +28,9 @@ class KimiDeltaAttention(DeltaMixer):
         torch.Size([2, 1, 64, 64])
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        heads: int | None = None,
-        value_factor: int = 1,
-        rank: int | None = None,
-        bound: float = 0.0,
-        most: float = 1.0,
-        convolution: int = 4,
-        chunk_size: int = 64,
-    ) -> None:
-        super().__init__(
-            width,
-            heads=heads,
-            value_factor=value_factor,
-            writes=1,
-            convolution=convolution,
-            chunk_size=chunk_size,
-        )
-        rank = rank or self.values // self.heads
-        self.most = most
+    def __init__(self, width: int, **options) -> None:
+        super().__init__(width, **options)
         self.beta = Dense(width, self.heads, bias=False)
-        self.decay = ChannelDecay(width, self.heads, rank, bound)
-        self.gates = nn.Sequential(Dense(width, rank, bias=False), Dense(rank, self.values))
 
     def update(self, x, q, k, v, memory, **options):
         log_decay, beta = self.decay(x), self.most * self.beta(x).sigmoid()[..., None]
@@ -70,6 +38,3 @@ class KimiDeltaAttention(DeltaMixer):
         return channel_delta_rule(
             q, k[:, :, 0], beta * v[:, :, 0], memory, reads=reads, log_decay=log_decay, **options
         )
-
-    def gate(self, x):
-        return self.gates(x).sigmoid()

@@ -41,11 +41,8 @@ class LogLinear(ConvolvedMixer):
     Arguments:
         width: E.
         rule: "delta" or "decay".
-        heads: N; by default one for every 64 channels.
-        value_factor: channels of all values over E.
         levels: how many λ there are; what is further back has the last one.
-        convolution: tokens that the convolution sees.
-        chunk_size: tokens that are compared directly; rounded down to a power of two.
+        options: further ones of `caselli.mixer.parts_delta.ConvolvedMixer`.
 
     Source: Guo et al. 2025, Log-Linear Attention.
 
@@ -55,29 +52,12 @@ class LogLinear(ConvolvedMixer):
         (torch.Size([2, 3, 1, 64, 64]), tensor([5, 5]))
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        rule: str = "delta",
-        heads: int | None = None,
-        value_factor: int = 1,
-        levels: int = 16,
-        convolution: int = 4,
-        chunk_size: int = 64,
-    ) -> None:
+    def __init__(self, width: int, *, rule: str = "delta", levels: int = 16, **options) -> None:
         if rule not in RULES:
             raise UnknownName("rule", rule, RULES)
         if levels < 1:
             raise UserError(f"{levels} levels were given", "at least 1 was expected")
-        super().__init__(
-            width,
-            heads=heads,
-            value_factor=value_factor,
-            writes=1,
-            convolution=convolution,
-            chunk_size=chunk_size,
-        )
+        super().__init__(width, **options)
         self.levels = levels
         self.beta = Dense(width, self.heads, bias=False) if rule == "delta" else None
         self.decay = HeadDecay(width, self.heads)

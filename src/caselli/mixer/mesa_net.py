@@ -40,12 +40,9 @@ class MesaNet(ConvolvedMixer):
 
     Arguments:
         width: E.
-        heads: N; by default one for every 64 channels.
-        value_factor: channels of all values over E.
         least: lower bound of λ.
         iterations: conjugate gradients at most, forwards and backwards.
-        convolution: tokens that the convolution sees.
-        chunk_size: tokens that are compared directly.
+        options: further ones of `caselli.mixer.parts_delta.ConvolvedMixer`.
 
     Source: von Oswald et al. 2025, MesaNet: Sequence Modeling by Locally Optimal Test-Time Training.
 
@@ -55,29 +52,12 @@ class MesaNet(ConvolvedMixer):
         (torch.Size([2, 1, 64, 64]), torch.Size([2, 1, 64, 64]))
     """
 
-    def __init__(
-        self,
-        width: int,
-        *,
-        heads: int | None = None,
-        value_factor: int = 1,
-        least: float = 0.25,
-        iterations: int = 20,
-        convolution: int = 4,
-        chunk_size: int = 64,
-    ) -> None:
+    def __init__(self, width: int, *, least: float = 0.25, iterations: int = 20, **options) -> None:
         if least <= 0 or iterations < 1:
             raise UserError(
                 f"least {least} and {iterations} iterations were given", "both were expected to be positive"
             )
-        super().__init__(
-            width,
-            heads=heads,
-            value_factor=value_factor,
-            writes=1,
-            convolution=convolution,
-            chunk_size=chunk_size,
-        )
+        super().__init__(width, **options)
         self.least, self.iterations = least, iterations
         self.beta = Dense(width, self.heads, bias=False)
         self.decay = Dense(width, self.heads)

@@ -30,22 +30,22 @@ class ConvolvedMixer(RecurrentMixer):
 
     Arguments:
         width: E.
+        writes: n, keys and values a token.
         heads: N; by default one for every 64 channels.
         value_factor: channels of all values over E.
-        writes: n, keys and values a token.
         convolution: tokens that the convolution sees.
-        chunk_size: writes in one triangular system.
+        chunk_size: tokens, or writes, that are compared directly.
     """
 
     def __init__(
         self,
         width: int,
+        writes: int = 1,
         *,
-        heads: int | None,
-        value_factor: int,
-        writes: int,
-        convolution: int,
-        chunk_size: int,
+        heads: int | None = None,
+        value_factor: int = 1,
+        convolution: int = 4,
+        chunk_size: int = 64,
     ) -> None:
         super().__init__(width, chunk_size=chunk_size)
         self.heads, self.values, self.writes = head_count(width, heads), value_factor * width, writes
@@ -154,3 +154,27 @@ class ChannelDecay(nn.Module):
         raw = exact(raw) + exact(self.bias).unflatten(0, (self.heads, -1))
         rate = exact(self.log_a).exp()[:, None]
         return self.bound * torch.sigmoid(rate * raw) if self.bound else -rate * F.softplus(raw)
+
+
+class ChannelMixer(DeltaMixer):
+    """A delta rule with a decay for each channel of the keys, and gates of low rank.
+
+    Arguments:
+        width: E.
+        rank: rows of the first of two projections to decays, and to gates; by default a head's values.
+        bound: the least log decay, e.g. −5; 0 for a softplus without one.
+        most: the largest erasing strength, up to 2; above 1 the memory can turn over what it holds (negative
+            eigenvalues).
+        options: further ones of `ConvolvedMixer`.
+    """
+
+    def __init__(
+        self, width: int, *, rank: int | None = None, bound: float = 0.0, most: float = 1.0, **options
+    ) -> None:
+        super().__init__(width, **options)
+        rank, self.most = rank or self.values // self.heads, most
+        self.decay = ChannelDecay(width, self.heads, rank, bound)
+        self.gates = nn.Sequential(Dense(width, rank, bias=False), Dense(rank, self.values))
+
+    def gate(self, x):
+        return self.gates(x).sigmoid()

@@ -90,8 +90,7 @@ def delta_product(
         y in v's dtype, and S_T.
 
     Sources: Siems et al. 2025, DeltaProduct: Improving State-Tracking in Linear RNNs via Householder
-    Products;
-    Hu et al. 2025, Comba: Improving Bilinear RNNs with Closed-loop Control.
+    Products; Hu et al. 2025, Comba: Improving Bilinear RNNs with Closed-loop Control.
 
     Example:
         >>> v = torch.tensor([1.0, 5.0]).view(1, 1, 2, 1, 1)
