@@ -76,6 +76,7 @@ def _make_run(run):
             "name": "glyphs",
             "count": 100,
             "class_names": ["a b", "c"],
+            "notes": ["captions: <2> rows name no picture"],
             "bad": [_bad(i) for i in range(60)],
         },
         "sharpness": {"nested": {"deep": 3}},
@@ -97,7 +98,7 @@ def test_a_whole_run_has_every_section_in_order(tmp_path):
         "More figures", "More pictures", "Log", "Configuration", "Go on",
     ]  # fmt: skip
     for words in (
-        "20.50 dB", "91.0 %", "1 234 567", "my own figure", "<7>.png", "and 10 more", "tokenizer <done>",
+        "20.50 dB", "91.0 %", "1 234 567", "my own figure", "<7>.png", "and 10 more", "captions: <2> rows", "tokenizer <done>",
         "factor: 8", f"caselli sample {tmp_path} -n 16 --label 'a b'", "caselli train 'my glyphs'",
         "sharpness · nested · deep",
     ):  # fmt: skip
@@ -156,7 +157,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KNOWN = st.sampled_from(["psnr", "code_counts", "bad", "classes", "seconds", "parameters", "codebook_use"])
+KNOWN = st.sampled_from(
+    ["psnr", "code_counts", "bad", "notes", "classes", "seconds", "parameters", "codebook_use"]
+)
 
 
 @example({"data": {"bad": 3, "classes": {"a": [1]}, "class_names": []}, "tokenizer": {"code_counts": [[]]}})

@@ -94,6 +94,18 @@ def test_grey_where_all_are_grey(tmp_path):
     assert everything(tmp_path, channels=1).channels == 1
 
 
+@pytest.mark.parametrize("colour", [[1], [129], [64, 65], list(range(1, 130, 2))])
+def test_colour_anywhere_is_colour(tmp_path, colour):
+    for i in range(130):
+        (tmp_path / f"{i:03}.png").write_bytes(png(noise(16, 16, 3 if i in colour else 1, i)))
+    pictures = everything(tmp_path)
+    assert pictures.channels == 3 and any("some pictures are grey" in note for note in pictures.notes)
+    for i in colour:
+        (tmp_path / f"{i:03}.png").unlink()
+    pictures = everything(tmp_path)
+    assert pictures.channels == 1 and pictures.notes[0].startswith("grey: no colour in the")
+
+
 def test_bad_pictures_are_skipped_and_named(tmp_path):
     fill(tmp_path, [f"{i % 2}/{i:03}.png" for i in range(40)])
     (tmp_path / "0" / "000.png").write_bytes(b"fake")

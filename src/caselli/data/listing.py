@@ -19,6 +19,7 @@ from caselli.data.pictures import (
     chosen_by_name,
     label_table,
 )
+from caselli.data.shuffle import generator
 from caselli.data.source import Request
 from caselli.data.store import FileStore, MemoryStore, Store
 from caselli.data.workers import CHUNK, WorkerPool, ahead, default_workers
@@ -32,7 +33,10 @@ BAD_SHARE = 0.05
 """More bad pictures than this share of a source are an error."""
 
 SAMPLED = 64
-"""Number of pictures, evenly spread, by which size and channels are chosen."""
+"""Number of pictures, evenly spread, by which the size is chosen."""
+
+LOOKED_AT = 4096
+"""Number of pictures, at random places, among which colour is looked for; sets up to this are looked at whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Listing:
     captions: Sequence[str] | None = None
     bad: tuple[Bad, ...] = ()
     """Pictures that were found to be unusable already."""
+    notes: tuple[str, ...] = ()
+    """Sentences on how the source was read."""
 
 
 def read_listing(listing: Listing, request: Request) -> Pictures:
@@ -57,7 +63,7 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     """
     workers = default_workers(len(listing.names)) if request.workers is None else request.workers
     with WorkerPool(workers) as pool:
-        size, channels = _size_and_channels(pool, listing, request)
+        size, channels, notes = _size_and_channels(pool, listing, request)
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
         operation = "pixels" if in_memory else "digest"
         answers = _answers(pool, operation, listing, size, channels, request.progress)
@@ -78,10 +84,11 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
         store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
     else:
         store = FileStore([listing.locations[i] for i in good], size, channels, workers)
-    return _described(listing, good, store, as_integers(digests), tuple(bad))
+    listing = dataclasses.replace(listing, bad=tuple(bad), notes=(*listing.notes, *notes))
+    return _described(listing, good, store, as_integers(digests))
 
 
-def _described(listing: Listing, good: Sequence[int], store: Store, digests: Tensor, bad: tuple) -> Pictures:
+def _described(listing: Listing, good: Sequence[int], store: Store, digests: Tensor) -> Pictures:
     classes, labels = (), None
     if listing.labels is not None:
         classes, labels = label_table(listing.labels)
@@ -96,7 +103,8 @@ def _described(listing: Listing, good: Sequence[int], store: Store, digests: Ten
         classes=classes,
         labels=labels,
         captions=None if listing.captions is None else tuple(listing.captions[i] for i in good),
-        bad=bad,
+        bad=listing.bad,
+        notes=listing.notes,
     )
 
 
@@ -115,17 +123,39 @@ def _answers(
     return answers
 
 
-def _size_and_channels(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, int]:
+def _size_and_channels(
+    pool: WorkerPool, listing: Listing, request: Request
+) -> tuple[int, int, tuple[str, ...]]:
+    """Size and channels, asked for or chosen by looking, and a sentence on what was seen."""
     if request.size is not None and request.channels is not None:
-        return request.size, request.channels
-    every = max(1, len(listing.locations) // SAMPLED)
-    sampled = dataclasses.replace(listing, locations=listing.locations[::every], names=listing.names[::every])
-    answers = _answers(pool, "probe", sampled, 0, 0, progress=False)
-    found = [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
+        return request.size, request.channels, ()
+    count = len(listing.names)
+    spread = list(range(0, count, max(1, count // SAMPLED)))
+    found = list(_probed(pool, listing, spread))
     sides = collections.Counter(one["side"] for one in found)
     size = request.size or default_size(max(sides, key=lambda side: (sides[side], side), default=64))
-    channels = request.channels or (1 if found and all(one["grey"] for one in found) else 3)
-    return size, channels
+    if request.channels is not None:
+        return size, request.channels, ()
+    grey = [one["grey"] for one in found]
+    if all(grey):  # colour may be rare, or may keep step with the even spread
+        others = torch.randperm(count, generator=generator("colour", count))[:LOOKED_AT].tolist()
+        for one in _probed(pool, listing, sorted(set(others) - set(spread))):
+            grey.append(one["grey"])
+            if not one["grey"]:
+                break
+    if not grey or all(grey):
+        of = f"the {count}" if len(grey) == count else f"{len(grey)} that were looked at of {count}"
+        note = (f"grey: no colour in {of} pictures; channels 3 would make them colour",) if grey else ()
+        return size, 1 if grey else 3, note
+    mixed = ("colour, though some pictures are grey; channels 1 would make all grey",) if any(grey) else ()
+    return size, 3, mixed
+
+
+def _probed(pool: WorkerPool, listing: Listing, indices: Sequence[int]) -> Iterator[dict]:
+    """What `decoding.probe` tells of those pictures that can be read, in order."""
+    part = dataclasses.replace(listing, locations=[listing.locations[i] for i in indices])
+    answers = _answers(pool, "probe", part, 0, 0, progress=False)
+    return (json.loads(answer) for answer in answers if isinstance(answer, bytes))
 
 
 def default_size(side: int) -> int:

@@ -74,6 +74,8 @@ class Pictures:
     """One per picture; empty where one has none."""
     bad: tuple[Bad, ...] = ()
     """The pictures of the source that could not be read and were skipped."""
+    notes: tuple[str, ...] = ()
+    """Sentences on how the source was read, where it could be taken in more than one way or not all of it."""
 
     @classmethod
     def of(
