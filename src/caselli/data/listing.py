@@ -36,7 +36,7 @@ SAMPLED = 64
 """Number of pictures, evenly spread, by which the size is chosen."""
 
 LOOKED_AT = 4096
-"""Number of pictures, at random places, among which colour is looked for; sets up to this are looked at whole."""
+"""Number of pictures, at random places, among which colour is looked for; smaller sets are seen whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +48,20 @@ class Listing:
     names: Sequence[str]
     labels: Sequence[str] | None = None
     """The name of each picture's class."""
-    captions: Sequence[str] | None = None
+    captions: Sequence[Sequence[str]] | None = None
+    """The captions of each picture, one or more; an empty one where it has none."""
+    held_out: Sequence[bool] | None = None
+    """True for the pictures that the source itself keeps from training; None leaves it to their names."""
     bad: tuple[Bad, ...] = ()
     """Pictures that were found to be unusable already."""
     notes: tuple[str, ...] = ()
     """Sentences on how the source was read."""
+
+    def subset(self, indices: Sequence[int]) -> Listing:
+        """The listing of those pictures alone, in that order."""
+        own = {name: getattr(self, name) for name in ("locations", "names", "labels", "captions", "held_out")}
+        chosen = {name: [values[i] for i in indices] for name, values in own.items() if values is not None}
+        return dataclasses.replace(self, **chosen)
 
 
 def read_listing(listing: Listing, request: Request) -> Pictures:
@@ -83,29 +92,51 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     if in_memory:
         store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
     else:
-        store = FileStore([listing.locations[i] for i in good], size, channels, workers)
-    listing = dataclasses.replace(listing, bad=tuple(bad), notes=(*listing.notes, *notes))
-    return _described(listing, good, store, as_integers(digests))
-
-
-def _described(listing: Listing, good: Sequence[int], store: Store, digests: Tensor) -> Pictures:
+        store = FileStore(listing.subset(good).locations, size, channels, workers)
     classes, labels = (), None
-    if listing.labels is not None:
+    if listing.labels is not None:  # classes whose pictures are all bad are classes too
         classes, labels = label_table(listing.labels)
         labels = labels[good]
-    names = tuple(listing.names[i] for i in good)
+    found = dataclasses.replace(listing.subset(good), bad=tuple(bad), notes=(*listing.notes, *notes))
+    return _described(found, store, as_integers(digests), classes, labels)
+
+
+def _described(
+    listing: Listing, store: Store, digests: Tensor, classes: tuple[str, ...], labels: Tensor | None
+) -> Pictures:
+    names, captions = distinct(listing.names), listing.captions
     return Pictures(
         listing.name,
         store,
         names=names,
-        held_out=chosen_by_name(names),
+        held_out=chosen_by_name(names) if listing.held_out is None else torch.tensor(listing.held_out),
         digests=digests,
         classes=classes,
         labels=labels,
-        captions=None if listing.captions is None else tuple(listing.captions[i] for i in good),
+        captions=None if captions is None else tuple(several[0] for several in captions),
+        all_captions=tuple(map(tuple, captions)) if any(len(c) > 1 for c in captions or ()) else None,
         bad=listing.bad,
         notes=listing.notes,
     )
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of which each that was there before is told apart by a number.
+
+    Example:
+        >>> distinct(["a", "b", "a"])
+        ('a', 'b', 'a (2)')
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    taken, found = set(names), []
+    for name in names:
+        counts[name] += 1
+        new = name if counts[name] == 1 else f"{name} ({counts[name]})"
+        while counts[name] > 1 and new in taken:
+            counts[name] += 1
+            new = f"{name} ({counts[name]})"
+        found.append(new)
+    return tuple(found)
 
 
 def _answers(
