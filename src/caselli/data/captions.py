@@ -56,7 +56,7 @@ def read_captions(
 
 
 def normal_form(name: str) -> str:
-    """A file's name in the form by which names are compared.
+    r"""A file's name in the form by which names are compared.
 
     Example:
         >>> normal_form(" ./sub\\A.PNG ") == normal_form("sub/a.png")
