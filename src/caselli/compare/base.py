@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from caselli.errors import lookup
+from caselli.figures import cell, figures_of
 from caselli.report import rows as lines_of_pictures
 from caselli.shapes import Tensor
 
@@ -17,34 +18,46 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
-NOTHING = "–"
-"""A cell without a value."""
-
 
 def free(default: Any = dataclasses.MISSING, separator: str = ",") -> Any:
-    """A setting that chooses rows, or how they are made, and may differ when a comparison goes on.
+    """A setting that chooses rows, or how they are made, and may change when a comparison is resumed.
 
     Arguments:
-        default: its value.
-        separator: between names on the command line.
+        default: default value.
+        separator: character between names on the command line.
     """
     return dataclasses.field(default=default, metadata={"free": True, "separator": separator})
 
 
-def figure(label: str, form: str = "", *, timed: bool = False) -> Any:
-    """A field of a row that is a column of the table.
-
-    Arguments:
-        label: heading, with the unit in brackets.
-        form: format of the value, such as ".2f".
-        timed: measured by a clock, so that no seed fixes it.
-    """
-    return dataclasses.field(metadata={"label": label, "form": form, "timed": timed})
-
-
 def kept() -> Any:
-    """A field of a row with a tensor (pictures, samples) that is kept beside the figures, to be drawn."""
+    """A field of a row with a tensor (pictures, samples) that is stored beside the figures, to be drawn."""
     return dataclasses.field(default=None, repr=False, compare=False, metadata={"kept": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureSettings:
+    """Settings of a comparison on a set of pictures."""
+
+    source: str
+    """Pictures: a set, a folder, an archive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings(PictureSettings):
+    """Settings of a comparison of runs on a set of pictures."""
+
+    runs: tuple[str, ...] = free()
+    """Run folders."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings(PictureSettings):
+    """Settings of a comparison that trains every subject on a set of pictures."""
+
+    size: int | None = dataclasses.field(default=None, kw_only=True)
+    """Height and width in pixels; the set's own by default."""
+    seed: int = dataclasses.field(default=0, kw_only=True)
+    """Seed of everything random."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,24 +72,29 @@ class Table:
 class Comparison(ABC):
     """Several subjects measured in the same way, a row each.
 
-    One is final: it gives its two records, `subjects` and `rows`. The driver, `caselli.compare.compare`, does
-    the rest.
+    Each comparison is a final class with its two records, `subjects` and `rows`; the driver,
+    `caselli.compare.compare`, does the rest.
 
     Arguments:
         settings: a record of its `Settings`.
     """
 
     Settings: ClassVar[type]
-    """Frozen record of plain fields; all but the `free` ones must agree for a comparison to go on. Those
-    without a default are positional on the command line."""
+    """Frozen record of plain fields; all but the `free` ones must agree to resume. Fields without a default
+    are positional on the command line."""
     Row: ClassVar[type]
-    """Frozen record of plain fields, those of the table made by `figure`, and of one tensor at most, made by
+    """Frozen record of plain fields, the table's columns made by `figure`, and at most one tensor, made by
     `kept`."""
     gone: ClassVar[Mapping[str, str]] = {}
-    """Options of the command line that there were once → what to type instead."""
+    """Former options of the command line → what to type instead."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+    @property
+    def name(self) -> str:
+        """The name in `COMPARISONS`, and in the comparison's file."""
+        return type(self).__name__.lower()
 
     @classmethod
     def words(cls) -> str:
@@ -85,25 +103,25 @@ class Comparison(ABC):
 
     @abstractmethod
     def subjects(self) -> dict[str, Any]:
-        """Name of each row, in order → whatever `rows` needs to know of it.
+        """Name of each row, in order → the description of its subject that `rows` needs.
 
-        Errors: `UserError` for settings that cannot be, before any time is spent.
+        Errors: `UserError` for invalid settings, before any time is spent.
         """
 
     @abstractmethod
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Any]:
         """A row for each subject, in order.
 
-        A row must not depend on which others are made with it: a comparison that was stopped makes those that
-        it lacks.
+        A row must not depend on which others are made with it: a resumed comparison makes only the missing
+        ones.
 
         Arguments:
             subjects: some of `subjects()`.
-            folder: may keep what is made on the way, such as runs.
+            folder: place for intermediate results, such as runs.
         """
 
     def agreed(self) -> dict[str, Any]:
-        """Name and value of everything that must be the same for rows to be comparable."""
+        """Names and values that must be equal for rows to be comparable."""
         return {
             field.name: getattr(self.settings, field.name)
             for field in dataclasses.fields(self.settings)
@@ -112,49 +130,33 @@ class Comparison(ABC):
 
     def tables(self, rows: Sequence[Any]) -> list[Table]:
         """The rows as text; by default every `figure` in a column."""
-        columns = [field for field in dataclasses.fields(self.Row) if "label" in field.metadata]
-        lines = [[cell(getattr(row, f.name), f.metadata["form"]) for f in columns] for row in rows]
-        return [Table([field.metadata["label"] for field in columns], lines)]
+        columns = figures_of(self.Row)
+        lines = [[cell(getattr(row, name), each.form) for name, each in columns.items()] for row in rows]
+        return [Table([each.label for each in columns.values()], lines)]
 
     def notes(self, rows: Sequence[Any]) -> str:
-        """Sentences under the table."""
+        """Sentences below the tables."""
         return ""
 
     def plot(self, rows: Sequence[Any]) -> Figure | None:
-        """A drawing of the figures."""
+        """A plot of the figures; none by default."""
         return None
 
     def original(self) -> Tensor | None:
-        """Pictures above those of the rows, `B C H W` in [-1, 1]."""
+        """Pictures shown above those of the rows, `B C H W` in [-1, 1]."""
         return None
 
     def sheet(self, rows: Sequence[Any]) -> Image.Image | None:
-        """The pictures that the rows keep, each row's name in the margin."""
+        """The rows' pictures, one line a row with its name in the margin."""
         name = kept_field(self.Row)
         if name is None:
             return None
-        first, original = dataclasses.fields(self.Row)[0], self.original()
+        (first, described), *_ = figures_of(self.Row).items()
+        original = self.original()
         named = {} if original is None else {"original": original}
         for row in rows:
-            named[cell(getattr(row, first.name), first.metadata["form"])] = getattr(row, name)
+            named[cell(getattr(row, first), described.form)] = getattr(row, name)
         return lines_of_pictures(named)
-
-
-def cell(value: Any, form: str = "") -> str:
-    """A value as text: a dash for none, yes or no, a minus sign for a hyphen.
-
-    Example:
-        >>> cell(-12.345, ".1f"), cell(None, ".1f"), cell(True)
-        ('−12.3', '–', 'yes')
-    """
-    if value is None:
-        return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    text = format(value, form)
-    return "−" + text[1:] if text.startswith("-") else text
 
 
 def chosen(names: Sequence[str], table: Mapping[str, Any], kind: str) -> list[str]:
@@ -182,3 +184,11 @@ def with_tensor(row: Any, tensor: Tensor | None) -> Any:
     """The row with another kept tensor; the row itself where it has none."""
     name = kept_field(type(row))
     return row if name is None else dataclasses.replace(row, **{name: tensor})
+
+
+def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A drawing of width × height inches and the array of its axes, `rows columns`."""
+    from matplotlib.figure import Figure  # loads slowly
+
+    drawing = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return drawing, drawing.subplots(rows, columns, squeeze=False)
