@@ -7,6 +7,7 @@ import dataclasses
 from caselli.evaluate.frechet import Moments, frechet_distance
 from caselli.evaluate.kernel import kernel_distance
 from caselli.evaluate.neighbours import manifold
+from caselli.figures import figure
 from caselli.shapes import Float, Tensor
 
 
@@ -14,16 +15,16 @@ from caselli.shapes import Float, Tensor
 class SetComparison:
     """Distances between generated and real pictures, and what they were measured with."""
 
-    frechet: float
+    frechet: float = figure("Fréchet distance", ".1f")
     """Fréchet distance; FID when the features are Inception's."""
-    kernel: float
+    kernel: float = figure("kernel distance", ".4f")
     """Kernel distance; KID when the features are Inception's."""
     kernel_deviation: float
     """Standard deviation of `kernel` over subsets."""
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    precision: float = figure("precision", ".1%")
+    recall: float = figure("recall", ".1%")
+    density: float = figure("density", ".2f")
+    coverage: float = figure("coverage", ".1%")
     features: str
     """Name of the network that gave the features."""
     reference: str
