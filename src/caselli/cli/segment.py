@@ -33,14 +33,13 @@ def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False)
 
 def _paths(given: list[str]) -> dict[str, Path]:
     """Path to write → picture."""
-    from caselli.data import EXTENSIONS
+    from caselli.data import picture_files
 
     names, files = [], []
     for name in map(Path, given):
-        inside = sorted(path for path in name.rglob("*") if path.suffix.lower() in EXTENSIONS)
-        for path in inside if name.is_dir() else [name]:
-            names.append(path.relative_to(name).as_posix() if name.is_dir() else path.name)
-            files.append(path)
+        inside = picture_files(name) if name.is_dir() else [name.name]
+        names += map(str, inside)
+        files += [name / path for path in inside] if name.is_dir() else [name]
     if not files:
         raise UserError(f"{' '.join(given)} was given", "picture files or folders with some were expected")
     return dict(zip(told_apart(names), files, strict=True))
