@@ -70,8 +70,7 @@ def command(
 
 def _files(given: list[str], most: int | None) -> tuple[list[str], list[Path]]:
     """Names without their endings, and picture files; none where a set was named."""
-    from caselli.codec import picture_files
-    from caselli.data import EXTENSIONS
+    from caselli.data import EXTENSIONS, picture_files
 
     files = [Path(name) for name in given]
     names = [file.name for file in files]

@@ -33,12 +33,11 @@ def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False)
 
 def _paths(given: list[str]) -> dict[str, Path]:
     """Stem, beneath its folder, → picture."""
-    from caselli.data import EXTENSIONS
+    from caselli.data import picture_files
 
     found: dict[str, Path] = {}
     for name in map(Path, given):
-        inside = sorted(path for path in name.rglob("*") if path.suffix.lower() in EXTENSIONS)
-        for path in inside if name.is_dir() else [name]:
+        for path in [name / inside for inside in picture_files(name)] if name.is_dir() else [name]:
             stem = (path.relative_to(name) if name.is_dir() else Path(path.name)).with_suffix("").as_posix()
             if stem in found:
                 raise UserError(

@@ -233,6 +233,8 @@ def _ready(run: Kind) -> Kind:
     """Tells of the pictures, in the log and for the report."""
     data, log = run.data, Log(run.folder.path, "data")
     log.say(f"{len(data.train)} pictures to train on, {len(data.held_out)} held out; {run.machine.reason}")
+    for note in data.pictures.notes:
+        log.say(note)
     for bad in data.pictures.bad:
         log.say(f"skipped {bad.name}: {bad.reason}")
     if ranks.is_first():
@@ -250,6 +252,7 @@ def _figures(data: Data) -> dict[str, Any]:
         "channels": pictures.channels,
         "classes": len(data.classes),
         "class_names": list(data.classes),
+        "notes": list(pictures.notes),
         "bad": [{"name": bad.name, "reason": bad.reason} for bad in pictures.bad],
     }
 
