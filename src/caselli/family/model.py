@@ -175,8 +175,8 @@ class FamilyModel(Trained):
         """Bits of whole pictures, given labels that the family knows."""
         if not self.density:
             return super().likelihood(pictures, indices)
-        known = pictures.labels is not None and pictures.classes == self.classes
-        labels = pictures.labels[indices] if known else None
+        labels = pictures.labels_in(self.classes, indices)
+        labels = None if labels is not None and (labels < 0).any() else labels
         return Likelihood(self._nats(to_float(pictures.read(indices)), labels) / math.log(2))
 
     @torch.no_grad()

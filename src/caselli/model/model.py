@@ -261,9 +261,8 @@ class Model(Trained):
     def conditions_of(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Conditions:
         """Conditions of the prior for pictures of a set: labels of the same classes, captions, and the
         pictures at the low resolution."""
-        prior, labels, text, codes = self.require_prior(), None, None, None
-        if pictures.labels is not None and pictures.classes == self.classes:
-            labels = pictures.labels[indices]
+        prior, text, codes = self.require_prior(), None, None
+        labels = pictures.labels_in(self.classes, indices)
         if pictures.captions is not None and prior.alphabet.text is not None:
             text = prior.alphabet.text.encode([pictures.captions[i] for i in indices.tolist()])
         if prior.config.condition_picture == "low_resolution":
