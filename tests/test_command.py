@@ -168,7 +168,8 @@ def test_fields_are_searched(capsys):
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_help_fits_a_screen(capsys, name):
+def test_every_help_fits_a_screen(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) if name != "compare" else contextlib.nullcontext():
         main([name, "--help"])
     lines = capsys.readouterr().out.splitlines()

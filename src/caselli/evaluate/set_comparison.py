@@ -56,6 +56,7 @@ def compare_sets(
         seed: seed of the kernel distance's subsets.
 
     Example:
+        >>> import torch
         >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
         >>> found = compare_sets(x, x, features="none", reference="noise")
         >>> round(found.frechet, 6), found.precision, found.reference
