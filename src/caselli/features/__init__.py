@@ -3,6 +3,12 @@
 from caselli.features.base import FeatureNetwork, coloured, features_of
 from caselli.features.classifier import Classifier, accuracy, classify, confusion_matrix, most_confused
 from caselli.features.classifier_training import own_features, train_classifier, train_rotation_classifier
+from caselli.features.efficientnet import (
+    EfficientNetLite,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+)
 from caselli.features.frozen import Frozen
 from caselli.features.inception import Inception
 from caselli.features.lpips import LPIPS
@@ -13,6 +19,9 @@ FEATURES: dict[str, type[FeatureNetwork]] = {
     "inception": Inception,
     "vgg": VGG16,
     "classifier": Classifier,
+    "efficientnet-lite0": EfficientNetLite0,
+    "efficientnet-lite1": EfficientNetLite1,
+    "efficientnet-lite2": EfficientNetLite2,
 }
 """Networks of features by name."""
 
@@ -22,6 +31,10 @@ __all__ = [
     "VGG16",
     "VGG_WIDTHS",
     "Classifier",
+    "EfficientNetLite",
+    "EfficientNetLite0",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
     "FeatureNetwork",
     "Frozen",
     "Inception",
