@@ -1,4 +1,4 @@
-"""Networks whose features judge and teach, each from a local file, with random weights, or trained here."""
+"""Networks whose features judge and teach, from a package or a file, with random weights, or trained here."""
 
 from caselli.features.base import FeatureNetwork, coloured, features_of
 from caselli.features.classifier import Classifier, accuracy, classify, confusion_matrix, most_confused
@@ -12,6 +12,7 @@ from caselli.features.efficientnet import (
 from caselli.features.frozen import Frozen
 from caselli.features.inception import Inception
 from caselli.features.lpips import LPIPS
+from caselli.features.map_distance import MapDistance
 from caselli.features.probe import linear_probe
 from caselli.features.vgg import VGG16, VGG_WIDTHS, published_vgg, vgg_stages
 
@@ -25,9 +26,15 @@ FEATURES: dict[str, type[FeatureNetwork]] = {
 }
 """Networks of features by name."""
 
+TEACHERS: dict[str, type[EfficientNetLite]] = {
+    name: kind for name, kind in FEATURES.items() if issubclass(kind, EfficientNetLite)
+}
+"""Networks whose maps can teach a tokenizer, by name."""
+
 __all__ = [
     "FEATURES",
     "LPIPS",
+    "TEACHERS",
     "VGG16",
     "VGG_WIDTHS",
     "Classifier",
@@ -38,6 +45,7 @@ __all__ = [
     "FeatureNetwork",
     "Frozen",
     "Inception",
+    "MapDistance",
     "accuracy",
     "classify",
     "coloured",
