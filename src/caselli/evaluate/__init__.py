@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from caselli.evaluate.captions import Ranking, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
-from caselli.evaluate.frechet import Moments, frechet_distance
+from caselli.evaluate.frechet import Moments, frechet_distance, frechet_ratio
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
+from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.model import Evaluation, evaluate_model
 from caselli.evaluate.neighbours import Manifold, manifold
 from caselli.evaluate.pace import RunFigures, run_figures
@@ -32,8 +33,10 @@ __all__ = [
     "compare_sets",
     "evaluate_model",
     "frechet_distance",
+    "frechet_ratio",
     "kernel_distance",
     "manifold",
+    "monge_distance",
     "ms_ssim",
     "multi_scale_distance",
     "name_of",

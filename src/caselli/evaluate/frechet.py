@@ -84,6 +84,33 @@ def frechet_distance(real: Moments, made: Moments) -> float:
     return max(float(distance), 0.0)
 
 
+def frechet_ratio(
+    real: Float[Tensor, "n F"], made: Float[Tensor, "m F"], others: Float[Tensor, "k F"]
+) -> float:
+    """The Fréchet distance of made pictures, divided by that of other real ones: 1 where it is no longer.
+
+    The scales of different networks' features cancel, so that figures of several networks can be averaged,
+    and so does most of what a small number of pictures adds, if there are as many others as made ones.
+
+    Arguments:
+        real: features of the real pictures that are compared with.
+        made: features of the pictures that are judged.
+        others: features of real pictures that are not among `real`, such as training pictures.
+
+    Source: after FDr of Yang, Geng, Ju, Tian, Wang (2026), Representation Fréchet loss for visual generation.
+
+    Example:
+        >>> x, y = torch.randn(2, 100, 3, dtype=torch.float64)
+        >>> frechet_ratio(x, y, y)
+        1.0
+    """
+    reference = Moments.of(real)
+    distance = frechet_distance(reference, Moments.of(others))
+    if distance == 0:
+        raise UserError("the same pictures were given as real and as other ones", "others were expected")
+    return frechet_distance(reference, Moments.of(made)) / distance
+
+
 def _symmetric_root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp_min(0).sqrt()) @ vectors.T

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from caselli.evaluate.frechet import Moments, frechet_distance
+from caselli.evaluate.frechet import Moments, frechet_distance, frechet_ratio
 from caselli.evaluate.kernel import kernel_distance
+from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.neighbours import manifold
 from caselli.shapes import Float, Tensor
 
@@ -20,6 +21,10 @@ class SetComparison:
     """Kernel distance; KID when the features are Inception's."""
     kernel_deviation: float
     """Standard deviation of `kernel` over subsets."""
+    monge: float
+    """Sliced Wasserstein distance on the scale of `frechet`; MIND when the features are Inception's."""
+    frechet_ratio: float | None
+    """Fréchet distance over that of as many other real pictures; None where none were given."""
     precision: float
     recall: float
     density: float
@@ -38,6 +43,7 @@ def compare_sets(
     *,
     features: str,
     reference: str,
+    others: Float[Tensor, "k F"] | None = None,
     neighbours: int = 3,
     seed: int = 0,
 ) -> SetComparison:
@@ -51,10 +57,12 @@ def compare_sets(
         real, made: features of one network.
         features: the network's `features_name`.
         reference: what the real pictures are, such as "glyphs, held out".
+        others: features of further real pictures, as many as made ones, for the Fréchet ratio.
         neighbours: k of precision and recall.
-        seed: seed of the kernel distance's subsets.
+        seed: seed of the kernel distance's subsets and of the directions.
 
     Example:
+        >>> import torch
         >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
         >>> found = compare_sets(x, x, features="none", reference="noise")
         >>> round(found.frechet, 6), found.precision, found.reference
@@ -66,6 +74,8 @@ def compare_sets(
         frechet=frechet_distance(Moments.of(real), Moments.of(made)),
         kernel=kernel.mean,
         kernel_deviation=kernel.deviation,
+        monge=monge_distance(real, made, seed=seed),
+        frechet_ratio=None if others is None else frechet_ratio(real, made, others),
         **dataclasses.asdict(neighbourhood),
         features=features,
         reference=reference,
