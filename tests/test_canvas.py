@@ -14,7 +14,7 @@ from caselli.canvas import Canvas, Redrawing, interpolate, plan, variations
 from caselli.canvas.editing import redrawn
 from caselli.canvas.windows import window_seed
 from caselli.cli import main
-from caselli.cli.size import size_of
+from caselli.cli.drawing import size_of
 from caselli.errors import UserError
 from caselli.evaluate.seams import seam_ratio
 from caselli.model import Model, build_prior, save_prior, save_tokenizer

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shutil
 import subprocess
 import sys
 from typing import Literal
 
 import pytest
 
+from caselli.cli import COMMANDS, main
 from caselli.cli.command import call, parser_of
 from caselli.errors import UserError
 
@@ -89,8 +92,8 @@ def test_options_by_letter_by_dash_and_by_underscore():
         ("r a -o x --minutes soon", "minutes 'soon' was given; a number was expected"),
         ("r a -o x --split trian", "split 'trian' was given; did you mean train? Known: train, all"),
         ("r a -o x --temperature hot", "temperature 'hot' was given; a number was expected"),
-        ("r -o x", "the following arguments are required: pictures; see `caselli draw --help`"),
-        ("r a", "the following arguments are required: out; see `caselli draw --help`"),
+        ("r -o x", "no pictures was given; `caselli draw RUN PICTURES... -o OUT [options]` was expected"),
+        ("r a", "no out was given; `caselli draw RUN PICTURES... -o OUT [options]` was expected"),
         ("r a -o x --mi 3", "unrecognized arguments: --mi 3; see `caselli draw --help`"),
         ("r a -o x --count", "argument -n/--count: expected one argument; see `caselli draw --help`"),
     ],
@@ -99,6 +102,24 @@ def test_mistakes(words, line):
     with pytest.raises(UserError) as error:
         called(words)
     assert str(error.value) == line
+
+
+def test_options_with_a_dot_are_fields():
+    seen = []
+
+    def command(source: str, *, out: str, **fields: str) -> None:
+        """Trains.
+
+        Arguments:
+            source: pictures.
+            out: folder.
+        """
+        seen.append((source, out, fields))
+
+    call("train", command, ["s", "--a.b", "3", "--a.c_d=e", "-o", "x"])
+    assert seen == [("s", "x", {"a.b": "3", "a.c_d": "e"})]
+    with pytest.raises(UserError, match="a value was expected"):
+        call("train", command, ["s", "-o", "x", "--a.b"])
 
 
 def test_help_names_what_there_is():
@@ -116,3 +137,37 @@ def test_help_names_what_there_is():
 def test_no_torch_is_needed_for_a_parser():
     code = "import sys, caselli.cli.command; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_commands_and_options(capsys, shell):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "variations" in script and "temperature" in script and "choice-temperature" in script
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+def test_bash_completes(capsys):
+    main(["completion", "bash"])
+    tried = capsys.readouterr().out + (
+        "COMP_WORDS=(caselli sample --te); COMP_CWORD=2; _caselli; echo ${COMPREPLY[@]}\n"
+        "COMP_WORDS=(caselli sa); COMP_CWORD=1; _caselli; echo ${COMPREPLY[@]}\n"
+    )
+    done = subprocess.run(["bash", "-c", tried], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["--text", "--temperature", "sample"]
+
+
+def test_fields_are_searched(capsys):
+    assert main(["train", "--help-fields", "codebook"]) == 0
+    shown = capsys.readouterr().out
+    assert "--tokenizer.quantizer_options" in shown and "--prior.width" not in shown
+    assert main(["train", "--help-fields", "--recipe", "unet"]) == 0
+    assert "--segmenter.width" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_help_fits_a_screen(capsys, name):
+    with pytest.raises(SystemExit) if name != "compare" else contextlib.nullcontext():
+        main([name, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"caselli {name}" in lines[0] and len(lines) <= 50

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from caselli.errors import UserError
 from caselli.report import Page, grid, pairs, save_png, write_report
 from caselli.report.figures import FIGURES, flat, show
-from caselli.report.folder import history, read
+from caselli.report.folder import history, read_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -183,11 +183,11 @@ def test_a_resumed_log_counts_the_later_line_and_drops_what_is_not_finite():
 
 
 def test_figures_come_from_the_results_then_from_validation(tmp_path):
-    run = read(_make_run(tmp_path))
+    run = read_run(_make_run(tmp_path))
     assert run.stages() == ["tokenizer", "prior"] and run.source() == "my glyphs"
     assert run.figure("psnr") == 20.5 and run.figure("fid") is None
     (tmp_path / "results.json").unlink()
-    assert read(tmp_path).figure("psnr") == 20.0
+    assert read_run(tmp_path).figure("psnr") == 20.0
 
 
 @pytest.mark.parametrize("name", sorted(FIGURES))

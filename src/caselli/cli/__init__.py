@@ -31,10 +31,12 @@ COMMANDS = {
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
-    "list": "show what a room offers: mixers, quantizers, recipes and so on",
+    "list": "show the variants that there are: mixers, quantizers, recipes and so on",
+    "completion": "print a script that completes commands and options in a shell",
 }
-"""Every command, with its line of help; the module of the same name has `run(arguments)`, with an underscore
-after a name that Python keeps for itself."""
+"""Every command, with its line of help. The module of the same name, with an underscore behind a word that
+Python keeps for itself, has a typed function `command`, or `run(words)` where words decide which options
+there are."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,14 +62,14 @@ def _dispatch(arguments: list[str]) -> None:
     elif arguments[0] not in COMMANDS:
         raise UnknownName("command", arguments[0], COMMANDS)
     else:
-        name = arguments[0] + "_" * keyword.iskeyword(arguments[0])
-        module = importlib.import_module(f"caselli.cli.{name}")
-        if hasattr(module, "command"):
-            from caselli.cli.command import call  # not for `--help` alone, which is instant
+        name, words = arguments[0], arguments[1:]
+        module = importlib.import_module(f"caselli.cli.{name}" + "_" * keyword.iskeyword(name))
+        if hasattr(module, "run"):
+            module.run(words)
+            return
+        from caselli.cli.command import call  # not for `--help` alone, which is instant
 
-            call(arguments[0], module.command, arguments[1:])
-        else:
-            module.run(arguments[1:])
+        call(name, module.command, words)
 
 
 def _help() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import shutil
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -19,6 +20,15 @@ SHORT = {"out": "-o", "count": "-n"}
 """Parameters that have a letter too, the same in every command."""
 SHARED = {
     "run": "a run folder, as `caselli train` makes it",
+    "source": "pictures: a set, a folder, an archive",
+    "split": "part of the set: train, held_out or all",
+    "label": "a class; none for any",
+    "text": "a caption, for a run trained with captions; several, each after --text, are taken in turn",
+    "size": "WxH, width and height in pixels (the training pictures')",
+    "stride": "codes of a row drawn in one window of --size (half of them)",
+    "precision": "weights while sampling: float32, bfloat16 or int8 (as they are stored)",
+    "batch": "sequences computed at a time; the result does not depend on it",
+    "allow_large": "allow more than 4,194,304 pixels at once",
     "overwrite": "replace OUT if it is there",
     "resume": "go on with what was interrupted",
     "seed": "seed of everything random",
@@ -70,7 +80,7 @@ class Option:
 
     def add_to(self, parser: jsonargparse.ArgumentParser) -> None:
         """Declares the option."""
-        line = self._line()
+        line = self.line
         if self.positional:
             optional = self.default is not REQUIRED
             count = ("*" if optional else "+") if self.several else "?" if optional else None
@@ -80,12 +90,12 @@ class Option:
         else:
             names = (SHORT[self.name], self.flag) if self.name in SHORT else (self.flag,)
             word = {"type": str} if self.separator else {"action": "append"}
-            rest = word if self.several else {"type": self.kind}
+            rest = word if self.several else {"type": self.plain}
             if self.default is REQUIRED:
                 rest["required"] = True
             elif not self.several:
                 rest["default"] = self.default
-            parser.add_argument(*names, metavar=self._metavar(), help=line, **rest)
+            parser.add_argument(*names, metavar=self.metavar, help=line, **rest)
 
     def value(self, given: Any) -> Any:
         """The argument of the function: what was typed, or the default."""
@@ -94,7 +104,8 @@ class Option:
         if not self.several or not self.separator or self.positional:
             return given
         try:
-            return tuple(self.plain(word.strip()) for word in given.split(self.separator) if word.strip())
+            words = given.strip("[] ").split(self.separator)
+            return tuple(self.plain(word.strip()) for word in words if word.strip())
         except ValueError:
             self.refuse(given)
 
@@ -107,10 +118,13 @@ class Option:
             expected += f", or several with {self.separator!r} between,"
         raise UserError(f"{self.name.replace('_', ' ')} {value!r} was given", f"{expected} was expected")
 
-    def _metavar(self) -> str:
+    @property
+    def metavar(self) -> str:
+        """The word for a value, in help."""
         return {int: "N", float: "X"}.get(self.plain, self.key.split("_")[-1].upper())
 
-    def _line(self) -> str:
+    @property
+    def line(self) -> str:
         """The help, with the choices that it does not name and the default."""
         missing = ", ".join(choice for choice in self.choices if choice not in self.help)
         line = f"{self.help}: {missing}" if missing else self.help
@@ -124,18 +138,24 @@ class Option:
 class Parser(jsonargparse.ArgumentParser):
     """jsonargparse's parser, whose mistakes are `UserError`s of one line."""
 
-    options: dict[str, Option]
+    options: typing.ClassVar[dict[str, Option]] = {}
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         words = " ".join(message.split())
         wrong = re.match(r'Parser key "(\w+)":.*?(?:Got value|Given value): (.*)$', words)
         if wrong and wrong[1] in self.options:
             self.options[wrong[1]].refuse(wrong[2])
+        missing = re.match(r"the following arguments are required: (.*)$", words)
+        if missing:
+            raise UserError(f"no {missing[1]} was given", f"`{self.usage}` was expected")
         raise UserError(words, remedy=f"see `{self.prog} --help`")
 
 
 class _Help(jsonargparse.DefaultHelpFormatter):
     """Help whose lines are the options' own: kinds and defaults stand in them."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=min(110, shutil.get_terminal_size((100, 24)).columns))
 
     def _get_help_string(self, action: Any) -> str:
         return action.help or ""
@@ -147,17 +167,20 @@ def call(name: str, function: Callable[..., None], words: list[str]) -> None:
     Arguments:
         name: the command.
         function: its positional parameters are positional arguments, its keyword-only ones options; a
-            parameter whose kind is a dataclass stands for an option a field.
+            parameter whose kind is a dataclass stands for an option a field; `**fields` takes every option
+            whose name has a dot, as it was typed.
         words: what was typed.
 
     Errors: `UserError` for what does not fit.
     """
-    parser = parser_of(name, function)
+    parser, fields = parser_of(name, function), {}
+    if _takes_fields(function):
+        words, fields = _parted(words)
     given = parser.parse_args([_dashed(word) for word in words])
     values = {option.name: option.value(given[option.key]) for option in parser.options.values()}
     for parameter, record in _records(function).items():
         values[parameter] = record(**{f.name: values.pop(f.name) for f in dataclasses.fields(record)})
-    function(**values)
+    function(**values, **fields)
 
 
 def parser_of(name: str, function: Callable[..., None]) -> Parser:
@@ -192,19 +215,23 @@ def options_of(function: Callable[..., None]) -> Iterator[Option]:
     """The options of a command in the order of its parameters, a record's fields in the record's place."""
     kinds, lines = typing.get_type_hints(function), _lines(function)
     for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
         if name in _records(function):
-            yield from _fields(kinds[name])
+            yield from fields_of(kinds[name])
         else:
             positional = parameter.kind is not parameter.KEYWORD_ONLY
             yield Option(name, kinds[name], parameter.default, lines.get(name) or SHARED[name], positional)
 
 
-def _fields(record: Any) -> Iterator[Option]:
+def fields_of(record: Any) -> Iterator[Option]:
+    """An option for each field of a record."""
+    record = record if isinstance(record, type) else type(record)
     kinds, lines = typing.get_type_hints(record), _lines(record)
     for field in dataclasses.fields(record):
-        default, separator = _default(field), field.metadata.get("separator", "")
-        line, positional = lines.get(field.name, ""), default is REQUIRED
-        yield Option(field.name, kinds[field.name], default, line, positional, separator)
+        default, kind = _default(field), kinds[field.name]
+        separator = field.metadata.get("separator", "," if typing.get_origin(kind) is tuple else "")
+        yield Option(field.name, kind, default, lines.get(field.name, ""), default is REQUIRED, separator)
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -223,6 +250,31 @@ def _lines(documented: Any) -> dict[str, str]:
     parents = documented.__mro__[-2::-1] if isinstance(documented, type) else (documented,)
     params = [p for parent in parents for p in docstring_parser.parse_from_object(parent).params]
     return {p.arg_name: " ".join((p.description or "").split()).rstrip(".") for p in params}
+
+
+def _takes_fields(function: Callable[..., None]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def _parted(words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without options that have a dot in their names, and those with their values.
+
+    Errors: `UserError` for such an option without a value.
+    """
+    rest: list[str] = []
+    fields: dict[str, str] = {}
+    coming = iter(words)
+    for word in coming:
+        name, equals, value = word.partition("=")
+        if not (name.startswith("--") and "." in name):
+            rest.append(word)
+            continue
+        value = value if equals else next(coming, None)
+        if value is None:
+            raise UserError(f"{name} was given", "a value was expected behind it")
+        fields[name.removeprefix("--")] = value
+    return rest, fields
 
 
 def _dashed(word: str) -> str:

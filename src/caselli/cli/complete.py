@@ -2,87 +2,94 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Any
 
-from caselli.cli.parser import add_out, add_run, free, parser
-from caselli.cli.sampling import add_engine, add_sampling, add_text, sampling
-from caselli.cli.size import add_size, bar, canvas_for, place_of, size_of
+from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, place_of, say_made, size_of
+from caselli.cli.output import expect_count, free
+from caselli.errors import UserError
+from caselli.sampling import AS_LEARNED, Sampling
 
-PARTS = "upper, lower, left, right"
 
+def command(
+    run: str,
+    pictures: list[str],
+    *,
+    keep: str | None = None,
+    count: int = 4,
+    most: int = 8,
+    label: str | None = None,
+    text: list[str] = (),
+    seed: int = 0,
+    paste: bool = False,
+    size: str | None = None,
+    stride: int | None = None,
+    at: str = "0,0",
+    sampling: Sampling = AS_LEARNED,
+    precision: str | None = None,
+    out: str,
+    overwrite: bool = False,
+) -> None:
+    """Draws the rest of pictures of which a part is kept; a row for each, first what was kept.
 
-def run(arguments: list[str]) -> None:
-    """Parses, completes, writes a grid: a row for each picture, what was kept and then the completions."""
-    options = parser("complete", "Draws the rest of pictures of which a part is kept.")
-    add_run(options)
-    options.add_argument(
-        "pictures", metavar="PICTURE", nargs="+", help="files, or one set: its held-out ones"
-    )
-    options.add_argument("--keep", metavar="PART", help=f"{PARTS}, or a picture, white where kept (upper)")
-    options.add_argument("-n", "--count", type=int, default=4, help="completions of each picture (4)")
-    options.add_argument("--most", type=int, default=8, help="pictures of a set (8)")
-    options.add_argument("--label", help="a class; none: any")
-    add_text(options)
-    options.add_argument("--seed", type=int, default=0, help="the first completion's seed (0)")
-    options.add_argument("--paste", action="store_true", help="put the original's pixels where it is kept")
-    add_size(options)
-    options.add_argument(
-        "--at", default="0,0", metavar="X,Y", help="where the picture lies with --size (0,0)"
-    )
-    add_sampling(options)
-    add_engine(options)
-    add_out(options, "FILE.png")
-    given = options.parse_args(arguments)
-    out, drawn = free(given.out, given.overwrite), sampling(given)
+    Arguments:
+        pictures: picture files, or one set, of which the held-out ones are taken.
+        keep: part that is kept, upper, lower, left or right, or a picture, white where kept (upper).
+        count: completions of each picture.
+        most: pictures taken of a set.
+        seed: the first completion's seed.
+        paste: put the original's pixels where they are kept.
+        at: X,Y, the place of the picture with --size, in pixels from the left and the top.
+        out: FILE.png.
+    """
+    path = free(out, overwrite)
 
     import torch
 
-    from caselli.canvas import HALVES, half, placed
-    from caselli.cli.pictures import read_pictures
-    from caselli.cli.sample import in_turn
-    from caselli.cli.sampling import engine_for, say_pace
-    from caselli.data import to_float, whole_picture
-    from caselli.errors import UserError
-    from caselli.model import load, paste
+    from caselli.model import load
+    from caselli.model import paste as pasted
     from caselli.report import grid, save_png
 
-    if given.count < 1:
-        raise UserError(f"{given.count} completions were asked for", "at least 1 was expected")
-    model = load(given.run)
-    engine = engine_for(model, given.precision)
-    if given.size is None:
-        pictures, part = read_pictures(model, given.pictures, given.most), given.keep or "upper"
-        halves = part in HALVES
-        keep = half(part, model.size) if halves else read_pictures(model, [part], 1)[0].mean(0) > 0
-    elif given.keep is None:
-        read = [to_float(whole_picture(n, model.tokenizer.config.channels)) for n in given.pictures]
-        pictures, keep = placed(read, size_of(given.size), place_of(given.at))
-    else:
-        raise UserError("--keep was given with --size", "with --size the whole picture is kept")
-    repeated = pictures.repeat_interleave(given.count, 0)
-    captions = in_turn(given.text, len(pictures))
-    texts = None if captions is None else [caption for caption in captions for _ in range(given.count)]
-    if given.size is None:
-        completed = model.complete(repeated, keep, given.label, given.seed, drawn, engine=engine, text=texts)
-    else:
-        told = model.conditions(len(repeated), given.label, texts)
-        with bar(0) as shown:
-            canvas = canvas_for(model, given, drawn, engine, shown.update)
-            completed = canvas.complete(repeated, keep, told, given.seed)
-    if given.paste:
-        completed = paste(repeated, completed, keep)
-    shown = torch.cat(
-        (torch.where(keep, pictures, 0.0)[:, None], completed.unflatten(0, (-1, given.count))), 1
+    expect_count(count, "completions")
+    model = load(run)
+    engine = engine_for(model, precision)
+    given, kept = (
+        _kept(model, pictures, most, keep) if size is None else _placed(model, pictures, size, at, keep)
     )
-    text = {
-        "run": str(given.run),
-        "keep": given.keep or (f"at {given.at}" if given.size else "upper"),
-        "seed": str(given.seed),
-    }
-    text |= drawn.described()
-    if given.text:
-        text["caption"] = "; ".join(given.text)
-    scale = None if given.size is None else 1
-    save_png(grid(shown.flatten(0, 1), columns=given.count + 1, scale=scale), out, text)
-    print(f"{len(completed)} completions in {out}", file=sys.stderr)
-    say_pace(engine)
+    repeated, captions = given.repeat_interleave(count, 0), in_turn(text, len(given))
+    texts = None if captions is None else [caption for caption in captions for _ in range(count)]
+    if size is None:
+        completed = model.complete(repeated, kept, label, seed, sampling, engine=engine, text=texts)
+    else:
+        conditions = model.conditions(len(repeated), label, texts)
+        with bar(0) as shown:
+            canvas = canvas_for(model, size, stride, sampling, engine, shown.update)
+            completed = canvas.complete(repeated, kept, conditions, seed)
+    if paste:
+        completed = pasted(repeated, completed, kept)
+    about = {"run": run, "keep": keep or (f"at {at}" if size else "upper"), "seed": str(seed)}
+    about |= sampling.described() | ({"caption": "; ".join(text)} if text else {})
+    rows = torch.cat((torch.where(kept, given, 0.0)[:, None], completed.unflatten(0, (-1, count))), 1)
+    save_png(grid(rows.flatten(0, 1), columns=count + 1, scale=None if size is None else 1), path, about)
+    say_made(f"{len(completed)} completions in {path}", engine)
+
+
+def _kept(model: Any, names: list[str], most: int, keep: str | None) -> tuple[Any, Any]:
+    """Pictures of the model's size, and the pixels of them that are kept."""
+    from caselli.canvas import HALVES, half
+    from caselli.cli.pictures import read_pictures
+
+    pictures, part = read_pictures(model, names, most), keep or "upper"
+    if part in HALVES:
+        return pictures, half(part, model.size)
+    return pictures, read_pictures(model, [part], 1)[0].mean(0) > 0
+
+
+def _placed(model: Any, names: list[str], size: str, at: str, keep: str | None) -> tuple[Any, Any]:
+    """Whole pictures on a canvas, and the pixels that they cover."""
+    from caselli.canvas import placed
+    from caselli.data import to_float, whole_picture
+
+    if keep is not None:
+        raise UserError("--keep was given with --size", "with --size the whole picture is kept")
+    read = [to_float(whole_picture(name, model.channels)) for name in names]
+    return placed(read, size_of(size), place_of(at))

@@ -2,113 +2,102 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from caselli.cli.parser import add_out, add_run, free, parser
-from caselli.errors import UnknownName, UserError
-
-KINDS = ("codes", "exact")
+from caselli.cli.output import free
+from caselli.errors import UserError
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, compresses, writes a file each or one archive."""
-    given = _options().parse_args(arguments)
-    if given.kind not in KINDS:
-        raise UnknownName("kind", given.kind, KINDS)
-    out = free(given.out, given.overwrite)
+def command(
+    run: str,
+    pictures: list[str],
+    *,
+    kind: Literal["codes", "exact"] = "codes",
+    archive: bool = False,
+    split: str = "held_out",
+    most: int | None = None,
+    batch: int = 256,
+    allow_large: bool = False,
+    out: str,
+    overwrite: bool = False,
+) -> None:
+    """Turns pictures into bytes: their codes, or every pixel.
 
-    from caselli.codec import Codec, load_residual
+    The kind codes keeps what `caselli reconstruct` shows; exact keeps every pixel, and needs a residual model
+    in the run (`caselli residual`).
+
+    Arguments:
+        pictures: picture files, or one set or folder.
+        kind: codes or exact.
+        archive: write one file for all pictures.
+        most: pictures taken of a set or folder (all).
+        out: a folder for a file each, or with --archive one file.
+    """
+    path = free(out, overwrite)
+
+    from caselli.codec import Codec, at_size, every_pixel, load_residual
     from caselli.model import load
 
-    model = load(given.run)
-    residual = load_residual(Path(given.run), model.tokenizer.fingerprint())
-    codec = Codec(model, residual, batch=given.batch, allow_large=given.allow_large)
-    fingerprint = codec.fingerprint(given.kind)
-    names, pictures = _pictures(given, model)
+    model = load(run)
+    residual = load_residual(Path(run), model.tokenizer.fingerprint())
+    codec = Codec(model, residual, batch=batch, allow_large=allow_large)
+    fingerprint = codec.fingerprint(kind)
+    names, files = _files(pictures, most)
+    if not files:
+        names, pixels = _named_set(model, pictures[0], split, most)
+    elif kind == "exact":
+        pixels = [every_pixel(file, allow_large) for file in files]
+    else:
+        pixels = [at_size(file, model.size, model.channels) for file in files]
     begin = time.perf_counter()
-    with progress(len(pictures)) as bar:
-        coded = codec.compress(pictures, given.kind, shared=given.archive, progress=bar.update)
+    with progress(len(pixels)) as bar:
+        coded = codec.compress(pixels, kind, shared=archive, progress=bar.update)
     seconds = time.perf_counter() - begin
-    written = (
-        _archive(out, given.kind, fingerprint, names, coded)
-        if given.archive
-        else _each(out, fingerprint, names, coded)
-    )
-    bits = sum(c.bits for c in coded) / len(pictures)
+    if archive:
+        written = _archive(path, kind, fingerprint, names, coded)
+    else:
+        written = _each(path, fingerprint, names, coded)
+    bits = sum(c.bits for c in coded) / len(pixels)
     print(
-        f"{len(pictures)} pictures in {out}, {written} bytes; {8 * written / len(pictures):.1f} bits each, "
-        f"{bits:.1f} by the models' own count; {len(pictures) / seconds:.1f} pictures a second",
+        f"{len(pixels)} pictures in {path}, {written} bytes; {8 * written / len(pixels):.1f} bits each, "
+        f"{bits:.1f} by the models' own count; {len(pixels) / seconds:.1f} pictures a second",
         file=sys.stderr,
     )
 
 
-def _options() -> argparse.ArgumentParser:
-    options = parser(
-        "compress",
-        "Pictures as bytes. The kind codes keeps what `reconstruct` shows; exact keeps every pixel, and "
-        "needs a residual model in the run (`caselli residual`).",
-    )
-    add_run(options)
-    options.add_argument(
-        "pictures", nargs="+", metavar="PICTURES", help="picture files, or one set or folder"
-    )
-    options.add_argument("--kind", default="codes", help="codes or exact (codes)")
-    options.add_argument("--archive", action="store_true", help="OUT is one file for all pictures")
-    options.add_argument(
-        "--split", default="held_out", help="of a named set: train, held_out or all (held_out)"
-    )
-    options.add_argument("--most", type=int, help="pictures taken of a set or folder (all)")
-    options.add_argument(
-        "--batch", type=int, default=256, help="sequences at a time; no byte depends on it (256)"
-    )
-    options.add_argument(
-        "--allow-large", action="store_true", help="allow more than 4,194,304 pixels at once"
-    )
-    add_out(options, "a folder for a file each, or with --archive one file")
-    return options
+def _files(given: list[str], most: int | None) -> tuple[list[str], list[Path]]:
+    """Names without their endings, and picture files; none where a set was named."""
+    from caselli.codec import picture_files
+    from caselli.data import EXTENSIONS
 
-
-def _pictures(given: argparse.Namespace, model: Any) -> tuple[list[str], list[Any]]:
-    """Names without their endings, and pixels: as they are for the kind exact, else at the model's size."""
-    from caselli.codec import at_size, every_pixel, picture_files
-
-    sources = [Path(name) for name in given.pictures]
-    if len(sources) == 1 and sources[0].is_dir():
-        names = picture_files(sources[0])[: given.most]
-        files = [sources[0] / name for name in names]
-    elif len(sources) > 1 or sources[0].suffix.lower() in _endings():
-        names, files = [path.name for path in sources], sources
-    else:
-        return _named_set(given, model)
+    files = [Path(name) for name in given]
+    names = [file.name for file in files]
+    if len(files) == 1 and files[0].is_dir():
+        folder = files[0]
+        names = picture_files(folder)[:most]
+        files = [folder / name for name in names]
+    elif len(files) == 1 and files[0].suffix.lower() not in EXTENSIONS:
+        return [], []
     if not files:
-        raise UserError(f"{given.pictures[0]} holds no pictures", "files such as .png or .jpg were expected")
-    stems = [str(Path(name).with_suffix("").as_posix()) for name in names]
+        raise UserError(f"{given[0]} holds no pictures", "files such as .png or .jpg were expected")
+    stems = [Path(name).with_suffix("").as_posix() for name in names]
     if len(set(stems)) < len(stems):
         twice = next(name for name in stems if stems.count(name) > 1)
         raise UserError(f"two pictures called {twice} were given", "names of their own were expected")
-    if given.kind == "exact":
-        return stems, [every_pixel(path, given.allow_large) for path in files]
-    return stems, [at_size(path, model.size, model.tokenizer.config.channels) for path in files]
+    return stems, files
 
 
-def _endings() -> frozenset[str]:
-    from caselli.data import EXTENSIONS
-
-    return EXTENSIONS
-
-
-def _named_set(given: argparse.Namespace, model: Any) -> tuple[list[str], list[Any]]:
-    """A set such as glyphs, at the model's size."""
+def _named_set(model: Any, source: str, split: str, most: int | None) -> tuple[list[str], list[Any]]:
+    """Names and pixels of a set such as glyphs, at the model's size."""
     import torch
 
     from caselli.cli.pictures import source_for
 
-    pictures = source_for(model, given.pictures[0], given.split)
-    indices = torch.arange(min(given.most or len(pictures), len(pictures)))
+    pictures = source_for(model, source, split)
+    indices = torch.arange(min(most or len(pictures), len(pictures)))
     return [Path(pictures.names[i]).with_suffix("").as_posix() for i in indices], list(pictures.read(indices))
 
 

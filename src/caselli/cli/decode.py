@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from caselli.cli.parser import free
+from caselli.cli.output import free
 from caselli.errors import UserError
 
 

@@ -9,45 +9,50 @@ from pathlib import Path
 from typing import Any
 
 from caselli.cli.compress import progress
-from caselli.cli.parser import add_out, add_run, free, parser
+from caselli.cli.output import free
 from caselli.errors import UserError
 
 TOGETHER = 128
 """Number of groups that are decoded before their pictures are written."""
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, decompresses, writes a PNG for each picture; where one file is bad, none."""
-    options = parser("decompress", "Pictures from the bytes of `caselli compress`, a PNG each.")
-    add_run(options)
-    options.add_argument("files", nargs="+", metavar="FILES", help="files, archives, or one folder of them")
-    options.add_argument(
-        "--batch", type=int, default=256, help="sequences at a time; no pixel depends on it (256)"
-    )
-    options.add_argument(
-        "--allow-large", action="store_true", help="allow more than 4,194,304 pixels at once"
-    )
-    add_out(options, "FOLDER")
-    given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
-    if out.is_file():
-        raise UserError(f"{given.out} is a file", "a folder was expected")
+def command(
+    run: str,
+    files: list[str],
+    *,
+    batch: int = 256,
+    allow_large: bool = False,
+    out: str,
+    overwrite: bool = False,
+) -> None:
+    """Turns the bytes of `caselli compress` into pictures, a PNG each; where one file is bad, none.
+
+    Arguments:
+        files: compressed files, archives, or one folder of them.
+        out: folder of the pictures.
+    """
+    folder = free(out, overwrite)
+    if folder.is_file():
+        raise UserError(f"{out} is a file", "a folder was expected")
 
     from caselli.codec import Codec, load_residual
     from caselli.model import load
 
-    model = load(given.run)
-    residual = load_residual(Path(given.run), model.tokenizer.fingerprint())
-    codec = Codec(model, residual, batch=given.batch, allow_large=given.allow_large)
-    archives = [(name, _parsed(path, codec)) for name, path in _files(given.files)]
+    model = load(run)
+    residual = load_residual(Path(run), model.tokenizer.fingerprint())
+    codec = Codec(model, residual, batch=batch, allow_large=allow_large)
+    archives = [(name, _parsed(path, codec)) for name, path in _files(files)]
     count = sum(group.count for _, archive in archives for group in archive.groups)
     names = {
         name: iter([f"{inside}.png" for inside in archive.names] or [name]) for name, archive in archives
     }
     begin = time.perf_counter()
-    parent = out.absolute().parent
+    parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=parent) as scratch, progress(count) as bar:
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as scratch,
+        progress(count) as bar,
+    ):
         groups = [(path, group) for path, archive in archives for group in archive.groups]
         for first in range(0, len(groups), TOGETHER):
             part = groups[first : first + TOGETHER]
@@ -56,10 +61,12 @@ def run(arguments: list[str]) -> None:
                 for picture in pictures:
                     _save(picture, Path(scratch, next(names[name])))
         for path in sorted(Path(scratch).rglob("*.png")):
-            target = out / path.relative_to(scratch)
+            target = folder / path.relative_to(scratch)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
-    print(f"{count} pictures in {out}, {count / (time.perf_counter() - begin):.1f} a second", file=sys.stderr)
+    print(
+        f"{count} pictures in {folder}, {count / (time.perf_counter() - begin):.1f} a second", file=sys.stderr
+    )
 
 
 def _files(given: list[str]) -> list[tuple[str, Path]]:

@@ -2,162 +2,153 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
+import json as plain
 from collections.abc import Callable
 from typing import Any
 
-from caselli.cli.parser import add_run, parser
-from caselli.cli.sampling import add_sampling, sampling
 from caselli.errors import UnknownName, UserError
+from caselli.sampling import AS_LEARNED, Sampling
 
 NETWORKS = ("inception", "vgg", "reader", "random")
 TRAINED = ("inception", "vgg")
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, evaluates on held-out pictures, prints."""
-    given = _options().parse_args(arguments)
-    _check(given)
+@dataclasses.dataclass(frozen=True)
+class More:
+    """Further measurements of a run with a tokenizer."""
 
-    from caselli import model as two_stages
+    features: str = ""
+    """Network for Fréchet and kernel distance, precision and recall of the reconstructions: inception (rFID
+    and rKID), vgg, reader (a small classifier of the training pictures) or random (VGG-16 untrained)."""
+    weights: str = ""
+    """File of published weights of inception or vgg."""
+    reader_steps: int = 150
+    """Training steps of the reader."""
+    lpips: str = ""
+    """File of VGG-16's published weights, for LPIPS."""
+    captions: bool = False
+    """Rank each picture's own caption, and its own picture among those drawn for a caption."""
+    upscaling: bool = False
+    """Measure pictures drawn from smaller ones, beside bicubic enlargement and reconstructions."""
+    among: int = 32
+    """Captions that a picture ranks."""
+    samples: int = 8
+    """Pictures drawn for a caption."""
+
+    def __post_init__(self) -> None:
+        if self.captions and min(self.among - 1, self.samples) < 1:
+            raise UserError(
+                f"among {self.among} and samples {self.samples} were given",
+                "at least 2 captions and 1 sample were expected",
+            )
+        if self.weights and not self.features:
+            raise UserError("weights were given without features", "--features inception or vgg was expected")
+        if self.features and self.features not in NETWORKS:
+            raise UnknownName("features", self.features, NETWORKS)
+        if (self.features in TRAINED) != bool(self.weights):
+            raise UserError(
+                f"features {self.features!r} were asked for {'with' if self.weights else 'without'} weights",
+                "a file of published weights for inception and vgg, and none for the others, was expected",
+                "give --weights FILE, or --features reader for a classifier of the pictures themselves",
+            )
+
+
+def command(
+    run: str,
+    source: str,
+    *,
+    split: str = "held_out",
+    more: More,
+    sampling: Sampling = AS_LEARNED,
+    json: bool = False,
+) -> None:
+    """Measures reconstruction, codebook use and likelihood on held-out pictures.
+
+    Arguments:
+        json: print one JSON object.
+    """
+    from caselli.model import load as load_two_stages
     from caselli.run import kind_of, load
 
-    if not (given.features or given.captions or given.upscaling):
-        figures = kind_of(given.run).evaluate(load(given.run), given.source, given.split, given.lpips)
+    if more.features or more.captions or more.upscaling:
+        figures = _all(load_two_stages(run), run, source, split, more, sampling)
     else:
-        figures = _more(given, two_stages.load(given.run))
-    if given.json:
-        print(json.dumps(figures))
+        figures = kind_of(run).evaluate(load(run), source, split, more.lpips or None)
+    if json:
+        print(plain.dumps(figures))
         return
     for name, value in figures.items():
         _say(name, value)
 
 
-def _options() -> argparse.ArgumentParser:
-    options = parser("evaluate", "Measures reconstruction, codebook use and likelihood on held-out pictures.")
-    add_run(options)
-    options.add_argument("source", metavar="SOURCE", help="pictures: a set, a folder, an archive")
-    options.add_argument("--split", default="held_out", help="train, held_out or all (held_out)")
-    options.add_argument(
-        "--features",
-        metavar="NETWORK",
-        help="inception (rFID and rKID), vgg, reader (a small classifier of the training pictures) or random "
-        "(VGG-16 untrained): Fréchet and kernel distance, precision and recall of the reconstructions "
-        "against their originals",
-    )
-    options.add_argument("--weights", metavar="FILE", help="published weights of inception or vgg")
-    options.add_argument("--reader-steps", type=int, default=150, help="training of the reader (150)")
-    options.add_argument("--lpips", metavar="FILE", help="VGG-16's published weights, for LPIPS")
-    options.add_argument(
-        "--captions",
-        action="store_true",
-        help="how well pictures rank their own caption, and pictures drawn for a caption its own picture",
-    )
-    options.add_argument(
-        "--upscaling",
-        action="store_true",
-        help="pictures drawn from smaller ones, beside bicubic enlargement and reconstructions",
-    )
-    options.add_argument("--among", type=int, default=32, help="captions that a picture ranks (32)")
-    options.add_argument("--samples", type=int, default=8, help="pictures drawn for a caption (8)")
-    add_sampling(options)
-    options.add_argument("--json", action="store_true", help="print one JSON object")
-    return options
-
-
-def _check(given: argparse.Namespace) -> None:
-    """Mistakes are told before anything is loaded."""
-    if given.captions and min(given.among - 1, given.samples) < 1:
-        raise UserError(
-            f"among {given.among} and samples {given.samples} were given",
-            "at least 2 captions and 1 sample were expected",
-        )
-    if given.features is None:
-        if given.weights is not None:
-            raise UserError("weights were given without features", "--features inception or vgg was expected")
-        return
-    if given.features not in NETWORKS:
-        raise UnknownName("features", given.features, NETWORKS)
-    if (given.features in TRAINED) != (given.weights is not None):
-        raise UserError(
-            f"features {given.features!r} were asked for "
-            + ("with" if given.weights else "without")
-            + " weights",
-            "a local file of published weights for inception and vgg, and none for the others, was expected",
-            "give --weights FILE, or --features reader for a classifier trained on the pictures themselves",
-        )
-
-
-def _more(given: argparse.Namespace, model: Any) -> dict[str, Any]:
+def _all(model: Any, run: str, source: str, split: str, more: More, sampling: Sampling) -> dict[str, Any]:
     """The figures of a run of two stages, with those that only such a run has."""
     from caselli.cli.pictures import source_for
-    from caselli.evaluate.captions import captioned
+    from caselli.evaluate import captioned
     from caselli.run import kind_of
 
-    pictures = source_for(model, given.source, given.split)
-    if given.captions:
+    pictures = source_for(model, source, split)
+    if more.captions:
         captioned(model, pictures)  # raises before anything is measured
-    if given.upscaling:
+    if more.upscaling:
         model.require_small_size()
-    figures = kind_of(given.run).evaluate(model, given.source, given.split, given.lpips)
-    if given.features:
-        figures["reconstructions_against_originals"] = _distances(given, model, pictures)
-    if given.captions:
-        figures |= _captions(given, model, pictures)
-    if given.upscaling:
-        figures["upscaling"] = _upscaling(given, model, pictures)
+    figures = kind_of(run).evaluate(model, source, split, more.lpips or None)
+    if more.features:
+        figures["reconstructions_against_originals"] = _distances(model, source, pictures, split, more)
+    if more.captions:
+        figures |= _captions(model, source, pictures, more, sampling)
+    if more.upscaling:
+        figures["upscaling"] = _upscaling(model, pictures, more, sampling)
     return figures
 
 
-def _captions(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
-    """The ranking by likelihood, and those of what is drawn in two kinds of features, told in words."""
+def _captions(model: Any, source: str, pictures: Any, more: More, sampling: Sampling) -> dict[str, Any]:
+    """The ranking by likelihood, and those of samples in two kinds of features."""
     from caselli.cli.pictures import source_for
     from caselli.evaluate import pooled_pixels, rank_captions, rank_pictures
     from caselli.features import features_of, own_features
 
-    drawn, samples = sampling(given), given.samples
-    network = own_features(source_for(model, given.source, "train"), given.reader_steps)
+    network = own_features(source_for(model, source, "train"), more.reader_steps)
+    samples = {"samples": more.samples, "options": sampling}
     measures = {
-        "captions_ranked_by_likelihood": lambda: rank_captions(model, pictures, given.among),
+        "captions_ranked_by_likelihood": lambda: rank_captions(model, pictures, more.among),
         "pictures_ranked_by_pixels_of_samples": lambda: rank_pictures(
-            model, pictures, pooled_pixels, samples, options=drawn
+            model, pictures, pooled_pixels, **samples
         ),
         "pictures_ranked_by_features_of_samples": lambda: rank_pictures(
-            model, pictures, lambda x: features_of(network, x), samples, options=drawn
+            model, pictures, lambda x: features_of(network, x), **samples
         ),
     }
     return {name: dataclasses.asdict(measure()) for name, measure in measures.items()}
 
 
-def _upscaling(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
-    from caselli.evaluate.perceptual import perceptual_distance
-    from caselli.evaluate.upscaling import evaluate_upscaling
+def _upscaling(model: Any, pictures: Any, more: More, sampling: Sampling) -> dict[str, Any]:
+    from caselli.evaluate import evaluate_upscaling, perceptual_distance
     from caselli.features import VGG16
 
-    distance = perceptual_distance(given.lpips)
+    distance = perceptual_distance(more.lpips or None)
     network = VGG16.untrained().to(model.device)
-    return dataclasses.asdict(evaluate_upscaling(model, pictures, network, sampling(given), distance))
+    return dataclasses.asdict(evaluate_upscaling(model, pictures, network, sampling, distance))
 
 
-def _distances(given: argparse.Namespace, model: Any, pictures: Any) -> dict[str, Any]:
+def _distances(model: Any, source: str, pictures: Any, split: str, more: More) -> dict[str, Any]:
     """The set of reconstructions against the set of originals, with the protocol in words."""
     from caselli.cli.pictures import source_for
-    from caselli.evaluate.reconstruction import reconstruction_distances
+    from caselli.evaluate import reconstruction_distances
     from caselli.features import VGG16, Inception, own_features
 
     networks: dict[str, Callable[[], Any]] = {
-        "inception": lambda: Inception.load(given.weights),
-        "vgg": lambda: VGG16.load(given.weights),
-        "reader": lambda: own_features(source_for(model, given.source, "train"), given.reader_steps),
+        "inception": lambda: Inception.load(more.weights),
+        "vgg": lambda: VGG16.load(more.weights),
+        "reader": lambda: own_features(source_for(model, source, "train"), more.reader_steps),
         "random": VGG16.untrained,
     }
-    network = networks[given.features]().to(model.device)
-    reference = f"{pictures.name}, {given.split.replace('_', ' ')}, at {model.size} pixels"
+    network = networks[more.features]().to(model.device)
+    reference = f"{pictures.name}, {split.replace('_', ' ')}, at {model.size} pixels"
     found = dataclasses.asdict(reconstruction_distances(model, pictures, network, reference))
     short = {"frechet": "rFID", "kernel": "rKID", "kernel_deviation": "rKID_deviation"}
-    if given.features != "inception":
+    if more.features != "inception":
         return found
     return {short.get(name, name): value for name, value in found.items()}
 

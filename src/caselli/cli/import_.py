@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caselli.cli.parser import free
+from caselli.cli.output import free
 
 
 def command(

@@ -10,15 +10,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caselli.cli.parser import free, parser
+from caselli.cli.output import free
 from caselli.errors import UnknownName, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from caselli.anatomy import Inspection, MachineRates
-    from caselli.report import Page
-    from caselli.report.inspection import Timing
+    from caselli.report import Page, Timing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,74 +33,83 @@ class _Subject:
     """That stage's name in the log."""
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, inspects, prints the table, writes the page."""
-    options = parser(
-        "inspect", "Tells what each layer of a network sees and costs, without running it on data."
-    )
-    options.add_argument(
-        "model", metavar="MODEL", help="a run, a network of the zoo, or package.module:callable"
-    )
-    options.add_argument("--input", default=None, help="CxHxW of one picture (3x224x224; a run's own)")
-    options.add_argument("--at", metavar="LAYER", help="the layer whose field is looked at closely")
-    options.add_argument(
-        "--part", help="part of a run: encoder (a critic too) or decoder (a generator too) (encoder)"
-    )
-    options.add_argument("--original", action="store_true", help="a zoo network as its authors had it")
-    options.add_argument("--rate", type=float, help="the machine's multiply-accumulates, in 10⁹ a second")
-    options.add_argument("--bandwidth", type=float, help="the machine's memory, in 10⁹ bytes a second")
-    options.add_argument("--measure", action="store_true", help="measure this machine, and run the network")
-    options.add_argument("--picture", metavar="FILE", help="what the field is drawn over (letters)")
-    options.add_argument("-o", "--out", metavar="PAGE", help="write a page, PAGE.html, with the field drawn")
-    options.add_argument("--overwrite", action="store_true", help="replace PAGE if it is there")
-    given = options.parse_args(arguments)
-    stated = [value for value in (given.rate, given.bandwidth) if value is not None]
+def command(
+    model: str,
+    *,
+    input: str | None = None,
+    at: str | None = None,
+    part: str | None = None,
+    original: bool = False,
+    rate: float | None = None,
+    bandwidth: float | None = None,
+    measure: bool = False,
+    picture: str | None = None,
+    out: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Tells what each layer of a network sees and costs, without running it on data.
+
+    Arguments:
+        model: a run, a network of `caselli list network`, or package.module:callable.
+        input: CxHxW of one picture (3x224x224; a run's own).
+        at: layer whose receptive field is looked at closely.
+        part: part of a run: encoder (a critic too) or decoder (a generator too) (encoder).
+        original: take a network of the zoo as its authors had it.
+        rate: the machine's multiply-accumulates, in 10⁹ a second.
+        bandwidth: the machine's memory, in 10⁹ bytes a second.
+        measure: measure this machine, and run the network.
+        picture: picture file that the field is drawn over (letters).
+        out: PAGE.html, a page with the field drawn.
+    """
+    stated = [value for value in (rate, bandwidth) if value is not None]
     if len(stated) == 1 or any(value <= 0 for value in stated):
         raise UserError("half a machine was given", "positive --rate and --bandwidth were expected")
-    out = None if given.out is None else free(given.out, given.overwrite)
+    path = None if out is None else free(out, overwrite)
 
     from caselli import anatomy
 
-    real = given.measure or out is not None  # only then are weights needed
-    subject = _subject(given.model, given.original, given.part, real)
-    found = anatomy.inspect(subject.module, _shape(given.input) or subject.shape, given.at)
+    real = measure or path is not None  # only then are weights needed
+    subject = _subject(model, original, part, real)
+    found = anatomy.inspect(subject.module, _shape(input) or subject.shape, at)
     print(found.table())
-    machine = _machine(given)
-    timings = () if machine is None else _timings(subject, found, machine, given)
+    machine = _machine(rate, bandwidth, measure)
+    timings = () if machine is None else _timings(subject, found, machine, model, measure)
     for timing in timings:
         what, floor, measured, share = timing.words()
         tail = f", took {measured}: {share} of the limit" if measured else ""
         print(f"{what} on {machine.name}: at least {floor}{tail}")
-    if out is not None:
-        _page(subject, found, given, machine, timings).write(out)
-        print(f"look at {out}", file=sys.stderr)
+    if path is not None:
+        _page(subject, found, model, picture, machine, timings).write(path)
+        print(f"look at {path}", file=sys.stderr)
 
 
-def _machine(given) -> MachineRates | None:
+def _machine(rate: float | None, bandwidth: float | None, measure: bool) -> MachineRates | None:
     from caselli.anatomy import MachineRates, measured_machine
 
-    if given.rate is not None:
-        return MachineRates(1e9 * given.rate, 1e9 * given.bandwidth, "the machine given")
-    return measured_machine() if given.measure else None
+    if rate is not None and bandwidth is not None:
+        return MachineRates(1e9 * rate, 1e9 * bandwidth, "the machine given")
+    return measured_machine() if measure else None
 
 
-def _timings(subject: _Subject, found: Inspection, machine: MachineRates, given) -> tuple[Timing, ...]:
+def _timings(
+    subject: _Subject, found: Inspection, machine: MachineRates, model: str, measure: bool
+) -> tuple[Timing, ...]:
     """Floor times of a forward pass and a training step, and of what a run's stage trained."""
     import torch
 
     from caselli.anatomy import cost, forward_seconds
-    from caselli.report.inspection import Timing
+    from caselli.report import Timing
 
-    seconds = forward_seconds(subject.module, torch.rand(1, *found.input_shape)) if given.measure else None
+    seconds = forward_seconds(subject.module, torch.rand(1, *found.input_shape)) if measure else None
     timings = [
         Timing("a picture forward", found.floor(machine), seconds),
         Timing("a picture forward and backward", found.floor(machine, training=True)),
     ]
     if subject.trained:
-        machine, how = _machine_of_run(Path(given.model), machine, given.measure)
+        machine, how = _machine_of_run(Path(model), machine, measure)
         floors = [cost(part, shape).floor(machine, training=True) for part, shape in subject.trained.items()]
         what = f"a picture in the training of this run's {subject.stage}{how}"
-        timings.append(Timing(what, sum(floors), _trained_seconds(given.model, subject.stage)))
+        timings.append(Timing(what, sum(floors), _trained_seconds(model, subject.stage)))
     return tuple(timings)
 
 
@@ -119,9 +127,9 @@ def _machine_of_run(run: Path, machine: MachineRates, measure: bool) -> tuple[Ma
 
 def _trained_seconds(run: str, stage: str) -> float | None:
     """Seconds that a picture took in the training of a run, as its log has it."""
-    from caselli.report.folder import read
+    from caselli.report import read_run
 
-    curve = read(Path(run)).curves.get((stage, "train", "samples_per_second"))
+    curve = read_run(Path(run)).curves.get((stage, "train", "samples_per_second"))
     return None if curve is None else 1 / sorted(curve.values)[len(curve.values) // 2]
 
 
@@ -184,18 +192,25 @@ def _shape(text: str | None) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
-def _page(subject: _Subject, found: Inspection, given, machine: MachineRates | None, timings) -> Page:
+def _page(
+    subject: _Subject,
+    found: Inspection,
+    model: str,
+    picture_file: str | None,
+    machine: MachineRates | None,
+    timings: tuple[Timing, ...],
+) -> Page:
     """The page, with the fields over a picture and the effective field of the middle."""
     from caselli.anatomy import effective_field
-    from caselli.report.inspection import inspection_page
+    from caselli.report import inspection_page
 
     picture = effective = None
     if len(found.input_shape) == 3 and found.at.axes:
-        picture = _picture(given.picture, found.input_shape)
+        picture = _picture(picture_file, found.input_shape)
         shown = picture if len(picture) == found.input_shape[0] else picture.mean(0, keepdim=True)
         x = shown.expand(1, *found.input_shape)
         effective = effective_field(subject.module, x, found.at.layer or None, found.at.position)
-    return inspection_page(found, given.model, picture, effective, machine, timings)
+    return inspection_page(found, model, picture, effective, machine, timings)
 
 
 def _picture(name: str | None, shape: tuple[int, ...]) -> Tensor:

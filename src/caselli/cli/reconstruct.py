@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from caselli.cli.parser import add_out, add_run, free, parser
+from caselli.cli.output import free
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, reconstructs, writes originals beside reconstructions."""
-    options = parser("reconstruct", "Shows pictures beside what the tokenizer makes of them.")
-    add_run(options)
-    options.add_argument(
-        "pictures", nargs="+", metavar="PICTURES", help="picture files, or one set or folder"
-    )
-    options.add_argument("--most", type=int, default=48, help="pictures taken of a set (48)")
-    add_out(options, "FILE.png")
-    given = options.parse_args(arguments)
-    out = free(given.out, given.overwrite)
+def command(run: str, pictures: list[str], *, most: int = 48, out: str, overwrite: bool = False) -> None:
+    """Shows pictures beside their reconstructions.
+
+    Arguments:
+        pictures: picture files, or one set or folder.
+        most: pictures taken of a set.
+        out: FILE.png.
+    """
+    path = free(out, overwrite)
 
     from caselli.cli.pictures import read_pictures
-    from caselli.evaluate.pictures import psnr
+    from caselli.evaluate import psnr
     from caselli.report import pairs, save_png
     from caselli.run import load
 
-    model = load(given.run)
-    x = read_pictures(model, given.pictures, given.most)
+    model = load(run)
+    x = read_pictures(model, pictures, most)
     y = model.reconstruct(x).cpu()
-    save_png(pairs(x, y), out, {"run": given.run})
-    print(f"{len(x)} pictures in {out}, {psnr(y, x).mean():.2f} dB")
+    save_png(pairs(x, y), path, {"run": run})
+    print(f"{len(x)} pictures in {path}, {psnr(y, x).mean():.2f} dB")

@@ -3,155 +3,163 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
+from pathlib import Path
 from typing import Any
 
-from caselli.cli.parser import add_out, add_run, free, is_picture, parser
-from caselli.cli.sampling import add_engine, add_sampling, add_text, sampling
-from caselli.cli.size import add_size, bar, sample_sized
+from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, say_made
+from caselli.cli.output import expect_count, free, is_picture
+from caselli.sampling import AS_LEARNED, Sampling
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, samples, writes a grid or a folder of pictures; under torchrun every rank draws its share."""
-    options = parser("sample", "Makes new pictures.")
-    add_run(options)
-    options.add_argument("-n", "--count", type=int, default=16, help="how many (16)")
-    options.add_argument("--label", help="a class; several with commas between, taken in turn; none: any")
-    add_text(options)
-    options.add_argument(
-        "--picture", metavar="FILE", help="another picture, for a run whose prior is told of one"
-    )
-    options.add_argument("--seed", type=int, default=0, help="picture i is drawn with seed + i (0)")
-    add_size(options)
-    add_sampling(options)
-    add_engine(options)
-    options.add_argument("--batch", type=int, default=64, help="pictures at a time (64)")
-    add_out(options, "FILE.png for a grid, or a folder for a file each")
-    given = options.parse_args(arguments)
-    drawn = sampling(given)
+def command(
+    run: str,
+    *,
+    count: int = 16,
+    label: str | None = None,
+    text: list[str] = (),
+    picture: str | None = None,
+    seed: int = 0,
+    size: str | None = None,
+    stride: int | None = None,
+    sampling: Sampling = AS_LEARNED,
+    precision: str | None = None,
+    batch: int = 64,
+    out: str,
+    overwrite: bool = False,
+) -> None:
+    """Makes new pictures; under torchrun every rank draws its share.
 
+    Arguments:
+        count: number of pictures.
+        label: a class; several with commas between are taken in turn; none for any.
+        seed: picture i is drawn with seed + i.
+        batch: pictures drawn at a time.
+        picture: another picture, for a run whose prior is conditioned on one.
+        out: FILE.png for a grid, or a folder for a file each.
+    """
     from caselli import ranks
+    from caselli.model import load as load_two_stages
+    from caselli.run import load
 
     ranks.start()
     try:
-        _sample(given, drawn)
+        path = free(out, overwrite)
+        ranks.wait()  # all have looked before the first rank writes
+        expect_count(count, "pictures")
+        # pictures of another size need codes with places
+        model = (load if size is None else load_two_stages)(run)
+        wanted = Wanted.of(model, count, label, text, picture, seed)
+        wanted = dataclasses.replace(wanted, about={"run": run, **sampling.described()})
+        engine = engine_for(model, precision)
+        if size is not None:
+            _sample_sized(model, wanted, size, stride, sampling, engine, path)
+        else:
+            pictures = _sample(model, wanted, batch, sampling, engine)
+            if ranks.is_first():
+                write(pictures, path, wanted)
+        if ranks.is_first():
+            say_made(f"{count} pictures in {path}", engine)
     finally:
         ranks.stop()
 
 
-def _sample(given: Any, drawn: Any) -> None:
-    from caselli import ranks
-    from caselli.cli.sampling import engine_for, say_pace
-    from caselli.errors import UserError
-    from caselli.model import load as load_two_stages
-    from caselli.run import load
-
-    out = free(given.out, given.overwrite)
-    ranks.wait()  # all have looked before the first rank writes
-    # pictures of another size need codes with places
-    model = (load if given.size is None else load_two_stages)(given.run)
-    if given.count < 1:
-        raise UserError(f"{given.count} pictures were asked for", "at least 1 was expected")
-    asked = Asked.of(given, model)
-    engine = engine_for(model, given.precision)
-    text = {"run": str(given.run), **drawn.described()}
-    if given.size is not None:
-        told = model.conditions(given.count, asked.labels, asked.captions, asked.picture)
-        sample_sized(model, given, told, drawn, engine, out, lambda i: about(text, asked, given.seed, i))
-    else:
-        pictures = _all_ranks(model, given, asked, drawn, engine)
-        if ranks.is_first():
-            write(pictures, out, asked, given.seed, text)
-    if ranks.is_first():
-        print(f"{given.count} pictures in {out}", file=sys.stderr)
-        say_pace(engine)
-
-
 @dataclasses.dataclass(frozen=True)
-class Asked:
-    """The label, the caption or the other picture that each picture is drawn by."""
+class Wanted:
+    """The label, the caption or the other picture that each new picture is drawn by, and its seed."""
 
+    count: int
     labels: list[str] | None = None
     captions: list[str] | None = None
     picture: Any = None
+    seed: int = 0
+    about: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Text written into every file."""
 
     @classmethod
-    def of(cls, given: Any, model: Any) -> Asked:
+    def of(
+        cls, model: Any, count: int, label: str | None, text: list[str], picture: str | None, seed: int
+    ) -> Wanted:
         """From the command line."""
-        labels = labels_in_turn(given.label, given.count, model.classes)
-        captions, other = in_turn(given.text, given.count), None
-        if given.picture is not None:
+        labels = None
+        if label is not None:
+            named = [label] if label in model.classes else label.split(",")
+            labels = in_turn(named, count)
+        other = None
+        if picture is not None:
             from caselli.cli.pictures import read_pictures
 
-            other = read_pictures(model, [given.picture], 1, model.condition_size or model.size)
-            other = other.expand(given.count, -1, -1, -1)
-        return cls(labels, captions, other)
+            other = read_pictures(model, [picture], 1, model.condition_size or model.size)
+            other = other.expand(count, -1, -1, -1)
+        return cls(count, labels, in_turn(text, count), other, seed)
 
     def part(self, first: int, count: int) -> dict[str, Any]:
         """The arguments of `Trained.sample` for neighbouring pictures."""
         own = {"label": self.labels, "text": self.captions, "picture": self.picture}
         return {name: None if one is None else one[first : first + count] for name, one in own.items()}
 
+    def of_file(self, number: int) -> dict[str, str]:
+        """Text written into the file of one picture."""
+        own = {"seed": str(self.seed + number), "label": self.labels[number] if self.labels else ""}
+        if self.captions is not None:
+            own["caption"] = self.captions[number]
+        return {**self.about, **own}
 
-def _all_ranks(model: Any, given: Any, asked: Asked, drawn: Any, engine: Any) -> Any:
+
+def write(pictures: Any, out: Path, wanted: Wanted) -> None:
+    """A grid where `out` is a picture, else a folder with a file for each."""
+    from caselli.report import grid, save_png
+
+    if is_picture(out):
+        text = {**wanted.about, "seed": str(wanted.seed)}
+        if wanted.captions is not None:
+            text["caption"] = "; ".join(dict.fromkeys(wanted.captions))
+        save_png(grid(pictures, labels=wanted.captions or wanted.labels), out, text)
+        return
+    for number, picture in enumerate(pictures):
+        save_png(grid(picture[None], scale=1, gap=0), out / f"{number:05}.png", wanted.of_file(number))
+
+
+def _sample(model: Any, wanted: Wanted, batch: int, options: Sampling, engine: Any) -> Any:
     """Each rank draws neighbouring pictures, equal in number but for the last ones; all get all."""
     import torch
 
     from caselli import ranks
 
-    each = -(-given.count // ranks.count())
-    first = min(ranks.rank() * each, given.count)
-    count = min(each, given.count - first)
+    each = -(-wanted.count // ranks.count())
+    first = min(ranks.rank() * each, wanted.count)
+    count = min(each, wanted.count - first)
     pictures = torch.zeros(each, model.channels, model.size, model.size)
     if count:
         with bar(count * model.codes_per_picture) as shown:
             pictures[:count] = model.sample(
                 count,
-                **asked.part(first, count),
-                seed=given.seed + first,
-                options=drawn,
-                batch=given.batch,
+                **wanted.part(first, count),
+                seed=wanted.seed + first,
+                options=options,
+                batch=batch,
                 progress=shown.update,
                 engine=engine,
             )
-    return ranks.gather(pictures.to(model.device)).cpu()[: given.count]
+    return ranks.gather(pictures.to(model.device)).cpu()[: wanted.count]
 
 
-def write(pictures: Any, out: Any, asked: Asked, seed: int, text: dict[str, str]) -> None:
-    """A grid where `out` is a picture, else a folder with a file for each."""
-    from caselli.report import grid, save_png
+def _sample_sized(
+    model: Any,
+    wanted: Wanted,
+    size: str,
+    stride: int | None,
+    options: Sampling,
+    engine: Any,
+    out: Path,
+) -> None:
+    """Codes by all ranks, pictures by the first, strip by strip."""
+    from caselli import ranks
+    from caselli.report import save_canvas
 
-    if is_picture(out):
-        if asked.captions is not None:
-            text = {**text, "caption": "; ".join(dict.fromkeys(asked.captions))}
-        save_png(grid(pictures, labels=asked.captions or asked.labels), out, {**text, "seed": str(seed)})
-        return
-    for number, picture in enumerate(pictures):
-        file = out / f"{number:05}.png"
-        save_png(grid(picture[None], scale=1, gap=0), file, about(text, asked, seed, number))
-
-
-def about(text: dict[str, str], asked: Asked, seed: int, number: int) -> dict[str, str]:
-    """What is written into one picture's file."""
-    own = {"seed": str(seed + number), "label": asked.labels[number] if asked.labels else ""}
-    if asked.captions is not None:
-        own["caption"] = asked.captions[number]
-    return {**text, **own}
-
-
-def in_turn(captions: list[str] | None, count: int) -> list[str] | None:
-    """One caption for each picture, of several taken in turn.
-
-    Example:
-        >>> in_turn(["a cat", "a dog"], 3)
-        ['a cat', 'a dog', 'a cat']
-    """
-    return None if captions is None else [captions[i % len(captions)] for i in range(count)]
-
-
-def labels_in_turn(label: str | None, count: int, classes: tuple[str, ...]) -> list[str] | None:
-    """One label for each picture: a class, or several with commas between, taken in turn."""
-    if label is None:
-        return None
-    asked = [label] if label in classes else label.split(",")
-    return [asked[i % len(asked)] for i in range(count)]
+    conditions = model.conditions(wanted.count, wanted.labels, wanted.captions, wanted.picture)
+    with bar(0) as shown:
+        canvas = canvas_for(model, size, stride, options, engine, shown.update)
+        shown.total = len(ranks.share(wanted.count)) * canvas.length
+        codes = canvas.codes_of_ranks(wanted.count, conditions, wanted.seed)
+    if ranks.is_first():
+        save_canvas(canvas, codes, out, wanted.of_file)

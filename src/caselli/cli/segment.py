@@ -5,30 +5,30 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from caselli.cli.parser import add_out, add_run, free, parser
+from caselli.cli.output import free
 from caselli.errors import UserError
 
 
-def run(arguments: list[str]) -> None:
-    """Parses, segments, writes a mask for every picture."""
-    options = parser("segment", "Gives every pixel of pictures a class; masks are as large as the pictures.")
-    add_run(options)
-    options.add_argument("pictures", nargs="+", metavar="PICTURES", help="picture files or folders")
-    add_out(options, "a folder: a palette PNG of each picture's name, whose values are the classes")
-    given = options.parse_args(arguments)
-    out, paths = free(given.out, given.overwrite), _paths(given.pictures)
+def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False) -> None:
+    """Gives every pixel of pictures a class; masks are as large as the pictures.
+
+    Arguments:
+        pictures: picture files or folders.
+        out: folder of a palette PNG for each picture, whose values are the classes.
+    """
+    folder, paths = free(out, overwrite), _paths(pictures)
 
     from caselli.data import to_float, whole_picture
     from caselli.report import mask_image, save_png
     from caselli.run import load
 
-    model = load(given.run)
-    about = {"run": str(given.run), "classes": ", ".join(model.classes)}
+    model = load(run)
+    about = {"run": run, "classes": ", ".join(model.classes)}
     for name, path in paths.items():
         pixels = whole_picture(path, model.channels)
         mask = model.segment(to_float(pixels)[None])[0]
-        save_png(mask_image(mask.cpu(), len(model.classes)), out / f"{name}.png", about)
-    print(f"{len(paths)} masks in {out}", file=sys.stderr)
+        save_png(mask_image(mask.cpu(), len(model.classes)), folder / f"{name}.png", about)
+    print(f"{len(paths)} masks in {folder}", file=sys.stderr)
 
 
 def _paths(given: list[str]) -> dict[str, Path]:

@@ -2,120 +2,137 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import os
+import itertools
+import typing
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import jsonargparse
-
-from caselli.errors import UserError
+from caselli.cli.command import Parser, call, fields_of
 
 if TYPE_CHECKING:
     from caselli.run import Kind
 
-DESCRIPTION = """Trains a tokenizer on pictures, then a prior over its codes, and writes RUN/report.html.
-With a one-stage recipe (vae, gan, mixture) it trains that; `--recipe gan --help` shows its fields.
-SOURCE is glyphs, digits, a folder of pictures, an .npz, idx .gz files or tar shards. Every field below can be
-set by its dotted name, or in a YAML file given with --config; what is not set comes from the recipe."""
+HELP_FIELDS = "--help-fields"
 
 
 def run(arguments: list[str]) -> None:
-    """Parses, trains."""
-    kind, recipe = _kind(arguments)
-    if recipe == "pixels":
-        from caselli.run import refuse_old_names
+    """Trains, or shows the fields that a run has."""
+    if HELP_FIELDS in arguments:
+        after = arguments[arguments.index(HELP_FIELDS) + 1 :]
+        word = after[0] if after and not after[0].startswith("-") else ""
+        recipe = next((b for a, b in itertools.pairwise(arguments) if a == "--recipe"), "small")
+        print("\n".join(_help_fields(recipe, word)))
+        return
+    call("train", command, arguments)
 
-        refuse_old_names(word.removeprefix("--").partition("=")[0] for word in arguments)
-    given = _parser(kind, recipe).parse_args(arguments, defaults=False)
-    own = {name: given.pop(name, default) for name, default in _OWN.items()}
-    for name in ("source", "out"):
-        if own[name] is None:
-            raise UserError(f"no {name} was given", "`caselli train SOURCE -o RUN` was expected")
-    given.pop("config", None)
 
+def command(
+    source: str,
+    *,
+    out: str,
+    recipe: str = "small",
+    stage: str = "both",
+    size: int | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    precision: str | None = None,
+    config: str | None = None,
+    resume: bool = False,
+    **fields: str,
+) -> None:
+    """Trains whatever the recipe makes, a tokenizer and a prior over its codes unless it says otherwise, and
+    writes RUN/report.html.
+
+    Every field of a run can be set by its dotted name, such as --prior.width 128; what is not set comes from
+    the recipe. `caselli train --help-fields [WORD] [--recipe NAME]` shows the fields.
+
+    Arguments:
+        source: glyphs, digits, a folder of pictures, an .npz, idx .gz files or tar shards.
+        out: the run folder.
+        recipe: recipe that the run starts from, see `caselli list recipe`.
+        stage: both, or one stage of the run: tokenizer or prior.
+        size: height and width in pixels (the set's own).
+        minutes: wall-clock budget of the training.
+        steps: steps of each stage, instead of the recipe's.
+        seed: seed of everything random (0).
+        precision: auto, float32 or bfloat16 (auto).
+        config: YAML file of fields.
+        resume: go on with the run in RUN, or begin it.
+    """
     from caselli import ranks
     from caselli.engine import Interrupted
-    from caselli.run import train
+    from caselli.run import kind_and_recipe, train
 
+    changes = _typed(*kind_and_recipe(out, recipe), fields, config)
+    changes |= {} if seed is None else {"seed": seed}
+    changes |= {} if precision is None else {"precision": precision}
+    budget = {"size": size, "minutes": minutes, "steps": steps}
     try:
-        train(own.pop("source"), own.pop("out"), changes=_dotted(given.as_dict()), **own)
+        train(source, out, recipe=recipe, stage=stage, resume=resume, changes=changes, **budget)
     except Interrupted as error:
         raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
     finally:
         ranks.stop()
 
 
-_OWN: dict[str, Any] = {
-    "source": None,
-    "out": None,
-    "recipe": "small",
-    "stage": "both",
-    "size": None,
-    "minutes": None,
-    "steps": None,
-    "resume": False,
-}
+def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]]]:
+    """The groups of fields of a run: name, record, and the fields of it that follow from the pictures."""
+    whole = kind.fields(recipe)
+    for field in dataclasses.fields(whole):
+        record, beneath = getattr(whole, field.name), f"{field.name}."
+        if dataclasses.is_dataclass(record):
+            settled = {name.removeprefix(beneath) for name in kind.settled if name.startswith(beneath)}
+            yield field.name, record, {"source", "size"} if field.name == "data" else settled
 
 
-_RENAMED = {"tokenizer.doctor": "tokenizer.diagnostics"}
-"""Field of an earlier version → its name now."""
+def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
+    """The changes, by dotted name, of the words that were typed and of a file of fields."""
+    from caselli.run import refuse_old_names
 
-
-class _Parser(jsonargparse.ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        renamed = [f"--{old} is --{new} now" for old, new in _RENAMED.items() if old in message]
-        raise UserError(message, remedy="; ".join(renamed) or "see `caselli train --help`")
-
-
-def _kind(arguments: list[str]) -> tuple[type[Kind], str]:
-    """The kind of the run that is resumed or begun, and its recipe: they decide which fields there are."""
-    from caselli.run import kind_and_recipe
-
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--recipe", default=_OWN["recipe"])
-    early.add_argument("-o", "--out", default=os.devnull)
-    try:
-        given, _ = early.parse_known_args(arguments)
-    except argparse.ArgumentError:  # an option without its value: the parser proper says so
-        given = early.parse_args([])
-    return kind_and_recipe(given.out, given.recipe)
-
-
-def _parser(kind: type[Kind], recipe: str) -> jsonargparse.ArgumentParser:
-    from caselli.run import RECIPES
-
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    usage = "caselli train SOURCE -o RUN [options]"
-    parser = _Parser(prog="caselli train", usage=usage, description=DESCRIPTION)
-    parser.add_argument("source", help="pictures", nargs="?")
-    parser.add_argument("-o", "--out", type=str, metavar="RUN", help="the run folder")
-    parser.add_argument("--recipe", type=str, help=f"what the run starts from: {', '.join(RECIPES)} (small)")
-    stages = ", ".join(["both", *(stage.product for stage in kind.stages)])
-    parser.add_argument("--stage", type=str, help=f"{stages} (both)")
-    parser.add_argument("--size", type=int, help="height and width in pixels")
-    parser.add_argument("--minutes", type=float, help="wall-clock budget of the training")
-    parser.add_argument("--steps", type=int, help="steps of each stage, instead of the recipe's")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN, or begin it")
-    parser.add_argument("--config", action="config", help="a YAML file of fields")
-    parser.add_argument("--seed", type=int, help="seed of everything random")
-    parser.add_argument("--precision", type=str, help="auto, float32 or bfloat16")
-    record = kind.fields(recipe)
-    for field in dataclasses.fields(record):
-        value, beneath = getattr(record, field.name), f"{field.name}."
-        if dataclasses.is_dataclass(value):
-            hidden = [name for name in kind.settled if name.startswith(beneath)]
-            hidden = ["data.source", "data.size"] if field.name == "data" else hidden
-            skip = {name.removeprefix(beneath) for name in hidden}
-            parser.add_class_arguments(type(value), field.name, skip=skip)
-    return parser
+    refuse_old_names(recipe, fields)
+    parser = Parser(prog="caselli train")
+    parser.add_argument("--config", action="config")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--precision", type=str)
+    for name, record, skipped in _records(kind, recipe):
+        parser.add_class_arguments(type(record), name, skip=skipped)
+    words = [] if config is None else [f"--config={config}"]
+    given = parser.parse_args([*words, *(f"--{k}={v}" for k, v in fields.items())], defaults=False)
+    given.pop("config", None)
+    return _dotted(given.as_dict())
 
 
 def _dotted(given: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in given.items():
-        if isinstance(value, dict):
-            flat |= _dotted(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
+        flat |= _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
+
+
+def _help_fields(recipe: str, word: str) -> Iterator[str]:
+    """The fields of a recipe's runs that a word occurs in, by group."""
+    from caselli.errors import lookup
+    from caselli.run import RECIPES
+
+    for name, record, skipped in _records(lookup(RECIPES, "recipe", recipe).kind, recipe):
+        yield from _group(name, record, skipped, word)
+
+
+def _group(prefix: str, record: Any, skipped: set[str], word: str) -> Iterator[str]:
+    lines, beneath = [], []
+    for option in fields_of(record):
+        value = getattr(record, option.name)
+        if option.name in skipped:
+            continue
+        if dataclasses.is_dataclass(value):
+            beneath += _group(f"{prefix}.{option.name}", value, set(), word)
+        else:
+            option = dataclasses.replace(option, default=value)
+            line = f"  --{prefix}.{option.name} {typing.cast(str, option.metavar)}\n      {option.line}"
+            lines += [line] * (word in line)
+    if lines:
+        yield f"\n{(type(record).__doc__ or prefix).splitlines()[0]}"
+    yield from lines
+    yield from beneath

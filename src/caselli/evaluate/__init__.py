@@ -5,8 +5,9 @@ No metrics library is imported: the definitions are in this room, and the librar
 
 from __future__ import annotations
 
-from caselli.evaluate.captions import Ranking, pooled_pixels, rank_captions, rank_pictures
+from caselli.evaluate.captions import Ranking, captioned, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
+from caselli.evaluate.family import evaluate_family
 from caselli.evaluate.frechet import Moments, frechet_distance, frechet_ratio
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
 from caselli.evaluate.mind import monge_distance
@@ -16,7 +17,9 @@ from caselli.evaluate.pace import RunFigures, run_figures
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of, perceptual_distance
 from caselli.evaluate.pictures import ms_ssim, psnr, slope, ssim
 from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
+from caselli.evaluate.score import score_pictures
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
+from caselli.evaluate.upscaling import evaluate_upscaling
 
 __all__ = [
     "CodebookUse",
@@ -30,8 +33,11 @@ __all__ = [
     "SetComparison",
     "Usage",
     "bits_per_picture",
+    "captioned",
     "compare_sets",
+    "evaluate_family",
     "evaluate_model",
+    "evaluate_upscaling",
     "frechet_distance",
     "frechet_ratio",
     "kernel_distance",
@@ -48,6 +54,7 @@ __all__ = [
     "reconstruction_distances",
     "reconstructions",
     "run_figures",
+    "score_pictures",
     "slope",
     "squared_mmd",
     "ssim",

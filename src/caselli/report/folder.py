@@ -86,11 +86,11 @@ class Contents:
         return place if isinstance(place, str) else None
 
 
-def read(run: Path) -> Contents:
+def read_run(run: Path) -> Contents:
     """Reads a run folder; never raises because something in it is missing, cut short or foreign.
 
     Example:
-        >>> read(Path("no-such-run")).stages()
+        >>> read_run(Path("no-such-run")).stages()
         []
     """
     config_text = _text(run / "run.yaml")

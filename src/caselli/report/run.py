@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from caselli.report.folder import Contents, read
+from caselli.report.folder import Contents, read_run
 from caselli.report.page import Page
 from caselli.report.sections import SECTIONS
 from caselli.version import __version__
@@ -19,7 +19,7 @@ def write_report(run: str | Path) -> Path:
     Arguments:
         run: the run folder.
     """
-    contents = read(Path(run))
+    contents = read_run(Path(run))
     page = compose(contents)
     path = contents.path / "report.html"
     page.write(path)

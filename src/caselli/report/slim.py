@@ -27,7 +27,7 @@ LABELS = {
 def slimmed(page: Page, run: Contents) -> None:
     """What the run cost and was worth before it was made smaller, and after."""
     group = run.group("slim")
-    found = comparison(group)
+    found = slim_table(group)
     if not found:
         return
     method, origin = group.get("method", ""), group.get("from", "")
@@ -37,11 +37,11 @@ def slimmed(page: Page, run: Contents) -> None:
         page.picture(run.pictures["slim"], "The same noise before and after")
 
 
-def comparison(group: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def slim_table(group: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """A header, and a line for each figure: its name, before, after, and after over before.
 
     Example:
-        >>> comparison({"before": {"bytes": 2000}, "after": {"bytes": 500}})[1]
+        >>> slim_table({"before": {"bytes": 2000}, "after": {"bytes": 500}})[1]
         ('bytes of weights', '2,000', '500', '0.250')
     """
     before, after = group.get("before"), group.get("after")

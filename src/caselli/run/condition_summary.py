@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from caselli.data import Pictures, spread, to_float, with_size
 from caselli.engine import Log
-from caselli.evaluate.captions import captioned, rank_captions
+from caselli.evaluate import captioned, rank_captions
 from caselli.model import Model
 from caselli.report import grid, save_png
 from caselli.run.folder import RunFolder

@@ -9,7 +9,7 @@ import torch
 
 from caselli.engine import Log
 from caselli.errors import UserError, lookup
-from caselli.evaluate.family import evaluate_family
+from caselli.evaluate import evaluate_family
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
 from caselli.layer import count_parameters
 from caselli.run.config import DataConfig

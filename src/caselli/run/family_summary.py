@@ -11,8 +11,7 @@ import torch
 from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
 from caselli.errors import UserError
-from caselli.evaluate import compare_sets
-from caselli.evaluate.family import evaluate_family
+from caselli.evaluate import compare_sets, evaluate_family
 from caselli.family import FamilyModel
 from caselli.features import accuracy, features_of, train_classifier
 from caselli.report import grid, pairs, save_png

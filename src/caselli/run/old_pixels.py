@@ -32,16 +32,17 @@ PREFIX = "task.prior."
 RENAMED = {"model.levels": "tokenizer.quantizer_options.levels", "model.prior.": "prior."} | {
     f"training.{field.name}": f"training.prior.{field.name}" for field in dataclasses.fields(TrainingConfig)
 }
-"""Fields, or beginnings of fields, that have another name now."""
+"""Fields, or beginnings of fields, of this recipe that have another name now."""
+RENAMED_EVERYWHERE = {"tokenizer.doctor": "tokenizer.diagnostics"}
 
 
-def refuse_old_names(names: Iterable[str]) -> None:
+def refuse_old_names(recipe: str, names: Iterable[str]) -> None:
     """Raises a `UserError` with the present name of a field that was given by its earlier one."""
+    table = RENAMED_EVERYWHERE | (RENAMED if recipe == RECIPE else {})
     for name in names:
-        for before, now in RENAMED.items():
+        for before, now in table.items():
             if name == before or (before.endswith(".") and name.startswith(before)):
-                given = now + name.removeprefix(before)
-                raise UserError(f"{name} was given to recipe pixels", f"its name is --{given} now")
+                raise UserError(f"--{name} was given", f"--{name} is --{now + name.removeprefix(before)} now")
 
 
 def is_old(folder: RunFolder) -> bool:

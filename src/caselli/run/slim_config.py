@@ -1,4 +1,4 @@
-"""What is to be done to a run to make it smaller; plain data, stored in the new run's folder."""
+"""The way in which a run is made smaller; plain data, stored in the new run's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from caselli.slim import PATTERNS, PRECISIONS, STRUCTURES, Distilling
 
 FILE = "slim.json"
 KINDS = (*STRUCTURES, "layers", *PATTERNS)
-"""What can be taken out."""
+"""Units that can be removed."""
 METHODS = ("quantise", "prune", "distil_to", "distil_decoder")
 STAGES = ("prior", "tokenizer", "both")
 
@@ -24,37 +24,37 @@ class SlimConfig:
     """One method, and how it is trained for; a run can be made smaller more than once."""
 
     quantise: str = ""
-    """Name in `caselli.slim.PRECISIONS`."""
+    """Weights as integers: int8 or int4."""
     activations: str = ""
-    """int8 for linear layers that round their inputs too, beside weights of 8 bits."""
+    """int8: linear layers round their inputs too, and multiply integers."""
     prune: float = 0.0
-    """Share that is taken out, between 0 and 1."""
+    """Share that is removed, between 0 and 1."""
     structure: tuple[str, ...] = ("heads", "channels")
-    """Of what: names in `KINDS`."""
+    """Units that are removed: heads, channels, layers, weights or 2:4, several with commas."""
     distil_to: tuple[str, ...] = ()
-    """Mixers of a small prior's layers."""
+    """Mixers of a small prior's layers, with commas."""
     distil_decoder: float = 0.0
-    """Share of its channels that a small decoder has, between 0 and 1."""
+    """Share of its channels that a small decoder keeps, between 0 and 1."""
     stage: str = ""
-    """prior, tokenizer or both; unless given, both are quantised, and the prior is pruned."""
+    """Stage that is made smaller: prior, tokenizer or both (both to quantise, prior to prune)."""
     width: int = 0
-    """The small prior's; unless given, the large one's."""
+    """Width of the small prior; 0 for the large one's."""
     from_scratch: bool = False
-    """Trains the small prior alone, without the teacher: what distilling is compared with."""
+    """Train the small prior without the large one, to compare distilling with."""
     minutes: float | None = None
-    """Wall-clock budget of the training."""
+    """Wall-clock budget of the training that recovers or distils."""
     steps: int = 0
-    """Steps of the training, where no minutes are given; 0 for none."""
+    """Steps of that training, where no minutes are given; 0 for none."""
     batch: int = 0
-    """Samples of a step; unless given, the run's own."""
+    """Samples of a step; 0 for the run's own."""
     learning_rate: float = 0.0
-    """Peak; unless given, the run's own to distil, a third of it to recover."""
+    """Peak of the learning rate; 0 for the run's own to distil, a third of it to recover."""
     temperature: float = 1.0
-    """Of the distributions that are compared."""
+    """Temperature of the distributions that are compared in distilling."""
     data: float = 0.1
     """Share of the data's own likelihood in the loss of distilling."""
     transfer: float = 0.3
-    """Share of the budget in which the small prior's layers learn from the large one's."""
+    """Share of the budget in which the small prior's layers learn from the large one's, before the logits."""
 
     def __post_init__(self) -> None:
         given = [name for name in METHODS if getattr(self, name)]
@@ -93,11 +93,11 @@ class SlimConfig:
 
     @property
     def trains(self) -> bool:
-        """Whether there is a budget."""
+        """True where there is a budget."""
         return bool(self.minutes or self.steps)
 
     def covers(self, stage: str) -> bool:
-        """Whether prior or tokenizer is made smaller."""
+        """True for the stages that are made smaller: prior, tokenizer."""
         if self.distil_to or self.distil_decoder:
             return stage == ("prior" if self.distil_to else "tokenizer")
         return (self.stage or ("both" if self.quantise else "prior")) in (stage, "both")

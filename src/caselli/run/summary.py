@@ -9,7 +9,7 @@ import torch
 
 from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
-from caselli.evaluate.model import evaluate_model
+from caselli.evaluate import evaluate_model
 from caselli.features import accuracy, train_classifier
 from caselli.model import Model
 from caselli.order import ORDERS

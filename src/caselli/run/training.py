@@ -72,8 +72,7 @@ def train(
             "a resumed run keeps its recipe",
             "leave it out, or choose another -o",
         )
-    if own_recipe == old_pixels.RECIPE:
-        old_pixels.refuse_old_names(changes or {})
+    old_pixels.refuse_old_names(own_recipe, changes or {})
     stages = _stages(kind, stage)
     budgeted = [each for each in stages if each in kind.trained(own_recipe)]
     asked = {"data.source": str(source), **_budget(budgeted, minutes, steps)}

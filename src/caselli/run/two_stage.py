@@ -14,8 +14,7 @@ from caselli import ranks
 from caselli.data import CodeStore, Pictures
 from caselli.engine import Log
 from caselli.errors import UserError, lookup
-from caselli.evaluate.model import evaluate_model
-from caselli.evaluate.perceptual import perceptual_distance
+from caselli.evaluate import evaluate_model, perceptual_distance
 from caselli.layer import count_parameters
 from caselli.model import (
     Model,
