@@ -10,6 +10,7 @@ from caselli.evaluate import (
     KernelDistance,
     Moments,
     compare_sets,
+    frechet_between,
     frechet_distance,
     frechet_ratio,
     kernel_distance,
@@ -56,6 +57,13 @@ def test_frechet_distance_is_zero_at_equality_also_with_few_pictures():
     assert frechet_distance(Moments.of(x), Moments.of(x)) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("n,m,width", [(9, 14, 30), (2, 3, 40), (50, 40, 6)])
+def test_frechet_distance_of_few_pictures_by_their_products_is_that_of_the_moments(n, m, width):
+    x, y = torch.randn(n, width, dtype=torch.float64), 2 * torch.randn(m, width, dtype=torch.float64) + 1
+    assert frechet_between(x, y) == pytest.approx(frechet_distance(Moments.of(x), Moments.of(y)), rel=1e-6)
+    assert frechet_between(x, x) == pytest.approx(0, abs=1e-9)
+
+
 def test_frechet_distance_equals_torchmetrics():
     fid = pytest.importorskip("torchmetrics.image.fid")
     x, y = (part.float() for part in _two_sets())
@@ -99,9 +107,9 @@ def test_kernel_distance_is_repeatable_and_unbiased_at_equality():
 
 def test_monge_distance_of_shifts_and_scales():
     """‖δ‖² for a shift by δ, F (s − 1)² for Gaussians with deviations 1 and s: as the Fréchet distance."""
-    x = torch.randn(4000, 3, dtype=torch.float64)
+    x = torch.randn(500, 3, dtype=torch.float64)
     shift = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    assert monge_distance(x, x + shift, directions=20_000) == pytest.approx(5.25, rel=0.02)
+    assert monge_distance(x, x + shift, directions=4000) == pytest.approx(5.25, rel=0.05)
     assert monge_distance(x, 2 * x) == pytest.approx(
         frechet_distance(Moments.of(x), Moments.of(2 * x)), rel=0.05
     )
@@ -109,7 +117,7 @@ def test_monge_distance_of_shifts_and_scales():
 
 
 def test_monge_distance_sees_what_two_moments_do_not_and_is_repeatable():
-    x = torch.randn(2000, 2, dtype=torch.float64)
+    x = torch.randn(1000, 2, dtype=torch.float64)
     signs = torch.randint(0, 2, x.shape).double() * 2 - 1  # the mean and covariance of x, two points an axis
     assert frechet_distance(Moments.of(x), Moments.of(signs)) < 0.02 < 0.1 < monge_distance(x, signs)
     state = torch.random.get_rng_state()
@@ -154,6 +162,8 @@ def test_manifold_of_a_set_with_itself_is_whole():
     [
         lambda x: frechet_distance(Moments.of(x), Moments.of(x[:, :2])),
         lambda x: Moments.of(x[:1]).covariance,
+        lambda x: frechet_between(x, x[:1]),
+        lambda x: frechet_between(x, x[:, :2]),
         lambda x: Moments.of(x / 0),
         lambda x: Moments.of(x[0]),
         lambda x: kernel_distance(x, x[:1]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from caselli.evaluate.frechet import Moments, frechet_distance, frechet_ratio
+from caselli.evaluate.frechet import frechet_between, frechet_ratio
 from caselli.evaluate.kernel import kernel_distance
 from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.neighbours import manifold
@@ -71,7 +71,7 @@ def compare_sets(
     kernel = kernel_distance(real, made, seed=seed)
     neighbourhood = manifold(real, made, neighbours)
     return SetComparison(
-        frechet=frechet_distance(Moments.of(real), Moments.of(made)),
+        frechet=frechet_between(real, made),
         kernel=kernel.mean,
         kernel_deviation=kernel.deviation,
         monge=monge_distance(real, made, seed=seed),

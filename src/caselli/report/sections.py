@@ -24,6 +24,8 @@ BITS = (
     "compression_ratio", "bits_per_code", "entropy_bits", "prior_bits_per_dimension",
     "residual_bits_per_dimension", "bits_per_dimension",
 )  # fmt: skip
+JUDGED = ("frechet", "frechet_ratio", "kernel", "monge", "precision", "recall", "density", "coverage")
+"""Figures of samples and reconstructions as sets."""
 SPEEDS = ("samples_per_second", "pictures_per_second")
 MESSAGES = 40
 """As many of the last messages are shown."""
@@ -56,6 +58,28 @@ def reconstructions(page: Page, run: Contents) -> None:
     if data is not None:
         page.section("Reconstructions", "Held-out pictures, and below each what its code gives back.")
         page.picture(data)
+
+
+def judged(page: Page, run: Contents) -> None:
+    """Samples and reconstructions as sets beside held-out pictures, by a network's features."""
+    sets = {kind: run.group(f"{kind}_judged") for kind in ("samples", "reconstructions")}
+    sets = {kind: figures for kind, figures in sets.items() if figures}
+    if not sets:
+        return
+    first = next(iter(sets.values()))
+    made, real = (show(name, first.get(name))[1] for name in ("made_count", "real_count"))
+    page.section(
+        "Beside held-out pictures",
+        f"{made} pictures of each kind beside {real} real ones "
+        f"({first.get('reference')}), by {first.get('features')}, which had no part in the training. Figures "
+        "compare at equal numbers and with the same network alone.",
+    )
+    rows = []
+    for name in JUDGED:
+        label, _, unit = show(name, 0.0)
+        values = [show(name, figures.get(name))[1] for figures in sets.values()]
+        rows.append((f"{label}, {unit}" if unit else label, *values))
+    page.table(rows, ("", *sets))
 
 
 def segmentation(page: Page, run: Contents) -> None:
@@ -168,7 +192,9 @@ def data(page: Page, run: Contents) -> None:
 
 def other(page: Page, run: Contents) -> None:
     """What has no section of its own: other figures, other pictures."""
-    own = ("data", "samples", "segmentation", "slim", "trained")
+    own = (
+        "data", "samples", "samples_judged", "reconstructions_judged", "segmentation", "slim", "trained"
+    )  # fmt: skip
     groups = {k: v for k, v in run.results.items() if k not in own}
     figures = {k: rest for k, v in groups.items() if (rest := _not_shown(v)) != {}}
     if figures:
@@ -289,6 +315,7 @@ SECTIONS: tuple[Callable[[Page, Contents], None], ...] = (
     slimmed,
     samples,
     reconstructions,
+    judged,
     segmentation,
     training,
     codebook,
