@@ -22,7 +22,7 @@ class UserError(Exception):
 
 
 class UnknownName(UserError):
-    """A name that is in no table: says which are, the close ones first.
+    """A name that no table has; the message lists the known names, those spelled alike first.
 
     Example:
         >>> str(UnknownName("mixer", "mamba3", ["attention", "mamba", "mamba2"]))

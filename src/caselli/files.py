@@ -12,7 +12,7 @@ from pathlib import Path
 from caselli.errors import UserError
 
 FORBIDDEN = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-"""What the system says where nothing may be written."""
+"""Error numbers of the system for places where nothing may be written."""
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk is full: libraries that write for us wrap the system's error in their own."""
+    """True if the disk is full: libraries that write for us wrap the system's error in their own."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     signs = ("os error 28", "PytorchStreamWriter failed", os.strerror(errno.ENOSPC))

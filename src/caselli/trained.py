@@ -1,4 +1,4 @@
-"""What a run loads into, whatever its kind: one interface, of which each kind offers what it can do."""
+"""The trained network of a run: one interface, of which each kind of run offers what it can do."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from caselli.shapes import Float, Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Likelihood:
-    """How probable pictures are: what is known at once, and what is still to be coded."""
+    """Bits of pictures, those of the codes apart from those of what the codes leave out."""
 
     bits: Float[Tensor, "B"]
     """−log₂ p of each picture, or of what stands for it (its codes)."""
     residual: Float[Tensor, "B D"] | None = None
-    """What the codes leave out of the pictures; None where the bits speak of the whole picture."""
+    """Difference between the pictures and their decoded codes; None where the bits cover all of a picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Encoded(Protocol):
 
 
 class Trained(ABC):
-    """What a run loads into.
+    """The trained network of a run.
 
     A subclass is final and offers some of the methods; each of the others raises a `UserError` that says what
     is no use here and which runs would fit. Pictures are float `B C H W` in [−1, 1].
@@ -126,11 +126,11 @@ class Trained(ABC):
         raise self._cannot("complete pictures", "a run with a prior")
 
     def score(self, pictures: Float[Tensor, "B C H W"], *arguments: Any, **options: Any) -> Any:
-        """How probable each picture is."""
+        """Bits of each picture."""
         raise self._cannot("say how probable pictures are", "a run with a prior, of vae, mixture or pixels")
 
     def likelihood(self, pictures: Any, indices: Int[Tensor, "B"]) -> Likelihood:
-        """How probable some pictures of a `caselli.data.Pictures` are, given what is known of them."""
+        """Bits of some pictures of a `caselli.data.Pictures`, given their labels and captions."""
         raise self._cannot("say how probable pictures are", "a run with a prior, of vae, mixture or pixels")
 
     def segment(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B H W"]:

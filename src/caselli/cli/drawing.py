@@ -20,7 +20,7 @@ def engine_for(model: Any, precision: str | None) -> Any:
 
 
 def say_made(words: str, engine: Any) -> None:
-    """What was written, and tokens per second where codes were drawn."""
+    """Says what was written, and tokens per second where codes were drawn."""
     print(words, file=sys.stderr)
     if engine is not None:
         print(engine.pace(), file=sys.stderr)

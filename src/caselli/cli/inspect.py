@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class _Subject:
-    """What is inspected."""
+    """The network that is inspected."""
 
     module: nn.Module
     shape: tuple[int, ...]
@@ -164,7 +164,7 @@ def _of_run(run: Path, name: str | None) -> _Subject:
 
 
 def _users(name: str) -> nn.Module:
-    """What `package.module:callable` gives; the user's own code, found from the current folder too."""
+    """The module of `package.module:callable`, the user's own code, found from the current folder too."""
     from torch import nn
 
     module, _, attribute = name.partition(":")

@@ -1,4 +1,4 @@
-"""What the process does with memory that it has freed."""
+"""Memory that the process has freed stays with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import os
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Of glibc's malloc.h."""
+"""Numbers of the settings in glibc's malloc.h."""
 OWN_SETTINGS = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 """Variables by which a user settles it; then nothing is changed."""
 

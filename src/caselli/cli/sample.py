@@ -120,7 +120,7 @@ def write(pictures: Any, out: Path, wanted: Wanted) -> None:
 
 
 def _sample(model: Any, wanted: Wanted, batch: int, options: Sampling, engine: Any) -> Any:
-    """Each rank draws neighbouring pictures, equal in number but for the last ones; all get all."""
+    """All pictures on every rank; each rank draws a contiguous share, the last one a smaller one."""
     import torch
 
     from caselli import ranks

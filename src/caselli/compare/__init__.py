@@ -1,7 +1,7 @@
 """Methods side by side: each comparison a file, one driver for all. Their names are in `COMPARISONS`."""
 
 from caselli.compare.autoencoders import Autoencoders
-from caselli.compare.base import Comparison, Table, figure, free, kept
+from caselli.compare.base import Comparison, Table, free, kept
 from caselli.compare.codecs import Codecs
 from caselli.compare.divergences import Divergences
 from caselli.compare.driver import compare, load, text
@@ -46,7 +46,6 @@ __all__ = [
     "applicable",
     "build_model",
     "compare",
-    "figure",
     "free",
     "kept",
     "learn",

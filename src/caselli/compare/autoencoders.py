@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from caselli import data
-from caselli.compare.base import Comparison, Table, cell, chosen, figure, free
+from caselli.compare.base import Comparison, Table, chosen, free
 from caselli.compare.binary import EVALUATIONS, WAYS, Way, bound, training, variance
 from caselli.compare.pictures import pixels
 from caselli.errors import UserError
 from caselli.family import VAE
+from caselli.figures import cell, figure
 from caselli.shapes import Tensor
 
 

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from caselli.errors import lookup
+from caselli.figures import cell, figures_of
 from caselli.report import rows as lines_of_pictures
 from caselli.shapes import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
-
-NOTHING = "–"
-"""A cell without a value."""
 
 
 def free(default: Any = dataclasses.MISSING, separator: str = ",") -> Any:
@@ -29,17 +27,6 @@ def free(default: Any = dataclasses.MISSING, separator: str = ",") -> Any:
         separator: between names on the command line.
     """
     return dataclasses.field(default=default, metadata={"free": True, "separator": separator})
-
-
-def figure(label: str, form: str = "", *, timed: bool = False) -> Any:
-    """A field of a row that is a column of the table.
-
-    Arguments:
-        label: heading, with the unit in brackets.
-        form: format of the value, such as ".2f".
-        timed: measured by a clock, so that no seed fixes it.
-    """
-    return dataclasses.field(metadata={"label": label, "form": form, "timed": timed})
 
 
 def kept() -> Any:
@@ -112,9 +99,9 @@ class Comparison(ABC):
 
     def tables(self, rows: Sequence[Any]) -> list[Table]:
         """The rows as text; by default every `figure` in a column."""
-        columns = [field for field in dataclasses.fields(self.Row) if "label" in field.metadata]
-        lines = [[cell(getattr(row, f.name), f.metadata["form"]) for f in columns] for row in rows]
-        return [Table([field.metadata["label"] for field in columns], lines)]
+        columns = figures_of(self.Row)
+        lines = [[cell(getattr(row, name), each.form) for name, each in columns.items()] for row in rows]
+        return [Table([each.label for each in columns.values()], lines)]
 
     def notes(self, rows: Sequence[Any]) -> str:
         """Sentences under the table."""
@@ -133,28 +120,12 @@ class Comparison(ABC):
         name = kept_field(self.Row)
         if name is None:
             return None
-        first, original = dataclasses.fields(self.Row)[0], self.original()
+        (first, described), *_ = figures_of(self.Row).items()
+        original = self.original()
         named = {} if original is None else {"original": original}
         for row in rows:
-            named[cell(getattr(row, first.name), first.metadata["form"])] = getattr(row, name)
+            named[cell(getattr(row, first), described.form)] = getattr(row, name)
         return lines_of_pictures(named)
-
-
-def cell(value: Any, form: str = "") -> str:
-    """A value as text: a dash for none, yes or no, a minus sign for a hyphen.
-
-    Example:
-        >>> cell(-12.345, ".1f"), cell(None, ".1f"), cell(True)
-        ('−12.3', '–', 'yes')
-    """
-    if value is None:
-        return NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    text = format(value, form)
-    return "−" + text[1:] if text.startswith("-") else text
 
 
 def chosen(names: Sequence[str], table: Mapping[str, Any], kind: str) -> list[str]:

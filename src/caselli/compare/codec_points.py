@@ -20,9 +20,10 @@ from caselli.codec import (
     serialise_archive,
     serialise_one,
 )
-from caselli.compare.base import figure, kept
+from caselli.compare.base import kept
 from caselli.data import to_float
 from caselli.evaluate import Distance, ms_ssim, psnr
+from caselli.figures import figure
 from caselli.shapes import Shaped, Tensor
 
 QUALITIES = {

@@ -12,12 +12,13 @@ import torch
 
 from caselli.codec import Codec, load_residual
 from caselli.compare import codec_points
-from caselli.compare.base import Comparison, Table, cell, free
+from caselli.compare.base import Comparison, Table, free
 from caselli.compare.codec_points import ALONE, EXACT, PNG, TOGETHER, WITHOUT, Originals, Row
 from caselli.compare.pictures import pictures_for, runs_by_name, some
 from caselli.data import spread, to_float
 from caselli.errors import UserError
 from caselli.evaluate import name_of, perceptual_distance
+from caselli.figures import cell
 from caselli.model import load
 from caselli.report import dress
 from caselli.report import rows as rows_of_pictures

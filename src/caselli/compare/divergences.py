@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, Table, chosen, figure, free, kept
+from caselli.compare.base import Comparison, Table, chosen, free, kept
 from caselli.compare.plane import MODELS, TARGETS, divergence_of, fit, fitting_the_plane
 from caselli.errors import lookup
+from caselli.figures import figure
 from caselli.shapes import Float, Tensor
 
 SHOWN = ("kl", "jensen_shannon", "reverse_kl", "mmd", "sliced_wasserstein", "f_gan", "wasserstein", "hinge")

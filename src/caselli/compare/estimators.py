@@ -9,9 +9,10 @@ from typing import Any
 
 from torch.distributions import Distribution
 
-from caselli.compare.base import Comparison, chosen, figure, free
+from caselli.compare.base import Comparison, chosen, free
 from caselli.errors import UserError, lookup
 from caselli.estimator import ESTIMATORS, PROBLEMS, measure
+from caselli.figures import figure
 
 AFFORDABLE = 1000
 """Evaluations of f for one estimate, at most: what keeps enumeration to few states."""

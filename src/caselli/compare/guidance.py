@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from caselli.compare.base import Comparison, figure, free, kept
+from caselli.compare.base import Comparison, free, kept
 from caselli.compare.pictures import labels_for, pictures_for, pixels
 from caselli.errors import UserError
 from caselli.evaluate import manifold
 from caselli.features import accuracy, features_of, train_classifier
+from caselli.figures import figure
 from caselli.model import load
 from caselli.report import dress
 from caselli.sampling import Sampling, best_engine

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from caselli.compare.base import Comparison, Table, cell, chosen, figure, free
+from caselli.compare.base import Comparison, Table, chosen, free
 from caselli.compare.learning import Budget, accuracy, learn
 from caselli.compare.mixer_cost import cost
 from caselli.compare.mixers_plot import panels
 from caselli.compare.sequence_model import Size, is_causal
 from caselli.compare.tasks import NOTHING, TASKS, ByteText, SequenceTask
 from caselli.data import generator
+from caselli.figures import cell, figure
 from caselli.layer import count_parameters
 from caselli.mixer import MIXERS
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, Table, figure, free, kept
+from caselli.compare.base import Comparison, Table, free, kept
 from caselli.compare.pictures import labels_for
+from caselli.figures import figure
 from caselli.model import Model, load
 from caselli.run import RunFolder
 from caselli.sampling import Timed, best_engine

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli import data, ranks
-from caselli.compare.base import Comparison, chosen, figure, free, kept
+from caselli.compare.base import Comparison, chosen, free, kept
 from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.data import Pictures
@@ -25,6 +25,7 @@ from caselli.evaluate import (
     perceptual_distance,
     reconstructions,
 )
+from caselli.figures import figure
 from caselli.layer import count_parameters
 from caselli.model import Model, load
 from caselli.quantizer import QUANTIZERS

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from caselli.compare.base import Comparison, figure, free, kept
+from caselli.compare.base import Comparison, free, kept
 from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
 from caselli.data import Pictures
 from caselli.evaluate import psnr, reconstruction_distances, reconstructions, slope, ssim
 from caselli.features import VGG16, FeatureNetwork, Inception
+from caselli.figures import figure
 from caselli.model import Model, load
 from caselli.shapes import Float, Tensor
 

@@ -13,11 +13,12 @@ import torch
 from caselli import data
 from caselli.anatomy import cost
 from caselli.compare import resampling
-from caselli.compare.base import Comparison, figure, free, kept
+from caselli.compare.base import Comparison, free, kept
 from caselli.compare.pictures import pixels, some
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
 from caselli.evaluate import psnr
+from caselli.figures import figure
 from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
 from caselli.shapes import Float, Tensor
 

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from caselli.anatomy import cost
-from caselli.compare.base import Comparison, figure, free, kept
+from caselli.compare.base import Comparison, free, kept
 from caselli.compare.resamplers import check_steps, resamplers
 from caselli.compare.resampling import training
 from caselli.data import Batches, Segmented, open_segmented, spread
 from caselli.engine import fit, machine
+from caselli.figures import figure
 from caselli.report import masks_grid
 from caselli.run import evaluate_segmenter
 from caselli.segmentation import SegmentationTask, Segmenter, SegmenterConfig, build_segmenter

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, Table, cell, figure, free, kept
+from caselli.compare.base import Comparison, Table, free, kept
 from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
 from caselli.evaluate import run_figures
+from caselli.figures import cell, figure
 from caselli.model import Model, load
 from caselli.run import RunFolder
 from caselli.shapes import Float, Tensor

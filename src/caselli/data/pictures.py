@@ -105,7 +105,7 @@ class Pictures:
         return len(self.store)
 
     def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
-        """Those pictures, uint8."""
+        """The pictures of the given indices, uint8."""
         return self.store.read(indices)
 
     def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C H W"]]:
@@ -116,7 +116,7 @@ class Pictures:
         return self.store.stream(requests)
 
     def batch(self, indices: Int[Tensor, "n"]) -> Batch:
-        """Those pictures in [-1, 1], with their labels and captions."""
+        """The pictures of the given indices in [-1, 1], with their labels and captions."""
         return self.assemble(indices, self.read(indices), None)
 
     def assemble(

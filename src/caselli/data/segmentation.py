@@ -69,11 +69,11 @@ class Segmented:
         return Segmented(part, self.masks[self.pictures.held_out == (name == "held_out")], self.classes)
 
     def batch(self, indices: Int[Tensor, "n"]) -> SegmentationBatch:
-        """Those pictures in [-1, 1], with their masks."""
+        """The pictures of the given indices in [-1, 1], with their masks."""
         return self.assemble(indices, self.read(indices), None)
 
     def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C S S"]:
-        """Those pictures, uint8."""
+        """The pictures of the given indices, uint8."""
         return self.pictures.read(indices)
 
     def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C S S"]]:

@@ -29,7 +29,7 @@ class Store(ABC):
 
     @abstractmethod
     def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
-        """Those pictures, uint8, in that order."""
+        """The pictures of the given indices, uint8, in that order."""
 
     @abstractmethod
     def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Shaped[Tensor, "n C H W"]]:

@@ -33,10 +33,10 @@ class Measurement:
 
     name: str
     unbiased: bool
-    """What the estimator claims."""
+    """The estimator's own claim."""
     samples: int
     evaluations: int
-    """Of f, for one estimate."""
+    """Evaluations of f for one estimate."""
     gradient: Tensor
     """`n`: the mean estimate over all repeats."""
     error: Tensor
@@ -48,9 +48,9 @@ class Measurement:
     bias: float
     """The norm of gradient - truth."""
     bias_error: float
-    """What the norm would be, root mean square, were there no bias."""
+    """Root mean square of the norm that chance alone would give."""
     variance: float
-    """Of one estimate, summed over the parameters."""
+    """Variance of one estimate, summed over the parameters."""
     cosine: float
     """The mean cosine of one estimate to the true gradient."""
 

@@ -18,7 +18,7 @@ class Problem:
     f: Function
     p: D.Distribution
     words: str
-    """What it is, in one line."""
+    """The problem in one line."""
 
 
 def bernoulli(target: float = 0.45, logit: float = 0.0) -> Problem:

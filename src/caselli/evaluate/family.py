@@ -30,9 +30,9 @@ class FamilyEvaluation:
     bits_per_dimension_bound: float | None
     """An upper bound of it, where the exact value is not known."""
     grey_levels: int | None
-    """Of the pictures that these bits speak of."""
+    """Grey levels of the pictures that the bits are counted for."""
     psnr: float | None
-    """Of reconstructions from the posterior's mean."""
+    """PSNR of reconstructions from the posterior's mean."""
     probe_accuracy: float | None
     """How often a linear layer reads the label from the representation."""
 

@@ -16,7 +16,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 WEIGHT_FREE = "multi-scale distance (no network's weights)"
 LEARNED = "LPIPS (VGG-16)"
 SCALES = 4
-"""Of the weight-free distance, at most."""
+"""Largest number of scales of the distance without weights."""
 
 
 def multi_scale_distance(a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:

@@ -24,12 +24,12 @@ from caselli.trained import Likelihood, Part, Trained
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """How probable a model finds pictures."""
+    """Bits of pictures under a model."""
 
     prior_bits: Float[Tensor, "B"]
     """−log₂ p(codes | label) of each picture."""
     bits_per_dimension: Float[Tensor, "B"]
-    """Those bits divided by the picture's numbers (C·H·W)."""
+    """`prior_bits` divided by the picture's numbers (C·H·W)."""
     exact: bool
     """True where the bits are exact; else they are an upper bound, as of a masked prior."""
 
@@ -264,7 +264,7 @@ class Model(Trained):
         text: str | Sequence[str] | None = None,
         picture: Float[Tensor, "count C h w"] | None = None,
     ) -> Conditions:
-        """What the prior is told of `count` pictures.
+        """Conditions of the prior for `count` pictures.
 
         Arguments:
             label, text, picture: as of `sample`.
@@ -276,7 +276,7 @@ class Model(Trained):
         return told.to(self.device)
 
     def conditions_of(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Conditions:
-        """What the prior can be told of pictures of a set: labels of the same classes, captions, and the
+        """Conditions of the prior for pictures of a set: labels of the same classes, captions, and the
         pictures at the low resolution."""
         prior, labels, text, codes = self.require_prior(), None, None, None
         if pictures.labels is not None and pictures.classes == self.classes:

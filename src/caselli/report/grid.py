@@ -17,7 +17,7 @@ WHITE, INK = (255, 255, 255), (84, 84, 84)
 TILE = 96
 """Small pictures are enlarged by a whole factor to about this many pixels."""
 LINES = 3
-"""Of a caption under a picture, at most."""
+"""Largest number of lines of a caption under a picture."""
 PAGE_WIDTH = 1160
 """Pixels across a page: a grid no wider is shown there pixel by pixel."""
 

@@ -15,9 +15,9 @@ from caselli.run.two_stage_config import TwoStageConfig
 from caselli.tokenizer import Tokenizer
 
 STALE_FILES = ("prior.json", "prior.safetensors", "results.json", "log.jsonl", "report.html")
-"""Files that are no longer true once a run's tokenizer is replaced."""
+"""Files of a run that depend on its tokenizer, removed when it is replaced."""
 STALE_FOLDERS = ("codes", "checkpoints", "pictures")
-"""Folders that are no longer true once a run's tokenizer is replaced."""
+"""Folders of a run that depend on its tokenizer, removed when it is replaced."""
 
 
 def adopt(tokenizer: Tokenizer, size: int, out: str | Path) -> Path:

@@ -95,7 +95,7 @@ def heads_of_attention(path: str, mixer: Attention) -> Units:
 
 
 def heads_of_mamba2(path: str, mixer: Mamba2) -> Units:
-    """A head of Mamba-2: its channels x and gate z, its Δ and A; B and C are all heads' own."""
+    """Heads of Mamba-2: channels x and gate z, Δ and A of each; B and C are shared by all heads and stay."""
     width, inner, units = mixer.head_width, mixer.inner, mixer.heads // mixer.groups
     channels = _blocks(mixer.heads, width).view(mixer.groups, units, width).transpose(0, 1).flatten(1)
     heads = torch.arange(mixer.heads).view(mixer.groups, units).T

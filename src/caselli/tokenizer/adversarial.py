@@ -115,7 +115,7 @@ class AdversarialTask(Autoencoding):
         return (norms[0] / (norms[1] + EPSILON)).clamp_max(self.config.largest_ratio)
 
     def _penalty(self, pictures: Tensor, shown: Tensor, real: Tensor, fake: Tensor, step: int) -> Tensor:
-        """What keeps the discriminator smooth; slopes of slopes in float32 whatever the precision."""
+        """Gradient penalty of the discriminator; its second derivatives are float32 at any precision."""
         self.lecam.update(ranks.mean(real.detach().mean()), ranks.mean(fake.detach().mean()))
         total = max(self.config.lecam, self.diagnostics.state.corrections.lecam) * self.lecam(real, fake)
         with torch.autocast(pictures.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its picture."""
+"""Losses between a reconstruction and its picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from caselli.tokenizer.config import TokenizerConfig
 
 @dataclasses.dataclass(frozen=True)
 class Distorted:
-    """How far reconstructions are from their pictures."""
+    """Weighted distances of reconstructions from their pictures."""
 
     loss: Float[Tensor, ""]
     """The weighted sum, differentiable."""
@@ -66,7 +66,7 @@ class Distortion:
         return Distorted(loss, squared.detach(), perceptual)
 
     def words(self) -> list[str]:
-        """What the log says of the perceptual term before training."""
+        """Line of the log about the perceptual term before training."""
         config, name = self.config, self.config.perceptual_network
         if not config.perceptual:
             return []

@@ -96,7 +96,7 @@ class Tiles:
         return torch.cat([self.tokenizer.quantizer.encode(strip) for strip in latents], -2)
 
     def about(self) -> str:
-        """How the decoder is tiled, in words."""
+        """The tiling of the decoder in words."""
         if self.decoding is None:
             return "every pixel sees all codes here: tiles of the training pictures' size are blended"
         return f"tiles with a margin of {self.decoding.before} and {self.decoding.behind} codes are exact"

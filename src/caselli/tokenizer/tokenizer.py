@@ -21,7 +21,7 @@ from caselli.weights import take_in
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerReport:
-    """What a tokenizer makes of a picture of a given size."""
+    """Grid, codes and bits that a picture of a given size becomes."""
 
     grid: tuple[int, ...]
     """Rows and columns of codes, or their number on one axis."""

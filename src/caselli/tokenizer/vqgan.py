@@ -38,7 +38,7 @@ class VQGAN(Architecture):
     decoded_width: int | None = None
     """Channels that the decoder starts with, after the 1×1 convolution; None for the latents' width."""
     middle_attention: bool = True
-    """Whether there is attention in the middle."""
+    """True for attention in the middle."""
 
     def encoder(self, config: TokenizerConfig) -> VQGANEncoder:
         return VQGANEncoder(config, self)

@@ -18,7 +18,7 @@ OPERATIONS: dict[str, Callable[[list[int]], int]] = {
     "MED": lambda digits: sorted(digits)[len(digits) // 2],
     "SM": lambda digits: sum(digits) % 10,
 }
-"""Of a list of digits: the largest, the smallest, the middle one (the upper of two), the sum modulo ten."""
+"""Operations on a list of digits: largest, smallest, middle (the upper of two), sum modulo ten."""
 WORDS = ("", "]", "=", *"0123456789", *(f"[{name}" for name in OPERATIONS))
 
 

@@ -13,7 +13,7 @@ from caselli.shapes import Int, Tensor
 
 LEVELS = 16
 PICTURES = {"train": 300, "held_out": 50}
-"""Of each digit."""
+"""Number of pictures of each digit."""
 
 
 class PermutedDigits(SequenceTask):

@@ -1,0 +1,23 @@
+"""Docstrings stand alone: none begins as the rest of a phrase whose beginning is the name above it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import caselli
+
+FILES = sorted(Path(caselli.__file__).parent.rglob("*.py"))
+
+
+def docstrings(path: Path) -> list[str]:
+    """Docstrings of a file: of modules, classes, functions, fields and constants."""
+    nodes = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Expr)]
+    return [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_docstring_begins_with_of(path):
+    assert not [text for text in docstrings(path) if text.startswith("Of ")]
