@@ -86,5 +86,5 @@ def test_a_run_goes_on_with_more_steps(folder, name):
     caselli.train(SOURCE[name], run, steps=10, resume=True, progress=False)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     messages = [line["message"] for line in lines if line["stage"] == STAGE[name] and "message" in line]
-    assert "resuming at step 8" in messages
+    assert "resuming at step 8; the schedule ends at step 10" in messages
     assert max(line["step"] for line in lines if line["stage"] == STAGE[name]) == 10

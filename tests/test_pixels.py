@@ -138,7 +138,7 @@ def test_an_old_run_goes_on_from_its_checkpoint(old):
     for path in old.glob("family.*"):
         path.unlink()
     train("bars", old, steps=10, resume=True, progress=False)
-    assert '"resuming at step 8"' in (old / "log.jsonl").read_text()
+    assert "resuming at step 8; the schedule ends at step 10" in (old / "log.jsonl").read_text()
     assert torch.load(old / "checkpoints" / "prior" / "last.pt", weights_only=True)["step"] == 10
 
 

@@ -1,5 +1,6 @@
 """The training loop, its checkpoints, and all that knows of ranks, precision and optimisers."""
 
+from caselli.engine.checkpoint import Checkpoints
 from caselli.engine.config import TrainingConfig
 from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
@@ -9,6 +10,7 @@ from caselli.engine.task import Losses, Part, Task
 
 __all__ = [
     "CPU",
+    "Checkpoints",
     "Fit",
     "Generated",
     "Interrupted",

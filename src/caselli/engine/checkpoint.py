@@ -54,6 +54,10 @@ class Checkpoints:
             )
         return None, words
 
+    def forget_best(self) -> None:
+        """Forgets the best, whose loss was measured on other data."""
+        (self.folder / BEST).unlink(missing_ok=True)
+
     def load_best(self) -> dict[str, Any] | None:
         """The state that `save_best` kept, if it is whole."""
         path = self.folder / BEST

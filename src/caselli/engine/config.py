@@ -59,3 +59,21 @@ class TrainingConfig:
         expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
         expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
         expect(self.validations >= 1, "validations", self.validations, "at least 1")
+
+    def spent(self, step: int, seconds: float) -> float:
+        """Share of the budget that a number of steps and of seconds have spent, 0 to 1 and more.
+
+        Example:
+            >>> TrainingConfig(steps=40).spent(10, 2.0)
+            0.25
+        """
+        return seconds / (60 * self.minutes) if self.minutes else step / self.steps
+
+    def end(self) -> str:
+        """The end of the budget, in words.
+
+        Example:
+            >>> TrainingConfig(steps=40).end()
+            'step 40'
+        """
+        return f"minute {self.minutes:g}" if self.minutes else f"step {self.steps}"

@@ -71,9 +71,7 @@ class Fit:
     @property
     def progress(self) -> float:
         """Share of the budget that is spent, 0 to 1 and a little more."""
-        if self.config.minutes:
-            return self.seconds / (60 * self.config.minutes)
-        return self.step / self.config.steps
+        return self.config.spent(self.step, self.seconds)
 
     def run(self, until: Callable[[Fit], bool] = lambda fit: False) -> Fit:
         """Trains to the end of the budget, or to the first step after which `until` is true.

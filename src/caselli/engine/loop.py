@@ -157,7 +157,6 @@ class Training:
                 "step": self.fit.step,
                 "seconds": self.fit.seconds,
                 "best": self.best,
-                "validated": self.validated,
             }
             self.checkpoints.save(state)
         self.saved_at, self.saved_step = time.perf_counter(), self.fit.step
@@ -172,10 +171,13 @@ class Training:
         self.ema.module.load_state_dict(state["ema"])
         self.fit.optimiser.load_state_dict(state["optimiser"])
         self.fit.step, self.fit.seconds = state["step"], state["seconds"]
-        self.best, self.validated = state["best"], state["validated"]
+        self.validated = int(self.fit.progress * self.config.validations)  # of this budget, a longer one too
+        if self.checkpoints.load_best() is not None:
+            self.best = state["best"]
         self.log.rewind(self.fit.step)
         if self.fit.progress < 1:
-            self.log.say(f"resuming at step {self.fit.step}", self.fit.step)
+            end = self.config.end()
+            self.log.say(f"resuming at step {self.fit.step}; the schedule ends at {end}", self.fit.step)
 
     def _best_task(self) -> Task:
         ranks.wait()

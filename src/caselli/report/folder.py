@@ -80,10 +80,15 @@ class Contents:
 
     def source(self) -> str | None:
         """What the run was trained on, as given on the command line."""
-        place: Any = self.config
-        for name in ("config", "data", "source"):
-            place = place.get(name) if isinstance(place, Mapping) else None
+        place = self.setting("data", "source")
         return place if isinstance(place, str) else None
+
+    def setting(self, *names: str) -> Any:
+        """A field of the configuration, or a group of them; None where there is none."""
+        place: Any = self.config.get("config")
+        for name in names:
+            place = place.get(name) if isinstance(place, Mapping) else None
+        return place
 
 
 def read_run(run: Path) -> Contents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from caselli.report.figures import FIGURES, Known, flat, show
@@ -242,10 +242,24 @@ def commands(page: Page, run: Contents) -> None:
     if source is not None:
         quoted = shlex.quote(source)
         lines.append(("Measure on held-out pictures:", f"caselli evaluate {folder} {quoted}"))
-        lines.append(("Train on:", f"caselli train {quoted} -o {folder} --resume"))
+        if "slim" not in run.results:
+            longer = _twice(run.setting("training"), "training", run.stages())
+            train = f"caselli train {quoted} -o {folder} --resume"
+            lines.append(("Train on, to twice the budget:", " ".join([train, *longer])))
     if lines:
         page.section("Go on")
         page.commands(lines)
+
+
+def _twice(training: Any, name: str, stages: Sequence[str]) -> list[str]:
+    """Options that give twice the budget to every stage that was trained."""
+    if not isinstance(training, Mapping):
+        return []
+    if "steps" in training:
+        budget = "minutes" if training.get("minutes") else "steps"
+        return [f"--{name}.{budget} {2 * training[budget]:.12g}"] if is_number(training[budget]) else []
+    parts = [(key, part) for key, part in training.items() if key in stages]
+    return [word for key, part in parts for word in _twice(part, f"{name}.{key}", stages)]
 
 
 def _label(run: Contents) -> str:

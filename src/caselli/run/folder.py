@@ -11,13 +11,15 @@ from typing import Any
 import torch
 import yaml
 
-from caselli.engine import Machine
+from caselli.engine import Checkpoints, Machine
 from caselli.errors import UserError
 from caselli.files import write_text
 from caselli.plain import flatten, override, to_plain
 from caselli.run.config import RunConfig
 from caselli.version import __version__
 
+SLIMMED = "slim.json"
+"""File in the folder of a run that was made smaller: how that was done."""
 MAY_CHANGE = ("training.", "data.workers", "reading.")
 """Fields that a resumed run may be given anew: its budget, and what does not change the result."""
 
@@ -59,6 +61,17 @@ class RunFolder:
             raise UserError(f"{self.path / 'run.yaml'} cannot be read ({error})") from None
         return described
 
+    def reached(self, stage: str) -> tuple[int, float] | None:
+        """Steps and seconds of a stage's newest checkpoint; None where there is none to go on from, as in a
+        run that was made smaller, whose networks have another form."""
+        if (self.path / SLIMMED).exists():
+            return None
+        try:
+            state, _ = Checkpoints(self.path / "checkpoints" / stage).load()
+        except UserError:  # none is whole
+            return None
+        return None if state is None else (state["step"], state["seconds"])
+
     def write(self, kind: str, config: RunConfig, data: str, machine: Machine) -> None:
         """Writes `run.yaml`.
 
@@ -84,6 +97,11 @@ class RunFolder:
         path = self.path / "results.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
+    def drop_results(self, *names: str) -> None:
+        """Takes sections out of `results.json`."""
+        results = {name: section for name, section in self.results().items() if name not in names}
+        write_text(self.path / "results.json", json.dumps(results, indent=2))
+
     def add_results(self, **sections: dict[str, Any]) -> None:
         """Adds sections of figures to `results.json`."""
         results = {**self.results(), **sections}
@@ -96,12 +114,17 @@ def resumed_config(old: Any, changes: Mapping[str, Any]) -> Any:
     Errors: `UserError` when `changes` would make it another run.
     """
     new = override(old, changes)
-    before, after = flatten(old), flatten(new)
-    for name, value in after.items():
-        if before[name] != value and not name.startswith(MAY_CHANGE):
+    for name, value in changes_between(old, new).items():
+        if not name.startswith(MAY_CHANGE):
             raise UserError(
-                f"{name} {value!r} was given to a run that was begun with {before[name]!r}",
+                f"{name} {value!r} was given to a run that was begun with {flatten(old)[name]!r}",
                 "a resumed run keeps its configuration",
                 "leave it out, or choose another -o",
             )
     return new
+
+
+def changes_between(old: Any, new: Any) -> dict[str, Any]:
+    """The fields of one configuration, by dotted name, that another of its kind has otherwise."""
+    before = flatten(old)
+    return {name: value for name, value in flatten(new).items() if before[name] != value}

@@ -73,9 +73,21 @@ class Stage(ABC):
         """Budget and optimiser."""
         return operator.attrgetter(self.training)(self.run.config)
 
-    def is_done(self) -> bool:
-        """True where the result is in the folder."""
+    def has_result(self) -> bool:
+        """True where the result of a training is in the folder, if of a shorter one."""
         return (self.run.folder.path / f"{self.product}.json").exists()
+
+    def spent(self) -> float | None:
+        """Share of the budget that the newest checkpoint has spent; None where there is no checkpoint."""
+        reached = self.run.folder.reached(self.name)
+        return None if reached is None else self.config.spent(*reached)
+
+    def is_done(self) -> bool:
+        """True where the result is in the folder, and nothing of the budget is left to go on with."""
+        if not self.has_result():
+            return False
+        spent = self.spent()
+        return spent is None or spent >= 1
 
     @abstractmethod
     def task(self) -> Task:
@@ -143,6 +155,11 @@ class Kind(ABC):
         """The configuration that `run.yaml` holds."""
         described = folder.describe()["config"]
         return override(cls.fields(described.get("recipe", "")), described)
+
+    @classmethod
+    def probe(cls, folder: RunFolder) -> Any:
+        """The run in a folder as its files describe it, to ask how far it is: without pictures or machine."""
+        return cls(folder, cls.config_in(folder), None, None)
 
     @classmethod
     @abstractmethod

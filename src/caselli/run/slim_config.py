@@ -10,9 +10,9 @@ from typing import Any
 from caselli.errors import UserError, lookup
 from caselli.files import write_text
 from caselli.mixer import MIXERS
+from caselli.run.folder import SLIMMED
 from caselli.slim import PATTERNS, PRECISIONS, STRUCTURES, Distilling
 
-FILE = "slim.json"
 KINDS = (*STRUCTURES, "layers", *PATTERNS)
 """Units that can be removed."""
 METHODS = ("quantise", "prune", "distil_to", "distil_decoder")
@@ -118,14 +118,14 @@ class SlimConfig:
 
     def save(self, folder: Path, run: Path) -> None:
         """Writes `slim.json`: what is done, and to which run."""
-        write_text(folder / FILE, json.dumps(self._noted(run), indent=2))
+        write_text(folder / SLIMMED, json.dumps(self._noted(run), indent=2))
 
     def expect_in(self, folder: Path, run: Path) -> None:
         """Errors: `UserError` where the folder was begun with something else."""
         try:
-            before = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            before = json.loads((folder / SLIMMED).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{folder / FILE} cannot be read ({error})") from None
+            raise UserError(f"{folder / SLIMMED} cannot be read ({error})") from None
         for name, value in self._noted(run).items():
             if value != before.get(name):
                 raise UserError(

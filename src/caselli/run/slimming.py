@@ -14,8 +14,8 @@ from caselli.evaluate import run_figures
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.plain import override
 from caselli.report import rows, save_png
-from caselli.run.folder import RunFolder
-from caselli.run.slim_config import FILE, SlimConfig
+from caselli.run.folder import SLIMMED, RunFolder
+from caselli.run.slim_config import SlimConfig
 from caselli.run.slim_prior import SlimPrior
 from caselli.run.slim_tokenizer import SlimTokenizer
 from caselli.run.summary import EVALUATED, look_at_samples, look_at_tokenizer
@@ -77,7 +77,7 @@ def _begin(old: RunFolder, new: RunFolder, config: SlimConfig, source: str | Non
     if new.path.resolve() == old.path.resolve():
         raise UserError(f"{new.path} was given as run and as -o", "a new folder was expected")
     if new.holds_run():
-        if not (new.path / FILE).exists() or not resume:
+        if not (new.path / SLIMMED).exists() or not resume:
             raise UserError(
                 f"{new.path} holds a run already",
                 "a new folder was expected",

@@ -17,7 +17,7 @@ from caselli.report import write_report
 from caselli.run import old_pixels
 from caselli.run.adopted import kept
 from caselli.run.config import DataConfig
-from caselli.run.folder import RunFolder, resumed_config
+from caselli.run.folder import RunFolder, changes_between, resumed_config
 from caselli.run.kind import Data, Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
 from caselli.run.pictures import batches_of
@@ -74,18 +74,24 @@ def train(
         )
     old_pixels.refuse_old_names(own_recipe, changes or {})
     stages = _stages(kind, stage)
-    budgeted = [each for each in stages if each in kind.trained(own_recipe)]
-    asked = {"data.source": str(source), **_budget(budgeted, minutes, steps)}
+    trained = [each for each in stages if each in kind.trained(own_recipe)]
+    if is_begun:
+        trained = [each for each in trained if _goes_on(each(kind.probe(folder)))]
+    asked = {"data.source": str(source), **_budget(trained, minutes, steps)}
     asked |= {} if size is None else {"data.size": size}
     asked |= changes or {}
     awaits = folder.awaits_pictures()
     ranks.wait()  # all have looked before the first rank writes
     if is_begun and not awaits:
-        run = resumed(kind, folder, asked, progress)
+        run = resumed(kind, folder, asked, progress, stages)
     else:
         run = begun(kind, folder, recipe, kept(folder, asked) if awaits else asked, progress)
     for each in stages:
         _go_through(each(run))
+    for each in (each(run) for each in kind.stages if each not in stages):
+        if each.has_result() and not each.is_done():
+            words = "--stage {0} --resume with a longer budget trains the {0} over what there is now"
+            Log(folder.path, each.name).say(words.format(each.product))
     if ranks.is_first():
         write_page(folder)
     ranks.wait()
@@ -106,16 +112,27 @@ def begun(kind: type[Kind], folder: RunFolder, recipe: str, changes: dict[str, A
     return _ready(kind(folder, config, data, recorded_machine(folder)))
 
 
-def resumed(kind: type[Kind], folder: RunFolder, changes: dict[str, Any], progress: bool) -> Kind:
-    """A run that was begun before, with a new budget."""
-    config = resumed_config(kind.config_in(folder), changes)
+def resumed(
+    kind: type[Kind],
+    folder: RunFolder,
+    changes: dict[str, Any],
+    progress: bool,
+    stages: Sequence[type[Stage]] = (),
+) -> Kind:
+    """A run that was begun before, with a new budget for the stages that are to be trained."""
+    before = kind.probe(folder)
+    config = resumed_config(before.config, changes)
+    changed = changes_between(before.config, config)
     data = kind.open(config.data, progress)
     _expect_same(folder, config.data.source, data.fingerprint)
     kind.check(config, data)
-    where = recorded_machine(folder)
+    run = kind(folder, config, data, recorded_machine(folder))
+    _expect_budgets(run, changed, stages)
     if ranks.is_first():
-        folder.write(kind.name, config, data.fingerprint, where)
-    return _ready(kind(folder, config, data, where))
+        if any(name.startswith("reading.") for name in changed):
+            folder.drop_results(*(stage.figures for stage in kind.stages))  # to be looked at anew
+        folder.write(kind.name, config, data.fingerprint, run.machine)
+    return _ready(run)
 
 
 def recorded_machine(folder: RunFolder) -> Machine:
@@ -158,8 +175,40 @@ def _stages(kind: type[Kind], asked: str) -> list[type[Stage]]:
     return [stage for stage in kind.stages if asked in ("both", stage.product)]
 
 
+def _goes_on(stage: Stage) -> bool:
+    """True where a training can begin or go on; what came from elsewhere or was made smaller stays as is."""
+    return not stage.has_result() or stage.spent() is not None
+
+
+def _expect_budgets(run: Kind, changed: Mapping[str, Any], stages: Sequence[type[Stage]]) -> None:
+    """Raises a `UserError` for a change of a stage that would not be trained with it: `run.yaml` claims
+    nothing that does not happen."""
+    earlier = ""
+    for stage in (each(run) for each in run.stages):
+        own = {name: value for name, value in changed.items() if name.startswith(f"{stage.training}.")}
+        spent, is_asked = stage.spent(), type(stage) in stages
+        is_over = spent is not None and (spent > 1 or (stage.has_result() and spent >= 1))
+        given = ", ".join(f"{name} {value}" for name, value in own.items()) + " was given"
+        if own and not is_asked and (stage.has_result() or spent is not None):
+            raise UserError(given, f"the {stage.product} is not trained now", "leave it out, or --stage both")
+        if own and stage.has_result() and spent is None:
+            raise UserError(given, f"the {stage.product} here has no checkpoint that it could go on from")
+        if own and is_over:
+            steps, seconds = run.folder.reached(stage.name)
+            had = f"{steps} steps in {seconds / 60:.3g} minutes"
+            raise UserError(given, f"the {stage.product} has had {had}: more was expected")
+        if earlier and is_asked and is_over:
+            expected = f"the {stage.product} has had its budget, and needs a longer one too"
+            remedy = f"give --{stage.training}.steps or minutes, or the {earlier} alone: --stage {earlier}"
+            raise UserError(f"the {earlier} goes on", expected, remedy)
+        if is_asked and stage.has_result() and spent is not None and spent < 1:
+            earlier = stage.product
+
+
 def _budget(stages: Sequence[type[Stage]], minutes: float | None, steps: int | None) -> dict[str, Any]:
     """The changes that the minutes, shared among the stages, and the steps of each stand for."""
+    if not stages and (minutes or steps):
+        raise UserError("a budget was given", "nothing of this run can be trained for longer", "leave it out")
     whole = sum(stage.share for stage in stages)
     changes: dict[str, Any] = {}
     for stage in stages:
@@ -210,7 +259,15 @@ def _go_through(stage: Stage) -> None:
     """A stage: trained unless it is done, and looked at unless that is done too."""
     run, is_done = stage.run, stage.is_done()
     ranks.wait()  # all have looked before the first rank writes
-    if not is_done:
+    if is_done:
+        Log(run.folder.path, stage.name).say(f"trained to {stage.config.end()} already")
+    else:
+        if stage.has_result() and (stage.spent() or 1) >= 1:
+            raise UserError(
+                f"the {stage.product} in {run.folder.path} belongs to what was there before",
+                "a longer budget was expected, to train it on",
+                f"give --stage {stage.product} --steps or --minutes",
+            )
         config, task, (samples, held_out) = stage.config, stage.task(), stage.sets()
         augment = run.augment() if stage.augments else Augment()
         batches = Batches(samples, config.batch, augment=augment, **run.shares())

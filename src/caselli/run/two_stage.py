@@ -12,7 +12,7 @@ import torch
 
 from caselli import ranks
 from caselli.data import CodeStore, Pictures
-from caselli.engine import Log
+from caselli.engine import Checkpoints, Log
 from caselli.errors import UserError, lookup
 from caselli.evaluate import evaluate_model, perceptual_distance
 from caselli.layer import count_parameters
@@ -40,6 +40,7 @@ from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import NOTHING_FIRST, TWO_STAGE_RECIPES
 from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
+from caselli.weights import read_description
 
 
 class TokenizerStage(Stage):
@@ -88,6 +89,13 @@ class PriorStage(Stage):
                 "train with --stage both",
             )
         return load_tokenizer(path)[0]
+
+    def is_done(self) -> bool:
+        """True where the prior is trained, over the codes of the tokenizer as it is now."""
+        if not super().is_done():
+            return False
+        described = read_description(self.run.folder.path / "prior")
+        return described["tokenizer"] == self.tokenizer.fingerprint()
 
     def task(self) -> PriorTask:
         run, tokenizer, pictures = self.run, self.tokenizer, self.run.data.pictures
@@ -181,6 +189,8 @@ class TwoStage(Kind):
         """The store of a split's codes, made by the first rank unless it is there already."""
         path = self.folder.path / "codes" / f"{split}.safetensors"
         if ranks.is_first() and not _is_of(path, tokenizer):
+            if path.exists():  # codes of the tokenizer before it was trained on
+                Checkpoints(self.folder.path / "checkpoints" / PriorStage.product).forget_best()
             pictures = self.data.train if split == "train" else self.data.held_out
             views = self.config.data.views if split == "train" else 1
             tokenizer = tokenizer.to(self.machine.device)
