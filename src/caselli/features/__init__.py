@@ -14,6 +14,7 @@ from caselli.features.inception import Inception
 from caselli.features.lpips import LPIPS
 from caselli.features.map_distance import MapDistance
 from caselli.features.probe import linear_probe
+from caselli.features.projected import ProjectedDiscriminator
 from caselli.features.vgg import VGG16, VGG_WIDTHS, published_vgg, vgg_stages
 
 FEATURES: dict[str, type[FeatureNetwork]] = {
@@ -46,6 +47,7 @@ __all__ = [
     "Frozen",
     "Inception",
     "MapDistance",
+    "ProjectedDiscriminator",
     "accuracy",
     "classify",
     "coloured",

@@ -94,7 +94,8 @@ class TokenizerConfig:
             ('efficientnet-lite1',)
         """
         lpips_is_replaced = self.perceptual_network == "vgg" and self.vgg is None
-        return (self.perceptual_network,) if self.perceptual and not lpips_is_replaced else ()
+        own = (self.perceptual_network,) if self.perceptual and not lpips_is_replaced else ()
+        return tuple(dict.fromkeys((*own, *self.adversarial.teachers())))
 
     def widths(self) -> list[int]:
         """Channels of each level, finest first.
