@@ -7,9 +7,11 @@ import math
 import numpy
 import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 
 from caselli.errors import MissingExtra, UserError
+from caselli.evaluate import compare_sets
 from caselli.features import (
     EfficientNetLite,
     EfficientNetLite0,
@@ -76,6 +78,31 @@ def test_known_pictures_have_their_class(kind, name, label):
     picture = pixels.permute(2, 0, 1)[None, :, :427, 106:533].float() / 127.5 - 1  # the middle square
     with torch.no_grad():
         assert kind.load()(picture).argmax() == label
+
+
+def test_distances_grow_with_blur_and_noise(lite0):
+    """Of crops of two photographs, and zero within their error between real ones."""
+    images = pytest.importorskip("sklearn.datasets", reason="the extra `digits` is not installed")
+    photographs = [images.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    random, crops = numpy.random.default_rng(0), []
+    for number in range(96):
+        top, left = random.integers(0, 427 - 64), random.integers(0, 640 - 64)
+        crops.append(photographs[number // 2 % 2][top : top + 64, left : left + 64])
+    x = torch.from_numpy(numpy.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    real, other = x[::2], x[1::2]
+
+    def far(pictures):
+        sets = (lite0.pooled(part).detach() for part in (real, pictures))
+        found = compare_sets(*sets, features="", reference="")
+        return found.kernel, found.monge
+
+    def blurred(side):
+        return functional.interpolate(functional.avg_pool2d(other, side), scale_factor=side, mode="bilinear")
+
+    noise = torch.randn_like(other)
+    for changed in (blurred(2), blurred(4)), (other + 0.1 * noise, other + 0.4 * noise):
+        none, some, much = (far(pictures) for pictures in (other, *changed))
+        assert none[0] < some[0] < much[0] and none[1] < some[1] < much[1]
 
 
 @pytest.mark.parametrize("kind", VARIANTS)

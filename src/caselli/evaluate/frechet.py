@@ -112,8 +112,8 @@ def frechet_ratio(
 ) -> float:
     """The Fréchet distance of made pictures, divided by that of other real ones: 1 where it is no longer.
 
-    The scales of different networks' features cancel, so that figures of several networks can be averaged,
-    and so does most of what a small number of pictures adds, if there are as many others as made ones.
+    The scales of different networks' features cancel, so that figures of several networks can be averaged.
+    Few pictures bias both distances, and the ratio towards 1: it means little below the features' number.
 
     Arguments:
         real: features of the real pictures that are compared with.

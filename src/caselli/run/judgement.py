@@ -68,7 +68,7 @@ def look_as_judge(
         found = compare_sets(seen, features(y), others=further, **judged)
         folder.add_results(**{f"{kind}_judged": dataclasses.asdict(found)})
         log.say(
-            f"{len(y)} {kind} beside {len(x)} held-out pictures by {network.features_name}: Fréchet distance "
-            f"{found.frechet:.1f} ({found.frechet_ratio:.2f} times that of {len(others)} training pictures), "
-            f"kernel distance {1000 * found.kernel:.1f} / 1000"
+            f"{len(y)} {kind} beside {len(x)} held-out pictures by {network.features_name}: kernel distance "
+            f"{1000 * found.kernel:.1f} / 1000, Monge distance {found.monge:.1f}, Fréchet distance "
+            f"{found.frechet:.1f} ({found.frechet_ratio:.2f} times that of {len(others)} training pictures)"
         )
