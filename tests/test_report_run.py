@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from caselli.errors import UserError
+from caselli.figures import known
 from caselli.report import Page, grid, pairs, save_png, write_report
-from caselli.report.figures import FIGURES, flat, show
-from caselli.report.folder import history, read_run
+from caselli.report.folder import flat, history, read_run
+from caselli.run import KINDS
 
+FIGURES = {name: figure for kind in KINDS.values() for name, figure in kind.figures().items()}
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -99,7 +101,7 @@ def _bad(i: int) -> dict[str, str]:
 
 
 def test_a_whole_run_has_every_section_in_order(tmp_path):
-    path = write_report(_make_run(tmp_path))
+    path = write_report(_make_run(tmp_path), FIGURES)
     assert path == tmp_path / "report.html"
     page = Outline(path.read_text())
     assert page.headings == [
@@ -108,7 +110,7 @@ def test_a_whole_run_has_every_section_in_order(tmp_path):
         "More figures", "More pictures", "Log", "Configuration", "Go on",
     ]  # fmt: skip
     for words in (
-        "20.50 dB", "91.0 %", "1 234 567", "my own figure", "<7>.png", "and 10 more", "tokenizer <done>",
+        "20.50 dB", "91.0 %", "1,234,567", "my own figure", "<7>.png", "and 10 more", "tokenizer <done>",
         "factor: 8", f"caselli sample {tmp_path} -n 16 --label 'a b'", "caselli train 'my glyphs'",
         "sharpness · nested · deep", "123.5", "23.4", "200 pictures of each kind beside 201 real ones",
         "by efficientnet-lite0 at 128 pixels",
@@ -117,7 +119,7 @@ def test_a_whole_run_has_every_section_in_order(tmp_path):
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path):
-    text = write_report(_make_run(tmp_path)).read_text()
+    text = write_report(_make_run(tmp_path), FIGURES).read_text()
     assert all(source.startswith("data:") for source in Outline(text).sources)
     assert "<script" not in text and "url(" not in text and "@import" not in text
     assert text.startswith('<!DOCTYPE html>\n<html lang="en">')
@@ -127,7 +129,7 @@ def test_the_page_asks_the_network_for_nothing(tmp_path):
 def test_what_is_missing_leaves_its_section_out(tmp_path, missing):
     run = _make_run(tmp_path / "run")
     (run / missing).rename(tmp_path / "elsewhere")
-    headings = Outline(write_report(run).read_text()).headings
+    headings = Outline(write_report(run, FIGURES).read_text()).headings
     gone = {
         "run.yaml": {"Configuration"},
         "log.jsonl": {"Training", "Throughput", "Log"},
@@ -139,7 +141,7 @@ def test_what_is_missing_leaves_its_section_out(tmp_path, missing):
 
 def test_an_empty_folder_and_no_folder_still_give_a_page(tmp_path):
     for run in (tmp_path, tmp_path / "none"):
-        assert Outline(write_report(run).read_text()).headings == []
+        assert Outline(write_report(run, FIGURES).read_text()).headings == []
 
 
 def test_files_that_are_cut_short_or_foreign_are_passed_over(tmp_path):
@@ -150,7 +152,7 @@ def test_files_that_are_cut_short_or_foreign_are_passed_over(tmp_path):
     log = (run / "log.jsonl").read_text()
     foreign = '\n[1, 2]\n"word"\n{"stage": null, "step": "x", "loss": null}\n{"stage": 3, "seconds": true}\n'
     (run / "log.jsonl").write_text(log[: len(log) // 2] + foreign + '{"stage": "prior", "lo')
-    page = Outline(write_report(run).read_text())
+    page = Outline(write_report(run, FIGURES).read_text())
     assert "Training" in page.headings and "Samples" not in page.headings and "[unclosed" in page.words
 
 
@@ -159,7 +161,7 @@ def test_names_and_numbers_that_do_not_fit_are_shown_all_the_same(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(results))
     line = {"stage": "prior", "split": "train", "loss": 10**400}
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line | {"step": i}) + "\n" for i in range(3)))
-    words = Outline(write_report(tmp_path).read_text()).words
+    words = Outline(write_report(tmp_path, FIGURES).read_text()).words
     assert "bad?.png" in words and "not finite" in words
 
 
@@ -181,7 +183,7 @@ KNOWN = st.sampled_from(["psnr", "code_counts", "bad", "classes", "seconds", "pa
 )
 def test_no_results_break_the_page(tmp_path, results):
     (tmp_path / "results.json").write_text(json.dumps(results))
-    Outline(write_report(tmp_path).read_text())
+    Outline(write_report(tmp_path, FIGURES).read_text())
 
 
 def test_a_resumed_log_counts_the_later_line_and_drops_what_is_not_finite():
@@ -205,8 +207,17 @@ def test_figures_come_from_the_results_then_from_validation(tmp_path):
 @pytest.mark.parametrize("name", sorted(FIGURES))
 def test_every_known_figure_is_shown_in_words(name):
     for value in (0.5, 3, -1e-9, 1e30, math.nan, math.inf, None, "word", True, [1, 2]):
-        label, number, unit = show(name, value)
+        label, number, unit = FIGURES[name].show(value)
         assert label and number and isinstance(unit, str) and "_" not in label
+
+
+def test_a_figure_that_nothing_describes_keeps_its_name():
+    assert known(FIGURES, "my_own_figure").show(1.25) == ("my own figure", "1.25", "")
+
+
+def test_every_section_that_a_figure_names_is_one_of_the_page():
+    sections = {figure.section for figure in FIGURES.values()}
+    assert sections == {"", "Training", "Codebook", "Discriminator", "Bits"}
 
 
 def test_nested_figures_are_flattened_without_lists_of_records():

@@ -12,8 +12,7 @@ from PIL import Image
 from caselli.cli import main
 from caselli.compare import COMPARISONS, TASKS, Budget, Size, build_model, compare, learn, load, text
 from caselli.compare.learning import Learner, accuracy
-from caselli.compare.mixer_cost import cost
-from caselli.compare.sequence_model import count_parameters
+from caselli.compare.sequence_model import cost, count_parameters
 from caselli.compare.tasks import NOTHING, ByteText, SelectiveCopying
 from caselli.compare.tasks.list_operations import WORDS
 from caselli.errors import UserError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,23 +13,28 @@ from typing import Any
 import torch
 
 from caselli import data
-from caselli.compare.base import Comparison, Table, chosen, free
-from caselli.compare.binary import EVALUATIONS, WAYS, Way, bound, training, variance
+from caselli.compare.base import Comparison, Table, TrainingSettings, chosen, free
 from caselli.compare.pictures import pixels
+from caselli.data import Batch
+from caselli.engine import Fit, Generated, TrainingConfig
 from caselli.errors import UserError
-from caselli.family import VAE
+from caselli.estimator import ESTIMATORS
+from caselli.family import VAE, FamilyTask, VAEConfig
 from caselli.figures import cell, figure
-from caselli.shapes import Tensor
+from caselli.shapes import Float, Tensor
+
+EVALUATIONS = 4
+"""Approximate number of evaluations of the decoder for each picture of a step."""
+REPEATS, ADAPTATION, ADAPTATION_RATE = 60, 60, 3e-3
+"""Gradients that a variance is measured from, after as many steps of the estimator's own parameters."""
+IMPORTANCE = 100
+"""Samples of the importance-weighted bound."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(TrainingSettings):
     """Pictures, and the model that all estimators train."""
 
-    source: str
-    """Pictures: a set, a folder, an archive."""
-    size: int | None = None
-    """Height and width in pixels; the set's own by default."""
     estimators: tuple[str, ...] = free((), separator=";")
     """Names with semicolons between; by default all."""
     latents: int = 200
@@ -44,8 +50,6 @@ class Settings:
     a gradient costs."""
     most: int = 1000
     """Held-out pictures of the bound, at most."""
-    seed: int = 0
-    """Seed of everything random."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +58,47 @@ class Row:
 
     estimator: str = figure("estimator")
     unbiased: bool = figure("unbiased")
+    """An unbiased gradient of the estimator's own objective, which for `vimco` has several samples."""
     evaluations: int = figure("evaluations a step")
     steps: int = figure("steps")
     training: float = figure("training (nats)", ".2f")
     """Importance-weighted bound of log p of training pictures."""
     held_out: float = figure("held out (nats)", ".2f")
-    """The same of held-out pictures, where a small set may be overfitted."""
+    """Importance-weighted bound of log p of held-out pictures, where a small set may be overfitted."""
     variance: float = figure("variance", ".2g")
     """Variance of the gradient in the encoder, summed, at weights that all share; in nats²."""
     seconds: float = figure("seconds", ".0f", timed=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """An estimator, its options and the objective that it serves."""
+
+    estimator: str
+    samples: int
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    objective: str = "elbo"
+
+
+METHODS = {
+    "score, leave one out": Method("score", 4, {"baseline": "leave_one_out"}),
+    "score, moving average": Method("score", 4, {"baseline": "moving_average"}),
+    "score": Method("score", 4),
+    "nvil": Method("nvil", 4),
+    "arm": Method("arm", 2),
+    "disarm": Method("disarm", 2),
+    "rebar": Method("rebar", 1),
+    "relax": Method("relax", 4),
+    "measure_valued": Method("measure_valued", 1),
+    "vimco": Method("vimco", 4, objective="iwae"),
+    "straight_through": Method("straight_through", 4),
+    "gumbel_softmax": Method("gumbel_softmax", 4),
+    "straight_through_gumbel": Method("straight_through_gumbel", 4),
+    "gumbel_rao": Method("gumbel_rao", 4),
+    "reinmax": Method("reinmax", 4),
+}
+"""The estimators of binary latents, each with as many samples as `EVALUATIONS` allow; `enumeration` would
+need 2 to the number of latents."""
 
 
 class Autoencoders(Comparison):
@@ -82,39 +118,53 @@ class Autoencoders(Comparison):
                 f"batch {asked.batch}, learning rate {asked.learning_rate}, steps {asked.steps} were given",
                 "more than 0 was expected",
             )
-        return {name: WAYS[name] for name in chosen(asked.estimators, WAYS, "estimator")}
+        return {name: METHODS[name] for name in chosen(asked.estimators, METHODS, "estimator")}
 
-    def rows(self, subjects: Mapping[str, Way], folder: Path) -> Iterator[Row]:
+    def rows(self, subjects: Mapping[str, Method], folder: Path) -> Iterator[Row]:
         asked = self.settings
         pictures = data.open(asked.source, size=asked.size, split="all")
         x, test = (pixels(pictures.split(part)) for part in ("train", "held_out"))
-        test, seed = test[: asked.most], asked.seed
-        shape = {"channels": pictures.channels, "size": pictures.size}
-        shared = self._halfway(next(iter(WAYS.values())), x, shape)
-        for name, way in subjects.items():
+        test, shape = test[: asked.most], {"channels": pictures.channels, "size": pictures.size}
+        with torch.random.fork_rng():
+            shared, steps = self._untrained(next(iter(METHODS.values())), shape)
+            self._training(shared, x, steps).run(lambda fit: fit.step >= steps // 2)
+        for name, method in subjects.items():
             begin = time.perf_counter()
             with torch.random.fork_rng():
-                vae, steps = self._fresh(way, shape)
-                training(vae, x, steps, asked.batch, asked.learning_rate, seed).run()
+                vae, steps = self._untrained(method, shape)
+                self._training(vae, x, steps).run()
                 seconds = time.perf_counter() - begin
-                torch.manual_seed(seed)
+                torch.manual_seed(asked.seed)
                 bounds = [bound(vae, part) for part in (x[: len(test)], test)]
-                found = variance(vae, shared, x, asked.batch, seed)
-            yield Row(name, way.unbiased, way.evaluations(vae), steps, *bounds, found, seconds)
+                one = sampled(x, asked.batch, torch.Generator().manual_seed(asked.seed + 1))
+                found = variance(vae, shared, one.pictures)
+            unbiased, cost = ESTIMATORS[method.estimator].unbiased, evaluations(vae, method)
+            yield Row(name, unbiased, cost, steps, *bounds, found, seconds)
 
-    def _fresh(self, way: Way, shape: dict[str, int]) -> tuple[VAE, int]:
-        """An untrained model, and the steps that its evaluations leave it."""
+    def _untrained(self, method: Method, shape: dict[str, int]) -> tuple[VAE, int]:
+        """A model at its start, and the number of steps that its evaluations leave it."""
+        config = VAEConfig(
+            **shape,
+            network=self.settings.network,
+            count=self.settings.latents,
+            latents="bernoulli",
+            likelihood="bernoulli",
+            estimator=method.estimator,
+            estimator_options=method.options,
+            objective=method.objective,
+            objective_options={"samples": method.samples},
+        )
         torch.manual_seed(self.settings.seed)
-        vae = VAE(way.config(**shape, network=self.settings.network, count=self.settings.latents))
-        return vae, max(1, round(self.settings.steps * EVALUATIONS / way.evaluations(vae)))
+        vae = VAE(config)
+        return vae, max(1, round(self.settings.steps * EVALUATIONS / evaluations(vae, method)))
 
-    def _halfway(self, way: Way, x: Tensor, shape: dict[str, int]) -> VAE:
-        asked = self.settings
-        with torch.random.fork_rng():
-            vae, steps = self._fresh(way, shape)
-            run = training(vae, x, steps, asked.batch, asked.learning_rate, asked.seed)
-            run.run(lambda fit: fit.step >= steps // 2)
-        return copy.deepcopy(vae)
+    def _training(self, vae: VAE, x: Tensor, steps: int) -> Fit:
+        """A training by Adam along a cosine, at its beginning."""
+        asked, random = self.settings, torch.Generator().manual_seed(self.settings.seed)
+        rates = {"learning_rate": asked.learning_rate, "betas": (0.9, 0.999), "warmup": 0}
+        config = TrainingConfig(steps=steps, **rates, weight_decay=0.0, clip=0.0)
+        batches = Generated(lambda step: sampled(x, asked.batch, random))
+        return Fit(FamilyTask(vae), batches, config, seed=asked.seed)
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """The best bound on training pictures first."""
@@ -123,6 +173,46 @@ class Autoencoders(Comparison):
     def notes(self, rows: Sequence[Row]) -> str:
         agreement = cell(order_agreement(rows), ".2f")
         return f"Rank correlation of low variance and high bound, unbiased ones of the ELBO: {agreement}."
+
+
+def evaluations(vae: VAE, method: Method) -> int:
+    """Evaluations of the decoder for a picture in one step."""
+    q = vae.space.posterior(torch.zeros(1, vae.space.inputs))
+    return vae.estimator.evaluations(q, method.samples)
+
+
+def sampled(x: Float[Tensor, "n C H W"], count: int, random: torch.Generator) -> Batch:
+    """A batch of pictures chosen at random, with repetition."""
+    indices = torch.randint(len(x), (count,), generator=random)
+    return Batch(x[indices], None, None, indices)
+
+
+def bound(vae: VAE, x: Float[Tensor, "n C H W"]) -> float:
+    """Mean importance-weighted bound of log p, in nats a picture."""
+    return torch.cat([vae.eval().bound(part, IMPORTANCE) for part in x.split(200)]).mean().item()
+
+
+def variance(vae: VAE, shared: VAE, x: Float[Tensor, "B C H W"]) -> float:
+    """Variance of the gradient in the encoder of `shared`, by the estimator of `vae`, summed, in nats².
+
+    The estimator's own parameters are fitted to the same batch x first.
+    """
+    twin = copy.deepcopy(shared)
+    twin.estimator, twin.objective = copy.deepcopy(vae.estimator), vae.objective
+    own, encoder = list(twin.estimator.parameters()), list(twin.head.parameters())
+    adam = torch.optim.Adam(own, lr=ADAPTATION_RATE) if own else None
+    for _ in range(ADAPTATION if len(twin.estimator.state_dict()) else 0):
+        total = twin.losses(x, None, 0).total
+        if adam is not None:
+            adam.zero_grad()
+            total.backward(inputs=own)
+            adam.step()
+    unit = twin.config.dimensions * math.log(2)
+    gradients = []
+    for _ in range(REPEATS):
+        parts = torch.autograd.grad(twin.losses(x, None, 0).total, encoder)
+        gradients.append(torch.cat([part.flatten() for part in parts]))
+    return (unit**2 * torch.stack(gradients).var(0).sum()).item()
 
 
 def order_agreement(rows: Sequence[Row]) -> float:
@@ -135,9 +225,8 @@ def order_agreement(rows: Sequence[Row]) -> float:
         >>> order_agreement(rows)
         1.0
     """
-    alike = [
-        row for row in rows if row.unbiased and row.evaluations <= EVALUATIONS and row.estimator != "vimco"
-    ]
+    alike = [row for row in rows if row.unbiased and row.evaluations <= EVALUATIONS]
+    alike = [row for row in alike if row.estimator != "vimco"]
     by_variance = sorted(alike, key=lambda row: row.variance)
     by_bound = sorted(alike, key=lambda row: -row.training)
     n = len(alike)

@@ -20,18 +20,44 @@ if TYPE_CHECKING:
 
 
 def free(default: Any = dataclasses.MISSING, separator: str = ",") -> Any:
-    """A setting that chooses rows, or how they are made, and may differ when a comparison goes on.
+    """A setting that chooses rows, or how they are made, and may change when a comparison is resumed.
 
     Arguments:
-        default: its value.
-        separator: between names on the command line.
+        default: default value.
+        separator: character between names on the command line.
     """
     return dataclasses.field(default=default, metadata={"free": True, "separator": separator})
 
 
 def kept() -> Any:
-    """A field of a row with a tensor (pictures, samples) that is kept beside the figures, to be drawn."""
+    """A field of a row with a tensor (pictures, samples) that is stored beside the figures, to be drawn."""
     return dataclasses.field(default=None, repr=False, compare=False, metadata={"kept": True})
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureSettings:
+    """Settings of a comparison on a set of pictures."""
+
+    source: str
+    """Pictures: a set, a folder, an archive."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings(PictureSettings):
+    """Settings of a comparison of runs on a set of pictures."""
+
+    runs: tuple[str, ...] = free()
+    """Run folders."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings(PictureSettings):
+    """Settings of a comparison that trains every subject on a set of pictures."""
+
+    size: int | None = dataclasses.field(default=None, kw_only=True)
+    """Height and width in pixels; the set's own by default."""
+    seed: int = dataclasses.field(default=0, kw_only=True)
+    """Seed of everything random."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +72,29 @@ class Table:
 class Comparison(ABC):
     """Several subjects measured in the same way, a row each.
 
-    One is final: it gives its two records, `subjects` and `rows`. The driver, `caselli.compare.compare`, does
-    the rest.
+    Each comparison is a final class with its two records, `subjects` and `rows`; the driver,
+    `caselli.compare.compare`, does the rest.
 
     Arguments:
         settings: a record of its `Settings`.
     """
 
     Settings: ClassVar[type]
-    """Frozen record of plain fields; all but the `free` ones must agree for a comparison to go on. Those
-    without a default are positional on the command line."""
+    """Frozen record of plain fields; all but the `free` ones must agree to resume. Fields without a default
+    are positional on the command line."""
     Row: ClassVar[type]
-    """Frozen record of plain fields, those of the table made by `figure`, and of one tensor at most, made by
+    """Frozen record of plain fields, the table's columns made by `figure`, and at most one tensor, made by
     `kept`."""
     gone: ClassVar[Mapping[str, str]] = {}
-    """Options of the command line that there were once → what to type instead."""
+    """Former options of the command line → what to type instead."""
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+    @property
+    def name(self) -> str:
+        """The name in `COMPARISONS`, and in the comparison's file."""
+        return type(self).__name__.lower()
 
     @classmethod
     def words(cls) -> str:
@@ -72,25 +103,25 @@ class Comparison(ABC):
 
     @abstractmethod
     def subjects(self) -> dict[str, Any]:
-        """Name of each row, in order → whatever `rows` needs to know of it.
+        """Name of each row, in order → the description of its subject that `rows` needs.
 
-        Errors: `UserError` for settings that cannot be, before any time is spent.
+        Errors: `UserError` for invalid settings, before any time is spent.
         """
 
     @abstractmethod
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Any]:
         """A row for each subject, in order.
 
-        A row must not depend on which others are made with it: a comparison that was stopped makes those that
-        it lacks.
+        A row must not depend on which others are made with it: a resumed comparison makes only the missing
+        ones.
 
         Arguments:
             subjects: some of `subjects()`.
-            folder: may keep what is made on the way, such as runs.
+            folder: place for intermediate results, such as runs.
         """
 
     def agreed(self) -> dict[str, Any]:
-        """Name and value of everything that must be the same for rows to be comparable."""
+        """Names and values that must be equal for rows to be comparable."""
         return {
             field.name: getattr(self.settings, field.name)
             for field in dataclasses.fields(self.settings)
@@ -104,19 +135,19 @@ class Comparison(ABC):
         return [Table([each.label for each in columns.values()], lines)]
 
     def notes(self, rows: Sequence[Any]) -> str:
-        """Sentences under the table."""
+        """Sentences below the tables."""
         return ""
 
     def plot(self, rows: Sequence[Any]) -> Figure | None:
-        """A drawing of the figures."""
+        """A plot of the figures; none by default."""
         return None
 
     def original(self) -> Tensor | None:
-        """Pictures above those of the rows, `B C H W` in [-1, 1]."""
+        """Pictures shown above those of the rows, `B C H W` in [-1, 1]."""
         return None
 
     def sheet(self, rows: Sequence[Any]) -> Image.Image | None:
-        """The pictures that the rows keep, each row's name in the margin."""
+        """The rows' pictures, one line a row with its name in the margin."""
         name = kept_field(self.Row)
         if name is None:
             return None
@@ -153,3 +184,11 @@ def with_tensor(row: Any, tensor: Tensor | None) -> Any:
     """The row with another kept tensor; the row itself where it has none."""
     name = kept_field(type(row))
     return row if name is None else dataclasses.replace(row, **{name: tensor})
+
+
+def panels(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A drawing of width × height inches and the array of its axes, `rows columns`."""
+    from matplotlib.figure import Figure  # loads slowly
+
+    drawing = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return drawing, drawing.subplots(rows, columns, squeeze=False)

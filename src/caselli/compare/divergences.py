@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, Table, chosen, free, kept
-from caselli.compare.plane import MODELS, TARGETS, divergence_of, fit, fitting_the_plane
+from caselli.compare.base import Comparison, Table, chosen, free, panels
+from caselli.compare.plane import MODELS, TARGETS, Row, divergence_of, fit, fitting_the_plane
 from caselli.errors import lookup
-from caselli.figures import figure
-from caselli.shapes import Float, Tensor
+from caselli.shapes import Tensor
 
 SHOWN = ("kl", "jensen_shannon", "reverse_kl", "mmd", "sliced_wasserstein", "f_gan", "wasserstein", "hinge")
 """The divergences compared unless others are named: eight that differ."""
@@ -22,7 +21,7 @@ DATA, FAINT, MADE = "#3c3c3c", "#dcdcd6", "#c8553d"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A model of the plane, and how it is fitted."""
+    """A model of the plane, and its fitting."""
 
     targets: tuple[str, ...] = free(())
     """Names of distributions with commas between (eight_gaussians, ring, ...); by default all."""
@@ -38,22 +37,8 @@ class Settings:
     """Seed of everything random."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A model fitted to one distribution under one divergence."""
-
-    target: str = figure("distribution")
-    divergence: str = figure("divergence")
-    precision: float = figure("precision", ".2f")
-    """Share of the model's samples that lie where the data do: denser than at their rarest hundredth."""
-    recall: float = figure("recall", ".2f")
-    """Share of the data that some sample of the model comes near."""
-    seconds: float = figure("seconds", ".1f", timed=True)
-    samples: Float[Tensor, "n 2"] | None = kept()
-
-
 class Divergences(Comparison):
-    """A model of the plane fitted under each divergence: what it leaves out."""
+    """A model of the plane fitted under each divergence, to see which parts of the data it leaves out."""
 
     Settings, Row = Settings, Row
 
@@ -69,8 +54,7 @@ class Divergences(Comparison):
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
         asked = self.settings
         for target, name in subjects.values():
-            found = fit(target, name, asked.model, asked.components, asked.steps, asked.seed)
-            yield Row(target, name, found.precision, found.recall, found.seconds, found.samples)
+            yield fit(target, name, asked.model, asked.components, asked.steps, asked.seed)
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """A line for each divergence, a column for each distribution."""
@@ -86,13 +70,10 @@ class Divergences(Comparison):
 
     def plot(self, rows: Sequence[Row]) -> Any:
         """The data in the first column, then samples of the model fitted under each divergence."""
-        from matplotlib.figure import Figure  # loads slowly
-
         targets, names, found = _by_name(rows)
-        size = (1.45 * (len(names) + 1), 1.55 * len(targets) + 0.2)
-        drawing = Figure(figsize=size, layout="constrained")
-        panels = drawing.subplots(len(targets), len(names) + 1, squeeze=False)
-        for number, (line, target) in enumerate(zip(panels, targets, strict=True)):
+        lines, columns = len(targets), len(names) + 1
+        drawing, grid = panels(1.45 * columns, 1.55 * lines + 0.2, lines, columns)
+        for number, (line, target) in enumerate(zip(grid, targets, strict=True)):
             data = TARGETS[target]().sample((len(rows[0].samples),))
             for axes, name in zip(line, ("", *names), strict=True):
                 row = found.get((target, name))

@@ -1,4 +1,4 @@
-"""The one driver of comparisons: folder, going on, table, figures, picture, page."""
+"""The one driver of comparisons: folder, resuming, table, figures, picture, page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import io
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,9 @@ from caselli.plain import of_plain, to_plain
 from caselli.report import Page, save_png
 from caselli.version import __version__
 
-FIGURES, TABLE, PLOT, PICTURES, PAGE = (
-    *("comparison.json", "table.md", "plot.png", "pictures.png", "index.html"),
-)
-KEPT, RUNS = "kept", "runs"
-"""Folders of the rows' tensors, and of what comparisons make on the way."""
+FIGURES, TABLE, PLOT, PICTURES = "comparison.json", "table.md", "plot.png", "pictures.png"
+PAGE, KEPT, RUNS = "index.html", "kept", "runs"
+"""The page, and the folders of the rows' tensors and of intermediate results."""
 DPI = 110
 
 
@@ -37,21 +34,21 @@ def compare(
     overwrite: bool = False,
     say: Callable[[str], None] = lambda words: None,
 ) -> list[Any]:
-    """Makes the rows of a comparison, and a folder with all that shows them.
+    """Makes the rows of a comparison, and a folder that shows them.
 
     After each row `comparison.json` and `table.md` are written, at the end `plot.png`, `pictures.png` and
-    `index.html`. A comparison that was stopped, or that gets more subjects, keeps the rows that it has.
+    `index.html`. A comparison that was stopped, or that gets more subjects, keeps its finished rows.
 
     Arguments:
         comparison: one of `COMPARISONS`, with its settings.
         out: the folder, a new or empty one; None writes nothing.
-        resume: goes on with the comparison in the folder, or begins it.
+        resume: continues the comparison in the folder, or begins it.
         overwrite: replaces the comparison in the folder.
-        say: given a line before each row.
+        say: called with a line before each row.
 
     Returns: all rows of the folder, in the order in which they were made.
 
-    Errors: `UserError` for settings that cannot be, or that are not those of the comparison in the folder.
+    Errors: `UserError` for invalid settings, and for others than those of the comparison in the folder.
 
     Example:
         >>> from caselli.compare import COMPARISONS
@@ -60,33 +57,35 @@ def compare(
         >>> [row.estimator for row in compare(kind(settings))]
         ['arm', 'disarm']
     """
-    subjects, agreed = comparison.subjects(), to_plain(comparison.agreed())
-    with _folder(out) as folder:
-        rows = _begun(comparison, agreed, folder, resume, overwrite)
-        todo = {name: subject for name, subject in subjects.items() if name not in rows}
-        made = iter(comparison.rows(todo, folder))
-        for number, name in enumerate(todo, 1):
-            say(f"[{number}/{len(todo)}] {name}")
-            rows[name] = next(made)
-            _keep(rows[name], len(rows), folder)
-            _write(comparison, agreed, rows, folder)
-        found = list(rows.values())
-        _show(comparison, found, folder)
+    if out is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return compare(comparison, temporary, say=say)
+    folder, subjects, agreed = Path(out), comparison.subjects(), to_plain(comparison.agreed())
+    rows = _begun(comparison, agreed, folder, resume, overwrite)
+    todo = {name: subject for name, subject in subjects.items() if name not in rows}
+    made = iter(comparison.rows(todo, folder))
+    for number, name in enumerate(todo, 1):
+        say(f"[{number}/{len(todo)}] {name}")
+        rows[name] = next(made)
+        _write(comparison, agreed, rows, folder)
+    found = list(rows.values())
+    _show(comparison, found, folder)
     return found
 
 
 def load(path: str | Path, kinds: dict[str, type[Comparison]]) -> tuple[Comparison, list[Any]]:
     """The comparison in a folder, or of a file of figures alone, and its rows.
 
-    Errors: `UserError` for a file that is none.
+    Errors: `UserError` for a path without a comparison.
     """
     path = Path(path)
     data = _read(path / FIGURES if path.is_dir() else path)
     if data["comparison"] not in kinds:
-        raise UserError(f"{path} is a comparison of {data['comparison']}", "one that is known was expected")
+        raise UserError(
+            f"{path} is a comparison of {data['comparison']}", f"one of {', '.join(kinds)} was expected"
+        )
     kind = kinds[data["comparison"]]
-    comparison = kind(of_plain(kind.Settings, data["settings"]))
-    return comparison, list(_rows(kind, data, path).values())
+    return kind(of_plain(kind.Settings, data["settings"])), list(_rows(kind, data, path).values())
 
 
 def text(comparison: Comparison, rows: list[Any]) -> str:
@@ -100,61 +99,40 @@ def text(comparison: Comparison, rows: list[Any]) -> str:
     """
     parts = []
     for table in comparison.tables(rows):
-        parts += [table.words] * bool(table.words) + [markdown.table(table.head, table.lines)]
-    notes = comparison.notes(rows)
-    return "\n\n".join(parts + [notes] * bool(notes)) + "\n"
+        parts += [table.words, markdown.table(table.head, table.lines)]
+    return "\n\n".join(filter(None, [*parts, comparison.notes(rows)])) + "\n"
 
 
 # the folder -------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _folder(out: str | Path | None) -> Iterator[Path]:
-    """The folder, or one that is gone when the comparison ends."""
-    if out is not None:
-        if Path(out).suffix in (".png", ".md"):
-            name = Path(out).with_suffix("")
-            raise UserError(
-                f"-o {out} was given", "a folder was expected", f"-o {name} holds {PLOT}, {TABLE}"
-            )
-        yield Path(out)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        yield Path(temporary)
-
-
 def _begun(
     comparison: Comparison, agreed: dict[str, Any], folder: Path, resume: bool, overwrite: bool
 ) -> dict[str, Any]:
-    """The rows that are there."""
+    """The finished rows in the folder, by subject."""
+    if folder.suffix in (".png", ".md"):
+        hint = f"-o {folder.with_suffix('')} holds {PLOT}, {TABLE}"
+        raise UserError(f"-o {folder} was given", "a folder was expected", hint)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return {}
     if not (folder / FIGURES).exists():
         raise UserError(f"{folder} holds other files", "a new or empty folder was expected")
     if overwrite:
-        _emptied(folder)
+        for name in (TABLE, PLOT, PICTURES, PAGE, FIGURES):
+            (folder / name).unlink(missing_ok=True)
+        for name in (KEPT, RUNS):
+            shutil.rmtree(folder / name, ignore_errors=True)
         return {}
     if not resume:
-        raise UserError(
-            f"{folder} holds a comparison already",
-            "a new folder was expected",
-            "go on with --resume, replace it with --overwrite, or choose another -o",
-        )
+        hint = "go on with --resume, replace it with --overwrite, or choose another -o"
+        raise UserError(f"{folder} holds a comparison already", "a new folder was expected", hint)
     data = _read(folder / FIGURES)
-    _same(comparison, agreed, data, folder)
+    _expect_same(comparison, agreed, data, folder)
     return _rows(type(comparison), data, folder)
 
 
-def _emptied(folder: Path) -> None:
-    """Removes what a comparison wrote, and nothing else."""
-    for name in (TABLE, PLOT, PICTURES, PAGE, FIGURES):
-        (folder / name).unlink(missing_ok=True)
-    for name in (KEPT, RUNS):
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def _same(comparison: Comparison, agreed: dict[str, Any], data: dict[str, Any], folder: Path) -> None:
-    if data["comparison"] != type(comparison).__name__.lower():
+def _expect_same(comparison: Comparison, agreed: dict[str, Any], data: dict[str, Any], folder: Path) -> None:
+    if data["comparison"] != comparison.name:
         raise UserError(f"{folder} holds a comparison of {data['comparison']}", "another -o was expected")
     for name, value in agreed.items():
         before = data["agreed"].get(name)
@@ -186,26 +164,21 @@ def _rows(kind: type[Comparison], data: dict[str, Any], folder: Path) -> dict[st
     return rows
 
 
-def _keep(row: Any, number: int, folder: Path) -> None:
-    name = kept_field(type(row))
-    tensor = None if name is None else getattr(row, name)
-    if tensor is not None:
-        with atomic_write(folder / KEPT / f"{number}.safetensors") as temporary:
-            temporary.write_bytes(save({"kept": tensor.detach().cpu().contiguous()}))
-
-
 def _write(comparison: Comparison, agreed: dict[str, Any], rows: dict[str, Any], folder: Path) -> None:
+    """Stores the last row's tensor, then figures and tables of all rows."""
+    last = list(rows.values())[-1]
+    tensor = getattr(last, kept_field(type(last)) or "", None)
+    if tensor is not None:
+        with atomic_write(folder / KEPT / f"{len(rows)}.safetensors") as temporary:
+            temporary.write_bytes(save({"kept": tensor.detach().cpu().contiguous()}))
     found = {
-        "comparison": type(comparison).__name__.lower(),
+        "comparison": comparison.name,
         "settings": to_plain(comparison.settings),
         "agreed": agreed,
         "rows": {name: to_plain(with_tensor(row, None)) for name, row in rows.items()},
     }
     write_text(folder / FIGURES, json.dumps(found, indent=1) + "\n")
     write_text(folder / TABLE, text(comparison, list(rows.values())))
-
-
-# what it shows ----------------------------------------------------------------------------------------------
 
 
 def _show(comparison: Comparison, rows: list[Any], folder: Path) -> None:
@@ -222,9 +195,9 @@ def _show(comparison: Comparison, rows: list[Any], folder: Path) -> None:
     plot = comparison.plot(rows)
     if plot is not None:
         with atomic_write(folder / PLOT) as temporary:
-            temporary.write_bytes(drawn(plot, "png"))
+            temporary.write_bytes(_drawn(plot, "png"))
         page.section("Plot")
-        page.plot(drawn(plot, "svg"))
+        page.plot(_drawn(plot, "svg"))
     sheet = comparison.sheet(rows)
     if sheet is not None:
         save_png(sheet, folder / PICTURES)
@@ -233,8 +206,7 @@ def _show(comparison: Comparison, rows: list[Any], folder: Path) -> None:
     page.write(folder / PAGE)
 
 
-def drawn(plot: Any, kind: str) -> bytes:
-    """A drawing as PNG or SVG."""
+def _drawn(plot: Any, kind: str) -> bytes:
     buffer = io.BytesIO()
     plot.savefig(buffer, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     return buffer.getvalue()

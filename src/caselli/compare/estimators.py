@@ -9,18 +9,18 @@ from typing import Any
 
 from torch.distributions import Distribution
 
-from caselli.compare.base import Comparison, chosen, free
+from caselli.compare.base import Comparison, chosen, free, panels
 from caselli.errors import UserError, lookup
 from caselli.estimator import ESTIMATORS, PROBLEMS, measure
 from caselli.figures import figure
 
 AFFORDABLE = 1000
-"""Evaluations of f for one estimate, at most: what keeps enumeration to few states."""
+"""Evaluations of f for one estimate, at most; it limits enumeration to few states."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A problem, and how often it is estimated."""
+    """A problem, and the number of estimates of its gradient."""
 
     problem: str = "bernoulli"
     """Name of a problem."""
@@ -43,7 +43,7 @@ class Row:
     evaluations: int = figure("evaluations of f")
     bias: float = figure("bias", ".2e")
     chance: float = figure("by chance", ".0e")
-    """Root mean square of the bias that so few repeats show where there is none."""
+    """Root mean square of the bias that an unbiased estimator would show after as many repeats."""
     variance: float = figure("variance", ".3e")
     cosine: float = figure("cosine to the gradient", ".3f")
 
@@ -73,19 +73,13 @@ class Estimators(Comparison):
 
     def plot(self, rows: Sequence[Row]) -> Any:
         """Squared bias and variance as bars on a logarithmic scale."""
-        from matplotlib.figure import Figure  # loads slowly
-
-        drawing = Figure(figsize=(8, 0.4 * len(rows) + 1.2), layout="constrained")
-        axes, places = drawing.subplots(), range(len(rows))
+        drawing, ((axes,),) = panels(8, 0.4 * len(rows) + 1.2)
         floor = 1e-12  # an exact estimator has no bar on a logarithmic scale
-        bars = {
-            "variance": (-0.2, [row.variance for row in rows]),
-            "squared bias": (0.2, [row.bias**2 for row in rows]),
-        }
-        for label, (shift, values) in bars.items():
-            heights = [max(value, floor) for value in values]
-            axes.barh([place + shift for place in places], heights, 0.4, label=label)
-        axes.set_yticks(list(places), [f"{row.estimator} ({row.evaluations})" for row in rows])
+        bars = {"variance": [row.variance for row in rows], "squared bias": [row.bias**2 for row in rows]}
+        for shift, (label, values) in zip((-0.2, 0.2), bars.items(), strict=True):
+            places = [place + shift for place in range(len(rows))]
+            axes.barh(places, [max(value, floor) for value in values], 0.4, label=label)
+        axes.set_yticks(range(len(rows)), [f"{row.estimator} ({row.evaluations})" for row in rows])
         axes.set(xscale="log", xlabel="squared error of one estimate (evaluations of f in brackets)")
         axes.invert_yaxis()
         axes.legend()
@@ -93,14 +87,11 @@ class Estimators(Comparison):
 
 
 def applicable(p: Distribution) -> list[str]:
-    """Names of the estimators that serve p; enumeration where it has at most a thousand states.
+    """Names of the estimators that serve p; enumeration for at most a thousand states.
 
     Example:
         >>> applicable(PROBLEMS["bernoulli"]().p)[:4]
         ['score', 'nvil', 'vimco', 'rebar']
     """
-    return [name for name, kind in ESTIMATORS.items() if _affordable(kind(), p)]
-
-
-def _affordable(estimator: Any, p: Distribution) -> bool:
-    return estimator.accepts(p) and estimator.evaluations(p, 1) <= AFFORDABLE
+    made = {name: kind() for name, kind in ESTIMATORS.items()}
+    return [name for name, e in made.items() if e.accepts(p) and e.evaluations(p, 1) <= AFFORDABLE]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from caselli.compare.base import Comparison, free, kept
+from caselli.compare.base import Comparison, free, kept, panels
 from caselli.compare.pictures import labels_for, pictures_for, pixels
 from caselli.errors import UserError
 from caselli.evaluate import manifold
@@ -20,15 +20,13 @@ from caselli.report import dress
 from caselli.sampling import Sampling, best_engine
 from caselli.shapes import Float, Int, Tensor
 
-SHOWN = 12
-"""Samples at each strength that are shown, with the same noise."""
-FIRST = 20_000
-"""Seed of the first sample that is measured."""
+SHOWN, FIRST = 12, 20_000
+"""Samples shown at each strength, with the same noise, and the seed of the first sample measured."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """A labelled run, the pictures that it was trained on, and how it is guided."""
+    """A labelled run, the pictures that it was trained on, and the guidance."""
 
     run: str
     """A run folder."""
@@ -50,7 +48,7 @@ class Row:
 
     strength: float = figure("guidance", "g")
     read_as_asked: float = figure("read as asked", ".1%")
-    """Share of samples that an independent classifier reads as the label they were asked for."""
+    """Share of samples that an independent classifier assigns to the label they are conditioned on."""
     spread: float = figure("spread within a label", ".3f")
     """Distance of two samples of one label, in the classifier's features, over that of two real ones."""
     recall: float = figure("recall", ".1%")
@@ -59,7 +57,7 @@ class Row:
 
 
 class Guidance(Comparison):
-    """Agreement with the label, as a classifier of real pictures reads it, against diversity."""
+    """Agreement with the label, by a classifier trained on real pictures, against diversity."""
 
     Settings, Row = Settings, Row
 
@@ -94,10 +92,7 @@ class Guidance(Comparison):
             )
 
     def plot(self, rows: Sequence[Row]) -> Any:
-        from matplotlib.figure import Figure  # loads slowly
-
-        drawing = Figure(figsize=(6.4, 4.0), layout="constrained", facecolor="white")
-        axes = drawing.add_subplot()
+        drawing, ((axes,),) = panels(6.4, 4.0)
         points = [(row.recall, row.read_as_asked) for row in rows]
         axes.plot(*zip(*points, strict=True), "o-", color="#2f6f9f")
         for row, point in zip(rows, points, strict=True):
@@ -109,7 +104,7 @@ class Guidance(Comparison):
 
 
 def label_spread(features: Float[Tensor, "n F"], labels: Int[Tensor, "n"]) -> float:
-    """The root mean square distance of two different rows of one label, over all labels with two rows.
+    """Root mean square distance of two different rows of one label, over all labels with two rows.
 
     Example:
         >>> label_spread(torch.tensor([[0.0], [3.0], [9.0]]), torch.tensor([0, 0, 1]))

@@ -1,4 +1,4 @@
-"""Learning a task: a light loop, and a learning rate of each mixer's own from a tiny grid."""
+"""Training of a sequence model on a task, at the best learning rate of a small grid."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from caselli.engine import Fit, Generated, Losses, Task, TrainingConfig, machine
 from caselli.errors import UserError
 from caselli.shapes import Tensor
 
-RECENT = 20
-"""Steps whose mean tells how far the learning is."""
-SOLVED = 0.998
-"""Share of right answers in recent steps at which nothing is left to learn."""
+RECENT, SOLVED = 20, 0.998
+"""Number of recent steps that are averaged, and their share of right answers at which learning ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Budget:
             raise UserError(f"minutes {self.minutes} were given", "more than 0 was expected")
 
     def shared_by(self, parts: int) -> Budget:
-        """The budget of one of so many parts: of the minutes, the trials of other rates get their share."""
+        """The budget of each of `parts` learnings, less the minutes for the trials of other rates."""
         if self.minutes is None:
             return self
         trials = 1 + (len(self.rates) - 1) * self.trial
@@ -59,7 +57,7 @@ class Budget:
 
 
 class SequenceLearning(Task):
-    """Mean −log p(answer) where something is asked, and the share of right answers."""
+    """Mean −log p(answer) at the questions, and the share of right answers."""
 
     def __init__(self, model: SequenceModel) -> None:
         super().__init__()
@@ -83,7 +81,7 @@ class Learner:
     """One model at one learning rate, on its way through a budget.
 
     Arguments:
-        task: where examples come from; those of a step are a function of seed and step.
+        task: source of the examples, which are a function of seed and step.
         model: trained in place, on the budget's device.
         rate: peak learning rate of Muon (matrices in the blocks) and AdamW (the rest).
         budget: steps or minutes, batch and seed.
@@ -91,14 +89,8 @@ class Learner:
 
     def __init__(self, task: SequenceTask, model: SequenceModel, rate: float, budget: Budget) -> None:
         self.task, self.learning, self.rate, self.budget = task, SequenceLearning(model), rate, budget
-        config = TrainingConfig(
-            steps=budget.steps,
-            minutes=budget.minutes,
-            optimiser="muon",
-            learning_rate=rate,
-            warmup=20,
-            weight_decay=0.0,
-        )
+        spent = {"steps": budget.steps, "minutes": budget.minutes}
+        config = TrainingConfig(**spent, optimiser="muon", learning_rate=rate, warmup=20, weight_decay=0.0)
         where = machine("float32", budget.device)
         self.fit = Fit(self.learning, Generated(self._examples), config, where, budget.seed)
         self.losses, self.right = deque(maxlen=RECENT), deque(maxlen=RECENT)
@@ -115,13 +107,13 @@ class Learner:
         return self
 
     def solved(self) -> bool:
-        """Whether recent answers were as good as all right."""
+        """True when nearly all recent answers were right."""
         return len(self.right) == RECENT and torch.stack(tuple(self.right)).mean().item() >= SOLVED
 
     def _is_done(self, share: float) -> bool:
         self.losses.append(self.fit.figures["loss"])
         self.right.append(self.fit.figures["accuracy"])
-        # what is on a device is looked at rarely: every look waits for it
+        # figures on a device are read rarely, since every read waits for it
         looked = self.fit.step % RECENT == 0
         return self.fit.progress >= share or (looked and (self.solved() or self.loss == math.inf))
 
@@ -135,8 +127,8 @@ def learn(mixer: str, task: SequenceTask, size: Size, budget: Budget) -> Learner
     """The learner whose rate had the lowest loss after the trial, at the end of its budget.
 
     Arguments:
-        mixer: as of `build_model`.
-        task, size, budget: the same for all mixers of a comparison.
+        mixer: a name that `build_model` takes.
+        task, size, budget: task, size and budget shared by all mixers of a comparison.
 
     Example:
         >>> from caselli.compare.tasks import TASKS
@@ -153,12 +145,12 @@ def learn(mixer: str, task: SequenceTask, size: Size, budget: Budget) -> Learner
 
 @torch.no_grad()
 def accuracy(learner: Learner, length: int, sequences: int = 256) -> float:
-    """Share of right answers in held-out sequences of a length, the same for every mixer.
+    """Share of right answers in held-out sequences of a length, which are the same for every mixer.
 
     Arguments:
-        learner: whose model answers.
+        learner: learner of the model.
         length: T.
-        sequences: how many, taken in batches of at most 64 × the task's own length.
+        sequences: number of sequences, in batches of at most 64 × the task's own length.
     """
     task, learning = learner.task, learner.learning.eval()
     random = generator("held out", learner.budget.seed, length)

@@ -1,4 +1,4 @@
-"""Pictures for comparisons: some of a set, evenly spread."""
+"""Pictures, labels and runs for comparisons."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from caselli.shapes import Float, Tensor
 
 
 def some(pictures: Pictures, most: int) -> Pictures:
-    """At most so many of them, evenly spread."""
+    """At most `most` of the pictures, evenly spread."""
     return pictures.subset(spread(len(pictures), most))
 
 
 def pixels(pictures: Pictures) -> Float[Tensor, "n C H W"]:
-    """All of them, in [-1, 1]."""
+    """All pictures of a set, in [-1, 1]."""
     return to_float(pictures.read(torch.arange(len(pictures))))
 
 
@@ -32,7 +32,7 @@ def pictures_for(model: Model, source: str, split: str) -> Pictures:
 
 
 def labels_for(model: Model, count: int) -> list[int] | None:
-    """Labels of so many samples, spread over all classes; None for a model without labels."""
+    """Labels of `count` samples, spread over all classes; None for a model without labels."""
     if not model.classes:
         return None
     return [round(i * (len(model.classes) - 1) / max(1, count - 1)) for i in range(count)]

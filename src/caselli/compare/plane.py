@@ -1,4 +1,4 @@
-"""Distributions in the plane, and models of them fitted under any divergence."""
+"""Distributions in the plane, and models fitted to them under any divergence."""
 
 from __future__ import annotations
 
@@ -12,23 +12,39 @@ from torch import distributions as D
 from torch import nn
 
 from caselli import engine
+from caselli.compare.base import kept
 from caselli.divergence import DIVERGENCES, Divergence, Need, names_that_need
 from caselli.engine import Generated, Losses, Part, Task, TrainingConfig
 from caselli.errors import UserError, lookup
 from caselli.estimator import rsample
 from caselli.family import MixtureOfGaussians, adversarial, perceptron
+from caselli.figures import figure
 from caselli.shapes import Float, Tensor
 
-BATCH, DRAWN = 256, 2000
+BATCH, JUDGED = 256, 2000
 """Samples in a step, and samples that are judged."""
 NEAR = 0.25
-"""A sample of the data is reached when one of the model's lies this near."""
+"""Largest distance of a sample of the model that reaches a sample of the data."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A model fitted to one distribution under one divergence."""
+
+    target: str = figure("distribution")
+    divergence: str = figure("divergence")
+    precision: float = figure("precision", ".2f")
+    """Share of the model's samples at which the data are denser than at their rarest hundredth."""
+    recall: float = figure("recall", ".2f")
+    """Share of the data that some sample of the model comes near."""
+    seconds: float = figure("seconds", ".1f", timed=True)
+    samples: Float[Tensor, "n 2"] | None = kept()
 
 
 def along(points: Float[Tensor, "K 2"], scale: float) -> D.MixtureSameFamily:
-    """Equal Gaussians at points: a density for whatever the points trace.
+    """A mixture of equal Gaussians at the points.
 
-    In double precision: ratios of densities far from the points do not fit into single.
+    It is in double precision, since ratios of densities far from the points do not fit into single.
     """
     points = points.double()
     parts = D.Independent(D.Normal(points, torch.full_like(points, scale), validate_args=False), 1)
@@ -74,22 +90,9 @@ TARGETS: dict[str, Callable[[], D.Distribution]] = {
 """The distributions by name; each has a density and samples."""
 
 
-@dataclasses.dataclass(frozen=True)
-class PlaneFit:
-    """A model of the plane, fitted."""
-
-    samples: Float[Tensor, "n 2"]
-    """Samples of the model."""
-    precision: float
-    """Share of the samples that lie where the data do: denser than at the rarest hundredth of the data."""
-    recall: float
-    """Share of the data that some sample of the model comes near."""
-    seconds: float
-
-
 def fit(
     target: str, divergence: str, model: str = "mixture", components: int = 4, steps: int = 400, seed: int = 0
-) -> PlaneFit:
+) -> Row:
     """Fits a model to a distribution of the plane.
 
     Arguments:
@@ -100,7 +103,7 @@ def fit(
         steps: steps of Adam.
         seed: seed of everything random.
 
-    Errors: `UserError` for unknown names, and for a divergence that needs what the model has not.
+    Errors: `UserError` for unknown names, and for a divergence that the model does not serve.
 
     Example:
         >>> fit("ring", "mmd", steps=2).samples.shape
@@ -117,9 +120,11 @@ def fit(
         )
         engine.fit(task, Generated(lambda step: p.sample((BATCH,))), config, seed=seed)
         with torch.no_grad():
-            drawn, data = task.model.samples(DRAWN), p.sample((DRAWN,))
-    seconds = time.perf_counter() - begin
-    return PlaneFit(drawn, *_judged(p, data, drawn), seconds)
+            samples, data = task.model.samples(JUDGED), p.sample((JUDGED,))
+    seconds, least = time.perf_counter() - begin, p.log_prob(data).quantile(0.01)
+    precision = (p.log_prob(samples) >= least).double().mean().item()
+    recall = (torch.cdist(data, samples).amin(1) <= NEAR).double().mean().item()
+    return Row(target, divergence, precision, recall, seconds, samples)
 
 
 class PlaneMixture(MixtureOfGaussians):
@@ -154,7 +159,7 @@ MODELS: dict[str, type] = {"mixture": PlaneMixture, "generator": Generator}
 
 
 class PlaneTask(Task):
-    """The divergence of a model from a distribution of the plane; a critic of its own where it needs one."""
+    """The divergence of a model from a distribution of the plane, with a critic where it needs one."""
 
     def __init__(self, distance: Divergence, p: D.Distribution, model: nn.Module) -> None:
         super().__init__()
@@ -165,7 +170,7 @@ class PlaneTask(Task):
 
     @property
     def betas(self) -> tuple[float, float]:
-        """Adam's averages: two players need a shorter memory of each other."""
+        """Adam's averages; a critic and its model need a shorter memory of each other."""
         return (0.9, 0.99) if self.critic is None else (0.5, 0.99)
 
     def forward(self, x: Float[Tensor, "B 2"], step: int) -> Losses:
@@ -186,7 +191,7 @@ class PlaneTask(Task):
 
 
 def fitting_the_plane(model: str) -> list[str]:
-    """Names of the divergences that a model of the plane can be fitted by."""
+    """Names of the divergences under which a model of the plane can be fitted."""
     needs = list(Need) if model == "mixture" else [Need.TWO_SAMPLES, Need.CRITIC]
     return [name for name in names_that_need(*needs) if name != "wasserstein_1d"]
 
@@ -194,7 +199,7 @@ def fitting_the_plane(model: str) -> list[str]:
 def divergence_of(name: str, model: str) -> Divergence:
     """The divergence, for a model of the plane.
 
-    Errors: `UserError` for one that the plane or the model does not suit.
+    Errors: `UserError` for a divergence of the line, and for one that needs a density of a generator.
     """
     kind = lookup(DIVERGENCES, "divergence", name)
     if name == "wasserstein_1d":
@@ -212,10 +217,3 @@ def divergence_of(name: str, model: str) -> Divergence:
     if kind.needs is Need.TWO_DENSITIES:
         return kind(samples=2 * BATCH)
     return kind(epsilon=0.1, iterations=20) if name == "sinkhorn" else kind()
-
-
-def _judged(p: D.Distribution, data: Tensor, drawn: Tensor) -> tuple[float, float]:
-    least = p.log_prob(data).quantile(0.01)
-    precision = (p.log_prob(drawn) >= least).double().mean().item()
-    recall = (torch.cdist(data, drawn).amin(1) <= NEAR).double().mean().item()
-    return precision, recall

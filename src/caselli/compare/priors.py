@@ -15,13 +15,13 @@ from caselli.run import RunFolder
 from caselli.sampling import Timed, best_engine
 from caselli.shapes import Float, Tensor
 
-DRAWN, SHOWN = 64, 12
+SAMPLED, SHOWN = 64, 12
 """Pictures that are sampled and timed, and those that are shown."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Runs, and where their samples begin."""
+    """Runs, and the seed of their samples."""
 
     runs: tuple[str, ...] = free()
     """Run folders of one set of pictures."""
@@ -45,7 +45,7 @@ class Row:
 
 
 class Priors(Comparison):
-    """Samples of several runs side by side, what their priors need, and how fast they are sampled."""
+    """Samples of several runs side by side, the bits of their priors, and their pace of sampling."""
 
     Settings, Row = Settings, Row
 
@@ -62,16 +62,9 @@ class Priors(Comparison):
             pictures, seconds = _sampled(model, self.settings.seed)
             results, prior = RunFolder(path).results(), model.prior
             bits = results["evaluation"]["prior_bits_per_picture"]
-            yield Row(
-                prior=name,
-                rounds=prior.rounds(),
-                bits_per_code=bits / model.grid.length,
-                bits=bits,
-                exact=prior.exact,
-                pace=DRAWN / seconds,
-                read_as_asked=results.get("samples", {}).get("read_as_asked"),
-                shown=pictures[:SHOWN],
-            )
+            read = results.get("samples", {}).get("read_as_asked")
+            costs = (prior.rounds(), bits / model.grid.length, bits, SAMPLED / seconds)
+            yield Row(name, *costs, read, prior.exact, pictures[:SHOWN])
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """Bits that are an upper bound have a sign before them."""
@@ -87,8 +80,8 @@ class Priors(Comparison):
 def _sampled(model: Model, seed: int) -> tuple[Float[Tensor, "B C H W"], float]:
     """A batch in the labels' order, spread over all of them, and the seconds that it took."""
     labels = labels_for(model, SHOWN)
-    labels = labels and (labels * DRAWN)[:DRAWN]
+    labels = labels and (labels * SAMPLED)[:SAMPLED]
     engine = best_engine(model.prior)[0]
-    model.sample(DRAWN, labels, seed, engine=engine)  # the first batch also makes the engine ready
+    model.sample(SAMPLED, labels, seed, engine=engine)  # the first batch also makes the engine ready
     timed = Timed(engine)
-    return model.sample(DRAWN, labels, seed, engine=timed), timed.seconds
+    return model.sample(SAMPLED, labels, seed, engine=timed), timed.seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli import data, ranks
-from caselli.compare.base import Comparison, chosen, free, kept
+from caselli.compare.base import Comparison, TrainingSettings, chosen, free, kept
 from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.data import Pictures
@@ -33,18 +33,16 @@ from caselli.run import RECIPES, TwoStage, train
 from caselli.shapes import Float, Tensor
 
 FLOAT_BITS = 32
-"""Bits that a number of a continuous bottleneck counts."""
+"""Bits counted for a number of a continuous bottleneck."""
 MEASURED, SHOWN = 4096, 10
 """Pictures of either split that are measured, and held-out ones that are shown, at most."""
 MINUTES = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(TrainingSettings):
     """Pictures, backbone and budget of every quantizer."""
 
-    source: str
-    """Pictures: a set, a folder, an archive."""
     quantizers: tuple[str, ...] = free(())
     """Names with commas between; by default all."""
     minutes: float | None = None
@@ -53,10 +51,6 @@ class Settings:
     """Training steps of each, instead of minutes."""
     recipe: str = "tiny"
     """Recipe that gives the backbone."""
-    size: int | None = None
-    """Height and width in pixels; the set's own by default."""
-    seed: int = 0
-    """Seed of everything random."""
     lpips: str | None = free(None)
     """VGG-16's weights in a local file, for LPIPS; by default a distance that needs no weights."""
 
@@ -82,17 +76,17 @@ class Row:
     steps: int = figure("steps")
     parameters: int = figure("parameters", ",")
     positions: tuple[int, int]
-    """Codes of a codebook in the held-out and the training pictures: with few, not every one can occur."""
+    """Codes of a codebook in the held-out and the training pictures; with few, not every one can occur."""
     shown: Float[Tensor, "B C H W"] | None = kept()
 
 
 class Quantizers(Comparison):
     """Tokenizers that differ in their quantizer alone: rate, distortion, codebook use.
 
-    The run of each stays in `runs/NAME`; a training that was killed goes on at its last checkpoint.
+    The run of each stays in `runs/NAME`; a training that was killed resumes at its last checkpoint.
 
     Arguments:
-        settings: of the comparison.
+        settings: a record of `Settings`.
         changes: fields of the runs by dotted name, the same for all.
     """
 
@@ -129,9 +123,11 @@ class Quantizers(Comparison):
 
     def _train(self, run: Path, name: str) -> None:
         asked, shared = self.settings, {"seed": self.settings.seed, **self.changes}
-        factor = shared.get("tokenizer.factor") or self._backbone().factor
+        recipe = RECIPES[asked.recipe]
+        if recipe.kind is not TwoStage:
+            raise UserError(f"recipe {asked.recipe!r} was given", "one that trains a tokenizer was expected")
+        factor = shared.get("tokenizer.factor") or recipe(self.pictures).tokenizer.factor
         options = QUANTIZERS[name].options_for(self.pictures.size // factor)
-        chosen = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options}
         train(
             asked.source,
             run,
@@ -141,38 +137,29 @@ class Quantizers(Comparison):
             minutes=None if asked.steps else asked.minutes or MINUTES,
             steps=asked.steps,
             resume=True,
-            changes=shared | chosen,
+            changes={**shared, "tokenizer.quantizer": name, "tokenizer.quantizer_options": options},
         )
 
-    def _backbone(self) -> Any:
-        recipe = RECIPES[self.settings.recipe]
-        if recipe.kind is not TwoStage:
-            raise UserError(
-                f"recipe {self.settings.recipe!r} was given", "one that trains a tokenizer was expected"
-            )
-        return recipe(self.pictures).tokenizer
-
     def _row(self, run: Path, name: str) -> Row:
-        model, held_out = load(run), self.pictures.split("held_out")
-        measured, trained_on = some(held_out, MEASURED), some(self.pictures.split("train"), MEASURED)
-        found = evaluate_model(model, measured, distance=self.distance)
+        model = load(run)
+        splits = [some(self.pictures.split(part), MEASURED) for part in ("held_out", "train")]
+        found = evaluate_model(model, splits[0], distance=self.distance)
         sizes, grid = model.tokenizer.quantizer.sizes, model.tokenizer.code_shape((model.size, model.size))
         codes = model.encode(self.original().to(model.device))
-        bits = codes[0].numel() * FLOAT_BITS if found.bits_per_picture is None else found.bits_per_picture
         return Row(
             quantizer=name,
             codebooks=_books(sizes),
-            bits=bits,
+            bits=codes[0].numel() * FLOAT_BITS if found.bits_per_picture is None else found.bits_per_picture,
             psnr=found.psnr,
             ssim=found.ssim,
             ms_ssim=found.ms_ssim,
             distance=found.perceptual,
             use_held_out=found.codebook_use,
-            use_trained=_use(model, trained_on) if sizes else None,
+            use_trained=_use(model, splits[1]) if sizes else None,
             perplexity=found.perplexity,
             steps=_steps(run),
             parameters=count_parameters(model.tokenizer),
-            positions=tuple(math.prod(grid) * len(part) for part in (measured, trained_on)),
+            positions=tuple(math.prod(grid) * len(part) for part in splits),
             shown=model.decode(codes).cpu(),
         )
 
@@ -206,7 +193,7 @@ def _use(model: Model, pictures: Pictures) -> float:
 
 
 def _steps(run: Path) -> int:
-    """Steps of the training, as its log has them."""
+    """Steps of the training, from its log."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return [line["step"] for line in lines if line["stage"] == "tokenizer" and "seconds" in line][-1]
 

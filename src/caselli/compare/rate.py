@@ -1,66 +1,56 @@
-"""Rate against distortion: what each method costs, and what it gives."""
+"""The plot of rate against distortion, a labelled point for each method."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
+from caselli.compare.base import panels
 from caselli.report import INK, PALETTE, dress
 
 LINE = 0.055
 """Height of a label as a share of a panel's."""
 
 
-def rate_distortion(rates: Mapping[str, float], panels: Mapping[str, Mapping[str, float]]) -> Any:
-    """One panel a measure: every method's name at its bits per picture, on a logarithmic axis.
+def rate_distortion(rates: Mapping[str, float], measures: Mapping[str, Mapping[str, float]]) -> Any:
+    """A panel for each measure, with every method's name at its bits per picture on a logarithmic axis.
 
     Names at one rate are kept apart, a thin line leading to each one's point.
 
     Arguments:
         rates: method → bits per picture.
-        panels: measure → method → its value.
+        measures: title of a measure → method → its value.
 
     Example:
         >>> drawing = rate_distortion({"vq": 640, "fsq": 640}, {"PSNR (dB)": {"vq": 21.5, "fsq": 21.4}})
         >>> len(drawing.axes)
         1
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6 * len(panels), 4.2), layout="constrained", facecolor="white")
-    every = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, values) in zip(every, panels.items(), strict=True):
+    drawing, (line,) = panels(5.6 * len(measures), 4.2, columns=len(measures))
+    for axes, (title, values) in zip(line, measures.items(), strict=True):
         _panel(axes, title, rates, values)
-    return figure
+    return drawing
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
     """The heights moved so far apart that neighbours differ by `gap` at least, their mean kept.
+
+    Least squares by pooling adjacent violators: labels that touch form a group around their own mean.
 
     Example:
         >>> spread([1.0, 1.0, 5.0], 1.0)
         [0.5, 1.5, 5.0]
     """
     order = sorted(range(len(heights)), key=lambda i: heights[i])
-    groups: list[list[int]] = []  # runs that touch, each centred on its own mean
-    for i in order:
-        groups.append([i])
-        while len(groups) > 1 and _bottom(groups[-1], heights, gap) - _top(groups[-2], heights, gap) < gap:
+    groups: list[list[float]] = []
+    for place, i in enumerate(order):
+        groups.append([heights[i] - place * gap])
+        while len(groups) > 1 and fmean(groups[-1]) < fmean(groups[-2]):
             last = groups.pop()
             groups[-1] += last
-    moved = list(heights)
-    for group in groups:
-        for place, i in enumerate(group):
-            moved[i] = _bottom(group, heights, gap) + place * gap
-    return moved
-
-
-def _bottom(group: list[int], heights: Sequence[float], gap: float) -> float:
-    return sum(heights[i] for i in group) / len(group) - gap * (len(group) - 1) / 2
-
-
-def _top(group: list[int], heights: Sequence[float], gap: float) -> float:
-    return _bottom(group, heights, gap) + gap * (len(group) - 1)
+    moved = [fmean(group) for group in groups for _ in group]
+    return [moved[place] + place * gap for place in sorted(range(len(order)), key=order.__getitem__)]
 
 
 def _panel(axes: Any, title: str, rates: Mapping[str, float], values: Mapping[str, float]) -> None:

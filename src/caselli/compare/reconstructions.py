@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from caselli.compare.base import Comparison, free, kept
+from caselli.compare.base import Comparison, RunSettings, kept
 from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
 from caselli.data import Pictures
 from caselli.evaluate import psnr, reconstruction_distances, reconstructions, slope, ssim
@@ -21,13 +21,9 @@ from caselli.shapes import Float, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """Pictures, and the features that judge."""
+class Settings(RunSettings):
+    """Pictures, and the network whose features judge."""
 
-    source: str
-    """Pictures: a set, a folder, an archive."""
-    runs: tuple[str, ...] = free()
-    """Run folders."""
     split: str = "held_out"
     """train, held_out or all."""
     shown: int = 12
@@ -38,7 +34,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One tokenizer; figures compare at equal pictures and features alone."""
+    """Figures of one tokenizer, comparable at equal pictures and features alone."""
 
     run: str = figure("run")
     frechet: float = figure("Fréchet distance", ".3g")
@@ -54,7 +50,7 @@ class Row:
 
 
 class Reconstructions(Comparison):
-    """What several runs' tokenizers make of the same pictures."""
+    """Several runs' reconstructions of the same pictures."""
 
     Settings, Row = Settings, Row
 
@@ -80,7 +76,10 @@ class Reconstructions(Comparison):
     def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
         x = self.original()
         for name, model in subjects.items():
-            yield _row(name, model, self.pictures, self.network, x)
+            found = reconstruction_distances(model, self.pictures, self.network, self.pictures.name)
+            shown = model.decode(model.encode(x)).cpu()
+            bits = model.tokenizer.report((model.size, model.size)).bits
+            yield Row(name, found.frechet, found.kernel, *_means(model, self.pictures), bits, shown)
 
     def notes(self, rows: Sequence[Row]) -> str:
         reference = f"{self.pictures.name}, {self.settings.split.replace('_', ' ')}"
@@ -93,22 +92,14 @@ class Reconstructions(Comparison):
         return pixels(some(self.pictures, self.settings.shown))
 
 
-def _row(name: str, model: Model, pictures: Pictures, network: FeatureNetwork, shown: Tensor) -> Row:
+def _means(model: Model, pictures: Pictures) -> tuple[float, float, float, float]:
+    """Sharpness, PSNR and SSIM of all pictures, and the share of codes in use."""
     sums, used = torch.zeros(4, dtype=torch.float64), []
     for _, x, codes, y in reconstructions(model, pictures):
-        parts = (psnr(y, x).sum(), ssim(y, x).sum(), slope(y).sum(), slope(x).sum())
+        parts = (slope(y).sum(), slope(x).sum(), psnr(y, x).sum(), ssim(y, x).sum())
         sums += torch.stack([part.double().cpu() for part in parts])
         used.append(codes.unique().cpu())
-    distances = reconstruction_distances(model, pictures, network, pictures.name)
+    made, real, *qualities = sums.tolist()
     sizes = model.tokenizer.quantizer.sizes
-    return Row(
-        run=name,
-        frechet=distances.frechet,
-        kernel=distances.kernel,
-        sharpness=(sums[2] / sums[3]).item(),
-        psnr=sums[0].item() / len(pictures),
-        ssim=sums[1].item() / len(pictures),
-        codebook_use=len(torch.cat(used).unique()) / max(sizes) if sizes else 0.0,
-        bits=model.tokenizer.report((model.size, model.size)).bits,
-        shown=model.decode(model.encode(shown)).cpu(),
-    )
+    use = len(torch.cat(used).unique()) / max(sizes) if sizes else 0.0
+    return made / real, *(total / len(pictures) for total in qualities), use

@@ -12,9 +12,17 @@ import torch
 
 from caselli import data
 from caselli.anatomy import cost
-from caselli.compare import resampling
-from caselli.compare.base import Comparison, free, kept
+from caselli.compare.base import Comparison, TrainingSettings, free, kept
 from caselli.compare.pictures import pixels, some
+from caselli.compare.resampling import (
+    WEIGHTLESS,
+    fresh_checkerboard,
+    learnt_checkerboard,
+    milliseconds,
+    shift_consistency,
+    trained_autoencoder,
+    weightless_psnr,
+)
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
 from caselli.evaluate import psnr
@@ -24,25 +32,19 @@ from caselli.shapes import Float, Tensor
 
 TABLES = {"up": UPSAMPLERS, "down": DOWNSAMPLERS}
 TRAINED, MEASURED, SHOWN = 4096, 128, 8
-"""Pictures of the training, held-out ones that are measured, and those that are drawn, at most."""
+"""Pictures trained on, held-out ones that are measured, and those that are drawn, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(TrainingSettings):
     """Pictures, and the training of every autoencoder."""
 
-    source: str
-    """Pictures: a set, a folder, an archive."""
     resamplers: tuple[str, ...] = free(())
     """Names with commas between; by default all."""
     steps: int = 400
     """Training steps of each."""
-    size: int | None = None
-    """Height and width in pixels, a multiple of the scale; the set's own by default."""
     scale: int = 2
-    """Scale of the resamplers."""
-    seed: int = 0
-    """Seed of everything random."""
+    """Scale of the resamplers, which divides the size of the pictures."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,14 +53,14 @@ class Row:
 
     resampler: str = figure("resampler")
     fresh: float | None = figure("checkerboard at the start", ".2%")
-    """Share of the pattern as it starts, from 0 to 1; only upwards."""
+    """Share of the pattern before training, from 0 to 1; upsamplers only."""
     learnt: float = figure("checkerboard learnt (grey levels)", ".2f")
-    """Grey levels of 255, after training."""
+    """Pattern after training, in grey levels of 255."""
     shift_consistency: float = figure("shift consistency (dB)", ".1f")
     psnr: float = figure("PSNR (dB)", ".2f")
     """Quality of reconstructed held-out pictures."""
     weightless: float | None = figure("PSNR without weights (dB)", ".2f")
-    """The same of block means enlarged without weights, where the method can do that."""
+    """Quality of block means enlarged by the method alone, where it has no weights."""
     macs: float = figure("MACs (M)", ".2f")
     """Million multiply-accumulates of the resampler alone for a picture, on 16 channels."""
     parameters: int = figure("parameters", ",")
@@ -93,31 +95,28 @@ class Resamplers(Comparison):
         return pictures
 
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
-        scale, settings = self.settings.scale, self.settings
+        scale, asked, shown = self.settings.scale, self.settings, self.original()
         train = pixels(some(self.pictures.split("train"), TRAINED))
         held_out = pixels(some(self.pictures.split("held_out"), MEASURED))
-        shown = self.original()
         for label, (way, name) in subjects.items():
-            network = resampling.trained_autoencoder(
-                train, **{way: name}, steps=settings.steps, scale=scale, seed=settings.seed
+            network = trained_autoencoder(
+                train, **{way: name}, steps=asked.steps, scale=scale, seed=asked.seed
             )
             module, shape = network.resampler(way, held_out.shape[2:])
-            counted, upward = cost(module, shape), way == "up"
+            counted, weightless = cost(module, shape), way == "up" and name in WEIGHTLESS
             with torch.no_grad():
                 quality = psnr(network(held_out).clamp(-1, 1), held_out).mean().item()
                 made = network(shown).clamp(-1, 1)
             yield Row(
                 resampler=label,
-                fresh=resampling.fresh_checkerboard(name, scale) if upward else None,
-                learnt=resampling.learnt_checkerboard(network, held_out, scale),
-                shift_consistency=resampling.shift_consistency(network, held_out),
+                fresh=fresh_checkerboard(name, scale) if way == "up" else None,
+                learnt=learnt_checkerboard(network, held_out, scale),
+                shift_consistency=shift_consistency(network, held_out),
                 psnr=quality,
-                weightless=resampling.weightless_psnr(name, held_out, scale)
-                if upward and name in resampling.WEIGHTLESS
-                else None,
+                weightless=weightless_psnr(name, held_out, scale) if weightless else None,
                 macs=counted.macs / 1e6,
                 parameters=counted.parameters,
-                milliseconds=resampling.milliseconds(module, (16, *shape)),
+                milliseconds=milliseconds(module, (16, *shape)),
                 shown=made,
             )
 
@@ -140,6 +139,6 @@ def resamplers(names: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def check_steps(steps: int) -> None:
-    """Raises `UserError` for a training that is too short for a schedule."""
+    """Raises `UserError` for fewer steps than a learning rate schedule needs."""
     if steps < 2:
         raise UserError(f"steps {steps} were given", "at least 2 were expected")

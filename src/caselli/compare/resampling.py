@@ -1,8 +1,9 @@
-"""Measures of what a resampler does to pictures: checkerboards, aliasing, what is lost, its time."""
+"""A tiny autoencoder with any resampler, and its measures: checkerboards, aliasing, quality, time."""
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,13 +38,13 @@ WEIGHTLESS = {
 
 
 class TinyAutoencoder(nn.Module):
-    """Pictures to half their size and four channels, and back: too little for them to pass unharmed.
+    """An autoencoder through four channels at half the size: too few for pictures to pass without loss.
 
     Arguments:
-        channels: of the pictures.
+        channels: channels of the pictures.
         up, down: names in `UPSAMPLERS` and `DOWNSAMPLERS`.
-        width: channels in between.
-        scale: of both resamplers.
+        width: channels of the hidden layers.
+        scale: scale of both resamplers.
 
     Example:
         >>> TinyAutoencoder(3)(torch.zeros(1, 3, 8, 8)).shape
@@ -67,7 +68,7 @@ class TinyAutoencoder(nn.Module):
         self.after = nn.Sequential(nn.ReLU(), nn.Conv2d(width, channels, 3, padding=1))
 
     def decode(self, latents: Float[Tensor, "B 4 h w"]) -> Float[Tensor, "B C H W"]:
-        """Pictures of latents."""
+        """Pictures from latents."""
         return self.after(self.upsampler(self.before(latents)))
 
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
@@ -91,38 +92,36 @@ class Reconstruction(Task):
         return Losses(F.mse_loss(self.network(pictures), pictures), {})
 
 
-def training(steps: int, learning_rate: float = 4e-3) -> TrainingConfig:
+def training(steps: int) -> TrainingConfig:
     """A short training: AdamW, a warm-up of a tenth of the steps, then a cosine to zero."""
-    return TrainingConfig(steps=steps, learning_rate=learning_rate, warmup=steps // 10, clip=0.0)
+    return TrainingConfig(steps=steps, learning_rate=4e-3, warmup=steps // 10, clip=0.0)
 
 
 def trained_autoencoder(
-    pictures: Float[Tensor, "n C H W"],
-    up: str = "bilinear",
-    down: str = "strided",
-    *,
-    steps: int = 400,
-    batch: int = 16,
-    learning_rate: float = 4e-3,
-    scale: int = 2,
-    seed: int = 0,
+    pictures: Float[Tensor, "n C H W"], *, steps: int = 400, batch: int = 16, seed: int = 0, **resamplers: Any
 ) -> TinyAutoencoder:
-    """A tiny autoencoder trained to least squares; start, order and rate are the same for every resampler."""
+    """A tiny autoencoder trained to least squares; start, order and rate are the same for every resampler.
+
+    Arguments:
+        pictures: training set in [-1, 1].
+        steps, batch, seed: training steps, pictures in a step, seed of weights and order.
+        resamplers: `up`, `down` and `scale` of `TinyAutoencoder`.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = TinyAutoencoder(pictures.shape[1], up, down, scale=scale)
+        network = TinyAutoencoder(pictures.shape[1], **resamplers)
 
     def chosen(step: int) -> Tensor:
         indices = torch.randint(len(pictures), (batch,), generator=generator("autoencoder", seed, step))
         return pictures[indices]
 
-    fit(Reconstruction(network), Generated(chosen), training(steps, learning_rate))
+    fit(Reconstruction(network), Generated(chosen), training(steps))
     return network.eval()
 
 
 @torch.no_grad()
 def checkerboard(response: Float[Tensor, "B C H W"], period: int) -> float:
-    r"""The pattern that a resampler lays over what should be even: its RMS over that of the response.
+    r"""RMS of the periodic pattern in the response to an even input, over the RMS of the response.
 
     .. math:: \sqrt{\operatorname{var}_{ij}\, m_{ij} / \langle y^2\rangle}, \qquad
         m_{ij} = \langle y_{i + ps,\, j + qs} \rangle_{pq}
@@ -130,8 +129,8 @@ def checkerboard(response: Float[Tensor, "B C H W"], period: int) -> float:
     with the mean m over all pixels of one phase.
 
     Arguments:
-        response: to an input that is the same everywhere.
-        period: s, in pixels.
+        response: output for an input that is the same everywhere.
+        period: period s of the pattern, in pixels.
 
     Source: Odena et al., 2016, "Deconvolution and checkerboard artifacts" (the effect).
 
@@ -149,7 +148,7 @@ def checkerboard(response: Float[Tensor, "B C H W"], period: int) -> float:
 
 @torch.no_grad()
 def fresh_checkerboard(name: str, scale: int = 2, width: int = 16, starts: int = 8, seed: int = 0) -> float:
-    """`checkerboard` of an upsampler as it starts, on even inputs of random channels."""
+    """`checkerboard` of an untrained upsampler, on even inputs of random channels."""
     found = []
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -161,7 +160,7 @@ def fresh_checkerboard(name: str, scale: int = 2, width: int = 16, starts: int =
 
 @torch.no_grad()
 def learnt_checkerboard(network: TinyAutoencoder, pictures: Tensor, scale: int = 2) -> float:
-    """RMS of the pattern in the decoder's answer to even latents (pictures' means), in grey levels of 255."""
+    """RMS of the pattern in the output for even latents (pictures' means), in grey levels of 255."""
     even = network.encoder(pictures).mean((2, 3), keepdim=True)
     response = network.decode(even.expand(-1, -1, *(size // scale for size in pictures.shape[2:])))
     inner = response[:, :, BORDER:-BORDER, BORDER:-BORDER].double()
@@ -170,9 +169,9 @@ def learnt_checkerboard(network: TinyAutoencoder, pictures: Tensor, scale: int =
 
 @torch.no_grad()
 def shift_consistency(network: nn.Module, pictures: Float[Tensor, "B C H W"]) -> float:
-    """How alike a picture and the same picture moved by a pixel come out: their PSNR in decibels.
+    """PSNR in decibels between the outputs for a picture and for the picture shifted by a pixel.
 
-    The moved output is moved back and compared, the border left out; without aliasing it is the same.
+    The second output is shifted back; the border does not count. Without aliasing both are equal.
 
     Source: Zhang, 2019, "Making convolutional networks shift-invariant again" (the test).
 

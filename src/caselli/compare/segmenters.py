@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli.anatomy import cost
-from caselli.compare.base import Comparison, free, kept
+from caselli.compare.base import Comparison, TrainingSettings, free, kept
 from caselli.compare.resamplers import check_steps, resamplers
 from caselli.compare.resampling import training
 from caselli.data import Batches, Segmented, open_segmented, spread
@@ -28,7 +28,7 @@ BATCH, SHOWN = 16, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(TrainingSettings):
     """Pictures with masks, and the training of every network."""
 
     source: str
@@ -37,12 +37,8 @@ class Settings:
     """Names with commas between; by default all, and the FCNs."""
     steps: int = 1200
     """Training steps of each."""
-    size: int | None = None
-    """Height and width in pixels; the set's own by default."""
     width: int = 8
     """Channels of the networks at full size."""
-    seed: int = 0
-    """Seed of everything random."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,22 +71,20 @@ class Segmenters(Comparison):
 
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
         labelled, shown = self.labelled, self._shown()
+        channels, size, classes = labelled.pictures.channels, labelled.pictures.size, labelled.classes
         for name, config in subjects.items():
-            config = dataclasses.replace(
-                config, channels=labelled.pictures.channels, classes=len(labelled.classes)
-            )
+            config = dataclasses.replace(config, channels=channels, classes=len(classes))
             start = time.perf_counter()
             network = self._trained(config)
             seconds = time.perf_counter() - start
-            segmenter = Segmenter(network, config, labelled.pictures.size, labelled.classes)
+            segmenter = Segmenter(network, config, size, classes)
             found = evaluate_segmenter(segmenter, labelled.split("held_out"))
-            counted = cost(network, (config.channels, segmenter.size, segmenter.size))
-            masks = segmenter.segment(shown.pictures)
-            macs = counted.macs / 1e6
-            yield Row(name, found["mean_iou"], found["accuracy"], macs, counted.parameters, seconds, masks)
+            counted, masks = cost(network, (channels, size, size)), segmenter.segment(shown.pictures)
+            figures = (found["mean_iou"], found["accuracy"], counted.macs / 1e6, counted.parameters)
+            yield Row(name, *figures, seconds, masks)
 
     def _trained(self, config: SegmenterConfig) -> torch.nn.Module:
-        """Same start, order and rate for every network."""
+        """A network trained from the same start, in the same order and at the same rate as every other."""
         seed = self.settings.seed
         with torch.random.fork_rng():
             torch.manual_seed(seed)

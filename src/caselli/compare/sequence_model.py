@@ -1,8 +1,9 @@
-"""A small sequence model for the tasks, of the prior's blocks and any mixers."""
+"""A small sequence model for the tasks, of the prior's blocks and any mixers, and its costs."""
 
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import torch
 from torch import nn
@@ -15,10 +16,13 @@ from caselli.mixer.parts import ShortConvolution
 from caselli.prior.block import Block
 from caselli.shapes import Float, Int, Tensor
 
+TOKENS = 2048
+"""Tokens of the batches whose cost is measured, at any length."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """Size that all models of a comparison have in common."""
+    """Size shared by all models of a comparison."""
 
     width: int = 32
     """Width of the models, E."""
@@ -27,7 +31,7 @@ class Size:
     state: int = 16
     """Numbers of state for each channel of a layer."""
     parameters: int = 13
-    """Parameters of a block, in units of E²: those that the mixer leaves are the MLP's."""
+    """Parameters of a block, in units of E²; the MLP has those that the mixer leaves."""
 
     def __post_init__(self) -> None:
         if min(self.width, self.depth, self.state, self.parameters) < 1:
@@ -41,7 +45,7 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class ModelState(State):
-    """The convolution's last inputs, and each block's state."""
+    """Last inputs of the convolution, and the state of each block."""
 
     inputs: Float[Tensor, "B past E"]
     layers: tuple[State, ...]
@@ -52,13 +56,13 @@ class SequenceModel(nn.Module):
 
     .. math:: x_t = e_t + \mathrm{conv}(e_{t-2}, e_{t-1}, e_t), \qquad \text{blocks}, \qquad W\, N x_t
 
-    There are no positions but those that a mixer has of its own, so that every length will do. The
-    convolution shows every mixer a token's neighbours: what tells mixers apart is what they remember.
+    There are no positions but a mixer's own, so that any length can be read. The convolution shows every
+    mixer a token's neighbours, so that mixers differ in their memory alone.
 
     Arguments:
-        blocks: of the same width.
-        tokens: kinds of token.
-        answers: kinds of answer.
+        blocks: blocks of one width.
+        tokens: number of kinds of token.
+        answers: number of kinds of answer.
 
     Example:
         >>> from caselli.compare.tasks import TASKS
@@ -91,7 +95,7 @@ class SequenceModel(nn.Module):
         return self.head(self.norm(x)), ModelState(inputs, tuple(layers))
 
     def initial_state(self, batch: int) -> ModelState:
-        """Before the first token."""
+        """The state before the first token."""
         weight = self.embedding.weight
         layers = tuple(block.mixer.initial_state(batch) for block in self.blocks)
         return ModelState(weight.new_zeros(batch, *self.convolution.state_shape), layers)
@@ -102,23 +106,23 @@ def build_model(name: str, task: SequenceTask, size: Size, seed: int = 0) -> Seq
 
     Arguments:
         name: a mixer of `MIXERS`, or several with + between, taken in turn: `mamba2+local`.
-        task: whose tokens and answers it has.
-        size: what all models share.
-        seed: of its weights.
+        task: the task that gives the kinds of tokens and answers.
+        size: size shared by all models.
+        seed: seed of the weights.
 
-    Errors: `UserError` for an unknown name, and where a task needs a causal mixer.
+    Errors: `UserError` for an unknown name, and for a mixer that is not causal where the task needs one.
     """
     kinds = [lookup(MIXERS, "mixer", part) for part in name.split("+")]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mixers = [_mixer(kinds[layer % len(kinds)], size, max(task.lengths)) for layer in range(size.depth)]
+        mixers = [_mixer(kinds[layer % len(kinds)], size, task) for layer in range(size.depth)]
         if task.causal_only and not all(mixer.causal for mixer in mixers):
             raise UserError(f"mixer {name!r} was given", f"{type(task).__name__} needs a causal one")
         return SequenceModel([_block(mixer, size) for mixer in mixers], task.tokens, task.answers)
 
 
 def is_causal(name: str) -> bool:
-    """Whether every mixer of a name, as of `build_model`, sees the past alone.
+    """True if every mixer of a name that `build_model` takes sees the past alone.
 
     Example:
         >>> is_causal("mamba2+local"), is_causal("linformer")
@@ -127,13 +131,13 @@ def is_causal(name: str) -> bool:
     return all(lookup(MIXERS, "mixer", part)(width=64).causal for part in name.split("+"))
 
 
-def _mixer(kind: type[Mixer], size: Size, length: int) -> Mixer:
-    options = {"length": length} if kind.bounded else {}
+def _mixer(kind: type[Mixer], size: Size, task: SequenceTask) -> Mixer:
+    options = {"length": max(task.lengths)} if kind.bounded else {}
     return kind.of_state(size.width, size.width * size.state, **options)
 
 
 def _block(mixer: Mixer, size: Size) -> Block:
-    """With an MLP as wide as its parameters allow."""
+    """A block whose MLP is as wide as the number of parameters allows."""
     width = mixer.width
     left = size.parameters * width**2 - count_parameters(mixer) - 3 * width
     inner = round(left / (2 * width + 1))
@@ -143,3 +147,63 @@ def _block(mixer: Mixer, size: Size) -> Block:
             f"{type(mixer).__name__} has {count_parameters(mixer) / width**2:.1f} E² of its own",
         )
     return Block(mixer, inner / width, dropout=0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Cost of a model at one length T."""
+
+    seconds: float
+    """Seconds of a token, forward and backward."""
+    memory: float
+    """Bytes that the forward pass keeps for the backward pass, for one token."""
+    state: int
+    """Bytes carried after T tokens of one sequence in all layers; 0 for layers that see whole sequences."""
+
+
+def cost(
+    mixer: str, task: SequenceTask, size: Size, length: int, repeats: int = 3, device: str = "cpu"
+) -> Cost:
+    """Measures a forward and a backward pass; time is the least of `repeats` runs.
+
+    Arguments:
+        mixer: a name that `build_model` takes.
+        task: the task that gives the kinds of tokens and answers.
+        size: size of the model.
+        length: T.
+        repeats: number of timed runs, after one that is not timed.
+        device: device, such as cuda.
+
+    Example:
+        >>> from caselli.compare.tasks import TASKS
+        >>> size = Size(width=16, depth=1, state=8, parameters=16)
+        >>> cost("s4", TASKS["induction_heads"](), size, 32, repeats=1).state
+        640
+    """
+    model = build_model(mixer, task, size).to(device)
+    tokens = torch.arange(max(1, TOKENS // length) * length, device=device)
+    tokens = tokens.remainder(task.tokens).view(-1, length)
+    saved: dict[int, int] = {}  # bytes by pointer, since views save one storage several times
+
+    def save(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        model(tokens)[0].sum().backward()
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    memory = sum(size for pointer, size in saved.items() if pointer not in own)
+    seconds = min(_seconds(model, tokens) for _ in range(repeats))
+    with torch.no_grad():
+        _, state = model(torch.zeros(1, length, dtype=torch.int64, device=device))
+    carried = sum(tensor.numel() * tensor.element_size() for tensor in state.tensors())
+    return Cost(seconds / tokens.numel(), memory / tokens.numel(), carried)
+
+
+def _seconds(model: SequenceModel, tokens: Tensor) -> float:
+    start = time.perf_counter()
+    model(tokens)[0].sum().backward()
+    if tokens.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start

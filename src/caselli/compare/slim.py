@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, Table, free, kept
+from caselli.compare.base import Comparison, RunSettings, Table, kept
 from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
 from caselli.evaluate import run_figures
 from caselli.figures import cell, figure
@@ -20,24 +20,20 @@ SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """Held-out pictures, and runs."""
+class Settings(RunSettings):
+    """Pictures, and runs, the whole one first."""
 
-    source: str
-    """Pictures: a set, a folder, an archive."""
-    runs: tuple[str, ...] = free()
-    """Run folders, the whole one first."""
     pictures: int = 4096
     """Held-out pictures measured, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What a run costs, and how good it is."""
+    """Cost and quality of a run."""
 
     run: str = figure("run")
     method: str = figure("made by")
-    """The way in which it was made smaller."""
+    """Method that made it smaller."""
     megabytes: float = figure("MB", ".1f")
     """Size of its files of weights."""
     bits: float = figure("bits per dimension, codes", ".4f")
@@ -56,14 +52,13 @@ class Slim(Comparison):
         models = {name: load(folder) for name, folder in self.folders.items()}
         for model in models.values():
             model.require_prior()
-        first = next(iter(models.values()))
-        held_out = pictures_for(first, self.settings.source, "held_out")
-        self.held_out = some(held_out, max(1, self.settings.pictures))
-        self.labels = labels_for(first, SHOWN)
+        self.first = next(iter(models.values()))
         return models
 
     def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
-        for name, found in run_figures(subjects, self.folders, self.held_out):
+        held_out = pictures_for(self.first, self.settings.source, "held_out")
+        held_out = some(held_out, max(1, self.settings.pictures))
+        for name, found in run_figures(subjects, self.folders, held_out):
             yield Row(
                 run=name,
                 method=RunFolder(self.folders[name]).results().get("slim", {}).get("method", "trained"),
@@ -71,7 +66,7 @@ class Slim(Comparison):
                 bits=found.prior_bits_per_dimension,
                 psnr=found.psnr,
                 pace=found.tokens_per_second,
-                shown=subjects[name].sample(SHOWN, label=self.labels),
+                shown=subjects[name].sample(SHOWN, label=labels_for(self.first, SHOWN)),
             )
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
@@ -81,5 +76,5 @@ class Slim(Comparison):
         lines = []
         for row, line in zip(rows, table.lines, strict=True):
             ratios = (row.megabytes / first.megabytes, row.bits / first.bits - 1, row.pace / first.pace)
-            lines.append([*line, *(map(cell, ratios, (".2f", "+.1%", ".2f")))])
+            lines.append([*line, *map(cell, ratios, (".2f", "+.1%", ".2f"))])
         return [Table(head, lines)]

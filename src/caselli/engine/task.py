@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import nn
 
+from caselli.figures import Figure
 from caselli.shapes import Float, Tensor
 
 
@@ -46,6 +48,8 @@ class Task(nn.Module, ABC):
     is then a `Part`.
     """
 
+    figures: ClassVar[Mapping[str, Figure]] = {"loss": Figure("loss", section="Training")}
+    """The figures that are logged, for people; others are shown under their name."""
     progress: float = 0.0
     """Share of the budget that is spent, 0 to 1; the loop sets it before each step."""
     keeps_last: bool = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from caselli.evaluate.captions import Ranking, captioned, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
-from caselli.evaluate.family import evaluate_family
+from caselli.evaluate.family import FamilyEvaluation, evaluate_family
 from caselli.evaluate.frechet import Moments, frechet_between, frechet_distance, frechet_ratio
 from caselli.evaluate.judges import JUDGES, installed_judge, judge, refuse_teacher
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
@@ -17,6 +17,7 @@ from caselli.evaluate.neighbours import Manifold, manifold
 from caselli.evaluate.pace import RunFigures, run_figures
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of, perceptual_distance
 from caselli.evaluate.pictures import ms_ssim, psnr, slope, ssim
+from caselli.evaluate.readability import Readability, readability
 from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
 from caselli.evaluate.score import score_pictures
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
@@ -27,10 +28,12 @@ __all__ = [
     "CodebookUse",
     "Distance",
     "Evaluation",
+    "FamilyEvaluation",
     "KernelDistance",
     "Manifold",
     "Moments",
     "Ranking",
+    "Readability",
     "RunFigures",
     "SetComparison",
     "Usage",
@@ -56,6 +59,7 @@ __all__ = [
     "psnr",
     "rank_captions",
     "rank_pictures",
+    "readability",
     "reconstruction_distances",
     "reconstructions",
     "refuse_teacher",

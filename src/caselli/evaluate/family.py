@@ -11,6 +11,7 @@ from caselli.errors import UserError
 from caselli.evaluate.pictures import psnr
 from caselli.family import FamilyModel
 from caselli.features import linear_probe
+from caselli.figures import figure
 from caselli.shapes import Float, Tensor
 
 PROBED = 5000
@@ -23,17 +24,19 @@ SCORED = 512
 class FamilyEvaluation:
     """Means over held-out pictures; None where the family has no such use."""
 
-    pictures: int
+    pictures: int = figure("held-out pictures measured", ",.0f")
     """How many were looked at."""
-    bits_per_dimension: float | None
+    bits_per_dimension: float | None = figure("bits per dimension", ".3f", "bits", section="Bits", key=True)
     """−log₂ p per number of a picture, exact."""
-    bits_per_dimension_bound: float | None
+    bits_per_dimension_bound: float | None = figure(
+        "upper bound of bits per dimension", ".3f", "bits", section="Bits", key=True
+    )
     """An upper bound of it, where the exact value is not known."""
     grey_levels: int | None
     """Grey levels of the pictures that the bits are counted for."""
     psnr: float | None
     """PSNR of reconstructions from the posterior's mean."""
-    probe_accuracy: float | None
+    probe_accuracy: float | None = figure("labels read by a linear probe", ".1%", key=True)
     """How often a linear layer reads the label from the representation."""
 
 

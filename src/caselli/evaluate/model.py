@@ -12,6 +12,7 @@ from caselli.evaluate.codes import CodebookUse
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
 from caselli.evaluate.pictures import ms_ssim, psnr, ssim
 from caselli.evaluate.reconstruction import reconstructions
+from caselli.figures import figure
 from caselli.model import Model
 from caselli.ops import residual_bits
 from caselli.shapes import Tensor
@@ -21,41 +22,51 @@ from caselli.shapes import Tensor
 class Evaluation:
     """Means over held-out pictures; None where a run has no prior, or no codebook."""
 
-    pictures: int
+    pictures: int = figure("held-out pictures measured", ",.0f")
     """How many were looked at."""
-    psnr: float
+    psnr: float = figure("PSNR", ".2f", "dB", section="Training", key=True)
     """Peak signal-to-noise ratio of the reconstructions, mean of the pictures' decibels."""
-    ssim: float
+    ssim: float = figure("SSIM", ".3f", section="Training", key=True)
     """Structural similarity of the reconstructions."""
-    ms_ssim: float
+    ms_ssim: float = figure("MS-SSIM", ".3f")
     """Multi-scale structural similarity of the reconstructions."""
-    perceptual: float
+    perceptual: float = figure("perceptual distance", ".3f", section="Training")
     """Perceptual distance of the reconstructions."""
     perceptual_distance: str
     """Which: LPIPS, or one that needs no weights."""
-    codebook_use: float | None
+    codebook_use: float | None = figure("codebook use", ".1%", section="Codebook", key=True)
     """Share of the codes that occur, mean over codebooks."""
     code_counts: list[list[int]]
     """How often each code of each codebook occurred."""
-    perplexity: float | None
+    perplexity: float | None = figure("perplexity of the codes", ",.0f", section="Codebook")
     """exp of the entropy of the codes' use, mean over codebooks."""
     perplexities: list[float]
     """The same for each codebook."""
-    codes_per_picture: int
+    codes_per_picture: int = figure("codes per picture", ",.0f", section="Bits")
     """Codes of a picture."""
-    bits_per_picture: float | None
+    bits_per_picture: float | None = figure("bits per picture", ",.0f", "bits", section="Bits", key=True)
     """Bits of a picture's codes without a prior: Σ log₂ K."""
-    entropy_bits_per_picture: float | None
+    entropy_bits_per_picture: float | None = figure(
+        "bits per picture, from the frequency of each code", ",.0f", "bits", section="Bits"
+    )
     """Bits of a picture's codes when only the frequency of each code is known."""
-    prior_bits_per_picture: float | None
+    prior_bits_per_picture: float | None = figure(
+        "bits per picture under the prior", ",.1f", "bits", section="Bits", key=True
+    )
     """−log₂ p(codes | label) under the prior."""
     prior_bits_exact: bool | None
     """Whether these are the bits; false for an upper bound, as of a masked prior."""
-    prior_bits_per_dimension: float | None
+    prior_bits_per_dimension: float | None = figure(
+        "bits per dimension, codes under the prior", ".3f", "bits", section="Bits"
+    )
     """The same, divided by the picture's numbers."""
-    residual_bits_per_dimension: float
+    residual_bits_per_dimension: float = figure(
+        "bits per dimension, what codes leave out", ".3f", "bits", section="Bits"
+    )
     """−log₂ p(picture | codes): the residual under a discretised logistic around the reconstruction."""
-    bits_per_dimension: float | None
+    bits_per_dimension: float | None = figure(
+        "bits per dimension, exact pictures", ".3f", "bits", section="Bits", key=True
+    )
     """Prior and residual together: an upper bound on what the two stages need for the exact picture."""
 
 

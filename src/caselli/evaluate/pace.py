@@ -12,6 +12,7 @@ from torch import nn
 
 from caselli.data import Pictures
 from caselli.evaluate.model import evaluate_model
+from caselli.figures import figure
 from caselli.model import Model
 from caselli.sampling import best_engine, sample
 
@@ -20,19 +21,19 @@ from caselli.sampling import best_engine, sample
 class RunFigures:
     """Cost and quality of a run."""
 
-    bytes: int
+    bytes: int = figure("bytes of weights", ",.0f")
     """Size of both files of weights."""
-    parameters: int
+    parameters: int = figure("parameters", ",.0f")
     """Parameters of tokenizer and prior."""
-    prior_bits_per_dimension: float | None
+    prior_bits_per_dimension: float | None = figure("bits per dimension, codes", ".5f")
     """−log₂ p(codes) over the picture's numbers, on held-out pictures."""
-    bits_per_dimension: float | None
-    """The same, and the residual's bits."""
-    psnr: float
+    bits_per_dimension: float | None = figure("bits per dimension, in all", ".4f")
+    """Bits of codes and residual together over the picture's numbers."""
+    psnr: float = figure("PSNR", ".2f", "dB")
     """Quality of the reconstructions, dB."""
-    tokens_per_second: float | None
+    tokens_per_second: float | None = figure("codes per second, batch 1", ",.0f", timed=True)
     """Sampling at batch 1."""
-    pictures_per_second: float
+    pictures_per_second: float = figure("pictures decoded per second", ",.0f", timed=True)
     """Decoding, 16 at a time."""
 
 

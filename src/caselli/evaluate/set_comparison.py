@@ -8,6 +8,7 @@ from caselli.evaluate.frechet import frechet_between, frechet_ratio
 from caselli.evaluate.kernel import kernel_distance
 from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.neighbours import manifold
+from caselli.figures import figure
 from caselli.shapes import Float, Tensor
 
 
@@ -15,20 +16,20 @@ from caselli.shapes import Float, Tensor
 class SetComparison:
     """Distances between generated and real pictures, and what they were measured with."""
 
-    frechet: float
+    frechet: float = figure("Fréchet distance", ".1f")
     """Fréchet distance; FID when the features are Inception's."""
-    kernel: float
+    kernel: float = figure("kernel distance", ".4f")
     """Kernel distance; KID when the features are Inception's."""
     kernel_deviation: float
     """Standard deviation of `kernel` over subsets."""
-    monge: float
+    monge: float = figure("Monge distance", ".2f")
     """Sliced Wasserstein distance on the scale of `frechet`; MIND when the features are Inception's."""
-    frechet_ratio: float | None
+    frechet_ratio: float | None = figure("Fréchet distance over that of training pictures", ".2f")
     """Fréchet distance over that of as many other real pictures; None where none were given."""
-    precision: float
-    recall: float
-    density: float
-    coverage: float
+    precision: float = figure("precision", ".1%")
+    recall: float = figure("recall", ".1%")
+    density: float = figure("density", ".2f")
+    coverage: float = figure("coverage", ".1%")
     features: str
     """Name of the network that gave the features."""
     reference: str

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from caselli.engine.task import Losses, Task
+from caselli.figures import Figure
 from caselli.order import Grid, Order
 from caselli.prior.base import Prior
 from caselli.prior.conditions import Conditions
@@ -29,6 +30,8 @@ class PriorTask(Task):
 
     Sources: Ho and Salimans 2022, Classifier-Free Diffusion Guidance; Esser et al. 2021, Taming Transformers.
     """
+
+    figures = Task.figures | {"bits_per_code": Figure("bits per code", ".2f", "bits", section="Bits")}
 
     def __init__(self, prior: Prior, order: Order, grid: Grid) -> None:
         super().__init__()

@@ -7,14 +7,14 @@ import io
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from caselli.engine.log import read_log
-from caselli.report.figures import duration
+from caselli.figures import Figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Contents:
     messages: list[Message]
     pictures: Mapping[str, bytes]
     """Stem → the bytes of a PNG file that can be read."""
+    figures: Mapping[str, Figure]
+    """The figures that runs of this kind have; others are shown under their name."""
 
     def stages(self) -> list[str]:
         """The stages in the order in which they were trained."""
@@ -91,8 +93,12 @@ class Contents:
         return place
 
 
-def read_run(run: Path) -> Contents:
+def read_run(run: Path, figures: Mapping[str, Figure] | None = None) -> Contents:
     """Reads a run folder; never raises because something in it is missing, cut short or foreign.
+
+    Arguments:
+        run: the folder.
+        figures: the figures that its kind of run has.
 
     Example:
         >>> read_run(Path("no-such-run")).stages()
@@ -108,6 +114,7 @@ def read_run(run: Path) -> Contents:
         curves=curves,
         messages=messages,
         pictures=_pictures(run / "pictures"),
+        figures=figures or {},
     )
 
 
@@ -143,6 +150,35 @@ def _curve(points: dict[int, tuple[float, float]]) -> Curve:
 def is_number(value: object) -> bool:
     """Whether it is a number that can be drawn, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def duration(value: float) -> str:
+    """Seconds as a person says them.
+
+    Example:
+        >>> duration(42.0), duration(342.0), duration(7500.0)
+        ('42 s', '5 min 42 s', '2 h 5 min')
+    """
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested figures by dotted name; lists of records and empty ones are left out.
+
+    Example:
+        >>> list(flat({"a": {"b": 1, "bad": [{"name": "x"}]}, "c": [1, 2]}))
+        [('a.b', 1), ('c', [1, 2])]
+    """
+    for key, value in figures.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{name}.")
+        elif not isinstance(value, list) or (value and not any(isinstance(v, Mapping) for v in value)):
+            yield name, value
 
 
 def _text(path: Path) -> str:

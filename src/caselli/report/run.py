@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from caselli.figures import Figure
 from caselli.report.folder import Contents, read_run
 from caselli.report.page import Page
 from caselli.report.sections import SECTIONS
 from caselli.version import __version__
 
 
-def write_report(run: str | Path) -> Path:
+def write_report(run: str | Path, figures: Mapping[str, Figure] | None = None) -> Path:
     """Writes RUN/report.html from what is in the run folder, and returns its path.
 
     It reads `run.yaml`, `log.jsonl`, `results.json` and `pictures/*.png`; what is missing or broken leaves
@@ -18,8 +20,9 @@ def write_report(run: str | Path) -> Path:
 
     Arguments:
         run: the run folder.
+        figures: the figures that its kind of run has, for people; others are shown under their name.
     """
-    contents = read_run(Path(run))
+    contents = read_run(Path(run), figures)
     page = compose(contents)
     path = contents.path / "report.html"
     page.write(path)

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from caselli.report.figures import FIGURES, Known, flat, show
-from caselli.report.folder import Contents, Curve, is_number
+from caselli.figures import Figure, cell, known
+from caselli.report.folder import Contents, Curve, flat, is_number
 from caselli.report.page import Page
 from caselli.report.slim import slimmed
 
-TILES = (
-    "psnr", "ssim", "codebook_use", "bits_per_picture", "prior_bits_per_picture", "compression_ratio",
-    "bits_per_dimension", "bits_per_dimension_bound", "probe_accuracy",
-    "read_share_of_real", "mean_iou", "accuracy",
-)  # fmt: skip
-"""The key figures, in this order, where they are known."""
-CURVES = ("psnr", "ssim", "lpips", "mean_iou")
-"""Figures of reconstruction that get a curve beside the loss."""
-BITS = (
-    "codes_per_picture", "codebook_size", "bits_per_picture", "prior_bits_per_picture",
-    "compression_ratio", "bits_per_code", "entropy_bits", "prior_bits_per_dimension",
-    "residual_bits_per_dimension", "bits_per_dimension",
-)  # fmt: skip
 JUDGED = ("kernel", "monge", "frechet", "frechet_ratio", "precision", "recall", "density", "coverage")
 """Figures of samples and reconstructions as sets."""
 SPEEDS = ("samples_per_second", "pictures_per_second")
+"""Pace of a training; the latter in logs of earlier versions."""
+OWN = ("samples", "samples_judged", "reconstructions", "reconstructions_judged", "segmentation", "slim")
+"""Groups of figures and pictures that have a section of their own."""
 MESSAGES = 40
 """As many of the last messages are shown."""
 BAD = 50
@@ -35,7 +25,11 @@ BAD = 50
 
 def key_figures(page: Page, run: Contents) -> None:
     """The few figures that say how good the run is."""
-    found = [show(name, value) for name in TILES if (value := run.figure(name)) is not None]
+    found = [
+        figure.show(value)
+        for name, figure in run.figures.items()
+        if figure.key and (value := run.figure(name)) is not None
+    ]
     if found:
         page.section("Key figures")
         page.facts(found)
@@ -49,7 +43,7 @@ def samples(page: Page, run: Contents) -> None:
     page.section("Samples", "New pictures, drawn from the model.")
     for stem, data in pictures.items():
         page.picture(data, _caption(stem) if len(pictures) > 1 else "")
-    _figures_table(page, run.group("samples"))
+    _figures_table(page, run, run.group("samples"))
 
 
 def reconstructions(page: Page, run: Contents) -> None:
@@ -67,7 +61,7 @@ def judged(page: Page, run: Contents) -> None:
     if not sets:
         return
     first = next(iter(sets.values()))
-    made, real = (show(name, first.get(name))[1] for name in ("made_count", "real_count"))
+    made, real = (cell(float(first.get(name, 0))) for name in ("made_count", "real_count"))
     page.section(
         "Beside held-out pictures",
         f"{made} pictures of each kind beside {real} real ones "
@@ -77,9 +71,8 @@ def judged(page: Page, run: Contents) -> None:
     )
     rows = []
     for name in JUDGED:
-        label, _, unit = show(name, 0.0)
-        values = [show(name, figures.get(name))[1] for figures in sets.values()]
-        rows.append((f"{label}, {unit}" if unit else label, *values))
+        shown = [known(run.figures, name).show(figures.get(name)) for figures in sets.values()]
+        rows.append((shown[0][0], *(f"{number} {unit}".strip() for _, number, unit in shown)))
     page.table(rows, ("", *sets))
 
 
@@ -99,10 +92,7 @@ def segmentation(page: Page, run: Contents) -> None:
 
 def training(page: Page, run: Contents) -> None:
     """Loss and quality over the steps."""
-    plots = {}
-    for stage in run.stages():
-        for name in ("loss", *CURVES):
-            plots |= _plot(run, stage, name)
+    plots = _plots(run, "Training")
     if plots:
         page.section("Training", "Loss and quality over the steps; validation is on held-out pictures.")
         page.plots(plots)
@@ -112,12 +102,8 @@ def codebook(page: Page, run: Contents) -> None:
     """Which codes are used."""
     from caselli.report.plots import sorted_counts
 
-    plots = {}
-    for stage in run.stages():
-        for name in ("codebook_use", "perplexity", "dead"):
-            # a batch has too few codes for the perplexity of a large codebook: held-out pictures alone
-            held_out = (stage, "validation", name) in run.curves
-            plots |= _plot(run, stage, name, ("validation",) if held_out else ("train",))
+    # a batch has too few codes for the perplexity of a large codebook: held-out pictures alone
+    plots = _plots(run, "Codebook", one_split=True)
     counts = _counts(run.figure("code_counts"))
     if counts:
         plots["How often each code occurs on held-out pictures; dashed: all alike"] = sorted_counts(counts)
@@ -128,12 +114,7 @@ def codebook(page: Page, run: Contents) -> None:
 
 def discriminator(page: Page, run: Contents) -> None:
     """How the discriminator and the tokenizer keep each other in balance."""
-    plots = {}
-    for stage in run.stages():
-        for name in ("score_real", "score_fake", "discriminator_right", "discriminator_doubt"):
-            plots |= _plot(run, stage, name, ("train",))
-        if plots:
-            plots |= _plot(run, stage, "adversarial_weight", ("train",))
+    plots = _plots(run, "Discriminator")
     if plots:
         text = "What it thinks of pictures and of reconstructions, and how much that counts."
         page.section("Discriminator", text)
@@ -142,11 +123,12 @@ def discriminator(page: Page, run: Contents) -> None:
 
 def bits(page: Page, run: Contents) -> None:
     """What pictures cost."""
-    plots = {}
-    for stage in run.stages():
-        plots |= _plot(run, stage, "bits_per_code")
-    found = [show(name, value) for name in BITS if (value := run.figure(name)) is not None]
-    rows = [(label, f"{number} {unit}".strip()) for label, number, unit in found]
+    plots = _plots(run, "Bits")
+    rows = []
+    for name, figure in run.figures.items():
+        if figure.section == "Bits" and (value := run.figure(name)) is not None:
+            label, number, unit = figure.show(value)
+            rows.append((label, f"{number} {unit}".strip()))
     if plots or rows:
         page.section("Bits", "What a picture costs as codes, and what is left when the prior predicts them.")
     if rows:
@@ -163,12 +145,12 @@ def throughput(page: Page, run: Contents) -> None:
     rows, plots = [], {}
     for (stage, name), curve in found.items():
         if curve is not None:
-            label, number, _ = show(name, sum(curve.values) / len(curve.values))
+            label, number, _ = known(run.figures, name).show(sum(curve.values) / len(curve.values))
             rows.append((stage, label, number, run.time(stage)))
     for name in SPEEDS:
         series = {s: (c.steps, c.values) for (s, n), c in found.items() if n == name and c is not None}
         if any(len(steps) > 1 for steps, _ in series.values()):
-            plots[FIGURES[name].label] = curves(series, x_label="step", from_zero=True)
+            plots[known(run.figures, name).label] = curves(series, x_label="step", from_zero=True)
     if rows:
         page.section("Throughput", "The mean over training.")
         page.table(rows, ("stage", "figure", "mean", "time"))
@@ -181,7 +163,7 @@ def data(page: Page, run: Contents) -> None:
     if not group:
         return
     page.section("Data")
-    _figures_table(page, group)
+    _figures_table(page, run, group)
     listed = group.get("bad")
     bad = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
     if bad:
@@ -193,16 +175,12 @@ def data(page: Page, run: Contents) -> None:
 
 def other(page: Page, run: Contents) -> None:
     """What has no section of its own: other figures, other pictures."""
-    own = (
-        "data", "samples", "samples_judged", "reconstructions_judged", "segmentation", "slim", "trained"
-    )  # fmt: skip
-    groups = {k: v for k, v in run.results.items() if k not in own}
-    figures = {k: rest for k, v in groups.items() if (rest := _not_shown(v)) != {}}
+    groups = {k: v for k, v in run.results.items() if k not in (*OWN, "data", "trained")}
+    figures = {k: rest for k, v in groups.items() if (rest := _not_shown(run, v)) != {}}
     if figures:
         page.section("More figures")
-        _figures_table(page, figures)
-    shown = ("samples", "reconstructions", "segmentation", "slim")
-    pictures = {stem: data for stem, data in run.pictures.items() if not stem.startswith(shown)}
+        _figures_table(page, run, figures)
+    pictures = {stem: data for stem, data in run.pictures.items() if not stem.startswith(OWN)}
     if pictures:
         page.section("More pictures")
     for stem, data in pictures.items():
@@ -273,46 +251,59 @@ def _label(run: Contents) -> str:
     return str(names[0]) if isinstance(names, list) and names else ""
 
 
-def _plot(
-    run: Contents, stage: str, name: str, splits: tuple[str, ...] = ("train", "validation")
-) -> dict[str, bytes]:
-    """Caption → plot of one figure of a stage, train and validation; empty where there is nothing to see."""
+def _plots(run: Contents, section: str, one_split: bool = False) -> dict[str, bytes]:
+    """Caption → plot of each figure of a section, stage by stage.
+
+    Arguments:
+        run: the run.
+        section: name of the section.
+        one_split: validation alone where there is any, instead of both splits.
+    """
+    plots = {}
+    for stage in run.stages():
+        for name, figure in run.figures.items():
+            found = {split: run.curves.get((stage, split, name)) for split in ("train", "validation")}
+            found = {split: curve for split, curve in found.items() if curve is not None}
+            if one_split and "validation" in found:
+                found.pop("train", None)
+            if figure.section == section and any(len(curve.steps) > 1 for curve in found.values()):
+                plots[f"{stage.capitalize()}: {figure.label}"] = _plot(found, figure, name == "loss")
+    return plots
+
+
+def _plot(found: Mapping[str, Curve], figure: Figure, is_loss: bool) -> bytes:
+    """The curves of one figure, shares in hundredths and from zero."""
     from caselli.report.plots import curves
 
-    found = {split: run.curves.get((stage, split, name)) for split in splits}
-    series = {split: (curve.steps, curve.values) for split, curve in found.items() if curve is not None}
-    if not series or max(len(xs) for xs, _ in series.values()) < 2:
-        return {}
-    known = FIGURES.get(name, Known(name.replace("_", " ")))
-    label = f"{known.label} ({known.unit})" if known.unit else known.label
-    scale = 100 if known.unit == "%" else 1
-    series = {split: (xs, [scale * y for y in ys]) for split, (xs, ys) in series.items()}
-    log_y = name == "loss" and _spans(list(found.values()))
-    caption = f"{stage.capitalize()}: {known.label}"
-    return {caption: curves(series, x_label="step", y_label=label, log_y=log_y, from_zero=scale == 100)}
+    unit, scale = ("%", 100) if figure.form.endswith("%") else (figure.unit, 1)
+    label = f"{figure.label} ({unit})" if unit else figure.label
+    series = {split: (curve.steps, [scale * y for y in curve.values]) for split, curve in found.items()}
+    log_y = is_loss and _spans(found.values())
+    return curves(series, x_label="step", y_label=label, log_y=log_y, from_zero=scale == 100)
 
 
-def _spans(curves: list[Curve | None]) -> bool:
+def _spans(curves: Iterable[Curve]) -> bool:
     """Whether the values cover so much that a logarithmic axis shows more: all above zero, over fourfold."""
-    values = [value for curve in curves if curve is not None for value in curve.values]
+    values = [value for curve in curves for value in curve.values]
     return min(values) > 0 and max(values) > 4 * min(values)
 
 
-def _figures_table(page: Page, figures: Mapping[str, Any]) -> None:
+def _figures_table(page: Page, run: Contents, figures: Mapping[str, Any]) -> None:
     rows = []
     for name, value in flat(figures):
         *groups, last = name.split(".")
-        label, number, unit = show(last, value)
+        label, number, unit = known(run.figures, last).show(value)
         rows.append((" · ".join([*groups, label]), f"{number} {unit}".strip()))
     if rows:
         page.table(rows)
 
 
-def _not_shown(figures: Any) -> Any:
+def _not_shown(run: Contents, figures: Any) -> Any:
     """The figures of a group that no other section shows."""
     if not isinstance(figures, Mapping):
         return figures
-    return {k: v for k, v in figures.items() if k not in {*TILES, *BITS, "code_counts"}}
+    shown = {name for name, figure in run.figures.items() if figure.key or figure.section == "Bits"}
+    return {k: v for k, v in figures.items() if k not in shown | {"code_counts"}}
 
 
 def _counts(value: Any) -> list[list[float]]:

@@ -5,23 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from caselli.report.figures import show
+from caselli.evaluate import RunFigures
+from caselli.figures import cell, figures_of, known
 from caselli.report.folder import Contents, is_number
 from caselli.report.page import Page
-
-FINE = {
-    "bytes": "{:,.0f}",
-    "prior_bits_per_dimension": "{:.5f}",
-    "bits_per_dimension": "{:.4f}",
-}
-"""Figures whose small differences count."""
-LABELS = {
-    "bytes": "bytes of weights",
-    "prior_bits_per_dimension": "bits per dimension, codes",
-    "bits_per_dimension": "bits per dimension, in all",
-    "tokens_per_second": "codes per second, batch 1",
-    "pictures_per_second": "pictures decoded per second",
-}
 
 
 def slimmed(page: Page, run: Contents) -> None:
@@ -47,21 +34,12 @@ def slim_table(group: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     before, after = group.get("before"), group.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return []
-    lines = [("", "before", "after", "ratio")]
+    lines, figures = [("", "before", "after", "ratio")], figures_of(RunFigures)
     for name, old in before.items():
         new = after.get(name)
         if is_number(old) and is_number(new):
-            ratio = f"{new / old:.3f}" if old else ""
-            lines.append((_label(name), _shown(name, old), _shown(name, new), ratio))
+            label, *shown = known(figures, name).show(old)
+            again = known(figures, name).show(new)[1:]
+            words = (" ".join(part).strip() for part in (shown, again))
+            lines.append((label, *words, cell(new / old, ".3f") if old else ""))
     return lines
-
-
-def _label(name: str) -> str:
-    return LABELS.get(name) or show(name, 0.0)[0]
-
-
-def _shown(name: str, value: float) -> str:
-    if name in FINE:
-        return FINE[name].format(value)
-    _, number, unit = show(name, value)
-    return f"{number} {unit}".strip()

@@ -8,10 +8,10 @@ from caselli.run.config import DataConfig, ReadingConfig, RunConfig
 from caselli.run.family import FamilyRun
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.folder import RunFolder
-from caselli.run.kind import Data, Kind, Recipe, Stage
+from caselli.run.kind import Kind, Recipe, Stage
 from caselli.run.kinds import KINDS, RECIPES, kind_and_recipe, kind_of, load
 from caselli.run.old_pixels import refuse_old_names
-from caselli.run.pictures import open_pictures, open_split
+from caselli.run.pictures import Data, open_pictures, open_split
 from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
 from caselli.run.slimming import slim

@@ -7,25 +7,30 @@ from typing import Any
 
 import torch
 
-from caselli.engine import Log
 from caselli.errors import UserError, lookup
-from caselli.evaluate import evaluate_family
+from caselli.evaluate import FamilyEvaluation, Readability, SetComparison, evaluate_family
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
-from caselli.layer import count_parameters
-from caselli.run.config import DataConfig
+from caselli.figures import Figure, figures_of
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.family_recipes import FAMILY_OF_RECIPE, FAMILY_RECIPES
 from caselli.run.family_summary import look_at_family
 from caselli.run.folder import RunFolder
-from caselli.run.kind import Data, Kind, Stage
-from caselli.run.pictures import open_pictures, open_split
+from caselli.run.kind import Kind, Stage, refuse_lpips
+from caselli.run.pictures import Data, open_split
 
 
 class FamilyStage(Stage):
     """The one stage of a family."""
 
     product = "family"
-    figures = "evaluation"
+    results = "evaluation"
+    figures = (
+        FamilyTask.figures
+        | figures_of(FamilyEvaluation)
+        | figures_of(SetComparison)
+        | figures_of(Readability)
+        | {"drawn_per_second": Figure("pictures drawn per second", ",.0f")}
+    )
 
     @property
     def name(self) -> str:
@@ -35,8 +40,7 @@ class FamilyStage(Stage):
         config = self.run.config
         with self.run.seeded():
             task = FamilyTask(FAMILIES[config.family](config.model))
-        parameters = count_parameters(task)
-        Log(self.run.folder.path, self.name).say(f"{parameters / 1e6:.2f} M parameters")
+        self.announce(task)
         return task
 
     def save(self, task: FamilyTask) -> None:
@@ -56,9 +60,7 @@ class FamilyRun(Kind):
     config_kind = FamilyRunConfig
     recipes = FAMILY_RECIPES
     stages = (FamilyStage,)
-    settled = {
-        "data.size": lambda data: data.pictures.size,
-        "data.channels": lambda data: data.pictures.channels,
+    settled = Kind.settled | {
         "model.size": lambda data: data.pictures.size,
         "model.channels": lambda data: data.pictures.channels,
     }
@@ -68,10 +70,6 @@ class FamilyRun(Kind):
         """The record of the recipe's family: each has fields of its own."""
         family = lookup(FAMILIES, "family", lookup(FAMILY_OF_RECIPE, "recipe", recipe))
         return FamilyRunConfig(model=family.config_kind())
-
-    @classmethod
-    def open(cls, config: DataConfig, progress: bool) -> Data:
-        return open_pictures(config, progress)
 
     @classmethod
     def check(cls, config: FamilyRunConfig, data: Data) -> None:
@@ -91,9 +89,6 @@ class FamilyRun(Kind):
     def evaluate(
         cls, trained: FamilyModel, source: str, split: str, lpips: str | None = None
     ) -> dict[str, Any]:
-        if lpips is not None:
-            raise UserError(
-                "the perceptual distance LPIPS was asked for", "a run with a tokenizer was expected"
-            )
+        refuse_lpips(lpips)
         pictures, held_out = (open_split(trained, source, part) for part in ("train", split))
         return dataclasses.asdict(evaluate_family(trained, pictures, held_out))

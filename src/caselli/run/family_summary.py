@@ -11,9 +11,9 @@ import torch
 from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
 from caselli.errors import UserError
-from caselli.evaluate import compare_sets, evaluate_family
+from caselli.evaluate import compare_sets, evaluate_family, readability
 from caselli.family import FamilyModel
-from caselli.features import accuracy, features_of, train_classifier
+from caselli.features import features_of, train_classifier
 from caselli.report import grid, pairs, save_png
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
@@ -91,15 +91,9 @@ def _read(
             features=classifier.features_name,
             reference=f"{held_out.name}, held out",
         )
-        figures |= {name: getattr(sets, name) for name in ("precision", "recall", "coverage")}
-        figures["classifier_frechet"] = sets.frechet
+        figures |= {name: getattr(sets, name) for name in ("frechet", "precision", "recall", "coverage")}
     if model.classes:
-        truth, read = accuracy(classifier, real, labels), accuracy(classifier, made, labels)
-        figures |= {
-            "read_as_asked": read,
-            "real_read_as_labelled": truth,
-            "read_share_of_real": read / max(truth, 1e-9),
-        }
+        figures |= dataclasses.asdict(readability(classifier, made, labels, real, labels))
     words = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in figures.items())
     Log(folder.path, "samples").say(f"samples beside held-out pictures: {words}")
     return figures

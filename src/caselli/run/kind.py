@@ -10,34 +10,22 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from caselli import ranks
 from caselli.data import Augment, Pictures
-from caselli.engine import Machine, Task, Training, TrainingConfig
-from caselli.errors import lookup
+from caselli.engine import Log, Machine, Task, Training, TrainingConfig
+from caselli.errors import UserError, lookup
+from caselli.figures import Figure
+from caselli.layer import count_parameters
 from caselli.plain import override
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
+from caselli.run.pictures import Data, open_pictures
 from caselli.trained import Trained
 
 VALIDATED = 1024
 """Held-out samples looked at in each validation, at most."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """The pictures of a run, with whatever belongs to them."""
-
-    train: Any
-    """What is trained on: pictures, or pictures with masks."""
-    held_out: Any
-    """What is kept from training."""
-    pictures: Pictures
-    """The pictures that are trained on."""
-    classes: tuple[str, ...]
-    """Names of the labels, or of the classes of pixels."""
-    fingerprint: str
-    """16 hex digits that change when the data do."""
 
 
 class Stage(ABC):
@@ -57,8 +45,10 @@ class Stage(ABC):
     """True where the samples are pictures, which the run's augmentation changes."""
     validated: ClassVar[int | None] = VALIDATED
     """Held-out samples looked at in each validation, at most; None for all."""
-    figures: ClassVar[str]
+    results: ClassVar[str]
     """Name of the group of `results.json` that `look` adds."""
+    figures: ClassVar[Mapping[str, Figure]]
+    """The figures that the stage logs and measures, by name."""
 
     def __init__(self, run: Any) -> None:
         self.run = run
@@ -72,6 +62,15 @@ class Stage(ABC):
     def config(self) -> TrainingConfig:
         """Budget and optimiser."""
         return operator.attrgetter(self.training)(self.run.config)
+
+    @property
+    def log(self) -> Log:
+        """What the stage says."""
+        return Log(self.run.folder.path, self.name)
+
+    def announce(self, network: nn.Module, words: str = "") -> None:
+        """Says how large a network is, after other words."""
+        self.log.say(f"{words}{count_parameters(network) / 1e6:.2f} M parameters")
 
     def has_result(self) -> bool:
         """True where the result of a training is in the folder, if of a shorter one."""
@@ -127,7 +126,10 @@ class Kind(ABC):
     """Recipes by name: functions of the pictures, to be read from top to bottom."""
     stages: ClassVar[tuple[type[Stage], ...]]
     """The trainings, in order."""
-    settled: ClassVar[Mapping[str, Callable[[Data], Any]]]
+    settled: ClassVar[Mapping[str, Callable[[Data], Any]]] = {
+        "data.size": lambda data: data.pictures.size,
+        "data.channels": lambda data: data.pictures.channels,
+    }
     """Fields that follow from the data, by dotted name; nobody can set them."""
 
     def __init__(self, folder: RunFolder, config: Any, data: Data, machine: Machine) -> None:
@@ -157,14 +159,22 @@ class Kind(ABC):
         return override(cls.fields(described.get("recipe", "")), described)
 
     @classmethod
+    def figures(cls) -> dict[str, Figure]:
+        """The figures of such runs, for people, in the order in which a page shows them."""
+        found = {"count": Figure("pictures"), "class_names": Figure("names of the classes")}
+        for stage in cls.stages:
+            found |= stage.figures
+        return found
+
+    @classmethod
     def probe(cls, folder: RunFolder) -> Any:
         """The run in a folder as its files describe it, to ask how far it is: without pictures or machine."""
         return cls(folder, cls.config_in(folder), None, None)
 
     @classmethod
-    @abstractmethod
     def open(cls, config: DataConfig, progress: bool) -> Data:
         """The data of a run."""
+        return open_pictures(config, progress)
 
     @classmethod
     @abstractmethod
@@ -210,6 +220,12 @@ class Kind(ABC):
         """The training of a task in this run."""
         path, seed = self.folder.path, self.config.seed
         return Training(task, batches, held_out, config, path, stage, self.machine, seed)
+
+
+def refuse_lpips(weights: str | None) -> None:
+    """Raises a `UserError` where weights for LPIPS are given to a run that reconstructs by no tokenizer."""
+    if weights is not None:
+        raise UserError("the perceptual distance LPIPS was asked for", "a run with a tokenizer was expected")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -10,8 +11,23 @@ import torch
 from caselli import data, ranks
 from caselli.data import Pictures
 from caselli.run.config import DataConfig
-from caselli.run.kind import Data
 from caselli.trained import Trained
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The pictures of a run, with whatever belongs to them."""
+
+    train: Any
+    """What is trained on: pictures, or pictures with masks."""
+    held_out: Any
+    """What is kept from training."""
+    pictures: Pictures
+    """The pictures that are trained on."""
+    classes: tuple[str, ...]
+    """Names of the labels, or of the classes of pixels."""
+    fingerprint: str
+    """16 hex digits that change when the data do."""
 
 
 def open_pictures(config: DataConfig, progress: bool) -> Data:

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 
 from caselli.data import Pictures, Segmented, open_segmented
-from caselli.engine import Log, TrainingConfig
+from caselli.engine import TrainingConfig
 from caselli.errors import UserError
-from caselli.layer import count_parameters
 from caselli.report import masks_grid, save_png
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
-from caselli.run.kind import Data, Kind, Stage
-from caselli.run.pictures import batches_of, shows
+from caselli.run.kind import Kind, Stage, refuse_lpips
+from caselli.run.pictures import Data, batches_of, shows
 from caselli.segmentation import (
     SegmentationTask,
     Segmenter,
@@ -66,17 +65,15 @@ class SegmenterStage(Stage):
     """The one stage of dense prediction."""
 
     product = "segmenter"
-    figures = "segmentation"
+    results = "segmentation"
+    figures = SegmentationTask.figures
     validated = None
 
     def task(self) -> SegmentationTask:
         config = self.run.config.segmenter
         with self.run.seeded():
             task = SegmentationTask(build_segmenter(config), config.classes)
-        parameters = count_parameters(task)
-        Log(self.run.folder.path, self.name).say(
-            f"{config.architecture}, {parameters / 1e6:.2f} M parameters"
-        )
+        self.announce(task, f"{config.architecture}, ")
         return task
 
     def save(self, task: SegmentationTask) -> None:
@@ -89,7 +86,7 @@ class SegmenterStage(Stage):
         segmenter = load_segmenter(path)
         found = evaluate_segmenter(segmenter, held_out)
         self.run.folder.add_results(segmentation=found)
-        Log(path, self.name).say(
+        self.log.say(
             f"held out: {found['mean_iou']:.1%} mean intersection over union, "
             f"{found['accuracy']:.2%} of the pixels right"
         )
@@ -106,9 +103,7 @@ class SegmentationRun(Kind):
     config_kind = SegmentationRunConfig
     recipes = SEGMENTATION_RECIPES
     stages = (SegmenterStage,)
-    settled = {
-        "data.size": lambda data: data.pictures.size,
-        "data.channels": lambda data: data.pictures.channels,
+    settled = Kind.settled | {
         "segmenter.channels": lambda data: data.pictures.channels,
         "segmenter.classes": lambda data: len(data.classes),
     }
@@ -139,10 +134,7 @@ class SegmentationRun(Kind):
     def evaluate(
         cls, trained: Segmenter, source: str, split: str, lpips: str | None = None
     ) -> dict[str, Any]:
-        if lpips is not None:
-            raise UserError(
-                "the perceptual distance LPIPS was asked for", "a run with a tokenizer was expected"
-            )
+        refuse_lpips(lpips)
         labelled = open_segmented(source, size=trained.size, channels=trained.channels)
         if labelled.classes != trained.classes:
             raise UserError(

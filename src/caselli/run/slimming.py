@@ -66,7 +66,7 @@ def slim(
         SlimPrior(new, before, config, Path(run)).make()
     if ranks.is_first():
         _look(new, before, Path(run), config)
-        write_page(folder)
+        write_page(folder, TwoStage)
     ranks.wait()
     return folder.path
 

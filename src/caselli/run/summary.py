@@ -9,8 +9,8 @@ import torch
 
 from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
-from caselli.evaluate import evaluate_model
-from caselli.features import accuracy, train_classifier
+from caselli.evaluate import evaluate_model, readability
+from caselli.features import train_classifier
 from caselli.model import Model
 from caselli.order import ORDERS
 from caselli.report import grid, pairs, save_png
@@ -84,18 +84,14 @@ def _readability(
     each = max(1, reading.samples // len(model.classes))
     asked = torch.arange(len(model.classes)).repeat_interleave(each)
     samples = model.sample(len(asked), label=asked.tolist(), seed=10_000)
-    real = accuracy(classifier, to_float(held_out.read(torch.arange(len(held_out)))), held_out.labels)
-    read = accuracy(classifier, samples, asked)
+    real = to_float(held_out.read(torch.arange(len(held_out))))
+    found = readability(classifier, samples, asked, real, held_out.labels)
     log.say(
-        f"a classifier of real pictures reads {read:.1%} of {len(asked)} samples as the label asked for, "
-        f"and {real:.1%} of real held-out pictures: {read / max(real, 1e-9):.1%} of the real rate"
+        f"a classifier of real pictures reads {found.read_as_asked:.1%} of {len(asked)} samples as the label "
+        f"asked for, and {found.real_read_as_labelled:.1%} of real held-out pictures: "
+        f"{found.read_share_of_real:.1%} of the real rate"
     )
-    return {
-        "read_as_asked": read,
-        "real_read_as_labelled": real,
-        "read_share_of_real": read / max(real, 1e-9),
-        "samples_read": len(asked),
-    }
+    return dataclasses.asdict(found)
 
 
 def _labels_to_show(model: Model, pictures: Pictures, count: int) -> list[int] | None:

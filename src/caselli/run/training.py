@@ -18,9 +18,9 @@ from caselli.run import old_pixels
 from caselli.run.adopted import kept
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, changes_between, resumed_config
-from caselli.run.kind import Data, Kind, Stage
+from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
-from caselli.run.pictures import batches_of
+from caselli.run.pictures import Data, batches_of
 
 RECIPE = "small"
 """The recipe of a run that names none."""
@@ -91,9 +91,9 @@ def train(
     for each in (each(run) for each in kind.stages if each not in stages):
         if each.has_result() and not each.is_done():
             words = "--stage {0} --resume with a longer budget trains the {0} over what there is now"
-            Log(folder.path, each.name).say(words.format(each.product))
+            each.log.say(words.format(each.product))
     if ranks.is_first():
-        write_page(folder)
+        write_page(folder, kind)
     ranks.wait()
     return folder.path
 
@@ -130,7 +130,7 @@ def resumed(
     _expect_budgets(run, changed, stages)
     if ranks.is_first():
         if any(name.startswith("reading.") for name in changed):
-            folder.drop_results(*(stage.figures for stage in kind.stages))  # to be looked at anew
+            folder.drop_results(*(stage.results for stage in kind.stages))  # to be looked at anew
         folder.write(kind.name, config, data.fingerprint, run.machine)
     return _ready(run)
 
@@ -142,9 +142,9 @@ def recorded_machine(folder: RunFolder) -> Machine:
     return Machine(device, recorded["precision"], recorded["reason"])
 
 
-def write_page(folder: RunFolder) -> None:
+def write_page(folder: RunFolder, kind: type[Kind]) -> None:
     """Writes the report from what lies in the folder."""
-    page = write_report(folder.path)
+    page = write_report(folder.path, kind.figures())
     Log(folder.path, "report").say(f"look at {page}")
 
 
@@ -260,7 +260,7 @@ def _go_through(stage: Stage) -> None:
     run, is_done = stage.run, stage.is_done()
     ranks.wait()  # all have looked before the first rank writes
     if is_done:
-        Log(run.folder.path, stage.name).say(f"trained to {stage.config.end()} already")
+        stage.log.say(f"trained to {stage.config.end()} already")
     else:
         if stage.has_result() and (stage.spent() or 1) >= 1:
             raise UserError(
@@ -276,6 +276,6 @@ def _go_through(stage: Stage) -> None:
             task = run.training(task, batches, validation, config, stage.name).run()
         if ranks.is_first():
             stage.save(task)
-    if ranks.is_first() and not (is_done and stage.figures in run.folder.results()):
+    if ranks.is_first() and not (is_done and stage.results in run.folder.results()):
         stage.look()
     ranks.wait()

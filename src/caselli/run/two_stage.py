@@ -12,10 +12,10 @@ import torch
 
 from caselli import ranks
 from caselli.data import CodeStore, Pictures
-from caselli.engine import Checkpoints, Log
+from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
-from caselli.evaluate import evaluate_model, perceptual_distance
-from caselli.layer import count_parameters
+from caselli.evaluate import Evaluation, Readability, SetComparison, evaluate_model, perceptual_distance
+from caselli.figures import Figure, figures_of
 from caselli.model import (
     Model,
     build_prior,
@@ -31,10 +31,9 @@ from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
-from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder
-from caselli.run.kind import Data, Kind, Stage
-from caselli.run.pictures import open_pictures, open_split
+from caselli.run.kind import Kind, Stage
+from caselli.run.pictures import Data, open_split
 from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import NOTHING_FIRST, TWO_STAGE_RECIPES
@@ -46,7 +45,10 @@ from caselli.weights import read_description
 class TokenizerStage(Stage):
     """The first stage: pictures become codes."""
 
-    product = figures = "tokenizer"
+    product = results = "tokenizer"
+    figures = AdversarialTask.figures | {
+        "compression_ratio": Figure("compression ratio", ",.1f", "to 1", section="Bits", key=True)
+    }
     training = "training.tokenizer"
     share = 0.35
 
@@ -56,9 +58,9 @@ class TokenizerStage(Stage):
             tokenizer = Tokenizer(run.config.tokenizer)
             kind = AdversarialTask if tokenizer.config.adversarial.weight else TokenizerTask
             task = kind(tokenizer)
-        log, size = Log(run.folder.path, self.name), run.data.pictures.size
+        size = run.data.pictures.size
         for words in (str(tokenizer.report((size, size))), *task.words()):
-            log.say(words)
+            self.log.say(words)
         return task
 
     def save(self, task: Autoencoding) -> None:
@@ -76,7 +78,8 @@ class PriorStage(Stage):
     training = "training.prior"
     share = 0.65
     augments = False
-    figures = "evaluation"
+    results = "evaluation"
+    figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -104,10 +107,7 @@ class PriorStage(Stage):
             prior, order = build_prior(
                 run.config.prior, tokenizer, pictures.size, len(pictures.classes), text
             )
-        parameters = count_parameters(prior)
-        Log(run.folder.path, self.name).say(
-            f"{prior.alphabet.length} codes a picture, {parameters / 1e6:.2f} M parameters"
-        )
+        self.announce(prior, f"{prior.alphabet.length} codes a picture, ")
         return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
 
     def sets(self) -> tuple[CodeStore, CodeStore]:
@@ -130,9 +130,7 @@ class TwoStage(Kind):
     config_kind = TwoStageConfig
     recipes = TWO_STAGE_RECIPES
     stages = (TokenizerStage, PriorStage)
-    settled = {
-        "data.size": lambda data: data.pictures.size,
-        "data.channels": lambda data: data.pictures.channels,
+    settled = Kind.settled | {
         "tokenizer.size": lambda data: data.pictures.size,
         "tokenizer.channels": lambda data: data.pictures.channels,
     }
@@ -158,10 +156,6 @@ class TwoStage(Kind):
         return dataclasses.replace(
             config, tokenizer=dataclasses.replace(tokenizer, quantizer_options=fitting)
         )
-
-    @classmethod
-    def open(cls, config: DataConfig, progress: bool) -> Data:
-        return open_pictures(config, progress)
 
     @classmethod
     def check(cls, config: TwoStageConfig, data: Data) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import torch
 
 from caselli.data import VOID
+from caselli.figures import figure
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -26,9 +27,9 @@ def confusion(predicted: Int[Tensor, "*S"], masks: Int[Tensor, "*S"], classes: i
 class SegmentationScore:
     """Agreement over a set of pictures, counted in pixels."""
 
-    mean_iou: float
+    mean_iou: float = figure("mean intersection over union", ".1%", section="Training", key=True)
     """Mean of `iou` over the classes that occur, in truth or prediction."""
-    accuracy: float
+    accuracy: float = figure("pixels right", ".1%", key=True)
     """Share of the pixels that got their class."""
     iou: Float[Tensor, "K"]
     """Intersection over union of each class; NaN where the class does not occur."""

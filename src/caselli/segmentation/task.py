@@ -9,7 +9,8 @@ from torch import nn
 from caselli import ranks
 from caselli.data import VOID, SegmentationBatch
 from caselli.engine import Losses, Task
-from caselli.segmentation.score import confusion, score
+from caselli.figures import figures_of
+from caselli.segmentation.score import SegmentationScore, confusion, score
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -22,6 +23,8 @@ class SegmentationTask(Task):
         network: pictures → logits of every pixel.
         classes: number of classes.
     """
+
+    figures = Task.figures | figures_of(SegmentationScore)
 
     def __init__(self, network: nn.Module, classes: int) -> None:
         super().__init__()

@@ -9,6 +9,7 @@ from caselli.divergence import DIVERGENCES, R1, CriticDivergence
 from caselli.engine.task import Losses, Part
 from caselli.errors import UnknownName, lookup
 from caselli.features import ProjectedDiscriminator
+from caselli.figures import Figure
 from caselli.layer import DISCRIMINATORS, Discriminator, LeCam, diff_augment
 from caselli.ops import inject_gradient
 from caselli.quantizer.base import widened
@@ -45,6 +46,17 @@ class AdversarialTask(Autoencoding):
     """
 
     keeps_last = True
+    figures = Autoencoding.figures | {
+        "score_real": Figure("the discriminator's score of pictures", ".2f", section="Discriminator"),
+        "score_fake": Figure("the discriminator's score of reconstructions", ".2f", section="Discriminator"),
+        "discriminator_right": Figure(
+            "places that the discriminator ranks rightly", ".1%", section="Discriminator"
+        ),
+        "discriminator_doubt": Figure(
+            "the discriminator's loss, of what guessing gives", ".1%", section="Discriminator"
+        ),
+        "adversarial_weight": Figure("weight of the adversarial term", ".3f", section="Discriminator"),
+    }
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)

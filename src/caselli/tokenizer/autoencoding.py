@@ -9,6 +9,7 @@ import torch
 
 from caselli import ranks
 from caselli.engine import Task
+from caselli.figures import Figure
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.diagnostics import Diagnostics
@@ -23,6 +24,14 @@ class Autoencoding(Task, ABC):
     Arguments:
         tokenizer: what is trained, by the weights and settings of its own configuration.
     """
+
+    figures = Task.figures | {
+        "psnr": Figure("PSNR", ".2f", "dB", section="Training", key=True),
+        "perceptual": Figure("perceptual distance", ".3f", section="Training"),
+        "codebook_use": Figure("codebook use", ".1%", section="Codebook", key=True),
+        "perplexity": Figure("perplexity of the codes", ",.0f", section="Codebook"),
+        "dead": Figure("dead codes", ".1%", section="Codebook"),
+    }
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""Multi-query associative recall: pairs of key and value, then keys whose values are asked for."""
+"""Multi-query associative recall: pairs of key and value, then keys that ask for their values."""
 
 from __future__ import annotations
 
 import torch
 
-from caselli.compare.tasks.base import NOTHING, Examples, SequenceTask, subsets
+from caselli.compare.tasks.base import Examples, SequenceTask, subsets
 from caselli.errors import UserError
 
 
@@ -12,13 +12,12 @@ class AssociativeRecall(SequenceTask):
     """Multi-query associative recall (MQAR): T/4 pairs of key and value, then T/2 keys that ask for theirs.
 
     A key may be written again, and then its last value counts: a memory that only adds cannot do that. With
-    `fresh` no key stands in two pairs, and what is tested is how many a state holds. Either way the queries
-    are drawn from the pairs, so that half of all tokens teach something, and there are more pairs in longer
-    sequences.
+    `fresh` no key stands in two pairs, which tests the capacity of the state. The queries are sampled from
+    the pairs, so that half of all tokens are questions, and longer sequences have more pairs.
 
     Arguments:
-        keys, values: how many kinds there are.
-        fresh: whether no key is written twice.
+        keys, values: number of kinds.
+        fresh: writes no key twice.
         length: T, a multiple of 4; if fresh, at most four times `keys`.
 
     Sources: Arora et al. 2024, Zoology: Measuring and Improving Recall in Efficient Language Models; Schlag,
@@ -62,6 +61,4 @@ class AssociativeRecall(SequenceTask):
         for key, value in zip(keys.split(1, 1), values.split(1, 1), strict=True):
             memory.scatter_(1, key, value)
         stored = torch.stack((keys, values + self.keys), 2).flatten(1)
-        answers = torch.full((count, length), NOTHING)
-        answers[:, length // 2 :] = memory.gather(1, asked)
-        return Examples(torch.cat((stored, asked), 1), answers)
+        return Examples.asked_last(torch.cat((stored, asked), 1), memory.gather(1, asked))

@@ -1,4 +1,4 @@
-"""What every task for sequence mixers is: tokens, and what is asked at which of them."""
+"""The base of the tasks for sequence mixers: tokens, and the answers expected at some of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import dataclasses
 from abc import ABC, abstractmethod
 
 import torch
+from torch.nn import functional
 
 from caselli.errors import UserError
 from caselli.shapes import Int, Tensor
 
 NOTHING = -100
-"""The answer where nothing is asked; what `torch.nn.functional.cross_entropy` ignores."""
+"""The answer at tokens without a question, which `torch.nn.functional.cross_entropy` ignores."""
 SPLITS = ("train", "held_out")
 
 
@@ -21,26 +22,37 @@ class Examples:
 
     tokens: Int[Tensor, "B T"]
     answers: Int[Tensor, "B T"]
-    """`NOTHING` where nothing is asked."""
+    """`NOTHING` at tokens without a question."""
+
+    @classmethod
+    def asked_last(cls, tokens: Int[Tensor, "B T"], answers: Int[Tensor, "B n"]) -> Examples:
+        """Examples whose last n tokens are the questions.
+
+        Example:
+            >>> Examples.asked_last(torch.tensor([[4, 5, 6]]), torch.tensor([[7]])).answers
+            tensor([[-100, -100,    7]])
+        """
+        before = tokens.shape[1] - answers.shape[1]
+        return cls(tokens, functional.pad(answers, (before, 0), value=NOTHING))
 
 
 class SequenceTask(ABC):
-    """A task that a sequence model learns from examples; the same random generator makes the same examples.
+    """A task that a sequence model learns from examples; equal random generators make equal examples.
 
-    A method is final and gives `draw`; `TASKS[name]()` builds it with its defaults.
+    Each task is a final class that gives `draw`; `TASKS[name]()` builds it with its defaults.
 
     Arguments:
-        tokens: how many kinds of token there are.
-        answers: how many kinds of answer.
-        length: T of the sequences that are learnt from.
-        lengths: every T that it is tested at.
-        least: the shortest T that it can make.
-        multiple: what divides every T.
+        tokens: number of kinds of token.
+        answers: number of kinds of answer.
+        length: T of the longest sequences that are learnt from.
+        lengths: every T that is tested; by default half of `length`, `length`, twice and four times as much.
+        least: the shortest T that can be made.
+        multiple: common divisor of every T.
         shortest: the shortest T that is learnt from; by default half of `length`.
     """
 
     causal_only = False
-    """Whether an answer stands among later tokens, so that only a causal model has to think."""
+    """True where answers stand among later tokens, so that the task is one for causal models only."""
 
     def __init__(
         self,
@@ -48,22 +60,19 @@ class SequenceTask(ABC):
         tokens: int,
         answers: int,
         length: int,
-        lengths: tuple[int, ...],
         least: int,
+        lengths: tuple[int, ...] = (),
         multiple: int = 1,
         shortest: int | None = None,
     ) -> None:
-        self.tokens, self.answers, self.length = tokens, answers, length
-        self.lengths, self.least, self.multiple = lengths, least, multiple
+        self.tokens, self.answers, self.length, self.least = tokens, answers, length, least
+        self.lengths = lengths or (length // 2, length, 2 * length, 4 * length)
+        self.multiple = multiple
         self.shortest = max(least, length // 2 if shortest is None else shortest)
         self._check(length)
 
     def training_length(self, random: torch.Generator) -> int:
-        """A length to learn from, between `shortest` and T, so that no place means anything by itself.
-
-        Arguments:
-            random: where chance comes from.
-        """
+        """A T to learn from, at random between `shortest` and `length`, so that no place has a meaning."""
         steps = (self.length - self.shortest) // self.multiple
         return self.length - self.multiple * int(torch.randint(steps + 1, (), generator=random))
 
@@ -73,10 +82,10 @@ class SequenceTask(ABC):
         """New examples.
 
         Arguments:
-            count: B.
-            random: where chance comes from.
-            length: T; by default the one that is learnt from.
-            split: train or held_out, where there is a fixed set of data; what is generated is always new.
+            count: number of sequences, B.
+            random: generator of all that is random.
+            length: T; by default the task's own.
+            split: train or held_out, for a task over a fixed set of data; generated examples are always new.
         """
         length = self.length if length is None else length
         self._check(length)
@@ -95,11 +104,11 @@ class SequenceTask(ABC):
 
     @abstractmethod
     def draw(self, count: int, length: int, random: torch.Generator, split: str) -> Examples:
-        """`examples`, with what was asked for in order."""
+        """The examples of valid arguments of `examples`, in order."""
 
 
 def subsets(count: int, size: int, of: int, random: torch.Generator) -> Int[Tensor, "B size"]:
-    """Ordered draws without replacement, one a row.
+    """Ordered samples without replacement from `of` numbers, a row each.
 
     Example:
         >>> subsets(1, 3, 3, torch.Generator()).sort().values

@@ -12,10 +12,11 @@ from caselli.errors import UserError
 from caselli.shapes import Int, Tensor
 
 HELD_OUT = 0.1
+"""Share of the text that is held out, its end."""
 
 
 class ByteText(SequenceTask):
-    """The next byte of a text, at every byte; the last tenth of it is held out.
+    """The next byte of a text, asked for at every byte; the last tenth of the text is held out.
 
     Arguments:
         path: a file; by default the reference of the Python language, half a megabyte of English that comes
@@ -33,11 +34,10 @@ class ByteText(SequenceTask):
     def __init__(self, path: str | Path | None = None, length: int = 64) -> None:
         self.text = _reference() if path is None else _bytes(Path(path))
         self.border = round(len(self.text) * (1 - HELD_OUT))
-        lengths = tuple(
-            t for t in (length // 2, length, 2 * length, 4 * length) if t < len(self.text) - self.border
-        )
-        super().__init__(tokens=256, answers=256, length=length, lengths=lengths, least=1)
-        if not lengths or length >= len(self.text) - self.border:
+        held_out = len(self.text) - self.border
+        super().__init__(tokens=256, answers=256, length=length, least=1)
+        self.lengths = tuple(t for t in self.lengths if t < held_out)
+        if length >= held_out:
             raise UserError(
                 f"a text of {len(self.text)} bytes was given",
                 f"at least {round((length + 1) / HELD_OUT) + 1} were expected for sequences of {length}",

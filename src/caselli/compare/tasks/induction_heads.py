@@ -1,10 +1,10 @@
-"""Induction heads: what followed the mark the last time?"""
+"""Induction heads: the mark at the end asks for the symbol that followed the first mark."""
 
 from __future__ import annotations
 
 import torch
 
-from caselli.compare.tasks.base import NOTHING, Examples, SequenceTask
+from caselli.compare.tasks.base import Examples, SequenceTask
 
 MARK = 0
 
@@ -13,7 +13,7 @@ class InductionHeads(SequenceTask):
     """Random symbols with one mark among them; the mark again at the end asks for what followed it.
 
     Arguments:
-        symbols: how many kinds there are.
+        symbols: number of kinds.
         length: T, both marks included.
 
     Sources: Olsson et al. 2022, In-context Learning and Induction Heads; Fu et al. 2023, Hungry Hungry
@@ -27,14 +27,12 @@ class InductionHeads(SequenceTask):
 
     def __init__(self, symbols: int = 16, length: int = 64) -> None:
         self.symbols = symbols
-        lengths = (length // 2, length, 2 * length, 4 * length)
-        super().__init__(tokens=symbols + 1, answers=symbols, length=length, lengths=lengths, least=3)
+        super().__init__(tokens=symbols + 1, answers=symbols, length=length, least=3)
 
     def draw(self, count, length, random, split):
         tokens = torch.randint(1, self.symbols + 1, (count, length), generator=random)
         mark = torch.randint(length - 2, (count, 1), generator=random)
-        answers = torch.full((count, length), NOTHING)
-        answers[:, -1] = tokens.gather(1, mark + 1)[:, 0] - 1
+        answers = tokens.gather(1, mark + 1) - 1
         tokens.scatter_(1, mark, MARK)
         tokens[:, -1] = MARK
-        return Examples(tokens, answers)
+        return Examples.asked_last(tokens, answers)

@@ -7,29 +7,28 @@ from collections.abc import Callable
 
 import torch
 
-from caselli.compare.tasks.base import NOTHING, Examples, SequenceTask
+from caselli.compare.tasks.base import Examples, SequenceTask
 
 PAD, END, EQUALS, DIGIT = 0, 1, 2, 3
 """Tokens: nothing, the end of a list, the question, and the first of ten digits; operations follow these."""
-
 OPERATIONS: dict[str, Callable[[list[int]], int]] = {
     "MAX": max,
     "MIN": min,
     "MED": lambda digits: sorted(digits)[len(digits) // 2],
     "SM": lambda digits: sum(digits) % 10,
 }
-"""Operations on a list of digits: largest, smallest, middle (the upper of two), sum modulo ten."""
+"""Largest, smallest and middle digit (the upper of two) of a list, and its sum modulo ten."""
 WORDS = ("", "]", "=", *"0123456789", *(f"[{name}" for name in OPERATIONS))
 
 
 class ListOperations(SequenceTask):
-    """Nested operations on lists of digits, such as `[MAX 2 [MIN 4 7 ] 0 ] =`: what is the result?
+    """Nested operations on lists of digits, such as `[MAX 2 [MIN 4 7 ] 0 ] =`, whose result is asked for.
 
-    Expressions fill up to T tokens, from the right; shorter ones have nothing before them.
+    Expressions fill up to T tokens, from the right; shorter ones are padded in front.
 
     Arguments:
-        depth: lists in lists, at most.
-        arguments: of an operation, at most.
+        depth: largest depth of lists in lists.
+        arguments: largest number of arguments of an operation.
         length: T, the question included.
 
     Source: Nangia and Bowman 2018, ListOps: A Diagnostic Dataset for Latent Tree Learning.
@@ -46,14 +45,13 @@ class ListOperations(SequenceTask):
         super().__init__(tokens=len(WORDS), answers=10, length=length, lengths=lengths, least=5)
 
     def draw(self, count, length, random, split):
-        seed = torch.randint(2**62, (1,), generator=random).item()
-        chance = python_random.Random(seed)
-        tokens, answers = torch.full((count, length), PAD), torch.full((count, length), NOTHING)
-        for row in range(count):
+        chance = python_random.Random(torch.randint(2**62, (1,), generator=random).item())
+        tokens, answers = torch.full((count, length), PAD), []
+        for row in tokens:
             words, value = self._list(chance, length - 1, self.depth)
-            tokens[row, -len(words) - 1 :] = torch.tensor([*words, EQUALS])
-            answers[row, -1] = value
-        return Examples(tokens, answers)
+            row[-len(words) - 1 :] = torch.tensor([*words, EQUALS])
+            answers.append([value])
+        return Examples.asked_last(tokens, torch.tensor(answers))
 
     def _list(self, chance: python_random.Random, room: int, depth: int) -> tuple[list[int], int]:
         """Tokens and value of an operation in at most `room` ≥ 4 tokens."""
@@ -75,7 +73,7 @@ class ListOperations(SequenceTask):
 
 
 def spelled(tokens: torch.Tensor) -> str:
-    """An expression in words.
+    """The words of an expression.
 
     Example:
         >>> spelled(torch.tensor([PAD, DIGIT + 13, DIGIT + 4, DIGIT + 9, END, EQUALS]))

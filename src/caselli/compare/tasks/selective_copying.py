@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caselli.compare.tasks.base import NOTHING, Examples, SequenceTask, subsets
+from caselli.compare.tasks.base import Examples, SequenceTask, subsets
 
 NOISE, MARK = 0, 1
 
@@ -12,12 +12,12 @@ NOISE, MARK = 0, 1
 class SelectiveCopying(SequenceTask):
     """A few symbols at random places among noise, then as many marks: the i-th asks for the i-th symbol.
 
-    What is noise is told by the token and not by its place, so a filter that treats all places alike cannot
-    leave it out.
+    Noise is told from symbols by the token and not by its place, so a filter that treats all places alike
+    cannot leave it out.
 
     Arguments:
-        content: symbols to remember.
-        symbols: how many kinds there are.
+        content: number of symbols to remember.
+        symbols: number of kinds of symbol.
         length: T, the marks included.
 
     Sources: Arjovsky, Shah and Bengio 2016, Unitary Evolution Recurrent Neural Networks (copying); Gu and Dao
@@ -31,10 +31,7 @@ class SelectiveCopying(SequenceTask):
 
     def __init__(self, content: int = 4, symbols: int = 8, length: int = 48) -> None:
         self.content, self.symbols = content, symbols
-        lengths = (length // 2, length, 2 * length, 4 * length)
-        super().__init__(
-            tokens=symbols + 2, answers=symbols, length=length, lengths=lengths, least=2 * content
-        )
+        super().__init__(tokens=symbols + 2, answers=symbols, length=length, least=2 * content)
 
     def draw(self, count, length, random, split):
         asked = length - self.content
@@ -42,6 +39,4 @@ class SelectiveCopying(SequenceTask):
         places = subsets(count, self.content, asked, random).sort(1).values
         tokens = torch.full((count, length), NOISE).scatter(1, places, symbols + 2)
         tokens[:, asked:] = MARK
-        answers = torch.full((count, length), NOTHING)
-        answers[:, asked:] = symbols
-        return Examples(tokens, answers)
+        return Examples.asked_last(tokens, symbols)
