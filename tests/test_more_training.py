@@ -180,3 +180,20 @@ def test_a_smaller_run_is_not_trained_on(pictures, run, recipe, tmp_path, capsys
 def test_samples_are_judged_anew_where_the_judgement_changes(pictures, run, recipe):
     assert train(pictures, recipe, run, "--reading.seconds", 0.1) == 0
     assert "read_as_asked" in json.loads((run / "results.json").read_text())["samples"]
+
+
+@pytest.mark.parametrize("quantizer", ["fsq", "vq", "lfq", "gumbel"])
+def test_a_training_that_diverges_says_so(pictures, tmp_path, quantizer, capsys):
+    words = ["--recipe", "tiny", "--stage", "tokenizer", "--steps", "12", "--tokenizer.quantizer", quantizer]
+    rest = [
+        "--training.tokenizer.learning_rate",
+        "1e8",
+        "--training.tokenizer.clip",
+        "0",
+        "--precision",
+        "float32",
+    ]
+    warm = ["--training.tokenizer.warmup", "0", "--training.tokenizer.batch", "8", "--data.workers", "0"]
+    assert train(pictures, "tiny", tmp_path / "run", *words, *rest, *warm) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "finite number was expected" in said

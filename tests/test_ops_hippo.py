@@ -9,6 +9,7 @@ import torch
 
 from caselli.errors import UnknownName, UserError
 from caselli.ops import hippo
+from caselli.ops import hippo_measures as measures
 from tests.reference.golden import golden
 
 SIZES = (4, 8, 16)
@@ -48,6 +49,38 @@ def test_diagonal_plus_low_rank(size):
     p = torch.cat((form.p, form.p.conj()))
     full = torch.linalg.eigvals(torch.diag(both) - p[:, None] * p.conj()).real.sort().values
     same(full, hippo.legs(size).a.diagonal().sort().values, 1e-4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_further_measures(size):
+    g = golden("09_hippo_matrices")
+    for name in ("lmu", "legsd", "glagt", "fourier_decay", "fourier_diag"):
+        system = getattr(measures, name)(size)
+        same(system.a, g[f"out.{name}.N{size}.A"])
+        same(system.b, g[f"out.{name}.N{size}.B"])
+    with pytest.raises(UserError, match="alpha"):
+        measures.glagt(size, alpha=1.0)
+    with pytest.raises(UserError, match="even"):
+        measures.fourier_diag(3)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_corrections_make_normal(size):
+    """The published P; A + Σ P Pᵀ commutes with its transpose; and its form in V."""
+    g = golden("09_hippo_matrices")
+    for name, system in systems(size).items():
+        p, at = measures.correction(name, size), f"out.{name}.N{size}."
+        same(p, g[at + "rank_correction_P"])
+        normal = system.a + p.mT @ p
+        same(normal @ normal.mT, normal.mT @ normal, 1e-9)
+        if name in ("legs", "legt"):
+            eigenvalues, p, b = measures.diagonal_plus_low_rank(system, p)
+            same(eigenvalues, torch.complex(g[at + "nplr_W.re"], g[at + "nplr_W.im"]))
+            same(p.abs(), g[at + "nplr_absP"])
+            same(b.abs(), g[at + "nplr_absB"])
+            same(p.conj() * b, torch.complex(g[at + "nplr_PconjB.re"], g[at + "nplr_PconjB.im"]))
+    with pytest.raises(UnknownName, match="legs"):
+        measures.correction("wavelet", size)
 
 
 @pytest.mark.parametrize("method", ["bilinear", "zoh", "euler", "backward"])

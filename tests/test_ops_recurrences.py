@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from tests.reference import recurrences
 
 # By name: the room's door has functions of the same names.
-decayed, delta, gated, generalised, linear, long, scans, selective, short, wkvs = (
+channel, decayed, delta, gated, generalised, linear, long, scans, selective, short, trapezoidal, wkvs = (
     importlib.import_module(f"caselli.ops.{name}")
     for name in (
+        "channel_delta_rule",
         "decayed_scores",
         "delta_rule",
         "gated_linear_attention",
@@ -27,6 +28,7 @@ decayed, delta, gated, generalised, linear, long, scans, selective, short, wkvs 
         "scan",
         "selective_scan",
         "short_convolution",
+        "trapezoidal_attention",
         "wkv",
     )
 )
@@ -67,6 +69,20 @@ def delta_case(length):
     return [q, k, v, beta, g, state]
 
 
+def product_case(length):
+    """Two writes a token, each read under a key of its own."""
+    shape = (BATCH, length, 2, HEADS)
+    k, reads = numbers(*shape, WIDTH, like="unit"), numbers(*shape, WIDTH, like="unit")
+    q, _, _, g, state = linear_case(length)
+    return [q, k, numbers(*shape, VALUE), reads, g, state]
+
+
+def channel_case(length):
+    q, _, v, g, state = gated_case(length)
+    k, reads = (numbers(BATCH, length, HEADS, WIDTH, like="unit") for _ in range(2))
+    return [q, k, v, reads, g, state]
+
+
 def generalised_case(length):
     q, k, v, g, state = gated_case(length)
     a = numbers(BATCH, length, HEADS, WIDTH, like="unit")
@@ -92,6 +108,14 @@ def fast_delta(q, k, v, beta, g, state, **options):
     return delta.delta_rule(q, k, v, state, beta=beta, log_decay=g, **options)
 
 
+def fast_product(q, k, v, reads, g, state, **options):
+    return delta.delta_product(q, k, v, state, reads=reads, log_decay=g, **options)
+
+
+def fast_channel(q, k, v, reads, g, state, **options):
+    return channel.channel_delta_rule(q, k, v, state, reads=reads, log_decay=g, **options)
+
+
 def fast_generalised(q, k, v, a, b, g, state, **options):
     return generalised.generalised_delta_rule(q, k, v, state, a=a, b=b, log_decay=g, **options)
 
@@ -102,6 +126,11 @@ def fast_selective(*inputs, chunk_size=None, **options):
 
 def oracle(recurrence):
     return lambda *inputs: recurrences.over_heads(recurrence, None, *inputs[:-1], state=inputs[-1])
+
+
+def oracle_of_products(q, k, v, reads, g, state):
+    k, v, reads = (x.transpose(2, 3) for x in (k, v, reads))
+    return recurrences.over_heads(recurrences.delta_product, None, q, k, v, reads, g, state=state)
 
 
 def oracle_with_bonus(*inputs):
@@ -124,6 +153,18 @@ OPS = {
     ),
     "bonus": (bonus_case, fast_gated, gated.gated_linear_attention_definition, oracle_with_bonus),
     "delta": (delta_case, fast_delta, delta.delta_rule_definition, oracle(recurrences.delta_rule)),
+    "product": (
+        product_case,
+        fast_product,
+        delta.delta_product_definition,
+        oracle_of_products,
+    ),
+    "channel": (
+        channel_case,
+        fast_channel,
+        channel.channel_delta_rule_definition,
+        oracle(recurrences.channel_delta_rule),
+    ),
     "generalised": (
         generalised_case,
         fast_generalised,
@@ -203,13 +244,13 @@ def test_packed_sequences_are_separate(name, marks, size):
     same((y, last), (torch.cat(outputs, 1), state))
 
 
-@pytest.mark.parametrize("name", ["linear", "gated", "bonus", "delta", "generalised"])
+@pytest.mark.parametrize("name", [name for name in OPS if name != "selective"])
 @pytest.mark.parametrize("floor", [-1e30, -torch.inf, -200.0, -1e-30, 0.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_any_decay_is_safe(name, floor, dtype):
     """Decays of zero and one: finite, and as the definition."""
     case, fast, definition, _ = OPS[name]
-    index = {"delta": 4, "generalised": 5}.get(name, 3)
+    index = {"delta": 4, "product": 4, "channel": 4, "generalised": 5}.get(name, 3)
     inputs = [x.detach().to(dtype).requires_grad_() for x in case(21)]
     g = torch.where(torch.rand_like(inputs[index]) < 0.5, floor, inputs[index].detach())
     inputs[index] = g.requires_grad_()
@@ -220,6 +261,32 @@ def test_any_decay_is_safe(name, floor, dtype):
     tolerance = 1e-10 if dtype == torch.float64 else 2e-4
     torch.testing.assert_close(y, wanted, rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(state, last, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_trapezoidal_attention(rows):
+    shape = (BATCH, 9, rows, HEADS)
+    q, k, v = numbers(*shape, WIDTH), numbers(*shape, WIDTH), numbers(*shape, VALUE)
+    g = numbers(BATCH, 9, HEADS, like="log decay")
+    step, share = (numbers(BATCH, 9, HEADS, like="share") for _ in range(2))
+    last = [numbers(BATCH, rows, HEADS, n) for n in (WIDTH, VALUE)]
+    inputs = [q, k, v, g, step, share, numbers(BATCH, HEADS, WIDTH, VALUE), *last]
+
+    def fast(q, k, v, g, step, share, state, last_k, last_v, **options):
+        options |= {"log_decay": g, "step": step, "share": share}
+        return trapezoidal.trapezoidal_attention(q, k, v, state, last_k, last_v, **options)
+
+    wanted = with_gradients(trapezoidal.trapezoidal_attention_definition, inputs)
+    for size in CHUNKS:
+        same(with_gradients(functools.partial(fast, chunk_size=size), inputs), wanted)
+    starts = torch.zeros(BATCH, 9, dtype=torch.bool)
+    starts[:, 4] = True
+    y, state = fast(*inputs, starts=starts, chunk_size=4)
+    halves = [[x[:, part] for x in inputs[:6]] for part in (slice(0, 4), slice(4, 9))]
+    zeros = [torch.zeros_like(x) for x in inputs[6:]]
+    first, _ = trapezoidal.trapezoidal_attention_definition(*halves[0], *inputs[6:])
+    second, last = trapezoidal.trapezoidal_attention_definition(*halves[1], *zeros)
+    same((y, state), (torch.cat((first, second), 1), last))
 
 
 def test_groups_of_heads_share_keys():
@@ -338,3 +405,22 @@ def test_half_precision_keeps_a_float32_state():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, _ = fast_linear(*(x.float() for x in inputs))
     same((y,), (fast_linear(*(x.float() for x in inputs))[0],), 0)
+
+
+@pytest.mark.parametrize("name", [name for name in OPS if name not in ("bonus", "selective")])
+@pytest.mark.parametrize("strength", [0.01, 1.0, 30.0])
+def test_float32_keeps_its_digits(name, strength):
+    """However strong the decays and long the chunk: no small difference of two large sums is taken."""
+    case, fast, definition, _ = OPS[name]
+    index = {"delta": 4, "product": 4, "channel": 4, "generalised": 5}.get(name, 3)
+    inputs = [x.detach() for x in case(400)]
+    inputs[index] = -strength * torch.rand_like(inputs[index]) ** 4
+    if name in ("product", "channel"):
+        inputs[3] = (
+            0.5 * inputs[1]
+        )  # what is read under an unrelated key can make the memory grow without end
+    inputs = [x.float().double() for x in inputs]
+    wanted, _ = definition(*inputs)
+    for size in (64, 400):
+        y, _ = fast(*(x.float() for x in inputs), chunk_size=size)
+        assert (y.double() - wanted).abs().max() < 5e-6 * wanted.abs().max()

@@ -14,7 +14,7 @@ from caselli.ops.linear_attention import linear_attention
 from caselli.ops.scan import scan
 from caselli.ops.selective_scan import selective_scan
 from caselli.ops.wkv import EMPTY_EXPONENT, wkv
-from tests.reference.golden import golden
+from tests.reference.golden import check, from_zero_and_state, golden, leaves, same
 
 CHUNKS = (1, 4, 64)
 
@@ -23,36 +23,6 @@ def normalised_linear_attention(q, k, v, state, **options):
     """Weights that sum to one: the last column of the state is the sum of the keys."""
     y, state = linear_attention(q, k, torch.cat((v, torch.ones_like(v[..., :1])), -1), state, **options)
     return y[..., :-1] / (y[..., -1:] + 1e-6), state
-
-
-def leaves(vectors, *names):
-    return [vectors[f"in.{name}"].clone().requires_grad_() for name in names]
-
-
-def same(found, wanted, tolerance=1e-10):
-    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
-
-
-def check(vectors, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]):
-    """Every output, and the gradient of the sum of outputs times cotangents by every input."""
-    total = 0.0
-    for name, y in outputs.items():
-        same(y, vectors[f"out.{name}"])
-        if f"cot.{name}" in vectors:
-            total = total + (y * vectors[f"cot.{name}"]).sum()
-    for name, gradient in zip(inputs, torch.autograd.grad(total, list(inputs.values())), strict=True):
-        same(gradient, vectors[f"grad.{name}"])
-
-
-def from_zero_and_state(vectors, names, run):
-    """For vectors with o, S from nothing and o_from_state, S_from_state from S0."""
-    names = (*names, "S0")
-    inputs = dict(zip(names, leaves(vectors, *names), strict=True))
-    *tensors, state = inputs.values()
-    outputs = {}
-    for suffix, initial in (("", torch.zeros_like(state)), ("_from_state", state)):
-        outputs["o" + suffix], outputs["S" + suffix] = run(*tensors, initial)
-    check(vectors, inputs, outputs)
 
 
 @pytest.mark.parametrize("size", CHUNKS)

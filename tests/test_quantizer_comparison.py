@@ -21,17 +21,10 @@ from caselli.model import load
 from caselli.quantizer import QUANTIZERS
 from caselli.run import train
 from caselli.tokenizer.loss import multi_scale_loss
+from tests.conformance.cases_comparison import TINY as QUICK
 from tests.pictures import bars_and_stripes
 
 EMOJI = Path(__file__).parents[2] / "shared" / "data" / "emoji64"
-QUICK = {
-    "tokenizer.width": 8,
-    "tokenizer.latent_width": 8,
-    "training.tokenizer.batch": 8,
-    "training.tokenizer.validations": 1,
-    "precision": "float32",
-    "data.workers": 0,
-}
 
 
 def quantizers(source, *names, steps=2):

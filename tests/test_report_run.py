@@ -78,6 +78,7 @@ def _make_run(run):
             "name": "glyphs",
             "count": 100,
             "class_names": ["a b", "c"],
+            "notes": ["captions: <2> rows name no picture"],
             "bad": [_bad(i) for i in range(60)],
         },
         "samples_judged": JUDGED | {"frechet": 123.45},
@@ -113,7 +114,7 @@ def test_a_whole_run_has_every_section_in_order(tmp_path):
         "20.50 dB", "91.0 %", "1,234,567", "my own figure", "<7>.png", "and 10 more", "tokenizer <done>",
         "factor: 8", f"caselli sample {tmp_path} -n 16 --label 'a b'", "caselli train 'my glyphs'",
         "sharpness · nested · deep", "123.5", "23.4", "200 pictures of each kind beside 201 real ones",
-        "by efficientnet-lite0 at 128 pixels",
+        "by efficientnet-lite0 at 128 pixels", "captions: <2> rows name no picture",
     ):  # fmt: skip
         assert words in page.words.replace("\n", " "), words
 
@@ -170,7 +171,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KNOWN = st.sampled_from(["psnr", "code_counts", "bad", "classes", "seconds", "parameters", "codebook_use"])
+KNOWN = st.sampled_from(
+    ["psnr", "code_counts", "bad", "notes", "classes", "seconds", "parameters", "codebook_use"]
+)
 
 
 @example({"data": {"bad": 3, "classes": {"a": [1]}, "class_names": []}, "tokenizer": {"code_counts": [[]]}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -124,6 +125,59 @@ def test_list_operations():
     assert {word for word in WORDS if word} <= {WORDS[token] for token in found.tokens.unique().tolist()}
 
 
+def test_automata_say_where_they_stand():
+    bits, sums, words = (made(name)[1] for name in ("parity", "modular_arithmetic", "words_in_s3"))
+    assert torch.equal(bits.answers, bits.tokens.cumsum(1) % 2)
+    assert torch.equal(sums.answers, sums.tokens.cumsum(1) % 5)
+    arithmetic = made("modular_arithmetic", operations="+-*", modulus=7)[1]
+    for tokens, answers in zip(arithmetic.tokens.tolist(), arithmetic.answers.tolist(), strict=True):
+        value = 0
+        for token, answer in zip(tokens, answers, strict=True):
+            number = token % 7
+            value = (value + number, value - number, value * number)[token // 7] % 7
+            assert value == answer
+    elements = list(itertools.permutations("abc"))
+    for tokens, answers in zip(words.tokens.tolist(), words.answers.tolist(), strict=True):
+        order = list("abc")
+        for token, answer in zip(tokens, answers, strict=True):
+            order = [elements[token]["abc".index(thing)] for thing in order]
+            assert "".join(order) == "".join(elements[answer])
+    with pytest.raises(UserError, match="some of"):
+        TASKS["modular_arithmetic"](operations="/")
+
+
+def test_bracket_stack():
+    task, found = made("bracket_stack", depth=3)
+    deepest = 0
+    for tokens, answers in zip(found.tokens.tolist(), found.answers.tolist(), strict=True):
+        stack = []
+        for token, answer in zip(tokens, answers, strict=True):
+            if token:
+                stack.append(token)
+            else:
+                stack.pop()
+            deepest = max(deepest, len(stack))
+            assert answer == (stack[-1] if stack else 0)
+    assert deepest == task.depth
+
+
+def test_needles():
+    task, found = made("needles", length=40)
+    for tokens, answers in zip(found.tokens.tolist(), found.answers.tolist(), strict=True):
+        marks = [t for t, token in enumerate(tokens) if token == 0]
+        assert len(marks) == task.needles + 1 and marks[-1] == 38
+        known = {tokens[t + 1]: tokens[t + 2] - 1 - task.keys for t in marks[:-1]}
+        assert len(known) == task.needles and all(0 <= value < task.values for value in known.values())
+        assert answers == [NOTHING] * 39 + [known[tokens[-1]]]
+
+
+def test_backward_copying():
+    _, found = made("backward_copying", length=10)
+    for tokens, answers in zip(found.tokens.tolist(), found.answers.tolist(), strict=True):
+        assert tokens[5:] == [0] * 5 and answers[:5] == [NOTHING] * 5
+        assert [answer + 1 for answer in answers[5:]] == tokens[:5][::-1]
+
+
 def test_permuted_digits_are_the_digits():
     """One permutation for all, and the picture can be put together again."""
     from caselli.data import Glyphs, draw_glyphs, generator
@@ -167,7 +221,18 @@ def test_equal_parameters_and_state(name):
     )
     state = model.blocks[0].mixer(torch.zeros(1, 64, size.width))[1]
     numbers = sum(tensor.numel() for tensor in state.tensors()) / size.width
-    grows = ("attention", "strided", "fixed", "reformer", "gau", "flash_quad")
+    grows = (
+        "attention",
+        "forgetting",
+        "path",
+        "moba",
+        "nsa",
+        "strided",
+        "fixed",
+        "reformer",
+        "gau",
+        "flash_quad",
+    )
     if name in grows:
         assert numbers >= 3 * size.state
     elif name in ("rwkv4", "lru", "linformer"):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from caselli.errors import UserError
 
-FORBIDDEN = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+FORBIDDEN = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 """Error numbers of the system for places where nothing may be written."""
 
 
@@ -33,7 +33,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        suffix = path.suffix if len(path.suffix) < 16 else ""
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
@@ -59,7 +60,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> None:
     """The whole text, atomically."""
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        # names of files that are not UTF-8 are written as the bytes that they are
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def _is_full(error: Exception) -> bool:

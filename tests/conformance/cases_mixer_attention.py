@@ -5,6 +5,14 @@ from __future__ import annotations
 CASES: list[tuple[str, dict]] = [
     ("attention", {"heads": 2}),
     ("attention", {"heads": 4, "kv_heads": 2, "rotary_base": 0.0}),
+    ("forgetting", {"heads": 2}),
+    ("forgetting", {"heads": 4, "kv_heads": 2, "rotary_base": 10.0}),
+    ("path", {"heads": 2}),
+    ("path", {"heads": 4, "kv_heads": 2, "rank": 3, "convolution": 1}),
+    ("moba", {"heads": 2, "block": 2, "blocks": 2}),
+    ("moba", {"heads": 4, "kv_heads": 2, "block": 3, "blocks": 3}),
+    ("nsa", {"heads": 2, "block": 2, "blocks": 4, "window": 3}),
+    ("nsa", {"heads": 4, "kv_heads": 2, "block": 3, "blocks": 3}),
     ("local", {"heads": 2, "window": 4}),
     ("local", {"heads": 2, "kv_heads": 1, "window": 2}),
     ("strided", {"stride": 3}),
@@ -40,6 +48,8 @@ BIDIRECTIONAL: list[tuple[str, dict]] = [
 """Those that see the whole sequence: packing, padding and gradients."""
 
 TOLERANCES: dict[str, tuple[float, float]] = {
+    "moba": (1e-5, 2.0),  # of two blocks that a query likes alike, rounding may choose the other
+    "nsa": (1e-5, 2.0),
     "reformer": (1e-5, 2.0),  # a query near the border of two buckets may be rounded into the other one
 }
 """The largest error of float32 and of bfloat16 against float64, relative to the largest output, where the

@@ -94,6 +94,18 @@ def test_grey_where_all_are_grey(tmp_path):
     assert everything(tmp_path, channels=1).channels == 1
 
 
+@pytest.mark.parametrize("colour", [[1], [129], [64, 65], list(range(1, 130, 2))])
+def test_colour_anywhere_is_colour(tmp_path, colour):
+    for i in range(130):
+        (tmp_path / f"{i:03}.png").write_bytes(png(noise(16, 16, 3 if i in colour else 1, i)))
+    pictures = everything(tmp_path)
+    assert pictures.channels == 3 and any("some pictures are grey" in note for note in pictures.notes)
+    for i in colour:
+        (tmp_path / f"{i:03}.png").unlink()
+    pictures = everything(tmp_path)
+    assert pictures.channels == 1 and pictures.notes[0].startswith("grey: no colour in the")
+
+
 def test_bad_pictures_are_skipped_and_named(tmp_path):
     fill(tmp_path, [f"{i % 2}/{i:03}.png" for i in range(40)])
     (tmp_path / "0" / "000.png").write_bytes(b"fake")
@@ -248,3 +260,190 @@ def test_the_short_side_fills_the_square(tmp_path):
     Image.fromarray(wide).save(tmp_path / "a.png")
     Image.fromarray(wide).save(tmp_path / "b.png")
     assert (everything(tmp_path, size=10).read(torch.arange(2)) == 255).all()
+
+
+def squares(root, names):
+    """Many small pictures: a name with `*n` at its end stands for n of them."""
+    for name in names:
+        stem, _, count = name.partition("*")
+        fill(root, [f"{stem}{i}.png" for i in range(int(count or 1))], side=2)
+    return root
+
+
+@pytest.mark.parametrize(
+    "tree, classes, held_out",
+    [
+        (["train/cat/*4", "train/dog/*4", "test/cat/*2", "test/dog/*2"], ("cat", "dog"), 4),
+        (["Training/a/*4", "Training/b/*4", "val2017/a/*2", "test_set/b/*1"], ("a", "b"), 3),
+        (["cat/train/*4", "cat/test/*2", "dog/train/*4", "dog/test/*1"], ("cat", "dog"), 3),
+        (["images/train/cat/*4", "images/train/dog/*4", "images/val/dog/*3"], ("cat", "dog"), 3),
+        (["train/*8", "validation/*2"], (), 2),
+        (["train/cat/*4", "train/dog/*4"], ("cat", "dog"), None),
+        (["train/cat/*4", "train/dog/*4", "test/*3"], ("cat", "dog"), None),
+        (["train/cat/*4", "train/dog/*4", "test/cat/*3", "sample"], ("cat", "dog"), 3),
+        (["train/*4", "bus/*4"], ("bus", "train"), None),
+        (["valid/*4", "invalid/*4"], ("invalid", "valid"), None),
+    ],
+)
+def test_folders_of_parts_are_parts(tmp_path, tree, classes, held_out):
+    pictures = everything(squares(tmp_path, tree), size=2)
+    assert pictures.classes == classes
+    if held_out is None:
+        assert torch.equal(pictures.held_out, chosen_by_name(pictures.names))
+        return
+    assert int(pictures.held_out.sum()) == held_out
+    for name, is_held_out in zip(pictures.names, pictures.held_out.tolist(), strict=True):
+        assert is_held_out == ("train" not in name.lower())
+    assert any("part the set" in note for note in pictures.notes)
+
+
+def test_a_few_pictures_beside_class_folders_are_left_out(tmp_path):
+    pictures = everything(squares(tmp_path, ["cat/*3", "dog/*3", "cover"]), size=2)
+    assert pictures.classes == ("cat", "dog") and len(pictures) == 6
+    assert "left out, beside the class folders: cover0.png" in pictures.notes
+    pictures = everything(squares(tmp_path, ["more*3"]), size=2)
+    assert pictures.classes == () and len(pictures) == 10
+    assert any("4 of 10 pictures lie in none of the folders cat, dog" in note for note in pictures.notes)
+    pictures = everything(squares(tmp_path / "inner" / "one", ["cat/*3", "dog/*3"]).parent, size=2)
+    assert pictures.classes == () and "name that folder as the source" in pictures.notes[0]
+
+
+def test_system_folders_are_no_classes(tmp_path):
+    system = ["@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle", "__MACOSX"]
+    plain = everything(squares(tmp_path, ["@/*2", "#/*2", "$/*2"]), size=2)
+    pictures = everything(squares(tmp_path, [f"{name}/a.jpg/*2" for name in system]), size=2)
+    assert pictures.classes == ("#", "$", "@") and pictures.fingerprint == plain.fingerprint
+
+
+def test_every_link_to_a_folder_is_followed_but_none_in_circles(tmp_path):
+    shared = fill(tmp_path / "elsewhere", ["x.png"])
+    root = fill(tmp_path / "root", ["c/1.png"])
+    for name in ("a", "b"):
+        (root / name).symlink_to(shared)
+    (root / "c" / "top").symlink_to(root)
+    (root / "c" / "self").symlink_to(root / "c")
+    assert everything(root).names == ("a/x.png", "b/x.png", "c/1.png")
+    for name in "pqrstu":  # each links to all others: the ways through them have no end
+        (root / name).mkdir()
+        for other in "pqrstu":
+            (root / name / other).symlink_to(root / other)
+    assert any("more than 2 links" in note for note in everything(root).notes)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_left_out(tmp_path):
+    fill(tmp_path, ["a.png", "b.png"])
+    os.mkfifo(tmp_path / "c.png")
+    (tmp_path / "d.png").symlink_to(tmp_path / "c.png")
+    pictures = everything(tmp_path)
+    assert pictures.names == ("a.png", "b.png")
+    assert "left out, pipes or devices: c.png, d.png" in pictures.notes
+
+
+def test_runs_inside_the_source_are_left_out(tmp_path):
+    fill(tmp_path, ["cat/1.png", "dog/1.png"])
+    before = everything(tmp_path)
+    for run in ("run", "runs/second"):
+        fill(tmp_path, [f"{run}/pictures/samples.png"])
+        (tmp_path / run / "run.yaml").write_text("kind: two_stage")
+    after = everything(tmp_path)
+    assert after.names == before.names and after.fingerprint == before.fingerprint
+    assert "left out, run folders: run, runs/second" in after.notes
+
+
+def test_kinds_that_are_not_read_are_counted_and_named(tmp_path):
+    fill(tmp_path, ["a.jpg", "b.jpg", "c.mpo"])
+    for name in ("1.svg", "2.SVG", "clip.mp4", "x.cr2", "notes.txt", "LICENSE"):
+        (tmp_path / name).write_bytes(b"")
+    pictures = everything(tmp_path)
+    assert pictures.names == ("a.jpg", "b.jpg", "c.mpo")
+    for words in (
+        "2 × .svg (1.svg, ...): draw it",
+        "1 × .mp4 (clip.mp4): take frames",
+        "1 × .cr2",
+        "1 × .txt",
+    ):
+        assert any(words in note for note in pictures.notes), words
+    for path in tmp_path.glob("*.[jm]p*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"holds no pictures.*2 × \.svg .*draw it by rsvg-convert"):
+        everything(tmp_path)
+
+
+@pytest.mark.parametrize("ending, package", [(".heic", "pillow-heif"), (".jxl", "pillow-jxl-plugin")])
+def test_packages_that_read_more_kinds_are_named(tmp_path, ending, package):
+    from caselli.data.kinds import REMEDIES
+
+    assert package in REMEDIES[ending] and "caselli[formats]" in REMEDIES[ending]
+
+
+CAPTION_ROWS = {
+    "a comma without quotes": ("a.png,one, two\n", {"a.png": ("one, two",)}),
+    "quotes after a blank": ('a.png, "one, ""two"""\n', {"a.png": ('one, "two"',)}),
+    "several rows": (
+        "a.png,one\nb.png,x\na.png,two\na.png,one\n",
+        {"a.png": ("one", "two"), "b.png": ("x",)},
+    ),
+    "a path from here": ("./a.png,one\n", {"a.png": ("one",)}),
+    "blanks": (" a.png ,one\n", {"a.png": ("one",)}),
+    "case": ("A.PNG,one\n", {"a.png": ("one",)}),
+    "another slash": (".\\sub\\c.png,one\n", {"sub/c.png": ("one",)}),
+    "composed accents": ("\u00e9.png,one\n", {"e\u0301.png": ("one",)}),
+}
+
+
+@pytest.mark.parametrize("case", CAPTION_ROWS)
+def test_rows_fit_pictures_by_the_normal_form_of_their_names(tmp_path, case):
+    rows, expected = CAPTION_ROWS[case]
+    fill(tmp_path, ["a.png", "b.png", "sub/c.png", "e\u0301.png"], side=2)
+    (tmp_path / "captions.csv").write_text(f"File, caption\n{rows}", "utf-8")
+    pictures = everything(tmp_path, size=2)
+    for name, first, several in zip(
+        pictures.names,
+        pictures.captions,
+        pictures.all_captions or [(c,) for c in pictures.captions],
+        strict=True,
+    ):
+        assert several == expected.get(name, ("",)) and first == several[0]
+
+
+def test_names_that_differ_in_case_alone_are_told_apart(tmp_path):
+    fill(tmp_path, ["a.png", "A.png"], side=2)
+    if len(list(tmp_path.iterdir())) < 2:
+        pytest.skip("this file system does not tell case")
+    (tmp_path / "captions.csv").write_text("file,caption\nA.png,upper\na.png,lower\n")
+    assert everything(tmp_path, size=2).captions == ("upper", "lower")
+
+
+def test_rows_without_pictures_are_counted(tmp_path):
+    fill(tmp_path, [f"{i:02}.png" for i in range(40)], side=2)
+    rows = [f"{i:02}.png,no {i}" for i in range(39)] + ["gone.png,x"]
+    (tmp_path / "captions.csv").write_text("\n".join(["file,caption", *rows]))
+    notes = everything(tmp_path, size=2).notes
+    assert "captions: 1 rows fit no picture (gone.png)" in notes
+    assert "captions: 1 pictures have none (39.png)" in notes
+    (tmp_path / "captions.csv").write_text("\n".join(["file,caption", *rows, "b,y", "c,z"]))
+    with pytest.raises(UserError, match=r"3 of the 42 rows .* fit no picture"):
+        everything(tmp_path, size=2)
+
+
+def test_a_comma_without_quotes_before_another_column_is_refused(tmp_path):
+    fill(tmp_path, ["a.png", "b.png"], side=2)
+    (tmp_path / "captions.csv").write_text("caption,file\none, two,a.png\n")
+    with pytest.raises(UserError, match=r"line 2 .* 3 columns.*quotes"):
+        everything(tmp_path, size=2)
+
+
+def test_several_captions_are_drawn_from_in_training(tmp_path):
+    fill(tmp_path, ["a.png", "b.png"], side=2)
+    (tmp_path / "captions.csv").write_text("file,caption\na.png,one\na.png,two\nb.png,x\n")
+    pictures = everything(tmp_path, size=2)
+    assert pictures.batch(torch.arange(2)).captions == ("one", "x")
+    whole = [Batches(pictures, 2, seed=3).at(step) for step in range(20)]
+    drawn = [batch.captions[batch.indices.tolist().index(0)] for batch in whole]
+    assert set(drawn) == {"one", "two"}
+    halves = [Batches(pictures, 2, seed=3, rank=rank, ranks=2) for rank in range(2)]
+    for step, batch in enumerate(whole):
+        assert sum((half.at(step).captions for half in halves), ()) == batch.captions
+    (tmp_path / "captions.csv").write_text("file,caption\na.png,one\nb.png,x\n")
+    assert everything(tmp_path, size=2).fingerprint != pictures.fingerprint

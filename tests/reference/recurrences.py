@@ -55,6 +55,21 @@ def delta_rule(q, k, v, beta, log_decay, state):
     return torch.stack(outputs), state
 
 
+def delta_product(q, k, v, reads, log_decay, state):
+    outputs = []
+    for t in range(len(q)):
+        for i in range(k.shape[1]):
+            decay = log_decay[t].exp() if i == 0 else 1.0
+            state = (decay * torch.eye(len(q[t]), dtype=q.dtype) - torch.outer(k[t, i], reads[t, i])) @ state
+            state = state + torch.outer(k[t, i], v[t, i])
+        outputs.append(state.T @ q[t])
+    return torch.stack(outputs), state
+
+
+def channel_delta_rule(q, k, v, reads, log_decay, state):
+    return generalised_delta_rule(q, k, v, reads, -k, log_decay, state)
+
+
 def generalised_delta_rule(q, k, v, a, b, log_decay, state):
     outputs = []
     for t in range(len(q)):

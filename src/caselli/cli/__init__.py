@@ -7,7 +7,7 @@ import keyword
 import os
 import sys
 
-from caselli.errors import UnknownName, UserError
+from caselli.errors import UnknownName, UserError, is_out_of_memory
 from caselli.version import __version__
 
 COMMANDS = {
@@ -51,6 +51,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _say(str(error) or "interrupted", 130)
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _say(f"{os.fsdecode(error.filename)} cannot be used ({error.strerror})", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _say("there is not enough memory for what was asked; fewer or smaller pictures need less", 2)
     return 0
 
 

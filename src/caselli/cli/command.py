@@ -37,6 +37,18 @@ SHARED = {
 WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false"}
 """Kinds of values, as messages name them."""
 REQUIRED = inspect.Parameter.empty
+RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 1 << 62),
+    "batch": (0, 1 << 20),
+    "strength": (0, 1),
+    "smooth": (0, 1),
+    "count": (1, 1_000_000),
+    **dict.fromkeys(("temperature", "choice_temperature", "guidance", "strengths", "top_p"), (0, 1e9)),
+    **dict.fromkeys(("data", "transfer", "trial", "guidance_to"), (0, 1)),
+}
+"""Least and largest value of numbers that zero, or a bound of their own, means something for. Others are more
+than zero, or not below it where zero is their default, and at most `MOST`."""
+MOST = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,13 +113,29 @@ class Option:
         """The argument of the function: what was typed, or the default."""
         if given is None and self.several:
             return self.default
-        if not self.several or not self.separator or self.positional:
-            return given
-        try:
-            words = given.strip("[] ").split(self.separator)
-            return tuple(self.plain(word.strip()) for word in words if word.strip())
-        except ValueError:
-            self.refuse(given)
+        if self.several and self.separator and not self.positional:
+            try:
+                words = given.strip("[] ").split(self.separator)
+                given = tuple(self.plain(word.strip()) for word in words if word.strip())
+            except ValueError:
+                self.refuse(given)
+        if given != self.default:
+            for one in given if isinstance(given, list | tuple) else (given,):
+                self.check(one)
+        return given
+
+    def check(self, value: Any) -> None:
+        """Raises a `UserError` for an empty word, and for a number that is out of range or none."""
+        if str(value) == "":
+            raise UserError(f"an empty {self.key.replace('_', ' ')} was given", "a word was expected")
+        if self.plain not in (int, float):
+            return
+        least, most = RANGES.get(self.name, (int(self.default != 0 and self.plain is int), MOST))
+        positive = self.plain is float and self.name not in RANGES and self.default != 0
+        if not least <= value <= most or (positive and value == 0):
+            expected = "more than 0" if positive else f"at least {least}"
+            expected += f" and at most {most:,}" if value > least else ""
+            raise UserError(f"{self.key.replace('_', ' ')} {value} was given", f"{expected} was expected")
 
     def refuse(self, value: str) -> NoReturn:
         """Raises the `UserError` of a value that is of another kind."""
@@ -142,7 +170,7 @@ class Parser(jsonargparse.ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         words = " ".join(message.split())
-        wrong = re.match(r'Parser key "(\w+)":.*?(?:Got value|Given value): (.*)$', words)
+        wrong = re.match(r'Parser key "(\w+)":.*?(?:Got value|Given value): ?(.*)$', words)
         if wrong and wrong[1] in self.options:
             self.options[wrong[1]].refuse(wrong[2])
         missing = re.match(r"the following arguments are required: (.*)$", words)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from caselli.cli.output import free
+from caselli.cli.output import free, told_apart
 from caselli.errors import UserError
 
 
@@ -70,8 +70,7 @@ def command(
 
 def _files(given: list[str], most: int | None) -> tuple[list[str], list[Path]]:
     """Names without their endings, and picture files; none where a set was named."""
-    from caselli.codec import picture_files
-    from caselli.data import EXTENSIONS
+    from caselli.data import EXTENSIONS, picture_files
 
     files = [Path(name) for name in given]
     names = [file.name for file in files]
@@ -83,11 +82,7 @@ def _files(given: list[str], most: int | None) -> tuple[list[str], list[Path]]:
         return [], []
     if not files:
         raise UserError(f"{given[0]} holds no pictures", "files such as .png or .jpg were expected")
-    stems = [Path(name).with_suffix("").as_posix() for name in names]
-    if len(set(stems)) < len(stems):
-        twice = next(name for name in stems if stems.count(name) > 1)
-        raise UserError(f"two pictures called {twice} were given", "names of their own were expected")
-    return stems, files
+    return told_apart(names), files
 
 
 def _named_set(model: Any, source: str, split: str, most: int | None) -> tuple[list[str], list[Any]]:
@@ -98,7 +93,7 @@ def _named_set(model: Any, source: str, split: str, most: int | None) -> tuple[l
 
     pictures = source_for(model, source, split)
     indices = torch.arange(min(most or len(pictures), len(pictures)))
-    return [Path(pictures.names[i]).with_suffix("").as_posix() for i in indices], list(pictures.read(indices))
+    return told_apart([pictures.names[i] for i in indices]), list(pictures.read(indices))
 
 
 def progress(pictures: int) -> Any:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-
-from caselli.cli.output import free
-from caselli.errors import UserError
+from caselli.cli.output import free, told_apart
 
 
 def command(run: str, codes: str, *, out: str, overwrite: bool = False) -> None:
@@ -26,20 +23,9 @@ def command(run: str, codes: str, *, out: str, overwrite: bool = False) -> None:
 
     model = load(run)
     store = CodeStore.load(codes, model.tokenizer.fingerprint())
+    names = told_apart(store.names) or [f"{number:06}" for number in range(len(store))]
     for start in tqdm(range(0, len(store), 64), unit="batch", disable=None):
         indices = torch.arange(start, min(start + 64, len(store)))
         for number, picture in zip(indices.tolist(), model.decode(store.read(indices)).cpu(), strict=True):
-            save_png(grid(picture[None], scale=1, gap=0), folder / _name(store.names, number))
+            save_png(grid(picture[None], scale=1, gap=0), folder / f"{names[number]}.png")
     print(f"{len(store)} pictures in {folder}")
-
-
-def _name(names: tuple[str, ...], number: int) -> Path:
-    """A path inside the output folder, whatever a file of codes says."""
-    if not names:
-        return Path(f"{number:06}.png")
-    path = PurePosixPath(names[number])
-    if path.is_absolute() or ".." in path.parts:
-        raise UserError(
-            f"the codes name a picture {names[number]!r}", "a name inside the folder was expected"
-        )
-    return Path(path.with_suffix(".png"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli.cli.compress import progress
-from caselli.cli.output import free
+from caselli.cli.output import free, told_apart
 from caselli.errors import UserError
 
 TOGETHER = 128
@@ -43,9 +43,8 @@ def command(
     codec = Codec(model, residual, batch=batch, allow_large=allow_large)
     archives = [(name, _parsed(path, codec)) for name, path in _files(files)]
     count = sum(group.count for _, archive in archives for group in archive.groups)
-    names = {
-        name: iter([f"{inside}.png" for inside in archive.names] or [name]) for name, archive in archives
-    }
+    inside = [archive.names or (name,) for name, archive in archives]
+    names = iter(told_apart([f"{name}.png" for each in inside for name in each]))
     begin = time.perf_counter()
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -53,14 +52,13 @@ def command(
         tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as scratch,
         progress(count) as bar,
     ):
-        groups = [(path, group) for path, archive in archives for group in archive.groups]
+        groups = [group for _, archive in archives for group in archive.groups]
         for first in range(0, len(groups), TOGETHER):
             part = groups[first : first + TOGETHER]
-            decoded = codec.decompress([group for _, group in part], bar.update)
-            for (name, _), pictures in zip(part, decoded, strict=True):
+            for pictures in codec.decompress(part, bar.update):
                 for picture in pictures:
-                    _save(picture, Path(scratch, next(names[name])))
-        for path in sorted(Path(scratch).rglob("*.png")):
+                    _save(picture, Path(scratch, f"{next(names)}.png"))
+        for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
             target = folder / path.relative_to(scratch)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
@@ -81,11 +79,8 @@ def _files(given: list[str]) -> list[tuple[str, Path]]:
             raise UserError(
                 f"{root} holds nothing compressed", f"files of {' or '.join(ENDINGS)} were expected"
             )
-        return [(path.relative_to(root).with_suffix(".png").as_posix(), path) for path in inside]
-    names = [path.with_suffix(".png").name for path in paths]
-    if len(set(names)) < len(names):
-        raise UserError("two files of one name were given", "names of their own were expected")
-    return list(zip(names, paths, strict=True))
+        return [(path.relative_to(root).with_suffix("").as_posix(), path) for path in inside]
+    return [(path.stem, path) for path in paths]
 
 
 def _parsed(path: Path, codec: Any) -> Any:

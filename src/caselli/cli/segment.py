@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from caselli.cli.output import free
+from caselli.cli.output import free, told_apart
 from caselli.errors import UserError
 
 
@@ -32,19 +32,14 @@ def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False)
 
 
 def _paths(given: list[str]) -> dict[str, Path]:
-    """Stem, beneath its folder, → picture."""
-    from caselli.data import EXTENSIONS
+    """Path to write → picture."""
+    from caselli.data import picture_files
 
-    found: dict[str, Path] = {}
+    names, files = [], []
     for name in map(Path, given):
-        inside = sorted(path for path in name.rglob("*") if path.suffix.lower() in EXTENSIONS)
-        for path in inside if name.is_dir() else [name]:
-            stem = (path.relative_to(name) if name.is_dir() else Path(path.name)).with_suffix("").as_posix()
-            if stem in found:
-                raise UserError(
-                    f"{path} and {found[stem]} were given", "pictures of different names were expected"
-                )
-            found[stem] = path
-    if not found:
+        inside = picture_files(name) if name.is_dir() else [name.name]
+        names += map(str, inside)
+        files += [name / path for path in inside] if name.is_dir() else [name]
+    if not files:
         raise UserError(f"{' '.join(given)} was given", "picture files or folders with some were expected")
-    return found
+    return dict(zip(told_apart(names), files, strict=True))

@@ -6,14 +6,16 @@ import dataclasses
 import itertools
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from caselli.cli.command import Parser, call, fields_of
+from caselli.cli.command import MOST, Parser, call, fields_of
+from caselli.errors import UserError
 
 if TYPE_CHECKING:
     from caselli.run import Kind
 
-HELP_FIELDS = "--help-fields"
+HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "small", "run.yaml"
 
 
 def run(arguments: list[str]) -> None:
@@ -21,7 +23,7 @@ def run(arguments: list[str]) -> None:
     if HELP_FIELDS in arguments:
         after = arguments[arguments.index(HELP_FIELDS) + 1 :]
         word = after[0] if after and not after[0].startswith("-") else ""
-        recipe = next((b for a, b in itertools.pairwise(arguments) if a == "--recipe"), "small")
+        recipe = next((b for a, b in itertools.pairwise(arguments) if a == "--recipe"), RECIPE)
         print("\n".join(_help_fields(recipe, word)))
         return
     call("train", command, arguments)
@@ -31,7 +33,7 @@ def command(
     source: str,
     *,
     out: str,
-    recipe: str = "small",
+    recipe: str = RECIPE,
     stage: str = "both",
     size: int | None = None,
     minutes: float | None = None,
@@ -58,14 +60,18 @@ def command(
         steps: steps of each stage, instead of the recipe's.
         seed: seed of everything random (0).
         precision: auto, float32 or bfloat16 (auto).
-        config: YAML file of fields.
+        config: YAML file of fields, or another run's run.yaml, to begin a run like that one.
         resume: go on with the run in RUN, or begin it.
     """
     from caselli import ranks
     from caselli.engine import Interrupted
     from caselli.run import kind_and_recipe, train
 
-    changes = _typed(*kind_and_recipe(out, recipe), fields, config)
+    like: dict[str, Any] = {}
+    if config is not None and Path(config).name == RUN_FILE:
+        recipe, like = _like(Path(config).parent, recipe, minutes or steps)
+        config = None
+    changes = like | _typed(*kind_and_recipe(out, recipe), fields, config)
     changes |= {} if seed is None else {"seed": seed}
     changes |= {} if precision is None else {"precision": precision}
     budget = {"size": size, "minutes": minutes, "steps": steps}
@@ -75,6 +81,24 @@ def command(
         raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
     finally:
         ranks.stop()
+
+
+def _like(run: Path, recipe: str, budget: float | None) -> tuple[str, dict[str, Any]]:
+    """Recipe and fields of another run, but for its pictures, and for its budget where one is given."""
+    from caselli.plain import flatten
+    from caselli.run import RunFolder, kind_of
+
+    folder = RunFolder(run)
+    folder.describe()  # says what is wrong with it
+    old = kind_of(run).config_in(folder)
+    if recipe not in (RECIPE, old.recipe):
+        raise UserError(
+            f"recipe {recipe!r} was given with a run of recipe {old.recipe!r}", "one of them was expected"
+        )
+    fields = {name: value for name, value in flatten(old).items() if name != "data.source"}
+    if budget is not None:
+        fields = {k: v for k, v in fields.items() if not k.endswith((".steps", ".minutes"))}
+    return old.recipe, fields
 
 
 def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]]]:
@@ -101,7 +125,11 @@ def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | 
     words = [] if config is None else [f"--config={config}"]
     given = parser.parse_args([*words, *(f"--{k}={v}" for k, v in fields.items())], defaults=False)
     given.pop("config", None)
-    return _dotted(given.as_dict())
+    changes = _dotted(given.as_dict())
+    for name, value in changes.items():
+        if isinstance(value, int | float) and not 0 <= value <= MOST:
+            raise UserError(f"{name} {value} was given", f"a number from 0 to {MOST:,} was expected")
+    return changes
 
 
 def _dotted(given: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from caselli.codec.groups import GroupCoder
 from caselli.codec.learning import learn_residual
 from caselli.codec.lossless import image_of, lossless_webp, optimised_png
 from caselli.codec.pixels import Pixels
-from caselli.codec.reading import at_size, every_pixel, picture_files
+from caselli.codec.reading import at_size, every_pixel
 from caselli.codec.reproducible import Reproducible, reproducible
 from caselli.codec.residual import ResidualConfig, ResidualModel
 from caselli.codec.sequences import Sequences
@@ -36,7 +36,6 @@ __all__ = [
     "lossless_webp",
     "optimised_png",
     "parse",
-    "picture_files",
     "reproducible",
     "save_residual",
     "serialise_archive",

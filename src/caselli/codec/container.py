@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import re
 import struct
 import zlib
 from pathlib import PurePosixPath
@@ -17,6 +19,8 @@ MAGIC, VERSION = b"CSLI", 1
 ENDINGS = (".csl", ".png")
 """Endings of files for one picture; a `.png` is a plain PNG, where that is the smallest."""
 KINDS = ("codes", "exact", "png", "webp")
+ESCAPED = {"n": "\n", "\\": "\\"}
+"""Letters behind a backslash in the names of an archive's directory, whose lines end in newlines."""
 HEADER = struct.Struct("<4sBB6sHHHI")
 """Magic word; version; kind (2 bits), channels − 1 (2 bits), archive (1 bit); the model's fingerprint;
 height; width; check sum of the content, check sum of the file: 22 bytes."""
@@ -86,8 +90,9 @@ def serialise_archive(archive: Archive, kind: str) -> bytes:
         f"{KINDS.index(g.kind)} {g.channels} {g.height} {g.width} {g.count} {g.check} {len(g.data)}"
         for g in archive.groups
     ]
-    text = "\n".join([str(len(lines)), *lines, *archive.names])
-    directory = zlib.compress(text.encode(), 9)
+    names = [name.replace("\\", "\\\\").replace("\n", "\\n") for name in archive.names]
+    text = "\n".join([str(len(lines)), *lines, *names])
+    directory = zlib.compress(text.encode("utf-8", "surrogateescape"), 9)  # bytes as file systems have them
     body = struct.pack("<I", len(directory)) + directory + b"".join(g.data for g in archive.groups)
     empty = Group(kind, 1, 0, 0, 0, 0, b"")
     return _with_header(archive.fingerprint, empty, True, 0, body)
@@ -156,9 +161,9 @@ def _parse_archive(fingerprint: bytes, body: bytes) -> Archive:
                 raise ValueError
             groups.append(_checked(group))
             at += length
-    except (ValueError, IndexError):
+        names = tuple(re.sub(r"\\(.?)", lambda found: ESCAPED[found[1]], name) for name in lines[1 + count :])
+    except (ValueError, IndexError, KeyError):
         raise damaged("its directory is wrong") from None
-    names = tuple(lines[1 + count :])
     if len(groups) != count or at != len(streams) or len(names) != sum(g.count for g in groups):
         raise damaged("its directory is wrong")
     return Archive(fingerprint, tuple(groups), tuple(map(_inside, names)))
@@ -172,7 +177,7 @@ def _directory(body: bytes) -> tuple[list[str], bytes]:
     inflater = zlib.decompressobj()
     try:
         text = inflater.decompress(body[4 : 4 + length], MOST_DIRECTORY)
-        lines = text.decode().split("\n")
+        lines = text.decode("utf-8", "surrogateescape").split("\n")
     except (zlib.error, UnicodeDecodeError):
         raise damaged("its directory is wrong") from None
     if not inflater.eof or inflater.unused_data:
@@ -190,7 +195,8 @@ def _checked(group: Group) -> Group:
 
 def _inside(name: str) -> str:
     """A name that stays inside the output folder; `UserError` for any other."""
+    separates = "\\" in name and os.sep == "\\"
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name:
+    if not name or path.is_absolute() or ".." in path.parts or "\0" in name or separates:
         raise UserError(f"an archive names a picture {name!r}", "a name inside the folder was expected")
     return name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 
 from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.lossless import MODES
-from caselli.data import EXTENSIONS, FORMATS, BadPicture, decode, oriented
+from caselli.data import BadPicture, decode, formats, oriented
 from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
@@ -49,9 +48,7 @@ def every_pixel(path: Path, allow_large: bool = False) -> Shaped[Tensor, "C H W"
 
 
 def _opened(path: Path) -> Image.Image:
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
-    return Image.open(io.BytesIO(path.read_bytes()), formats=formats)
+    return Image.open(io.BytesIO(path.read_bytes()), formats=formats())
 
 
 def _mode(image: Image.Image, path: Path) -> str:
@@ -78,17 +75,3 @@ def at_size(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:
         raise UserError(f"{path} cannot be read ({error.strerror})", "a picture was expected") from None
     except BadPicture as error:
         raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None
-
-
-def picture_files(root: Path) -> list[str]:
-    """Names of the pictures in a folder, at any depth, with forward slashes."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names = [name for name in sorted(files) if not name.startswith(".")]
-        found += [
-            Path(folder, n).relative_to(root).as_posix()
-            for n in names
-            if Path(n).suffix.lower() in EXTENSIONS
-        ]
-    return found

@@ -12,7 +12,7 @@ import torch
 
 from caselli.codec import Codec, load_residual
 from caselli.compare import codec_points
-from caselli.compare.base import Comparison, RunSettings, Table, panels
+from caselli.compare.base import Comparison, RunSettings, Table, free, panels
 from caselli.compare.codec_points import ALONE, EXACT, MEASURES, PNG, TOGETHER, WITHOUT, Originals, Row
 from caselli.compare.pictures import pictures_for, runs_by_name, some
 from caselli.data import spread, to_float
@@ -30,8 +30,10 @@ WEIGHTS = ("tokenizer", "prior", "residual")
 
 @dataclasses.dataclass(frozen=True)
 class Settings(RunSettings):
-    """Pictures, and runs of one size, with priors, that are tried as codecs."""
+    """Pictures, and the runs that are tried as codecs."""
 
+    runs: tuple[str, ...] = free()
+    """Run folders of one size, with priors."""
     split: str = "held_out"
     """train, held_out or all."""
     most: int = 200

@@ -119,8 +119,7 @@ class Learner:
 
     def _examples(self, step: int) -> Examples:
         random = generator("learning", self.budget.seed, step)
-        length = self.task.training_length(random)
-        return self.task.examples(self.budget.batch, random, length=length)
+        return self.task.examples(self.budget.batch, random, length=self.task.training_length(random))
 
 
 def learn(mixer: str, task: SequenceTask, size: Size, budget: Budget) -> Learner:

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,11 @@ class Mixers(Comparison):
             yield from pool.map(learnt, *zip(*rest, strict=True))
 
     def _costs(self, subjects: Sequence[tuple]) -> Iterator[Row]:
-        found: dict[tuple[str, int], Any] = {}
+        measured = cache(partial(cost, size=self.settings, device=self.settings.device))
         for name, mixer, task, lengths in subjects:
-            for T in lengths:
-                if (mixer, T) not in found:
-                    found[mixer, T] = cost(mixer, task, self.settings, T, device=self.settings.device)
+            found = [measured(mixer, task, length=T) for T in lengths]
             field = "seconds" if name == "time" else name
-            yield Row(name, mixer, lengths, tuple(float(getattr(found[mixer, T], field)) for T in lengths))
+            yield Row(name, mixer, lengths, tuple(float(getattr(one, field)) for one in found))
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
         """A line for each mixer: right answers at the learnt length, and the costs."""

@@ -57,37 +57,26 @@ def _circle(count: int, radius: float, start: float = 0.0, turn: float = 2 * mat
     return radius * torch.stack([angle.cos(), angle.sin()], 1)
 
 
-def eight_gaussians() -> D.Distribution:
-    """Eight narrow Gaussians on a circle."""
-    return along(_circle(8, 2.0), 0.15)
-
-
-def ring() -> D.Distribution:
-    """A circle with soft edges."""
-    return along(_circle(64, 2.0), 0.12)
-
-
-def two_moons() -> D.Distribution:
-    """Two half circles that reach into each other."""
+def _moons() -> Tensor:
     upper, lower = _circle(32, 1.5, 0.0, math.pi), _circle(32, 1.5, math.pi, math.pi)
-    return along(torch.cat([upper - torch.tensor([0.75, 0.4]), lower + torch.tensor([0.75, 0.4])]), 0.12)
+    return torch.cat([upper - torch.tensor([0.75, 0.4]), lower + torch.tensor([0.75, 0.4])])
 
 
-def checkerboard() -> D.Distribution:
-    """The eight dark squares of a board of four by four."""
+def _checkerboard() -> Tensor:
     inside = (torch.arange(5) + 0.5) / 5
     square = torch.cartesian_prod(inside, inside)
     corners = torch.tensor([[i - 2.0, j - 2.0] for i in range(4) for j in range(4) if (i + j) % 2 == 0])
-    return along((corners[:, None] + square).flatten(0, 1), 0.1)
+    return (corners[:, None] + square).flatten(0, 1)
 
 
 TARGETS: dict[str, Callable[[], D.Distribution]] = {
-    "eight_gaussians": eight_gaussians,
-    "ring": ring,
-    "two_moons": two_moons,
-    "checkerboard": checkerboard,
+    "eight_gaussians": lambda: along(_circle(8, 2.0), 0.15),
+    "ring": lambda: along(_circle(64, 2.0), 0.12),
+    "two_moons": lambda: along(_moons(), 0.12),
+    "checkerboard": lambda: along(_checkerboard(), 0.1),
 }
-"""The distributions by name; each has a density and samples."""
+"""Distributions by name, each with a density and samples: eight narrow Gaussians on a circle; a circle with
+soft edges; two half circles that reach into each other; the eight dark squares of a board of four by four."""
 
 
 def fit(
@@ -175,10 +164,9 @@ class PlaneTask(Task):
 
     def forward(self, x: Float[Tensor, "B 2"], step: int) -> Losses:
         needs, distance = self.distance.needs, self.distance
-        if needs is Need.TWO_DENSITIES:
-            return Losses(distance(self.p, self.model.distribution()).value, {})
-        if needs is Need.DENSITY_AND_SAMPLES:
-            return Losses(distance(x, self.model.distribution()).value, {})
+        if needs in (Need.TWO_DENSITIES, Need.DENSITY_AND_SAMPLES):
+            data = self.p if needs is Need.TWO_DENSITIES else x
+            return Losses(distance(data, self.model.distribution()).value, {})
         y = self.model.samples(BATCH)
         if self.critic is None:
             return Losses(distance(x, y).value, {})
@@ -203,17 +191,12 @@ def divergence_of(name: str, model: str) -> Divergence:
     """
     kind = lookup(DIVERGENCES, "divergence", name)
     if name == "wasserstein_1d":
-        raise UserError(
-            f"{name} was given",
-            "a divergence of the plane was expected",
-            "take sliced_wasserstein or sinkhorn",
-        )
-    if name not in fitting_the_plane(model):
-        raise UserError(
-            f"a generator has no density, and {name} was given",
-            f"it needs {kind.needs.value}",
-            f"these fit: {', '.join(fitting_the_plane(model))}",
-        )
+        hint = "take sliced_wasserstein or sinkhorn"
+        raise UserError(f"{name} was given", "a divergence of the plane was expected", hint)
+    fitting = fitting_the_plane(model)
+    if name not in fitting:
+        given, hint = f"a generator has no density, and {name} was given", f"these fit: {', '.join(fitting)}"
+        raise UserError(given, f"it needs {kind.needs.value}", hint)
     if kind.needs is Need.TWO_DENSITIES:
         return kind(samples=2 * BATCH)
     return kind(epsilon=0.1, iterations=20) if name == "sinkhorn" else kind()

@@ -56,25 +56,17 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 def _panel(axes: Any, title: str, rates: Mapping[str, float], values: Mapping[str, float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    names = list(values)
-    low, high = min(values.values()), max(values.values())
-    gap = LINE * ((high - low) or 1.0) * 1.2
-    columns = {rate: [name for name in names if rates[name] == rate] for rate in sorted({*rates.values()})}
+    gap = LINE * ((max(values.values()) - min(values.values())) or 1.0) * 1.2
+    label = {"textcoords": "data", "fontsize": 9, "color": INK, "va": "center"}
+    arrow = {"arrowstyle": "-", "color": "#b8b8b4", "linewidth": 0.6, "shrinkB": 3}
+    columns = {rate: [name for name in values if rates[name] == rate] for rate in sorted({*rates.values()})}
     for number, (rate, column) in enumerate(columns.items()):
         colour = PALETTE[number % len(PALETTE)]
         labels = spread([values[name] for name in column], gap)
         for name, height in zip(column, labels, strict=True):
             axes.plot([rate], [values[name]], "o", color=colour, markersize=5)
-            axes.annotate(
-                name,
-                (rate, values[name]),
-                xytext=(rate * 1.12, height),
-                textcoords="data",
-                fontsize=9,
-                color=INK,
-                va="center",
-                arrowprops={"arrowstyle": "-", "color": "#b8b8b4", "linewidth": 0.6, "shrinkB": 3},
-            )
+            at, place = (rate, values[name]), (rate * 1.12, height)
+            axes.annotate(name, at, xytext=place, arrowprops=arrow, **label)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

@@ -1,4 +1,4 @@
-"""`caselli compare resamplers`: each way up or down in size in a tiny autoencoder, all else equal."""
+"""`caselli compare resamplers`: each upsampler and downsampler in a tiny autoencoder, all else equal."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Row:
 
 
 class Resamplers(Comparison):
-    """A tiny autoencoder with each way up or down in size: checkerboards, aliasing, reconstruction, cost."""
+    """A tiny autoencoder with each resampler, up or down: checkerboards, aliasing, reconstruction, cost."""
 
     Settings, Row = Settings, Row
     gone = {

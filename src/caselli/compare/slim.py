@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, RunSettings, Table, kept
+from caselli.compare.base import Comparison, RunSettings, Table, free, kept
 from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
 from caselli.evaluate import run_figures
 from caselli.figures import cell, figure
@@ -21,8 +21,10 @@ SHOWN = 12
 
 @dataclasses.dataclass(frozen=True)
 class Settings(RunSettings):
-    """Pictures, and runs, the whole one first."""
+    """Pictures, and runs."""
 
+    runs: tuple[str, ...] = free()
+    """Run folders, the whole one first."""
     pictures: int = 4096
     """Held-out pictures measured, at most."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from caselli.data.augment import Augment
 from caselli.data.batches import Batches, Samples
 from caselli.data.codes import CodeBatch, CodeStore
-from caselli.data.decoding import EXTENSIONS, FORMATS, BadPicture, decode, oriented, upright
+from caselli.data.decoding import EXTENSIONS, BadPicture, decode, formats, oriented, upright
 from caselli.data.digits import Digits
 from caselli.data.folder import Folder
 from caselli.data.glyphs import Glyphs, draw_glyphs
@@ -26,6 +26,7 @@ from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_s
 from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
 from caselli.data.tar import Tar
+from caselli.data.tree import picture_files
 from caselli.data.whole import whole_picture
 from caselli.errors import UserError
 
@@ -41,7 +42,6 @@ SOURCES: dict[str, type[Source]] = {
 
 __all__ = [
     "EXTENSIONS",
-    "FORMATS",
     "SOURCES",
     "VOID",
     "Augment",
@@ -63,11 +63,13 @@ __all__ = [
     "draw_glyphs",
     "draw_scenes",
     "enlarged",
+    "formats",
     "generator",
     "indices_at",
     "open",
     "open_segmented",
     "oriented",
+    "picture_files",
     "spread",
     "to_bytes",
     "to_float",

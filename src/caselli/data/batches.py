@@ -7,9 +7,11 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
+import torch
+
 from caselli.data.augment import Augment
 from caselli.data.shuffle import Shares, generator
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Float, Int, Tensor
 
 Batch = TypeVar("Batch")
 
@@ -25,8 +27,15 @@ class Samples(Protocol[Batch]):
     def stream(self, requests: Iterable[Int[Tensor, "n"]]) -> Iterator[Tensor]:
         """`read` of each request in turn, perhaps ahead of need; closing the generator ends its workers."""
 
-    def assemble(self, indices: Int[Tensor, "n"], read: Tensor, moves: Int[Tensor, "n 3"] | None) -> Batch:
-        """The batch of samples that have been read, changed by an augmentation's moves if there are any."""
+    def assemble(
+        self,
+        indices: Int[Tensor, "n"],
+        read: Tensor,
+        moves: Int[Tensor, "n 3"] | None,
+        lots: Float[Tensor, "n"] | None,
+    ) -> Batch:
+        """The batch of samples that have been read, changed by an augmentation's moves if there are any; lots
+        in [0, 1) choose where a sample has several captions."""
 
 
 class Batches(Generic[Batch]):
@@ -80,4 +89,5 @@ class Batches(Generic[Batch]):
         if self.augment != Augment():
             drawn = self.augment.draw(self.shares.batch, generator("augment", self.shares.seed, step))
             moves = self.shares.own(drawn)
-        return self.samples.assemble(self.shares.at(step), read, moves)
+        lots = torch.rand(self.shares.batch, generator=generator("captions", self.shares.seed, step))
+        return self.samples.assemble(self.shares.at(step), read, moves, self.shares.own(lots))

@@ -12,15 +12,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from caselli.data.shuffle import picked
+from caselli.data.shuffle import drawn_captions, picked
 from caselli.errors import UserError
 from caselli.files import atomic_write
-from caselli.shapes import Int, Shaped, Tensor
+from caselli.shapes import Float, Int, Shaped, Tensor
 
 KIND = "caselli codes"
 VERSION = 1
 STAMP = ("sizes", "classes", "tokenizer", "data")
 """Fields of the file's metadata, beside kind and version."""
+TEXTS = ("names", "captions", "all_captions")
+"""Tensors of the file that are texts; names are always there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +51,7 @@ class CodeStore:
         labels: n indices of `classes`, or None.
         classes: names of the classes; empty without labels.
         captions: n captions, or None.
+        all_captions: n tuples of captions, where some pictures have several.
         names: n names of pictures; may be left empty.
         condition: `n P` codes of another picture that belongs to each, by the same tokenizer, or None.
 
@@ -71,12 +74,14 @@ class CodeStore:
         labels: Int[Tensor, "n"] | None = None,
         classes: Sequence[str] = (),
         captions: Sequence[str] | None = None,
+        all_captions: Sequence[Sequence[str]] | None = None,
         names: Sequence[str] = (),
         condition: Shaped[Tensor, "n P"] | None = None,
     ) -> None:
         self.sizes, self.classes, self.names = tuple(sizes), tuple(classes), tuple(names)
         self.tokenizer, self.data = tokenizer, data
         self.captions = None if captions is None else tuple(captions)
+        self.all_captions = None if all_captions is None else tuple(map(tuple, all_captions))
         self.labels = None if labels is None else labels.cpu().long()
         self.condition = None if condition is None else condition.cpu().to(smallest_type(max(self.sizes)))
         _check(self, codes)
@@ -101,12 +106,20 @@ class CodeStore:
 
     def batch(self, indices: Int[Tensor, "n"]) -> CodeBatch:
         """The codes of those pictures, with their labels, captions and conditions."""
-        return self.assemble(indices, self.read(indices), None)
+        return self.assemble(indices, self.read(indices), None, None)
 
-    def assemble(self, indices: Int[Tensor, "n"], read: Int[Tensor, "n *S"], moves: None) -> CodeBatch:
-        """The batch of codes that have been read; codes cannot be moved."""
+    def assemble(
+        self,
+        indices: Int[Tensor, "n"],
+        read: Int[Tensor, "n *S"],
+        moves: None,
+        lots: Float[Tensor, "n"] | None,
+    ) -> CodeBatch:
+        """The batch of codes that have been read; codes cannot be moved, lots in [0, 1) choose among several
+        captions."""
         assert moves is None, "codes cannot be augmented"
-        known = picked(self.labels, indices), picked(self.captions, indices)
+        captions = drawn_captions(self.captions, self.all_captions, indices, lots)
+        known = picked(self.labels, indices), captions
         condition = None if self.condition is None else self.condition[indices].long()
         return CodeBatch(read, *known, indices, condition)
 
@@ -120,6 +133,7 @@ class CodeStore:
             labels=picked(self.labels, indices),
             classes=self.classes,
             captions=picked(self.captions, indices),
+            all_captions=picked(self.all_captions, indices),
             names=picked(self.names, indices) if self.names else (),
             condition=picked(self.condition, indices),
         )
@@ -135,6 +149,8 @@ class CodeStore:
             tensors["labels"] = self.labels
         if self.captions is not None:
             tensors["captions"] = _as_tensor(self.captions)
+        if self.all_captions is not None:
+            tensors["all_captions"] = _as_tensor(self.all_captions)
         if self.condition is not None:
             tensors["condition"] = self.condition.contiguous()
         stamp = {name: getattr(self, name) for name in STAMP}
@@ -161,8 +177,7 @@ class CodeStore:
                 f"codes of the tokenizer {tokenizer} were expected",
                 "encode the pictures again with this tokenizer",
             )
-        captions = _as_texts(tensors["captions"]) if "captions" in tensors else None
-        texts = {"names": _as_texts(tensors["names"]), "captions": captions}
+        texts = {name: _as_texts(tensors[name]) for name in TEXTS if name in tensors}
         others = {name: tensors.get(name) for name in ("labels", "condition")}
         return CodeStore(tensors["codes"], **others, **texts, **stamp)
 
@@ -187,6 +202,7 @@ def _check(store: CodeStore, codes: Tensor) -> None:
         if wide.min() < 0 or wide.max() >= size:
             raise UserError(f"the codes lie in {wide.min()} … {wide.max()}", f"0 … {size - 1} was expected")
     counts = {"labels": store.labels, "captions": store.captions, "names": store.names or None}
+    counts["lists of captions"] = store.all_captions
     counts["conditions"] = store.condition
     for what, values in counts.items():
         if values is not None and len(values) != len(codes):
@@ -217,7 +233,7 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         ) from error
 
 
-def _as_tensor(texts: Sequence[str]) -> Shaped[Tensor, "bytes"]:
+def _as_tensor(texts: Sequence[str] | Sequence[Sequence[str]]) -> Shaped[Tensor, "bytes"]:
     """Texts as bytes of JSON: the header of a safetensors file has no room for a million names."""
     return torch.from_numpy(np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8).copy())
 

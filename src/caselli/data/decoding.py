@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
+import importlib.util
 import io
 import json
 import os
@@ -26,9 +28,20 @@ from caselli.errors import is_out_of_memory
 
 FORMATS = (
     *("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "JPEG2000"),
-    *("PPM", "TGA", "QOI", "ICO", "PCX", "SGI", "DDS", "SUN"),
+    *("PPM", "TGA", "QOI", "ICO", "PCX", "SGI", "DDS", "SUN", "HEIF", "JXL"),
 )
 """Formats that may be opened, under any file name: raster formats only, none that starts another program."""
+
+OPTIONAL = {
+    ".heic": "pillow-heif",
+    ".heif": "pillow-heif",
+    ".hif": "pillow-heif",
+    ".jxl": "pillow-jxl-plugin",
+}
+"""File names of formats that Pillow reads by a package of the extra `formats`."""
+
+_PLUGINS = {"pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
+_FOUND = {package for package, module in _PLUGINS.items() if importlib.util.find_spec(module)}
 
 EXTENSIONS = frozenset(
     (
@@ -47,7 +60,8 @@ EXTENSIONS = frozenset(
             ".tiff",
         ),
         *(".avif", ".jp2", ".j2k", ".jpx", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".tga", ".qoi", ".ico"),
-        *(".pcx", ".sgi", ".dds", ".ras"),
+        *(".pcx", ".sgi", ".dds", ".ras", ".mpo"),
+        *(ending for ending, package in OPTIONAL.items() if package in _FOUND),
     )
 )
 """File names that are taken for pictures, in lower case."""
@@ -133,16 +147,19 @@ def upright(data: bytes, size: int | None = None) -> Image.Image:
 
 def _opened(data: bytes) -> Image.Image:
     """The picture before its pixels are decoded."""
-    image = Image.open(io.BytesIO(data), formats=_formats())
+    image = Image.open(io.BytesIO(data), formats=formats())
     if image.width * image.height > MOST_PIXELS:
         raise BadPicture(f"{image.width} × {image.height} pixels are too many")
     return image
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
-    """Formats in `FORMATS` that this build of Pillow knows."""
+def formats() -> tuple[str, ...]:
+    """Formats in `FORMATS` that this build of Pillow and its plugins know."""
     Image.init()
+    for package in _FOUND:
+        plugin = importlib.import_module(_PLUGINS[package])
+        getattr(plugin, "register_heif_opener", bool)()  # the other plugin registers itself
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

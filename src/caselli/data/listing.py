@@ -19,6 +19,7 @@ from caselli.data.pictures import (
     chosen_by_name,
     label_table,
 )
+from caselli.data.shuffle import generator
 from caselli.data.source import Request
 from caselli.data.store import FileStore, MemoryStore, Store
 from caselli.data.workers import CHUNK, WorkerPool, ahead, default_workers
@@ -32,7 +33,10 @@ BAD_SHARE = 0.05
 """More bad pictures than this share of a source are an error."""
 
 SAMPLED = 64
-"""Number of pictures, evenly spread, by which size and channels are chosen."""
+"""Number of pictures, evenly spread, by which the size is chosen."""
+
+LOOKED_AT = 4096
+"""Number of pictures, at random places, among which colour is looked for; smaller sets are seen whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +48,20 @@ class Listing:
     names: Sequence[str]
     labels: Sequence[str] | None = None
     """The name of each picture's class."""
-    captions: Sequence[str] | None = None
+    captions: Sequence[Sequence[str]] | None = None
+    """The captions of each picture, one or more; an empty one where it has none."""
+    held_out: Sequence[bool] | None = None
+    """True for the pictures that the source itself keeps from training; None leaves it to their names."""
     bad: tuple[Bad, ...] = ()
     """Pictures that were found to be unusable already."""
+    notes: tuple[str, ...] = ()
+    """Sentences on how the source was read."""
+
+    def subset(self, indices: Sequence[int]) -> Listing:
+        """The listing of those pictures alone, in that order."""
+        own = {name: getattr(self, name) for name in ("locations", "names", "labels", "captions", "held_out")}
+        chosen = {name: [values[i] for i in indices] for name, values in own.items() if values is not None}
+        return dataclasses.replace(self, **chosen)
 
 
 def read_listing(listing: Listing, request: Request) -> Pictures:
@@ -57,7 +72,7 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     """
     workers = default_workers(len(listing.names)) if request.workers is None else request.workers
     with WorkerPool(workers) as pool:
-        size, channels = _size_and_channels(pool, listing, request)
+        size, channels, notes = _size_and_channels(pool, listing, request)
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
         operation = "pixels" if in_memory else "digest"
         answers = _answers(pool, operation, listing, size, channels, request.progress)
@@ -77,27 +92,51 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     if in_memory:
         store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
     else:
-        store = FileStore([listing.locations[i] for i in good], size, channels, workers)
-    return _described(listing, good, store, as_integers(digests), tuple(bad))
-
-
-def _described(listing: Listing, good: Sequence[int], store: Store, digests: Tensor, bad: tuple) -> Pictures:
+        store = FileStore(listing.subset(good).locations, size, channels, workers)
     classes, labels = (), None
-    if listing.labels is not None:
+    if listing.labels is not None:  # classes whose pictures are all bad are classes too
         classes, labels = label_table(listing.labels)
         labels = labels[good]
-    names = tuple(listing.names[i] for i in good)
+    found = dataclasses.replace(listing.subset(good), bad=tuple(bad), notes=(*listing.notes, *notes))
+    return _described(found, store, as_integers(digests), classes, labels)
+
+
+def _described(
+    listing: Listing, store: Store, digests: Tensor, classes: tuple[str, ...], labels: Tensor | None
+) -> Pictures:
+    names, captions = distinct(listing.names), listing.captions
     return Pictures(
         listing.name,
         store,
         names=names,
-        held_out=chosen_by_name(names),
+        held_out=chosen_by_name(names) if listing.held_out is None else torch.tensor(listing.held_out),
         digests=digests,
         classes=classes,
         labels=labels,
-        captions=None if listing.captions is None else tuple(listing.captions[i] for i in good),
-        bad=bad,
+        captions=None if captions is None else tuple(several[0] for several in captions),
+        all_captions=tuple(map(tuple, captions)) if any(len(c) > 1 for c in captions or ()) else None,
+        bad=listing.bad,
+        notes=listing.notes,
     )
+
+
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of which each that was there before is told apart by a number.
+
+    Example:
+        >>> distinct(["a", "b", "a"])
+        ('a', 'b', 'a (2)')
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    taken, found = set(names), []
+    for name in names:
+        counts[name] += 1
+        new = name if counts[name] == 1 else f"{name} ({counts[name]})"
+        while counts[name] > 1 and new in taken:
+            counts[name] += 1
+            new = f"{name} ({counts[name]})"
+        found.append(new)
+    return tuple(found)
 
 
 def _answers(
@@ -115,17 +154,39 @@ def _answers(
     return answers
 
 
-def _size_and_channels(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, int]:
+def _size_and_channels(
+    pool: WorkerPool, listing: Listing, request: Request
+) -> tuple[int, int, tuple[str, ...]]:
+    """Size and channels, asked for or chosen by looking, and a sentence on what was seen."""
     if request.size is not None and request.channels is not None:
-        return request.size, request.channels
-    every = max(1, len(listing.locations) // SAMPLED)
-    sampled = dataclasses.replace(listing, locations=listing.locations[::every], names=listing.names[::every])
-    answers = _answers(pool, "probe", sampled, 0, 0, progress=False)
-    found = [json.loads(answer) for answer in answers if isinstance(answer, bytes)]
+        return request.size, request.channels, ()
+    count = len(listing.names)
+    spread = list(range(0, count, max(1, count // SAMPLED)))
+    found = list(_probed(pool, listing, spread))
     sides = collections.Counter(one["side"] for one in found)
     size = request.size or default_size(max(sides, key=lambda side: (sides[side], side), default=64))
-    channels = request.channels or (1 if found and all(one["grey"] for one in found) else 3)
-    return size, channels
+    if request.channels is not None:
+        return size, request.channels, ()
+    grey = [one["grey"] for one in found]
+    if all(grey):  # colour may be rare, or may keep step with the even spread
+        others = torch.randperm(count, generator=generator("colour", count))[:LOOKED_AT].tolist()
+        for one in _probed(pool, listing, sorted(set(others) - set(spread))):
+            grey.append(one["grey"])
+            if not one["grey"]:
+                break
+    if not grey or all(grey):
+        of = f"the {count}" if len(grey) == count else f"{len(grey)} that were looked at of {count}"
+        note = (f"grey: no colour in {of} pictures; channels 3 would make them colour",) if grey else ()
+        return size, 1 if grey else 3, note
+    mixed = ("colour, though some pictures are grey; channels 1 would make all grey",) if any(grey) else ()
+    return size, 3, mixed
+
+
+def _probed(pool: WorkerPool, listing: Listing, indices: Sequence[int]) -> Iterator[dict]:
+    """What `decoding.probe` tells of those pictures that can be read, in order."""
+    part = dataclasses.replace(listing, locations=[listing.locations[i] for i in indices])
+    answers = _answers(pool, "probe", part, 0, 0, progress=False)
+    return (json.loads(answer) for answer in answers if isinstance(answer, bytes))
 
 
 def default_size(side: int) -> int:

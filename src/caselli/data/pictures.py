@@ -13,7 +13,7 @@ import torch
 from caselli.data import decoding
 from caselli.data.augment import Augment
 from caselli.data.pixels import to_float
-from caselli.data.shuffle import picked
+from caselli.data.shuffle import drawn_captions, picked
 from caselli.data.store import MemoryStore, Store
 from caselli.errors import UnknownName, UserError
 from caselli.shapes import Bool, Float, Int, Shaped, Tensor
@@ -71,9 +71,13 @@ class Pictures:
     labels: Int[Tensor, "n"] | None = None
     """int64, indices of `classes`."""
     captions: tuple[str, ...] | None = None
-    """One per picture; empty where one has none."""
+    """One per picture, the first of several; empty where one has none."""
+    all_captions: tuple[tuple[str, ...], ...] | None = None
+    """Every caption of each picture, where some have several; None otherwise."""
     bad: tuple[Bad, ...] = ()
     """The pictures of the source that could not be read and were skipped."""
+    notes: tuple[str, ...] = ()
+    """Sentences on how the source was read, where it could be taken in more than one way or not all of it."""
 
     @classmethod
     def of(
@@ -117,13 +121,19 @@ class Pictures:
 
     def batch(self, indices: Int[Tensor, "n"]) -> Batch:
         """The pictures of the given indices in [-1, 1], with their labels and captions."""
-        return self.assemble(indices, self.read(indices), None)
+        return self.assemble(indices, self.read(indices), None, None)
 
     def assemble(
-        self, indices: Int[Tensor, "n"], read: Shaped[Tensor, "n C H W"], moves: Int[Tensor, "n 3"] | None
+        self,
+        indices: Int[Tensor, "n"],
+        read: Shaped[Tensor, "n C H W"],
+        moves: Int[Tensor, "n 3"] | None,
+        lots: Float[Tensor, "n"] | None,
     ) -> Batch:
-        """The batch of pictures whose pixels have been read; `Augment.draw` gives the moves."""
-        known = picked(self.labels, indices), picked(self.captions, indices)
+        """The batch of pictures whose pixels have been read; `Augment.draw` gives the moves, and lots in
+        [0, 1) choose among several captions."""
+        captions = drawn_captions(self.captions, self.all_captions, indices, lots)
+        known = picked(self.labels, indices), captions
         return Batch(to_float(Augment.apply(read, moves)), *known, indices)
 
     def subset(self, indices: Int[Tensor, "n"]) -> Pictures:
@@ -136,6 +146,7 @@ class Pictures:
             digests=self.digests[indices],
             labels=picked(self.labels, indices),
             captions=picked(self.captions, indices),
+            all_captions=picked(self.all_captions, indices),
         )
 
     def split(self, name: str) -> Pictures:
@@ -158,6 +169,7 @@ class Pictures:
     def fingerprint(self) -> str:
         """16 hex digits that change when any picture, label or caption does, or the order or the size."""
         known = [self.size, self.channels, len(self), self.classes, self.captions]
+        known += [] if self.all_captions is None else [self.all_captions]
         labels = b"" if self.labels is None else self.labels.numpy().tobytes()
         parts = (json.dumps(known).encode(), labels, self.digests.numpy().tobytes())
         return hashlib.blake2b(b"\0".join(parts), digest_size=8).hexdigest()

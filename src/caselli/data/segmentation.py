@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from caselli.data.augment import Augment
-from caselli.data.folder import Folder
+from caselli.data.folder import plain_listing
+from caselli.data.listing import read_listing
 from caselli.data.masks import class_names, read_masks
 from caselli.data.pictures import Pictures
 from caselli.data.pixels import to_float, with_channels
@@ -70,7 +71,7 @@ class Segmented:
 
     def batch(self, indices: Int[Tensor, "n"]) -> SegmentationBatch:
         """The pictures of the given indices in [-1, 1], with their masks."""
-        return self.assemble(indices, self.read(indices), None)
+        return self.assemble(indices, self.read(indices), None, None)
 
     def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C S S"]:
         """The pictures of the given indices, uint8."""
@@ -81,7 +82,11 @@ class Segmented:
         return self.pictures.stream(requests)
 
     def assemble(
-        self, indices: Int[Tensor, "n"], read: Shaped[Tensor, "n C S S"], moves: Int[Tensor, "n 3"] | None
+        self,
+        indices: Int[Tensor, "n"],
+        read: Shaped[Tensor, "n C S S"],
+        moves: Int[Tensor, "n 3"] | None,
+        lots: Float[Tensor, "n"] | None,
     ) -> SegmentationBatch:
         """The batch of pictures whose pixels have been read; their masks move with them."""
         masks = Augment.apply(self.masks[indices][:, None], moves)[:, 0]
@@ -129,10 +134,10 @@ pictures/ and masks/ of equal stems was expected
     root = Path(os.path.expanduser(source))
     if not ((root / "pictures").is_dir() and (root / "masks").is_dir()):
         raise UserError(f"the source {str(source)!r} was given", f"{EXPECTED} was expected")
-    pictures = Folder.open(str(root / "pictures"), request)
-    masks = read_masks(root / "masks", pictures.names, pictures.size)
     # folders of pictures are no classes here: the masks say what is what
-    pictures = dataclasses.replace(pictures, name=root.resolve().name, classes=(), labels=None)
+    pictures = read_listing(plain_listing(str(root / "pictures")), request)
+    masks = read_masks(root / "masks", pictures.names, pictures.size)
+    pictures = dataclasses.replace(pictures, name=root.resolve().name)
     return Segmented(pictures, masks, class_names(root, masks, VOID))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 
 from caselli.errors import UserError
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Float, Int, Tensor
 
 
 def generator(*key: int | str) -> torch.Generator:
@@ -105,6 +105,24 @@ class Shares:
     def own(self, rows: Tensor) -> Tensor:
         """This rank's part of what belongs to the global batch."""
         return rows.chunk(self.ranks)[self.rank]
+
+
+def drawn_captions(
+    captions: Sequence[str] | None,
+    all_captions: Sequence[Sequence[str]] | None,
+    indices: Int[Tensor, "n"],
+    lots: Float[Tensor, "n"] | None,
+) -> tuple[str, ...] | None:
+    """A caption of each picture: the one that its lot in [0, 1) falls on, or without lots the first.
+
+    Example:
+        >>> drawn_captions(["a", "c"], [["a", "b"], ["c"]], torch.tensor([1, 0]), torch.tensor([0.9, 0.9]))
+        ('c', 'b')
+    """
+    if all_captions is None or lots is None:
+        return picked(captions, indices)
+    several = picked(all_captions, indices)
+    return tuple(some[int(lot * len(some))] for some, lot in zip(several, lots.tolist(), strict=True))
 
 
 def picked(values: Tensor | Sequence | None, indices: Int[Tensor, "n"]) -> Tensor | tuple | None:

@@ -152,6 +152,6 @@ def _listing(name: str, samples: Sequence[dict]) -> Listing:
         [sample["location"] for sample in good],
         [sample["name"] for sample in good],
         [sample["label"] for sample in good] if labelled else None,
-        [sample.get("caption", "") for sample in good] if captioned else None,
-        tuple(bad),
+        [(sample.get("caption", ""),) for sample in good] if captioned else None,
+        bad=tuple(bad),
     )

@@ -26,6 +26,9 @@ class HeadedMixer(Mixer):
         chunk_size: tokens of a piece of the chunk form.
     """
 
+    angle_dtype = torch.float32
+    """Least precision of the angles; an angle in float32 is off by 10⁻⁴ after a thousand turns."""
+
     def __init__(
         self,
         width: int,
@@ -55,7 +58,7 @@ class HeadedMixer(Mixer):
         positions = torch.arange(first, first + x.shape[2], device=x.device)
         if begin is not None:
             positions = (positions - begin)[:, None]
-        positions = positions.to(torch.promote_types(x.dtype, torch.float32))
+        positions = positions.to(torch.promote_types(x.dtype, self.angle_dtype))
         angles = rotary_angles(positions, self.head_width, self.rotary_base)
         return tuple(rotary(vector, angles) for vector in vectors)
 

@@ -34,6 +34,8 @@ class Mamba(RecurrentMixer):
         state_size: states a channel.
         convolution: tokens that the convolution sees.
         delta_rank: rank of Δ's projection; by default E/16, rounded up.
+        bias: whether the projections at both ends have one.
+        convolution_bias: whether the convolution has one.
         chunk_size: tokens of a piece of the chunk form.
 
     Source: Gu and Dao 2023, Mamba: Linear-Time Sequence Modeling with Selective State Spaces.
@@ -54,14 +56,16 @@ class Mamba(RecurrentMixer):
         state_size: int = 16,
         convolution: int = 4,
         delta_rank: int | None = None,
+        bias: bool = False,
+        convolution_bias: bool = True,
         chunk_size: int = 64,
     ) -> None:
         super().__init__(width, chunk_size=chunk_size)
         inner = expand * width
         self.inner, self.state_size = inner, state_size
         self.delta_rank = delta_rank or math.ceil(width / 16)
-        self.input = Dense(width, 2 * inner, bias=False)
-        self.convolution = ShortConvolution(inner, convolution, bias=True)
+        self.input = Dense(width, 2 * inner, bias=bias)
+        self.convolution = ShortConvolution(inner, convolution, bias=convolution_bias)
         self.select = Dense(inner, self.delta_rank + 2 * state_size, bias=False)
         self.delta = Dense(self.delta_rank, inner)
         nn.init.uniform_(self.delta.weight, -(self.delta_rank**-0.5), self.delta_rank**-0.5)
@@ -69,7 +73,7 @@ class Mamba(RecurrentMixer):
             self.delta.bias.copy_(inverse_softplus(log_uniform(1e-3, 1e-1, inner).clamp(min=1e-4)))
         self.log_a = nn.Parameter(torch.arange(1, state_size + 1).float().log().repeat(inner, 1))
         self.skip = nn.Parameter(torch.ones(inner))
-        self.output = Dense(inner, width, bias=False)
+        self.output = Dense(inner, width, bias=bias)
 
     @classmethod
     def of_state(cls, width, numbers, **options):

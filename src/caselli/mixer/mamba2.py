@@ -38,6 +38,8 @@ class Mamba2(RecurrentMixer):
         groups: how many B and C there are; a divisor of the heads.
         convolution: tokens that the convolution sees.
         epsilon: of the norm, one for each group.
+        bias: whether the projections at both ends have one.
+        convolution_bias: whether the convolution has one.
         chunk_size: tokens that are compared directly.
 
     Source: Dao and Gu 2024, Transformers are SSMs: Generalized Models and Efficient Algorithms Through
@@ -59,6 +61,8 @@ class Mamba2(RecurrentMixer):
         groups: int = 1,
         convolution: int = 4,
         epsilon: float = 1e-5,
+        bias: bool = False,
+        convolution_bias: bool = True,
         chunk_size: int = 64,
     ) -> None:
         super().__init__(width, chunk_size=chunk_size)
@@ -72,13 +76,13 @@ class Mamba2(RecurrentMixer):
         self.inner, self.heads, self.head_width = inner, inner // head_width, head_width
         self.state_size, self.groups, self.epsilon = state_size, groups, epsilon
         self.convolved = inner + 2 * groups * state_size
-        self.input = Dense(width, inner + self.convolved + self.heads, bias=False)
-        self.convolution = ShortConvolution(self.convolved, convolution, bias=True)
+        self.input = Dense(width, inner + self.convolved + self.heads, bias=bias)
+        self.convolution = ShortConvolution(self.convolved, convolution, bias=convolution_bias)
         self.delta_bias = nn.Parameter(inverse_softplus(log_uniform(1e-3, 1e-1, self.heads).clamp(min=1e-4)))
         self.log_a = nn.Parameter(torch.empty(self.heads).uniform_(1, 16).log())
         self.skip = nn.Parameter(torch.ones(self.heads))
         self.norm = nn.Parameter(torch.ones(inner))
-        self.output = Dense(inner, width, bias=False)
+        self.output = Dense(inner, width, bias=bias)
 
     @classmethod
     def of_state(cls, width, numbers, **options):

@@ -51,6 +51,7 @@ class Performer(ProjectingMixer):
     """
 
     preferred_form = "chunk"
+    angle_dtype = torch.float64
 
     def __init__(
         self,

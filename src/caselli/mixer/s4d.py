@@ -13,7 +13,7 @@ from caselli.mixer.state_space import Response, StateSpace
 from caselli.ops import as_complex, as_real, exact, legs_diagonal_plus_low_rank, scan
 from caselli.shapes import Complex, Tensor
 
-INITIAL = ("lin", "inv", "legs", "real")
+INITIAL = ("lin", "inv", "inv2", "quad", "legs", "real")
 
 
 def initial_eigenvalues(name: str, state_size: int) -> Complex[Tensor, "n"]:
@@ -22,6 +22,8 @@ def initial_eigenvalues(name: str, state_size: int) -> Complex[Tensor, "n"]:
     .. math::
         \text{lin:}\; -\tfrac12 + i\pi n, \quad
         \text{inv:}\; -\tfrac12 + i \tfrac S\pi\big(\tfrac{S}{2n+1} - 1\big), \quad
+        \text{inv2:}\; -\tfrac12 + i \tfrac S\pi\big(\tfrac{S}{n+1} - 1\big), \quad
+        \text{quad:}\; -\tfrac12 + \tfrac i\pi (2n+1)^2, \quad
         \text{real:}\; -(n+1), \quad \text{legs: those of HiPPO-LegS without its low-rank part}
 
     Example:
@@ -35,8 +37,13 @@ def initial_eigenvalues(name: str, state_size: int) -> Complex[Tensor, "n"]:
         return legs_diagonal_plus_low_rank(state_size).eigenvalues.conj().resolve_conj().to(torch.complex64)
     if name == "real":
         return torch.complex(-(n + 1), 0 * n).to(torch.complex64)
-    imaginary = math.pi * n if name == "lin" else state_size / math.pi * (state_size / (2 * n + 1) - 1)
-    return torch.complex(-0.5 * torch.ones_like(n), imaginary).to(torch.complex64)
+    imaginary = {
+        "lin": math.pi * n,
+        "inv": state_size / math.pi * (state_size / (2 * n + 1) - 1),
+        "inv2": state_size / math.pi * (state_size / (n + 1) - 1),
+        "quad": (2 * n + 1).square() / math.pi,
+    }
+    return torch.complex(-0.5 * torch.ones_like(n), imaginary[name]).to(torch.complex64)
 
 
 class S4D(StateSpace):
@@ -50,7 +57,7 @@ class S4D(StateSpace):
     Arguments:
         width: E.
         state_size: S, even: S/2 complex modes a channel.
-        initial: eigenvalues at first: lin, inv, legs or real.
+        initial: eigenvalues at first: lin, inv, inv2, quad, legs or real.
         discretisation: zoh or bilinear.
         chunk_size: tokens that are compared directly.
 

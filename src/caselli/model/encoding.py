@@ -37,6 +37,7 @@ def encode(
         sizes=tokenizer.quantizer.sizes,
         classes=pictures.classes,
         captions=None if pictures.captions is None else pictures.captions * views,
+        all_captions=None if pictures.all_captions is None else pictures.all_captions * views,
         names=pictures.names * views,
         tokenizer=tokenizer.fingerprint(),
         data=pictures.fingerprint,

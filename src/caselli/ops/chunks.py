@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
 
 from caselli.ops import kernels
 from caselli.shapes import Bool, Float, Shaped, Tensor
@@ -51,6 +52,65 @@ def faded(exponent: Float[Tensor, "*A"]) -> Float[Tensor, "*A"]:
         tensor([True, True])
     """
     return exponent.clamp_(min=-700.0 if exponent.dtype == torch.float64 else -60.0).exp_()
+
+
+def log_sums(log_decay: Float[Tensor, "*A C"]) -> Float[Tensor, "*A C"]:
+    """Running sums along the last axis in float64: in float32 a difference of two large ones has few digits.
+
+    Example:
+        >>> log_sums(torch.tensor([-1.0, -2.0]))
+        tensor([-1., -3.], dtype=torch.float64)
+    """
+    return log_decay.double().cumsum(-1)
+
+
+def decay_between(total: Float[Tensor, "*A C"], dtype: torch.dtype) -> Float[Tensor, "*A C C"]:
+    r"""What reaches each token from each token before it: :math:`e^{G_t - G_s}` for s ≤ t, zero above.
+
+    Arguments:
+        total: G, from `log_sums`.
+        dtype: of the result; it has that precision whatever the size of G. Differentiable once.
+
+    Example:
+        >>> decay_between(log_sums(torch.tensor([0.5, 0.5]).log()), torch.float32)
+        tensor([[1.0000, 0.0000],
+                [0.5000, 1.0000]])
+    """
+    return _DecayBetween.apply(total, dtype)
+
+
+def channel_decays(log_decay: Float[Tensor, "*A C d"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Decays to each token from the beginning of its chunk, to before it, from it to the end, and of all.
+
+    Example:
+        >>> kept, before, left, passed = channel_decays(torch.tensor([[0.5], [0.5]]).log())
+        >>> kept.flatten(), before.flatten(), left.flatten(), passed
+        (tensor([0.5000, 0.2500]), tensor([1.0000, 0.5000]), tensor([0.5000, 1.0000]), tensor([0.2500]))
+    """
+    total = log_sums(log_decay.mT).mT
+    sums = (total, total - log_decay, total[..., -1:, :] - total, total[..., -1, :])
+    kept, earlier, left, passed = (x.to(log_decay.dtype).exp() for x in sums)
+    return kept, earlier, left, passed
+
+
+class _DecayBetween(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, total, dtype):
+        rounded = total.to(dtype)
+        exponent = rounded[..., :, None] - rounded[..., None, :]  # rounds in proportion to itself alone
+        if dtype != total.dtype:
+            rest = (total - rounded).to(dtype)
+            exponent.add_(rest[..., :, None]).sub_(rest[..., None, :])
+        decay = faded(exponent.clamp_(max=0)).tril_()
+        ctx.save_for_backward(decay)
+        return decay
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        (decay,) = ctx.saved_tensors
+        each = gradient * decay
+        return each.sum(-1).double() - each.sum(-2), None
 
 
 def power_of_two(number: int) -> int:

@@ -58,27 +58,28 @@ class Decay:
         since: from the beginning of its block to before each token.
         until: from after each token to the end of its block.
         whole: of each block.
+        dtype: of `later` and `earlier`; the decays themselves may be kept in another.
     """
 
-    def __init__(self, decay: Float[Tensor, "*A C d"]) -> None:
-        self.size, self.whole = 1, decay
+    def __init__(self, decay: Float[Tensor, "*A C d"], dtype: torch.dtype) -> None:
+        self.size, self.whole, self.dtype = 1, decay, dtype
         self.since, self.until = torch.ones_like(decay), torch.ones_like(decay)
 
     @property
     def later(self) -> Tensor:
         """Decay from the middle of a pair of blocks to each token of its second half."""
-        return second(self.since, self.size)
+        return second(self.since, self.size).to(self.dtype)
 
     @property
     def earlier(self) -> Tensor:
         """Decay from each token of a first half to the middle of the pair."""
-        return first(self.until, self.size)
+        return first(self.until, self.size).to(self.dtype)
 
     def double(self) -> None:
         """Pairs of blocks become blocks."""
         before, after = self.whole[..., 0::2, :], self.whole[..., 1::2, :]
-        self.later.mul_(before[..., None, :])
-        self.earlier.mul_(after[..., None, :])
+        second(self.since, self.size).mul_(before[..., None, :])
+        first(self.until, self.size).mul_(after[..., None, :])
         self.size, self.whole = 2 * self.size, before * after
 
 
@@ -86,13 +87,13 @@ class _DecayedScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, log_decay):
         ctx.save_for_backward(q, k, log_decay)
-        return fill_scores(q, k, Decay(log_decay.exp()))
+        return fill_scores(q, k, Decay(log_decay.exp(), log_decay.dtype))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
         q, k, log_decay = ctx.saved_tensors
-        _, of_q, of_k = fill_scores_and_gradients(q, k, Decay(log_decay.exp()), gradient)
+        _, of_q, of_k = fill_scores_and_gradients(q, k, Decay(log_decay.exp(), log_decay.dtype), gradient)
         of_queries = (q * of_q).sum_to_size(log_decay.shape)
         of_keys = (k * of_k).sum_to_size(log_decay.shape)
         of_decay = sums_to_the_end(of_queries - of_keys) - of_queries

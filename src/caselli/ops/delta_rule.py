@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 
 import torch
+import torch.nn.functional as F
 
 from caselli.ops import kernels
 from caselli.ops.chunks import (
     Segments,
     before,
     bounded_log_decay,
+    decay_between,
     exact,
     fold,
     forget,
+    log_sums,
     no_autocast,
     unfold,
 )
@@ -21,19 +24,93 @@ from caselli.ops.pieces import in_pieces
 from caselli.shapes import Bool, Float, Tensor
 
 
-def delta_rule_step(
+def delta_product_step(
     q: Float[Tensor, "B N d"],
-    k: Float[Tensor, "B N d"],
-    v: Float[Tensor, "B N v"],
-    beta: Float[Tensor, "B N"],
+    k: Float[Tensor, "B n N d"],
+    v: Float[Tensor, "B n N v"],
+    reads: Float[Tensor, "B n N d"],
     log_decay: Float[Tensor, "B N"],
     state: Float[Tensor, "B N d v"],
 ) -> tuple[Float[Tensor, "B N v"], Float[Tensor, "B N d v"]]:
-    """One token of `delta_rule`."""
-    state = log_decay.exp()[..., None, None] * state
-    held = (k[..., None, :] @ state)[..., 0, :]
-    state = state + k[..., None] * (beta[..., None] * (v - held))[..., None, :]
+    """One token of `delta_product`."""
+    decay = log_decay.exp()[..., None, None]
+    for i in range(k.shape[1]):
+        new = v[:, i] - (reads[:, i, :, None] @ state)[..., 0, :]
+        state = (decay * state if i == 0 else state) + k[:, i, ..., None] * new[..., None, :]
     return (q[..., None, :] @ state)[..., 0, :], state
+
+
+def delta_product_definition(
+    q: Float[Tensor, "B T N d"],
+    k: Float[Tensor, "B T n N d"],
+    v: Float[Tensor, "B T n N v"],
+    reads: Float[Tensor, "B T n N d"],
+    log_decay: Float[Tensor, "B T N"],
+    state: Float[Tensor, "B N d v"],
+) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d v"]]:
+    """`delta_product` token by token."""
+    outputs = []
+    for t in range(q.shape[1]):
+        y, state = delta_product_step(q[:, t], k[:, t], v[:, t], reads[:, t], log_decay[:, t], state)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def delta_product(
+    q: Float[Tensor, "B T N d"],
+    k: Float[Tensor, "B T n N d"],
+    v: Float[Tensor, "B T n N v"],
+    state: Float[Tensor, "B N d v"],
+    *,
+    reads: Float[Tensor, "B T n N d"],
+    log_decay: Float[Tensor, "B T N"],
+    starts: Bool[Tensor, "B T"] | None = None,
+    chunk_size: int = 64,
+) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d v"]]:
+    r"""n delta rules a token, each of which reads under a key of its own, in chunks of matrix products.
+
+    .. math::
+        S_{t,1} = e^{g_t} S_{t-1} + k_{t1} \big(v_{t1} - S_{t-1}^\top a_{t1}\big)^\top, \qquad
+        S_{t,i} = S_{t,i-1} + k_{ti} \big(v_{ti} - S_{t,i-1}^\top a_{ti}\big)^\top, \qquad
+        y_t = S_{t,n}^\top q_t
+
+    The first reads before the memory decays. Within a chunk the written values solve one triangular system
+    (the WY form); between chunks the state goes through one matrix product.
+
+    Arguments:
+        q: queries; T ≥ 1.
+        k, v: keys and values that are written, n a token.
+        state: S_0, at least float32.
+        reads: a, the keys under which is read.
+        log_decay: g ≤ 0.
+        starts: where a packed sequence begins; S is forgotten before that token.
+        chunk_size: writes in one system, at least one token's.
+
+    Returns:
+        y in v's dtype, and S_T.
+
+    Sources: Siems et al. 2025, DeltaProduct: Improving State-Tracking in Linear RNNs via Householder
+    Products; Hu et al. 2025, Comba: Improving Bilinear RNNs with Closed-loop Control.
+
+    Example:
+        >>> v = torch.tensor([1.0, 5.0]).view(1, 1, 2, 1, 1)
+        >>> k, q = torch.ones(1, 1, 2, 1, 1), torch.ones(1, 1, 1, 1)
+        >>> zero = torch.zeros(1, 1, 1)
+        >>> delta_product(q, k, v, zero[..., None], reads=k, log_decay=zero)[0].item()
+        5.0
+    """
+    dtype = v.dtype
+    with no_autocast(v):
+        q, k, v, reads, state = (exact(x) for x in (q, k, v, reads, state))
+        inputs = (q, k, v, reads, bounded_log_decay(log_decay).to(v.dtype))
+        if v.shape[1] == 1:
+            state = forget(state, None if starts is None else starts[:, 0])
+            y, state = delta_product_step(*(x[:, 0] for x in inputs), state)
+            y = y[:, None]
+        else:
+            size = min(max(1, chunk_size // v.shape[2]), v.shape[1])
+            y, state = in_pieces(functools.partial(_chunked, size=size), inputs, state, starts, size)
+    return y.to(dtype), state
 
 
 def delta_rule_definition(
@@ -47,8 +124,10 @@ def delta_rule_definition(
     """`delta_rule` token by token."""
     outputs = []
     for t in range(q.shape[1]):
-        y, state = delta_rule_step(q[:, t], k[:, t], v[:, t], beta[:, t], log_decay[:, t], state)
-        outputs.append(y)
+        state = log_decay[:, t].exp()[..., None, None] * state
+        held = (k[:, t, :, None] @ state)[..., 0, :]
+        state = state + k[:, t, ..., None] * (beta[:, t, :, None] * (v[:, t] - held))[..., None, :]
+        outputs.append((q[:, t, :, None] @ state)[..., 0, :])
     return torch.stack(outputs, 1), state
 
 
@@ -63,14 +142,13 @@ def delta_rule(
     starts: Bool[Tensor, "B T"] | None = None,
     chunk_size: int = 64,
 ) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d v"]]:
-    r"""The delta rule, gated or not, in chunks of matrix products.
+    r"""The delta rule, gated or not: the case of `delta_product` with one write, which reads what it writes.
 
     .. math::
         S_t = e^{g_t} S_{t-1} + \beta_t k_t \big(v_t - e^{g_t} S_{t-1}^\top k_t\big)^\top, \qquad
         y_t = S_t^\top q_t
 
-    Within a chunk the replaced values solve one triangular system (the WY form); between chunks the state
-    goes through one matrix product. With k of unit length, β = 1 replaces the value under k, β = 0 keeps it.
+    With k of unit length, β = 1 replaces the value under k, β = 0 keeps it.
 
     Arguments:
         q, k: queries and keys, usually of unit length; T ≥ 1.
@@ -93,47 +171,56 @@ def delta_rule(
         >>> delta_rule(q, k, v, torch.zeros(1, 1, 1, 1), beta=torch.ones(1, 2, 1))[0].flatten()
         tensor([1., 5.])
     """
-    dtype = v.dtype
-    with no_autocast(v):
-        q, k, v, beta, state = (exact(x) for x in (q, k, v, beta, state))
-        log_decay = torch.zeros_like(beta) if log_decay is None else bounded_log_decay(log_decay).to(v.dtype)
-        if v.shape[1] == 1:
-            state = forget(state, None if starts is None else starts[:, 0])
-            y, state = delta_rule_step(q[:, 0], k[:, 0], v[:, 0], beta[:, 0], log_decay[:, 0], state)
-            y = y[:, None]
-        else:
-            size = min(chunk_size, v.shape[1])
-            compute = functools.partial(_chunked, size=size)
-            y, state = in_pieces(compute, (q, k, v, beta, log_decay), state, starts, size)
-    return y.to(dtype), state
+    beta, keys = exact(beta)[..., None], exact(k)
+    log_decay = torch.zeros_like(beta[..., 0]) if log_decay is None else bounded_log_decay(log_decay)
+    y, state = delta_product(
+        q,
+        keys[:, :, None],
+        (beta * exact(v))[:, :, None],
+        state,
+        reads=(beta * log_decay.exp()[..., None] * keys)[:, :, None],
+        log_decay=log_decay,
+        starts=starts,
+        chunk_size=chunk_size,
+    )
+    return y.to(v.dtype), state
 
 
-def _chunked(q, k, v, beta, log_decay, state, *, starts, size):
-    length = v.shape[1]
-    q, k, v, beta, log_decay = (fold(x, size).transpose(2, 3) for x in (q, k, v, beta, log_decay))
-    total = log_decay.cumsum(3)
-    known = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()
-    kept, left, passed = total.exp(), (total[..., -1:] - total).exp(), total[..., -1].exp()
+def _chunked(q, k, v, reads, log_decay, state, *, starts, size):
+    length, count = v.shape[1:3]
+    q, log_decay = (fold(x, size).transpose(2, 3) for x in (q, _to_writes(log_decay, count)))
+    k, v, reads = (fold(x, size).flatten(2, 3).transpose(2, 3) for x in (k, v, reads))
+    log_decay = log_decay.flatten(3)
+    total = log_sums(log_decay)
+    decay, kept = decay_between(total, v.dtype), total.exp()
+    left, passed, kept_before = (total[..., -1:] - total).exp(), kept[..., -1:], (total - log_decay).exp()
+    earlier = F.pad(decay[..., :-1, :], (0, 0, 1, 0))  # up to before the token whose write it is
     if starts is not None:
-        segments = Segments.of(starts, size)
-        known = known & segments.together[:, :, None]
-        kept = kept * segments.reads[:, :, None]
+        segments = Segments.of(_to_writes(starts, count).flatten(1), size * count)
+        decay, earlier = (x * segments.together[:, :, None] for x in (decay, earlier))
+        kept, kept_before = (x * segments.reads[:, :, None] for x in (kept, kept_before))
         left = left * segments.writes[:, :, None]
-        passed = passed * segments.passes[:, :, None]
-    decay = (total[..., :, None] - total[..., None, :]).masked_fill(~known, -torch.inf).exp()
+        passed = passed * segments.passes[:, :, None, None]
+    kept, left, kept_before, passed = (x.to(v.dtype)[..., None] for x in (kept, left, kept_before, passed))
+    decay, kept = decay[..., count - 1 :: count, :], kept[..., count - 1 :: count, :]
 
     # The new values are U − W S: what each token writes, less what it finds of the state before the chunk.
-    system = (beta[..., None] * (k @ k.mT) * decay).tril(-1)
-    sides = beta[..., None] * torch.cat((v, k * kept[..., None]), -1)
+    system = (reads @ k.mT) * earlier
+    sides = torch.cat((v, reads * kept_before), -1)
     solved = torch.linalg.solve_triangular(system, sides, upper=False, unitriangular=True)
     u, w = solved.split((v.shape[-1], k.shape[-1]), -1)
 
-    keys = (k * left[..., None]).mT
+    keys = (k * left).mT
     identity = torch.eye(k.shape[-1], dtype=k.dtype, device=k.device)
-    states = carry(passed[..., None, None] * identity - keys @ w, keys @ u, state)
+    states = carry(passed * identity - keys @ w, keys @ u, state)
     entering = before(state, states)
-    y = (q * kept[..., None]) @ entering + ((q @ k.mT) * decay) @ (u - w @ entering)
+    y = (q * kept) @ entering + ((q @ k.mT) * decay) @ (u - w @ entering)
     return unfold(y.transpose(2, 3), length), states[:, -1]
+
+
+def _to_writes(x: Tensor, count: int) -> Tensor:
+    """`B T …` → `B T … n`: what holds at a token's first write, and zero at its others."""
+    return F.pad(x[..., None], (0, count - 1))
 
 
 def carry(

@@ -24,6 +24,9 @@ from caselli.ops.decayed_scores import Decay, fill_scores, fill_scores_and_gradi
 from caselli.ops.pieces import in_pieces
 from caselli.shapes import Bool, Float, Tensor
 
+LONG_CHUNK = 128
+"""Tokens of a chunk from which on its decays are multiplied in float64."""
+
 
 def gated_linear_attention_step(
     q: Float[Tensor, "B N d"],
@@ -35,7 +38,8 @@ def gated_linear_attention_step(
 ) -> tuple[Float[Tensor, "B N v"], Float[Tensor, "B N d v"]]:
     """One token of `gated_linear_attention`."""
     pair = k[..., None] * v[..., None, :]
-    after = log_decay.exp()[..., None] * state + pair
+    # e^g near one has few digits of what is lost, and the error would be the same at every token
+    after = state + log_decay.expm1()[..., None] * state + pair
     seen = after if bonus is None else state + bonus[..., None] * pair
     return (q[..., None, :] @ seen)[..., 0, :], after
 
@@ -122,15 +126,15 @@ def gated_linear_attention(
 def _chunked(q, k, v, log_decay, state, bonus=None, *, starts, size):
     length, segments = v.shape[1], _segments(starts, size)
     q, k, v, decay = (chunks(x, size) for x in (q, k, v, log_decay))
-    decay = decay.exp()
+    factors, lost, decay = _factors(decay), decay.double().sum(3), decay.exp()
     own = (q * k if bonus is None else q * k * bonus[:, None, None]).sum(-1)
     q = q * decay if bonus is None else q  # now what comes between the key and the query is all that is left
-    blocks = Decay(decay)
+    blocks = Decay(factors, v.dtype)
     scores = fill_scores(q, k, blocks)
     scores.diagonal(dim1=-2, dim2=-1).copy_(own)
     if segments is not None:
         scores *= segments.together[:, None]
-    kept, left, passed = _reach(blocks, segments)
+    kept, left, passed = _reach(blocks, lost, segments)
     entering, last = carry_states((k * left).mT @ v, passed, state)
     return tokens(scores @ v + (q * kept) @ entering, length), last
 
@@ -140,17 +144,17 @@ def _chunked_gradient(q, k, v, log_decay, state, bonus=None, *, outputs, starts,
     length, segments = v.shape[1], _segments(starts, size)
     _, y_gradient, state_gradient = outputs
     q, k, v, decay, of_y = (chunks(x, size) for x in (q, k, v, log_decay, y_gradient))
-    decay = decay.exp()
+    factors, lost, decay = _factors(decay), decay.double().sum(3), decay.exp()
     weight = 1.0 if bonus is None else bonus[:, None, None]
     query = q * decay if bonus is None else q
-    of_scores, blocks = of_y @ v.mT, Decay(decay)
+    of_scores, blocks = of_y @ v.mT, Decay(factors, v.dtype)
     if segments is not None:
         of_scores *= segments.together[:, None]
     scores, of_query, of_k = fill_scores_and_gradients(query, k, blocks, of_scores)
     scores.diagonal(dim1=-2, dim2=-1).copy_((q * k * weight).sum(-1))
     if segments is not None:
         scores *= segments.together[:, None]
-    kept, left, passed = _reach(blocks, segments)
+    kept, left, passed = _reach(blocks, lost, segments)
     reads, writes = query * kept, k * left
     entering, last = carry_states(writes.mT @ v, passed, state)
     leaving, of_state = carry_gradients(reads.mT @ of_y, passed, state_gradient)
@@ -171,13 +175,18 @@ def _chunked_gradient(q, k, v, log_decay, state, bonus=None, *, outputs, starts,
     return found if bonus is None else (*found, (of_own * q * k).sum((0, 2, 3)))
 
 
+def _factors(log_decay: Tensor) -> Tensor:
+    """The decays, in float64 where so many are multiplied that their equal errors would add up."""
+    return (log_decay.double() if log_decay.shape[-2] > LONG_CHUNK else log_decay).exp()
+
+
 def _segments(starts: Tensor | None, size: int) -> Segments | None:
     return None if starts is None else Segments.of(starts, size)
 
 
-def _reach(blocks: Decay, segments: Segments | None) -> tuple[Tensor, Tensor, Tensor]:
+def _reach(blocks: Decay, lost: Tensor, segments: Segments | None) -> tuple[Tensor, Tensor, Tensor]:
     """Decays from a chunk's beginning to each token, from each token to its end, and across it."""
-    kept, left, passed = blocks.since, blocks.until, blocks.whole.mT
+    kept, left, passed = (x.to(blocks.dtype) for x in (blocks.since, blocks.until, lost.exp()[..., None]))
     if segments is not None:
         kept = kept * segments.reads[:, None, ..., None]
         left = left * segments.writes[:, None, ..., None]

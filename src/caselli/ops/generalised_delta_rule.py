@@ -10,6 +10,7 @@ from caselli.ops.chunks import (
     Segments,
     before,
     bounded_log_decay,
+    channel_decays,
     exact,
     fold,
     forget,
@@ -118,9 +119,7 @@ def _chunked(q, k, v, a, b, log_decay, state, *, starts, size):
     q, k, v, a, b, log_decay = (
         fold(x, size).transpose(2, 3).contiguous() for x in (q, k, v, a, b, log_decay)
     )
-    total = log_decay.cumsum(3)
-    kept, kept_earlier = total.exp(), (total - log_decay).exp()
-    left, passed = (total[..., -1:, :] - total).exp(), total[..., -1, :].exp()
+    kept, kept_earlier, left, passed = channel_decays(log_decay)
     scores = decayed_scores(
         torch.stack((a, q * log_decay.exp()), 3)[:, :, :, :, None],
         torch.stack((b, k), 3)[:, :, :, None],

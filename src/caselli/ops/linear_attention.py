@@ -14,9 +14,11 @@ from caselli.ops.chunks import (
     carry_gradients,
     carry_states,
     chunks,
+    decay_between,
     exact,
     faded,
     forget,
+    log_sums,
     no_autocast,
     tokens,
 )
@@ -140,11 +142,10 @@ class _Decay:
 
     @staticmethod
     def of(log_decay: Tensor, groups: int, starts: Tensor | None, size: int) -> _Decay:
-        total = chunks(log_decay.unflatten(2, (groups, -1)), size).cumsum(3)
-        rows = total.transpose(3, 4).contiguous()  # else what follows inherits the layout, and is copied
-        within = faded((rows[..., :, None] - rows[..., None, :]).clamp_(max=0)).tril_()
-        last = total[:, :, :, -1:]
-        kept, left, passed = faded(total.clone()), faded(last - total), faded(last.clone())
+        total = log_sums(chunks(log_decay.unflatten(2, (groups, -1)), size).transpose(3, 4))
+        within, last = decay_between(total, log_decay.dtype), total[..., -1:]
+        sums = torch.cat((total, last - total, last), -1).to(log_decay.dtype)
+        kept, left, passed = faded(sums.transpose(3, 4).contiguous()).split((size, size, 1), 3)
         if starts is not None:
             segments = Segments.of(starts, size)
             within = within * segments.together[:, None, :, None]

@@ -36,7 +36,7 @@ def in_pieces(
 
     Arguments:
         compute: a causal recurrence, differentiable if there is no gradient by hand.
-        timed: inputs `B T …`; the third one is shaped as y.
+        timed: inputs `B T …`; the third one tells how large a piece is.
         state: what is carried.
         starts: where packed sequences begin.
         size: pieces are a multiple of it.
@@ -77,11 +77,14 @@ class _Pieces(torch.autograd.Function):
     @staticmethod
     def forward(ctx, compute, gradient, size, starts, count, *tensors):
         timed, state, shared = tensors[:count], tensors[count], tensors[count + 1 :]
-        y, befores = torch.empty_like(timed[2], memory_format=torch.contiguous_format), []
-        for piece in _slices(y.shape[1], size):
+        length, befores, y = timed[2].shape[1], [], None
+        for piece in _slices(length, size):
             befores.append(state)
             marks = None if starts is None else starts[:, piece]
-            y[:, piece], state = compute(*(x[:, piece] for x in timed), state, *shared, starts=marks)
+            part, state = compute(*(x[:, piece] for x in timed), state, *shared, starts=marks)
+            if y is None:
+                y = part.new_empty(len(part), length, *part.shape[2:])
+            y[:, piece] = part
         ctx.save_for_backward(starts, y, *timed, *shared, *befores)
         ctx.gradient, ctx.size, ctx.counts = gradient, size, (count, len(shared))
         return y, state

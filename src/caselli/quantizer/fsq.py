@@ -118,7 +118,8 @@ class FSQ(Pointwise):
 
     def _joined(self, digits: Float[Tensor, "n d"]) -> Int[Tensor, "n"]:
         numbers = digits + self._lowest(self._levels.to(digits.dtype))
-        return (numbers.to(torch.int64) * self._basis).sum(1)
+        # not a number has a code too, so that a training that diverges gets as far as its loss
+        return (numbers.nan_to_num(0.0).to(torch.int64) * self._basis).sum(1)
 
 
 def _gain(levels: int) -> float:

@@ -163,7 +163,10 @@ def data(page: Page, run: Contents) -> None:
     if not group:
         return
     page.section("Data")
-    _figures_table(page, run, group)
+    _figures_table(page, run, {name: value for name, value in group.items() if name != "notes"})
+    notes = group.get("notes")
+    for note in notes if isinstance(notes, list) else ():
+        page.paragraph(str(note))
     listed = group.get("bad")
     bad = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
     if bad:

@@ -79,4 +79,7 @@ def vocabulary(config: PriorConfig, pictures: Pictures) -> Vocabulary | None:
     """How the prior reads the pictures' captions; None where there are none, or none are wanted."""
     if config.text == NO_CONDITION or pictures.captions is None:
         return None
-    return vocabulary_of(config.text, config.text_length, config.text_path, pictures.captions)
+    captions = pictures.captions
+    if pictures.all_captions is not None:
+        captions = [caption for several in pictures.all_captions for caption in several]
+    return vocabulary_of(config.text, config.text_length, config.text_path, captions)

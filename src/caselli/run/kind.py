@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from caselli import ranks
-from caselli.data import Augment, Pictures
+from caselli.data import Augment, Batches, Pictures
 from caselli.engine import Log, Machine, Task, Training, TrainingConfig
 from caselli.errors import UserError, lookup
 from caselli.figures import Figure
@@ -21,7 +21,7 @@ from caselli.layer import count_parameters
 from caselli.plain import override
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
-from caselli.run.pictures import Data, open_pictures
+from caselli.run.pictures import Data, batches_of, open_pictures
 from caselli.trained import Trained
 
 VALIDATED = 1024
@@ -214,12 +214,31 @@ class Kind(ABC):
         """Random changes of the pictures."""
         return Augment(flip=self.config.data.flip, shift=self.config.data.shift)
 
-    def training(
-        self, task: Task, batches: Any, held_out: Sequence[Any], config: TrainingConfig, stage: str
-    ) -> Training:
-        """The training of a task in this run."""
+    def fit(
+        self,
+        task: Task,
+        config: TrainingConfig,
+        name: str,
+        sets: tuple[Any, Any],
+        augments: bool = True,
+        validated: int | None = VALIDATED,
+    ) -> Task:
+        """A task trained in this run, from its newest checkpoint on.
+
+        Arguments:
+            task: what is trained.
+            config: budget and optimiser.
+            name: the training's name in the log and among the checkpoints.
+            sets: samples that are trained on, and those held out.
+            augments: True where the samples are pictures, to be varied.
+            validated: held-out samples looked at in each validation, at most; None for all.
+        """
+        samples, held_out = sets
+        augment = self.augment() if augments else Augment()
+        batches = Batches(samples, config.batch, augment=augment, **self.shares())
+        validation = batches_of(held_out, config.batch, validated)
         path, seed = self.folder.path, self.config.seed
-        return Training(task, batches, held_out, config, path, stage, self.machine, seed)
+        return Training(task, batches, validation, config, path, name, self.machine, seed).run()
 
 
 def refuse_lpips(weights: str | None) -> None:

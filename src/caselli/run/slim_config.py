@@ -10,6 +10,7 @@ from typing import Any
 from caselli.errors import UserError, lookup
 from caselli.files import write_text
 from caselli.mixer import MIXERS
+from caselli.plain import to_plain
 from caselli.run.folder import SLIMMED
 from caselli.slim import PATTERNS, PRECISIONS, STRUCTURES, Distilling
 
@@ -135,8 +136,7 @@ class SlimConfig:
                 )
 
     def _noted(self, run: Path) -> dict[str, Any]:
-        own = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
-        return {**own, "run": str(run.resolve())}
+        return {**to_plain(self), "run": str(run.resolve())}
 
 
 def _option(name: str) -> str:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
-from caselli.data import Batches
+from caselli.data import Batches, CodeStore
 from caselli.engine import Log, Task
 from caselli.mixer import MIXERS
 from caselli.model import build_prior, grid_of, load_tokenizer, save_prior
 from caselli.plain import options_of
 from caselli.prior import Prior, PriorConfig, PriorTask
-from caselli.run.kind import VALIDATED
-from caselli.run.pictures import batches_of
 from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
 from caselli.slim import (
     Distilled,
@@ -34,7 +30,7 @@ from caselli.weights import UNCOMPRESSED, Compression, read_compression
 class SlimPrior(SlimStage):
     """The prior quantised, pruned, or a small one distilled from it."""
 
-    name = "prior"
+    name, augments = "prior", False
 
     def compressed(self, log: Log) -> tuple[Prior, Compression]:
         prior, config = copy.deepcopy(self.before.prior), self.config
@@ -59,24 +55,22 @@ class SlimPrior(SlimStage):
     def held(self, network: Prior) -> nn.Module:
         return network
 
-    def training(self, network: Prior, batch: int) -> tuple[Task, Any, Sequence[Any]]:
-        asked, tokenizer = self.config, self._tokenizer()
-        learner: nn.Module = network
+    def task(self, network: Prior) -> Task:
+        asked, learner = self.config, network
         if asked.distil_to and not asked.from_scratch:
             how = Distilling(asked.temperature, asked.data, asked.transfer)
             learner = Distilled(network, teacher_of(self.before.prior), how)
-        store, held_out = (self.run.codes(tokenizer, split) for split in ("train", "held_out"))
-        batches = Batches(store, batch, **self.shares)
-        return self._task(learner), batches, batches_of(held_out, batch, VALIDATED)
+        return self._task(learner)
 
-    def trained(self, task: Task, compression: Compression) -> tuple[Prior, Compression]:
-        prior = task.prior.student if isinstance(task.prior, Distilled) else task.prior
-        if self.config.quantise:
-            packed = quantise(prior, self.config.quantise, self.config.activations).packed
-            compression = dataclasses.replace(compression, packed=packed)
-        elif self.config.prune:
-            compression = dataclasses.replace(compression, packed=leave_zeros_out(prior).packed)
-        return prior, compression
+    def sets(self) -> tuple[CodeStore, CodeStore]:
+        tokenizer = self._tokenizer()
+        return self.run.codes(tokenizer, "train"), self.run.codes(tokenizer, "held_out")
+
+    def trained(self, task: PriorTask) -> Prior:
+        return task.prior.student if isinstance(task.prior, Distilled) else task.prior
+
+    def sparse(self, network: Prior, compression: Compression) -> Compression:
+        return dataclasses.replace(compression, packed=leave_zeros_out(network).packed)
 
     def _task(self, prior: nn.Module) -> PriorTask:
         return PriorTask(prior, self.before.order, grid_of(self.before.tokenizer, self.before.size))

@@ -24,6 +24,7 @@ from caselli.slim import (
     STRUCTURES,
     Loss,
     keep_zeros,
+    quantise,
     quantise_in_training,
     remove_layers,
     remove_units,
@@ -48,11 +49,12 @@ class SlimStage(ABC):
     """
 
     name: ClassVar[str]
+    augments: ClassVar[bool]
+    """True where the samples are pictures, which the run's augmentation changes."""
 
     def __init__(self, run: TwoStage, before: Model, config: SlimConfig, old: Path) -> None:
         self.run, self.before, self.config, self.old = run, before, config, old
         self.path, self.seed = run.folder.path, run.config.seed
-        self.shares = run.shares()
 
     @abstractmethod
     def compressed(self, log: Log) -> tuple[nn.Module, Compression]:
@@ -67,12 +69,20 @@ class SlimStage(ABC):
         """The part whose weights are trained."""
 
     @abstractmethod
-    def training(self, network: nn.Module, batch: int) -> tuple[Task, Any, Sequence[Any]]:
-        """What trains it: the task, batches, held-out batches."""
+    def task(self, network: nn.Module) -> Task:
+        """The training's task."""
 
     @abstractmethod
-    def trained(self, task: Task, compression: Compression) -> tuple[nn.Module, Compression]:
-        """The network out of the task, its weights packed again, and how it was made smaller."""
+    def sets(self) -> tuple[Any, Any]:
+        """The samples that are trained on, and those held out."""
+
+    @abstractmethod
+    def trained(self, task: Task) -> nn.Module:
+        """The network out of the task."""
+
+    @abstractmethod
+    def sparse(self, network: nn.Module, compression: Compression) -> Compression:
+        """How a network that was pruned is packed: without its zeros."""
 
     def make(self) -> None:
         """Compresses and trains, unless that is done already."""
@@ -93,10 +103,15 @@ class SlimStage(ABC):
         else:
             keep_zeros(part)
         budget = self._budget(part)
-        task, batches, held_out = self.training(network, budget.batch)
-        task = self.run.training(task, batches, held_out, budget, self.name).run()
+        task = self.run.fit(self.task(network), budget, self.name, self.sets(), self.augments)
         settle(task)
-        self._save(*self.trained(task, compression))
+        network = self.trained(task)
+        if self.config.quantise:
+            packed = quantise(network, self.config.quantise, self.config.activations).packed
+            compression = dataclasses.replace(compression, packed=packed)
+        elif self.config.prune:
+            compression = self.sparse(network, compression)
+        self._save(network, compression)
         if ranks.is_first():
             over = self.run.folder.results().get("trained", {})
             self.run.folder.add_results(trained={**over, self.name: True})

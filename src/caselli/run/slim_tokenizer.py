@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
-from caselli.data import Batches
+from caselli.data import Pictures
 from caselli.engine import Log, Task
 from caselli.model import save_tokenizer
-from caselli.run.kind import VALIDATED
-from caselli.run.pictures import batches_of
 from caselli.run.slim_stage import MEASURED, SlimStage, teacher_of, with_narrowed
 from caselli.slim import DecoderDistillation, Loss, leave_zeros_out, quantise, with_smaller_decoder
 from caselli.tokenizer import Tokenizer
@@ -25,7 +21,7 @@ class SlimTokenizer(SlimStage):
     """The decoder pruned or distilled, or encoder and decoder quantised; the decoder alone is trained, so
     that the codes stay what they are."""
 
-    name = "tokenizer"
+    name, augments = "tokenizer", True
 
     def compressed(self, log: Log) -> tuple[Tokenizer, Compression]:
         tokenizer, config = copy.deepcopy(self.before.tokenizer), self.config
@@ -46,20 +42,17 @@ class SlimTokenizer(SlimStage):
     def held(self, network: Tokenizer) -> nn.Module:
         return network.decoder
 
-    def training(self, network: Tokenizer, batch: int) -> tuple[Task, Any, Sequence[Any]]:
-        task = DecoderDistillation(network, teacher_of(self.before.tokenizer))
-        run = self.run
-        batches = Batches(run.data.train, batch, augment=run.augment(), **self.shares)
-        return task, batches, batches_of(run.data.held_out, batch, VALIDATED)
+    def task(self, network: Tokenizer) -> Task:
+        return DecoderDistillation(network, teacher_of(self.before.tokenizer))
 
-    def trained(self, task: Task, compression: Compression) -> tuple[Tokenizer, Compression]:
-        tokenizer = task.tokenizer
-        if self.config.quantise:
-            packed = quantise(tokenizer, self.config.quantise, self.config.activations).packed
-            compression = dataclasses.replace(compression, packed=packed)
-        elif self.config.prune:
-            compression = _with_decoder(compression, leave_zeros_out(tokenizer.decoder))
-        return tokenizer, compression
+    def sets(self) -> tuple[Pictures, Pictures]:
+        return self.run.data.train, self.run.data.held_out
+
+    def trained(self, task: DecoderDistillation) -> Tokenizer:
+        return task.tokenizer
+
+    def sparse(self, network: Tokenizer, compression: Compression) -> Compression:
+        return _with_decoder(compression, leave_zeros_out(network.decoder))
 
     def _losses(self, tokenizer: Tokenizer) -> list[Loss]:
         task, pictures = DecoderDistillation(tokenizer, teacher_of(tokenizer), data=1.0), self.run.data.train

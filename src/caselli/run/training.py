@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Augment, Batches
 from caselli.engine import Log, Machine, machine
 from caselli.errors import UserError
 from caselli.plain import override
@@ -20,7 +19,7 @@ from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, changes_between, resumed_config
 from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
-from caselli.run.pictures import Data, batches_of
+from caselli.run.pictures import Data
 
 RECIPE = "small"
 """The recipe of a run that names none."""
@@ -234,6 +233,8 @@ def _ready(run: Kind) -> Kind:
     """Tells of the pictures, in the log and for the report."""
     data, log = run.data, Log(run.folder.path, "data")
     log.say(f"{len(data.train)} pictures to train on, {len(data.held_out)} held out; {run.machine.reason}")
+    for note in data.pictures.notes:
+        log.say(note)
     for bad in data.pictures.bad:
         log.say(f"skipped {bad.name}: {bad.reason}")
     if ranks.is_first():
@@ -251,6 +252,7 @@ def _figures(data: Data) -> dict[str, Any]:
         "channels": pictures.channels,
         "classes": len(data.classes),
         "class_names": list(data.classes),
+        "notes": list(pictures.notes),
         "bad": [{"name": bad.name, "reason": bad.reason} for bad in pictures.bad],
     }
 
@@ -268,12 +270,9 @@ def _go_through(stage: Stage) -> None:
                 "a longer budget was expected, to train it on",
                 f"give --stage {stage.product} --steps or --minutes",
             )
-        config, task, (samples, held_out) = stage.config, stage.task(), stage.sets()
-        augment = run.augment() if stage.augments else Augment()
-        batches = Batches(samples, config.batch, augment=augment, **run.shares())
-        validation = batches_of(held_out, config.batch, stage.validated)
+        task, sets = stage.task(), stage.sets()
         if any(parameter.requires_grad for parameter in task.parameters()):
-            task = run.training(task, batches, validation, config, stage.name).run()
+            task = run.fit(task, stage.config, stage.name, sets, stage.augments, stage.validated)
         if ranks.is_first():
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.results in run.folder.results()):

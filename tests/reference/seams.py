@@ -1,4 +1,4 @@
-"""Whether it shows where pieces of a picture meet."""
+"""How far the places where pieces of a picture meet stand out."""
 
 from __future__ import annotations
 
