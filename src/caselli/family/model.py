@@ -160,6 +160,11 @@ class FamilyModel(Trained):
         return self.family.decode(latents.to(self.device), labels).float().clamp(-1, 1)
 
     @torch.no_grad()
+    def sample_like(self, pictures: Pictures, seed: int = 0) -> Float[Tensor, "n C H W"]:
+        """A sample for each picture of a set, of its label where the model has labels."""
+        labels = pictures.labels.tolist() if self.classes and pictures.classes == self.classes else None
+        return self.sample(len(pictures), label=labels, seed=seed)
+
     def reconstruct(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """The pictures as their representation gives them back."""
         return self.family.reconstruct(pictures.to(self.device)).float().clamp(-1, 1)
