@@ -26,8 +26,8 @@ class Npz(Source):
     """A `.npz` file with an array of pictures and, if wanted, one of labels. Pickled objects are never read.
 
     Pictures are `n H W`, `n H W C` or `n C H W` with 1 or 3 channels, or one is `H W 3`. White is the
-    least of `WHITES` that no number exceeds: of bytes 1 or 255, of wider whole numbers up to 65535, of floats 1
-    or 255. Labels are whole numbers or words, one a picture.
+    least of `WHITES` that no number exceeds: of bytes 1 or 255, of wider whole numbers up to 65535, of floats
+    1 or 255. Labels are whole numbers or words, one a picture.
     """
 
     expected = "a .npz file"
