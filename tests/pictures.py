@@ -22,6 +22,7 @@ TINY = {
     "precision": "float32",
     "reading.seconds": 0.5,
     "reading.samples": 8,
+    "reading.judged": 0,
     "data.workers": 0,
 }
 """Changes that make the tiny recipe a matter of seconds."""

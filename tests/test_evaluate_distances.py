@@ -9,9 +9,13 @@ from caselli.errors import UserError
 from caselli.evaluate import (
     KernelDistance,
     Moments,
+    compare_sets,
+    frechet_between,
     frechet_distance,
+    frechet_ratio,
     kernel_distance,
     manifold,
+    monge_distance,
     squared_mmd,
 )
 
@@ -51,6 +55,13 @@ def test_frechet_distance_of_gaussians_on_the_axes():
 def test_frechet_distance_is_zero_at_equality_also_with_few_pictures():
     x = torch.randn(5, 40, dtype=torch.float64)
     assert frechet_distance(Moments.of(x), Moments.of(x)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("n,m,width", [(9, 14, 30), (2, 3, 40), (50, 40, 6)])
+def test_frechet_distance_of_few_pictures_by_their_products_is_that_of_the_moments(n, m, width):
+    x, y = torch.randn(n, width, dtype=torch.float64), 2 * torch.randn(m, width, dtype=torch.float64) + 1
+    assert frechet_between(x, y) == pytest.approx(frechet_distance(Moments.of(x), Moments.of(y)), rel=1e-6)
+    assert frechet_between(x, x) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_distance_equals_torchmetrics():
@@ -94,6 +105,36 @@ def test_kernel_distance_is_repeatable_and_unbiased_at_equality():
     assert abs(found.mean) < 0.1 < kernel_distance(x, y + 1, subsets=40, subset_size=60).mean
 
 
+def test_monge_distance_of_shifts_and_scales():
+    """‖δ‖² for a shift by δ, F (s − 1)² for Gaussians with deviations 1 and s: as the Fréchet distance."""
+    x = torch.randn(500, 3, dtype=torch.float64)
+    shift = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    assert monge_distance(x, x + shift, directions=4000) == pytest.approx(5.25, rel=0.05)
+    assert monge_distance(x, 2 * x) == pytest.approx(
+        frechet_distance(Moments.of(x), Moments.of(2 * x)), rel=0.05
+    )
+    assert monge_distance(x, x) == 0 == monge_distance(x, x.flip(0))
+
+
+def test_monge_distance_sees_what_two_moments_do_not_and_is_repeatable():
+    x = torch.randn(1000, 2, dtype=torch.float64)
+    signs = torch.randint(0, 2, x.shape).double() * 2 - 1  # the mean and covariance of x, two points an axis
+    assert frechet_distance(Moments.of(x), Moments.of(signs)) < 0.02 < 0.1 < monge_distance(x, signs)
+    state = torch.random.get_rng_state()
+    assert monge_distance(x[:100], signs) == monge_distance(x[:100], signs)
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_frechet_ratio_is_one_for_real_pictures_whatever_the_scale():
+    x, others, y = torch.randn(3, 300, 4, dtype=torch.float64)
+    assert 0.5 < frechet_ratio(x, y, others) < 2
+    found = frechet_ratio(x, y + 1, others)
+    assert found > 20 and frechet_ratio(7 * x, 7 * (y + 1), 7 * others) == pytest.approx(found)
+    sets = compare_sets(x, y + 1, others=others, features="none", reference="noise")
+    assert sets.frechet_ratio == found and sets.monge == monge_distance(x, y + 1)
+    assert compare_sets(x, y, features="none", reference="noise").frechet_ratio is None
+
+
 def test_manifold_by_its_definition():
     x, y = _two_sets(25, 20, 2)
     k = 3
@@ -121,10 +162,15 @@ def test_manifold_of_a_set_with_itself_is_whole():
     [
         lambda x: frechet_distance(Moments.of(x), Moments.of(x[:, :2])),
         lambda x: Moments.of(x[:1]).covariance,
+        lambda x: frechet_between(x, x[:1]),
+        lambda x: frechet_between(x, x[:, :2]),
         lambda x: Moments.of(x / 0),
         lambda x: Moments.of(x[0]),
         lambda x: kernel_distance(x, x[:1]),
         lambda x: manifold(x, x[:3]),
+        lambda x: monge_distance(x, x[:, :2]),
+        lambda x: monge_distance(x, x, directions=0),
+        lambda x: frechet_ratio(x, x, x),
     ],
 )
 def test_bad_input_is_a_users_mistake(call):

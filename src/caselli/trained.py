@@ -83,6 +83,10 @@ class Trained(ABC):
             network.to(device)
         return self
 
+    def teachers(self) -> tuple[str, ...]:
+        """Names of the networks of features that trained this, and that may not judge it."""
+        return ()
+
     def parts(self) -> dict[str, Part]:
         """The networks that `caselli inspect` looks at, by name, the usual one first."""
         raise self._cannot("be inspected", "a run with a tokenizer, of vae or gan, of unet or fcn")

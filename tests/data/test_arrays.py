@@ -67,6 +67,32 @@ def test_npz_layouts_and_types(tmp_path, array, expected):
     assert pictures.name == "set" and pictures.labels is None
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16, np.float32])
+@pytest.mark.parametrize("white", [1, 255, 4095, 65535])
+def test_white_of_an_npz_is_what_its_numbers_suggest(tmp_path, dtype, white):
+    if white > {np.uint8: 255, np.float32: 255}.get(dtype, 65535):
+        return
+    array = (np.arange(10 * 36).reshape(10, 6, 6) % 2 * white).astype(dtype)
+    np.savez(tmp_path / "set.npz", array)
+    found = everything(tmp_path / "set.npz").read(torch.arange(10))[:, 0]
+    assert torch.equal(found, torch.from_numpy((array > 0) * np.uint8(255)))
+
+
+def test_one_picture_in_an_npz(tmp_path):
+    np.savez(tmp_path / "set.npz", COLOUR[0])
+    pictures = everything(tmp_path / "set.npz")
+    assert len(pictures) == 1 and pictures.channels == 3
+
+
+@pytest.mark.parametrize("name", ["label", "Labels", "Y", "targets", "class"])
+def test_names_of_labels(tmp_path, name):
+    np.savez(tmp_path / "a.npz", images=GREY, extra=GREY, **{name: np.arange(10).reshape(10, 1) % 2})
+    pictures = everything(tmp_path / "a.npz")
+    assert pictures.labels.tolist() == [0, 1] * 5 and pictures.notes == ("left out, other arrays: extra",)
+    np.savez(tmp_path / "b.npz", GREY, np.arange(10) % 2)
+    assert everything(tmp_path / "b.npz").classes == ("0", "1")
+
+
 def test_npz_labels(tmp_path):
     np.savez(tmp_path / "a.npz", images=GREY, y=np.array([10, 9] * 5))
     pictures = everything(tmp_path / "a.npz", size=12, channels=3)

@@ -6,9 +6,10 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
 from caselli.data import decoding
 from caselli.data.decoding import BadPicture
@@ -237,3 +238,64 @@ def test_a_picture_that_finds_no_memory_is_not_taken_for_broken(monkeypatch):
     monkeypatch.setattr(Image, "open", load)
     with pytest.raises(MemoryError):
         decoding.decode(encoded(Image.new("RGB", (8, 8)), "PNG"), 8, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("white", [1, 255, 4095, 65535])
+def test_white_of_deep_grey_is_seen_in_the_whole_set(tmp_path, dtype, white):
+    from caselli import data
+
+    ramp = np.linspace(0, white, 64).astype(dtype).reshape(8, 8)
+    dark = (ramp / 300).astype(dtype)
+    for i, values in enumerate([dark, dark, ramp]):
+        (tmp_path / f"{i}.tiff").write_bytes(encoded(Image.fromarray(values), "TIFF"))
+    for options in ({}, {"size": 8, "channels": 1}):
+        pictures = data.open(tmp_path, split="all", workers=0, **({"size": 8} | options))
+        found = pictures.read(torch.arange(3))[:, 0].numpy().astype(float)
+        assert np.abs(found[2] - ramp * (255 / white)).max() <= 0.51
+        assert np.abs(found[0] - dark * (255 / white)).max() <= 0.51
+        assert any(f"{white} is taken for white" in note for note in pictures.notes)
+
+
+def test_a_transparent_level_of_16_bits_is_laid_on_white():
+    values = np.full((8, 8), 40000, np.uint16)
+    values[:4] = 500
+    found = decoding.decode(encoded(Image.fromarray(values), transparency=500), 8, 1)[0]
+    assert (found[:4] == 255).all() and (found[4:] == round(40000 / 257)).all()
+
+
+def wide_profile() -> bytes:
+    """sRGB with the columns of red and green mixed: a profile with other primaries."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    places = {
+        bytes(data[i : i + 4]): int.from_bytes(data[i + 4 : i + 8], "big")
+        for i in range(132, 132 + 12 * 20, 12)
+    }
+    red, green = places[b"rXYZ"] + 8, places[b"gXYZ"] + 8
+    data[red : red + 12], data[green : green + 12] = data[green : green + 12], data[red : red + 12]
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "mode, kind", [("RGB", "PNG"), ("RGBA", "PNG"), ("P", "PNG"), ("RGB", "TIFF"), ("RGB", "WEBP")]
+)
+def test_colours_come_to_srgb(mode, kind):
+    image = Image.new("RGB", (8, 8), (250, 20, 60)).convert(mode)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    expected = ImageCms.profileToProfile(
+        image.convert("RGB"), io.BytesIO(wide_profile()), ImageCms.createProfile("sRGB")
+    )
+    found = decoding.decode(encoded(image, kind, icc_profile=wide_profile(), **options), 8, 3)
+    assert np.abs(found.transpose(1, 2, 0).astype(int) - np.asarray(expected)).max() <= 1
+    plain = decoding.decode(encoded(image, kind, **options), 8, 3)
+    assert np.abs(found.astype(int) - plain).max() > 100
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, b"no profile"):
+        assert np.array_equal(
+            decoding.decode(encoded(image, kind, icc_profile=profile, **options), 8, 3), plain
+        )
+
+
+def test_a_grey_picture_with_a_profile_of_colours_is_left_as_it_is():
+    data = encoded(noise(8, 8, 1), icc_profile=wide_profile())
+    assert np.array_equal(decoding.decode(data, 8, 1)[0], noise(8, 8, 1))

@@ -447,3 +447,13 @@ def test_several_captions_are_drawn_from_in_training(tmp_path):
         assert sum((half.at(step).captions for half in halves), ()) == batch.captions
     (tmp_path / "captions.csv").write_text("file,caption\na.png,one\nb.png,x\n")
     assert everything(tmp_path, size=2).fingerprint != pictures.fingerprint
+
+
+def test_labels_are_matched_by_name(tmp_path):
+    pictures = everything(squares(tmp_path, ["b/*2", "d/*1", "x/*1"]), size=2)
+    every = torch.arange(4)
+    assert pictures.labels_in(("a", "b", "c", "d"), every).tolist() == [1, 1, 3, -1]
+    assert torch.equal(pictures.labels_in(pictures.classes, every), pictures.labels)
+    assert pictures.labels_in(("p", "q"), every) is None
+    assert "labels of 1 of 4 pictures are no classes of the run (x)" in pictures.said_for(("b", "d"))[-1]
+    assert pictures.said_for(()) == pictures.notes == pictures.said_for(pictures.classes)

@@ -158,4 +158,48 @@ def test_what_webdataset_writes(tmp_path):
 def _places(path):
     from caselli.data.tar import _samples
 
-    return [sample["location"] for sample in _samples(str(path))]
+    return [sample["location"] for sample in _samples(str(path))[0]]
+
+
+def test_dots_in_names_are_part_of_them(tmp_path):
+    names = [f"d/IMG_2020.01.0{i}" for i in range(3)] + ["v1.2"]
+    members = {}
+    for i, name in enumerate(names):
+        members |= {f"{name}.cls": str(i % 2).encode(), f"{name}.png": png(i), f"{name}.txt": b"no %d" % i}
+    pictures = everything(write_tar(tmp_path / "set.tar", members))
+    assert pictures.names == tuple(f"set.tar/{name}.png" for name in names)
+    assert pictures.labels.tolist() == [0, 1, 0, 1] and pictures.captions[2] == "no 2"
+
+
+def test_what_belongs_to_another_picture_is_left_out_and_said(tmp_path):
+    members = {
+        "a.png": png(0),
+        "a.mask.png": png(1),
+        "a.2020.png": png(2),
+        "b.png": png(3),
+        "b.mask.txt": b"x",
+    }
+    pictures = everything(write_tar(tmp_path / "set.tar", members))
+    assert pictures.names == ("set.tar/a.png", "set.tar/a.2020.png", "set.tar/b.png")
+    assert pictures.captions is None and any("1 × .mask.png" in note for note in pictures.notes)
+
+
+def test_equal_keys_are_samples_of_their_own(tmp_path):
+    path = tmp_path / "set.tar"
+    with tarfile.open(path, "w") as archive:
+        members = [("0.png", png(0)), ("0.cls", b"x"), ("0.png", png(1)), ("0.cls", b"y"), ("0.jpg", png(2))]
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    pictures = everything(path)
+    assert pictures.names == ("set.tar/0.png", "set.tar/0.png (2)", "set.tar/0.jpg")
+    assert pictures.labels.tolist() == [0, 1, 1]
+
+
+def test_a_run_or_a_system_folder_beside_shards_is_left_alone(tmp_path):
+    write_tar(tmp_path / "a.tar", {f"{i}.png": png(i) for i in range(3)})
+    (tmp_path / "run" / "pictures").mkdir(parents=True)
+    (tmp_path / "run" / "run.yaml").write_text("kind: two_stage")
+    (tmp_path / "@eaDir").mkdir()
+    assert len(everything(tmp_path)) == 3

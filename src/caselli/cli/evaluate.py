@@ -10,8 +10,10 @@ from typing import Any
 from caselli.errors import UnknownName, UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
-NETWORKS = ("inception", "vgg", "reader", "random")
-TRAINED = ("inception", "vgg")
+EYES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+NETWORKS = (*EYES, "inception", "vgg", "reader", "random")
+NEED_WEIGHTS = ("inception", "vgg")
+TAKE_WEIGHTS = (*NEED_WEIGHTS, *EYES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +21,13 @@ class More:
     """Further measurements of a run with a tokenizer."""
 
     features: str = ""
-    """Network for Fréchet and kernel distance, precision and recall of the reconstructions: inception (rFID
-    and rKID), vgg, reader (a small classifier of the training pictures) or random (VGG-16 untrained)."""
+    """Network for distances, precision and recall of the reconstructions: efficientnet-lite0, 1 or 2,
+    inception (rFID and rKID), vgg, reader (a small classifier of the training pictures) or random (VGG-16
+    untrained); not one that trained the run."""
     weights: str = ""
-    """File of published weights of inception or vgg."""
+    """File of published weights of that network; an EfficientNet-Lite has those of the eyes extra."""
+    drawn: int = 0
+    """Samples that are drawn and compared by the same network with as many of the pictures; 0 for none."""
     reader_steps: int = 150
     """Training steps of the reader."""
     lpips: str = ""
@@ -42,14 +47,16 @@ class More:
                 f"among {self.among} and samples {self.samples} were given",
                 "at least 2 captions and 1 sample were expected",
             )
-        if self.weights and not self.features:
-            raise UserError("weights were given without features", "--features inception or vgg was expected")
+        if (self.weights or self.drawn) and not self.features:
+            given = "weights were" if self.weights else "drawn was"
+            raise UserError(f"{given} given without features", "--features NETWORK was expected")
         if self.features and self.features not in NETWORKS:
             raise UnknownName("features", self.features, NETWORKS)
-        if (self.features in TRAINED) != bool(self.weights):
+        missing = self.features in NEED_WEIGHTS and not self.weights
+        if missing or (self.weights and self.features not in TAKE_WEIGHTS):
             raise UserError(
-                f"features {self.features!r} were asked for {'with' if self.weights else 'without'} weights",
-                "a file of published weights for inception and vgg, and none for the others, was expected",
+                f"features {self.features!r} were asked for {'without' if missing else 'with'} weights",
+                "published weights for inception and vgg, and none for reader and random, were expected",
                 "give --weights FILE, or --features reader for a classifier of the pictures themselves",
             )
 
@@ -95,7 +102,7 @@ def _all(model: Any, run: str, source: str, split: str, more: More, sampling: Sa
         model.require_small_size()
     figures = kind_of(run).evaluate(model, source, split, more.lpips or None)
     if more.features:
-        figures["reconstructions_against_originals"] = _distances(model, source, pictures, split, more)
+        figures |= _distances(model, source, pictures, split, more, sampling)
     if more.captions:
         figures |= _captions(model, source, pictures, more, sampling)
     if more.upscaling:
@@ -132,25 +139,59 @@ def _upscaling(model: Any, pictures: Any, more: More, sampling: Sampling) -> dic
     return dataclasses.asdict(evaluate_upscaling(model, pictures, network, sampling, distance))
 
 
-def _distances(model: Any, source: str, pictures: Any, split: str, more: More) -> dict[str, Any]:
-    """The set of reconstructions against the set of originals, with the protocol in words."""
-    from caselli.cli.pictures import source_for
+def _distances(
+    model: Any, source: str, pictures: Any, split: str, more: More, sampling: Sampling
+) -> dict[str, Any]:
+    """Sets of reconstructions and of samples against real pictures, with the protocol in words."""
     from caselli.evaluate import reconstruction_distances
+
+    network = _network(model, source, more).to(model.device)
+    reference = f"{pictures.name}, {split.replace('_', ' ')}, at {model.size} pixels"
+    found = {
+        "reconstructions_against_originals": reconstruction_distances(model, pictures, network, reference)
+    }
+    if more.drawn:
+        found["samples_against_pictures"] = _samples(
+            model, pictures, network, reference, more.drawn, sampling
+        )
+    figures = {name: dataclasses.asdict(one) for name, one in found.items()}
+    if more.features == "inception":
+        names = {"frechet": "rFID", "kernel": "rKID", "kernel_deviation": "rKID_deviation"}
+        first = figures["reconstructions_against_originals"]
+        figures["reconstructions_against_originals"] = {names.get(n, n): v for n, v in first.items()}
+    return figures
+
+
+def _network(model: Any, source: str, more: More) -> Any:
+    """The network of features that was asked for, unless it trained the run."""
+    from caselli.cli.pictures import source_for
+    from caselli.evaluate import judge, refuse_teacher
     from caselli.features import VGG16, Inception, own_features
 
+    refuse_teacher(more.features, model.teachers())
     networks: dict[str, Callable[[], Any]] = {
         "inception": lambda: Inception.load(more.weights),
         "vgg": lambda: VGG16.load(more.weights),
         "reader": lambda: own_features(source_for(model, source, "train"), more.reader_steps),
         "random": VGG16.untrained,
     }
-    network = networks[more.features]().to(model.device)
-    reference = f"{pictures.name}, {split.replace('_', ' ')}, at {model.size} pixels"
-    found = dataclasses.asdict(reconstruction_distances(model, pictures, network, reference))
-    short = {"frechet": "rFID", "kernel": "rKID", "kernel_deviation": "rKID_deviation"}
-    if more.features != "inception":
-        return found
-    return {short.get(name, name): value for name, value in found.items()}
+    if more.features in EYES:
+        return judge(more.features, model.size, model.teachers(), more.weights or None)
+    return networks[more.features]()
+
+
+def _samples(model: Any, pictures: Any, network: Any, reference: str, count: int, sampling: Sampling) -> Any:
+    """Samples of the labels and captions of some pictures, compared with these."""
+    import torch
+
+    from caselli.data import spread, to_float
+    from caselli.evaluate import compare_sets
+    from caselli.features import features_of
+
+    real = pictures.subset(spread(len(pictures), count))
+    x, made = to_float(real.read(torch.arange(len(real)))), model.sample_like(real, options=sampling)
+    sets = (features_of(network, part) for part in (x, made))
+    return compare_sets(*sets, features=network.features_name, reference=reference)
 
 
 def _say(name: str, value: Any) -> None:

@@ -17,7 +17,10 @@ from caselli.trained import Trained
 def source_for(model: Trained, source: str, split: str, size: int | None = None) -> data.Pictures:
     """A set at the model's size and channels, or at another size."""
     channels, progress = model.channels, sys.stderr.isatty()
-    return data.open(source, size=size or model.size, channels=channels, split=split, progress=progress)
+    pictures = data.open(source, size=size or model.size, channels=channels, split=split, progress=progress)
+    for note in pictures.said_for(model.classes):
+        print(note, file=sys.stderr)
+    return pictures
 
 
 def read_pictures(

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from caselli.errors import is_out_of_memory
 
@@ -80,6 +80,15 @@ ORIENTATIONS = {
 }
 """EXIF orientation → what sets the picture upright."""
 
+WHITES = (1, 255, 1023, 4095, 16383, 65535)
+"""Values that white has in grey of 1, 8, 10, 12, 14 and 16 bits; 1 in floating-point numbers."""
+
+SAME_LEVELS = 2
+"""A colour profile that moves no colour by more levels than this is sRGB; most pictures carry such a one."""
+
+Whites = tuple[int, int]
+BY_PICTURE: Whites = (0, 0)
+
 FRAME = struct.Struct("<?I")
 """A worker's answer begins with: good or bad, and the number of bytes that follow."""
 
@@ -106,16 +115,17 @@ class Location(NamedTuple):
         return data
 
 
-def decode(data: bytes, size: int, channels: int) -> np.ndarray:
+def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -> np.ndarray:
     """A picture's bytes as uint8 `C size size`: upright, on white, the middle square, antialiased.
 
-    EXIF orientation is applied; transparency is laid on white; 16-bit grey is scaled to 8 bits; of several
-    frames the first is taken; colour profiles are ignored.
+    EXIF orientation is applied; transparency is laid on white; deeper grey is scaled to 8 bits; of several
+    frames the first is taken; colours are brought to sRGB by the profile that the file carries.
 
     Arguments:
         data: a file of one of `FORMATS`.
         size: the side of the result, in pixels.
         channels: 1 (grey) or 3 (colour).
+        whites: values of white in deep grey, of whole and of floating-point numbers; 0: by the picture.
 
     Raises:
         BadPicture: the bytes are no picture, are cut short, or claim too many pixels.
@@ -127,12 +137,12 @@ def decode(data: bytes, size: int, channels: int) -> np.ndarray:
         >>> picture.shape, int(picture.min())
         ((1, 8, 8), 255)
     """
-    image = square(upright(data, size), size).convert("L" if channels == 1 else "RGB")
+    image = square(upright(data, size, whites), size).convert("L" if channels == 1 else "RGB")
     pixels = np.asarray(image)
     return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
 
 
-def upright(data: bytes, size: int | None = None) -> Image.Image:
+def upright(data: bytes, size: int | None = None, whites: Whites = BY_PICTURE) -> Image.Image:
     """The whole picture as `L` or `RGB`, as it is meant to be seen.
 
     `size` says how small the picture may be decoded: JPEG saves time by it.
@@ -142,7 +152,7 @@ def upright(data: bytes, size: int | None = None) -> Image.Image:
         if size is not None:
             image.draft(None, (3 * size, 3 * size))
         image.load()
-        return flat(oriented(image))
+        return flat(in_srgb(oriented(image)), whites)
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -187,26 +197,115 @@ def oriented(image: Image.Image) -> Image.Image:
     return image.transpose(ORIENTATIONS[orientation]) if orientation in ORIENTATIONS else image
 
 
-def flat(image: Image.Image) -> Image.Image:
-    """Any mode as `L` or `RGB`; what is transparent becomes white."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(eight_bits(image))
+def in_srgb(image: Image.Image) -> Image.Image:
+    """The picture with its colours in sRGB, by the profile that it carries; left as it is without one, with a
+    broken one, and where the profile says sRGB.
+
+    Source: ICC.1:2022; the conversion is that of LittleCMS, perceptual.
+    """
+    profile = image.info.get("icc_profile")
+    if not profile:
+        return image
+    if image.mode in ("P", "PA") or (image.mode == "1"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    modes = {"L": ("L", "RGB"), "LA": ("L", "RGB"), "RGB": ("RGB", "RGB"), "RGBA": ("RGBA", "RGBA")}
+    source, target = modes.get(image.mode, (image.mode, "RGB"))
+    transform = _to_srgb(profile, source, target)
+    if transform is None:
+        return image
+    if image.mode not in ("L", "LA"):
+        found = ImageCms.applyTransform(image, transform)
+        found.info = {name: value for name, value in image.info.items() if name != "icc_profile"}
+        return found
+    grey = ImageCms.applyTransform(image.getchannel(0), transform).convert("L")
+    found = Image.merge("LA", (grey, image.getchannel(1))) if image.mode == "LA" else grey
+    found.info.update({k: v for k, v in image.info.items() if k == "transparency"})
+    return found
+
+
+@functools.lru_cache(maxsize=32)
+def _to_srgb(profile: bytes, source: str, target: str) -> ImageCms.ImageCmsTransform | None:
+    """The conversion to sRGB; None for a profile that is broken, of other channels, or sRGB to the eye."""
+    try:
+        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), source, target)
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+    if source not in ("RGB", "RGBA"):
+        return transform
+    levels = np.stack(np.meshgrid(*[np.arange(0, 256, 17, dtype=np.uint8)] * 3), -1).reshape(1, -1, 3)
+    test = Image.fromarray(levels).convert(source)
+    moved = np.asarray(ImageCms.applyTransform(test, transform)).astype(int) - np.asarray(test)
+    return transform if np.abs(moved).max() > SAME_LEVELS else None
+
+
+def flat(image: Image.Image, whites: Whites = BY_PICTURE) -> Image.Image:
+    """Any mode as `L` or `RGB`; what is transparent becomes white.
+
+    `whites` are the values of white in deep grey, of whole and of floating-point numbers; 0: by the picture.
+    """
+    if is_deep(image):
+        return Image.fromarray(eight_bits(image, whites[image.mode == "F"]))
+    key = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the pixels were
+        image.info["transparency"] = tuple(value >> 8 for value in key)
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour).convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def eight_bits(image: Image.Image) -> np.ndarray:
-    """16-bit grey (0 … 65535) or floating-point grey (0 … 1) as uint8.
+def is_deep(image: Image.Image) -> bool:
+    """True for grey of more than 8 bits, or of floating-point numbers."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def eight_bits(image: Image.Image, top: int = 0) -> np.ndarray:
+    """Grey of more than 8 bits, or of floating-point numbers, as uint8; a transparent level becomes white.
 
     Pillow's own conversion clips instead of scaling.
+
+    Arguments:
+        image: of mode I, I;16 or F.
+        top: the value of white; 0 for what the file says, else the least of `white_of` for its values.
     """
     values = np.asarray(image).astype(np.float64)
-    top = 1.0 if image.mode == "F" else 65535.0
-    if not (values.min() >= 0 and values.max() <= top):  # also false for not-a-number
-        raise BadPicture(f"grey values beyond 0 … {top:g}")
-    return np.rint(values * (255 / top)).astype(np.uint8)
+    lowest, highest = values.min(), values.max()
+    top = top or white_in(image) or 0
+    if not top or not (lowest >= 0 and highest <= top):  # also for not-a-number
+        raise BadPicture(f"grey values {lowest:g} … {highest:g}, beyond 0 … {top or 65535}")
+    grey = np.rint(values * (255 / top)).astype(np.uint8)
+    level = image.info.get("transparency")
+    return grey if level is None else np.where(values == level, 255, grey).astype(np.uint8)
+
+
+def white_in(image: Image.Image) -> int | None:
+    """The value of white in deep grey: what the file says, else what its values suggest."""
+    values = np.asarray(image)
+    return said_white(image) or white_of(values.min(), values.max(), image.mode == "F")
+
+
+def said_white(image: Image.Image) -> int | None:
+    """The value of white by the file's own words: a TIFF's largest value, or its bits below 16."""
+    tags = getattr(image, "tag_v2", {})
+    largest = [
+        tag[0] if isinstance(tag, tuple) else tag for tag in (tags.get(0x0119), tags.get(0x0155)) if tag
+    ]
+    bits = (tags.get(0x0102) or (16,))[0]
+    return round(largest[0]) if largest and largest[0] >= 1 else (1 << bits) - 1 if 8 < bits < 16 else None
+
+
+def white_of(lowest: float, highest: float, floating: bool) -> int | None:
+    """The value of white that numbers suggest: the least of `WHITES` that none exceeds; None where some lie
+    beyond all, or are no numbers, or floating-point numbers are hardly above 1.
+
+    Example:
+        >>> white_of(0, 1, False), white_of(3, 255, True), white_of(0, 4000, False), white_of(0, 1.2, True)
+        (1, 255, 4095, None)
+    """
+    if not (lowest >= 0 and highest <= WHITES[-1]) or (floating and 1 < highest <= 2):
+        return None
+    return next(white for white in WHITES if highest <= white)
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -225,28 +324,35 @@ def digest(pixels: bytes) -> bytes:
 
 
 def probe(data: bytes) -> bytes:
-    """JSON of a picture's short side, and whether it is grey."""
+    """JSON of a picture's short side, whether it is grey, and white in deep grey (floating-point or not)."""
     with _bad_if_broken():
         side = min(_opened(data).size)
-    image = upright(data, 64)
+        image = _opened(data)
+        image.draft(None, (192, 192))
+        image.load()
+        white = (white_in(image) or 0) if is_deep(image) else 0
+        floating = image.mode == "F"
+        image = flat(oriented(image))
     image.thumbnail((256, 256))
     values = np.asarray(image)
     grey = values.ndim == 2 or bool((values == values[..., :1]).all())
-    return json.dumps({"side": side, "grey": grey}).encode()
+    return json.dumps({"side": side, "grey": grey, "white": white, "floating": floating}).encode()
 
 
 OPERATIONS = {
-    "pixels": lambda data, size, channels: decode(data, size, channels).tobytes(),
-    "digest": lambda data, size, channels: digest(decode(data, size, channels).tobytes()),
-    "probe": lambda data, size, channels: probe(data),
+    "pixels": lambda data, *how: decode(data, *how).tobytes(),
+    "digest": lambda data, *how: digest(decode(data, *how).tobytes()),
+    "probe": lambda data, *how: probe(data),
 }
 """Operations of a worker by name; each gives bytes."""
 
 
-def perform(operation: str, location: Location, size: int, channels: int) -> bytes | BadPicture:
+def perform(
+    operation: str, location: Location, size: int, channels: int, whites: Whites
+) -> bytes | BadPicture:
     """One operation on one picture; what cannot be read is an answer, not an exception."""
     try:
-        return OPERATIONS[operation](location.read(), size, channels)
+        return OPERATIONS[operation](location.read(), size, channels, whites)
     except BadPicture as bad:
         return bad
     except OSError as error:
@@ -258,7 +364,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     for line in requests:
         request = json.loads(line)
         for place in request["locations"]:
-            answer = perform(request["operation"], Location(*place), request["size"], request["channels"])
+            how = request["size"], request["channels"], request["whites"]
+            answer = perform(request["operation"], Location(*place), *how)
             good = isinstance(answer, bytes)
             body = answer if good else str(answer).encode(errors="replace")
             replies.write(FRAME.pack(good, len(body)) + body)

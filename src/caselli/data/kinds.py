@@ -48,6 +48,8 @@ def left_out(files: Iterable[str], expected: Sequence[str] = ()) -> tuple[str, .
     found: dict[str, list[str]] = collections.defaultdict(list)
     for name in files:
         ending = os.path.splitext(name)[1].lower()
+        if ending in EXTENSIONS:  # of a shard, one that belongs to another picture
+            ending = "." + os.path.basename(name).partition(".")[2].lower()
         if ending not in EXTENSIONS and name not in expected:
             found[ending].append(name)
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))

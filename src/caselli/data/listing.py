@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from caselli.data import decoding
-from caselli.data.decoding import BadPicture, Location
+from caselli.data.decoding import BY_PICTURE, WHITES, BadPicture, Location, Whites
 from caselli.data.pictures import (
     Bad,
     Pictures,
@@ -72,10 +72,10 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     """
     workers = default_workers(len(listing.names)) if request.workers is None else request.workers
     with WorkerPool(workers) as pool:
-        size, channels, notes = _size_and_channels(pool, listing, request)
+        size, channels, whites, notes = _chosen(pool, listing, request)
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
         operation = "pixels" if in_memory else "digest"
-        answers = _answers(pool, operation, listing, size, channels, request.progress)
+        answers = _answers(pool, operation, listing, size, channels, whites, request.progress)
         good, bad, digests = [], list(listing.bad), []
         pixels = torch.empty(
             len(listing.names) if in_memory else 0, channels * size * size, dtype=torch.uint8
@@ -92,7 +92,7 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     if in_memory:
         store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
     else:
-        store = FileStore(listing.subset(good).locations, size, channels, workers)
+        store = FileStore(listing.subset(good).locations, size, channels, workers, whites)
     classes, labels = (), None
     if listing.labels is not None:  # classes whose pictures are all bad are classes too
         classes, labels = label_table(listing.labels)
@@ -140,10 +140,18 @@ def distinct(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _answers(
-    pool: WorkerPool, operation: str, listing: Listing, size: int, channels: int, progress: bool
+    pool: WorkerPool,
+    operation: str,
+    listing: Listing,
+    size: int,
+    channels: int,
+    whites: Whites,
+    progress: bool,
 ) -> Iterator[bytes | BadPicture]:
     chunks = (listing.locations[i : i + CHUNK] for i in range(0, len(listing.locations), CHUNK))
-    answered = ahead(lambda chunk: pool.ask(operation, chunk, size, channels), chunks, 4 * pool.count or 1)
+    answered = ahead(
+        lambda chunk: pool.ask(operation, chunk, size, channels, whites), chunks, 4 * pool.count or 1
+    )
     answers = itertools.chain.from_iterable(answered)
     if progress:
         from tqdm import tqdm
@@ -154,38 +162,45 @@ def _answers(
     return answers
 
 
-def _size_and_channels(
-    pool: WorkerPool, listing: Listing, request: Request
-) -> tuple[int, int, tuple[str, ...]]:
-    """Size and channels, asked for or chosen by looking, and a sentence on what was seen."""
-    if request.size is not None and request.channels is not None:
-        return request.size, request.channels, ()
+def _chosen(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, int, Whites, tuple[str, ...]]:
+    """Size and channels, asked for or chosen, white in deep grey, and sentences on what was seen."""
     count = len(listing.names)
     spread = list(range(0, count, max(1, count // SAMPLED)))
     found = list(_probed(pool, listing, spread))
     sides = collections.Counter(one["side"] for one in found)
     size = request.size or default_size(max(sides, key=lambda side: (sides[side], side), default=64))
-    if request.channels is not None:
-        return size, request.channels, ()
-    grey = [one["grey"] for one in found]
-    if all(grey):  # colour may be rare, or may keep step with the even spread
+    is_deep = any(one["white"] for one in found)
+    if is_deep or (request.channels is None and all(one["grey"] for one in found)):
+        # colour may be rare, or may keep step with the even spread; white is the same for all of a set
         others = torch.randperm(count, generator=generator("colour", count))[:LOOKED_AT].tolist()
         for one in _probed(pool, listing, sorted(set(others) - set(spread))):
-            grey.append(one["grey"])
-            if not one["grey"]:
+            found.append(one)
+            if not is_deep and not one["grey"]:
                 break
-    if not grey or all(grey):
+    channels, notes = _channels([one["grey"] for one in found], count, request.channels)
+    whites = [max((one["white"] for one in found if one["floating"] == kind), default=0) for kind in (0, 1)]
+    if is_deep:
+        notes += (
+            f"grey of more than 8 bits: {max(whites)} is taken for white, by the files' own words or as the "
+            f"least of {', '.join(map(str, WHITES))} that no value exceeds",
+        )
+    return size, channels, tuple(whites), notes
+
+
+def _channels(grey: Sequence[bool], count: int, wanted: int | None) -> tuple[int, tuple[str, ...]]:
+    """1 or 3 by which of the pictures that were looked at are grey, and a sentence on it."""
+    if wanted is not None or not grey:
+        return wanted or 3, ()
+    if all(grey):
         of = f"the {count}" if len(grey) == count else f"{len(grey)} that were looked at of {count}"
-        note = (f"grey: no colour in {of} pictures; channels 3 would make them colour",) if grey else ()
-        return size, 1 if grey else 3, note
-    mixed = ("colour, though some pictures are grey; channels 1 would make all grey",) if any(grey) else ()
-    return size, 3, mixed
+        return 1, (f"grey: no colour in {of} pictures; channels 3 would make them colour",)
+    return 3, ("colour, though some pictures are grey; channels 1 would make all grey",) if any(grey) else ()
 
 
 def _probed(pool: WorkerPool, listing: Listing, indices: Sequence[int]) -> Iterator[dict]:
     """What `decoding.probe` tells of those pictures that can be read, in order."""
     part = dataclasses.replace(listing, locations=[listing.locations[i] for i in indices])
-    answers = _answers(pool, "probe", part, 0, 0, progress=False)
+    answers = _answers(pool, "probe", part, 0, 0, BY_PICTURE, progress=False)
     return (json.loads(answer) for answer in answers if isinstance(answer, bytes))
 
 

@@ -11,21 +11,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from caselli.data.decoding import white_of
 from caselli.data.pictures import Pictures, label_table
 from caselli.data.source import Request, Source, fitted
 from caselli.errors import UserError
 from caselli.shapes import Shaped, Tensor
 
-PICTURES = ("pictures", "images", "x", "arr_0")
-LABELS = ("labels", "y")
-"""The names under which arrays are looked for, in this order."""
+PICTURES = ("pictures", "images", "x", "arr_0", "picture", "image")
+LABELS = ("labels", "y", "label", "targets", "target", "classes", "class", "arr_1")
+"""The names under which arrays are looked for, in this order, whatever their case."""
 
 
 class Npz(Source):
     """A `.npz` file with an array of pictures and, if wanted, one of labels. Pickled objects are never read.
 
-    Pictures are `n H W`, `n H W C` or `n C H W` with 1 or 3 channels: whole numbers 0 … 255, floating-point
-    numbers 0 … 1, or booleans. Labels are whole numbers or words, one a picture.
+    Pictures are `n H W`, `n H W C` or `n C H W` with 1 or 3 channels, or one is `H W 3`. White is the
+    least of `WHITES` that no number exceeds: of bytes 1 or 255, of wider whole numbers up to 65535, of floats
+    1 or 255. Labels are whole numbers or words, one a picture.
     """
 
     expected = "a .npz file"
@@ -41,7 +43,7 @@ class Npz(Source):
         known = {}
         if arrays[1] is not None:
             known["classes"], known["labels"] = _labels(arrays[1], len(pixels), source)
-        return Pictures.of(Path(source).stem, pixels, **known)
+        return Pictures.of(Path(source).stem, pixels, notes=arrays[2], **known)
 
 
 def pictures_of(array: np.ndarray, source: str) -> Shaped[Tensor, "n C H W"]:
@@ -54,6 +56,8 @@ def pictures_of(array: np.ndarray, source: str) -> Shaped[Tensor, "n C H W"]:
     pixels = torch.from_numpy(np.ascontiguousarray(_bytes(array, source)))
     if 0 in pixels.shape:
         raise UserError(f"{source} holds no pictures: its array is {_shape(array)}")
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and min(pixels.shape[:2]) > 3:
+        return pixels.movedim(2, 0)[None]  # one picture, not many of width 3
     if pixels.ndim == 3:
         return pixels[:, None]
     first, last = (pixels.ndim == 4 and pixels.shape[axis] in (1, 3) for axis in (1, 3))
@@ -66,15 +70,16 @@ def pictures_of(array: np.ndarray, source: str) -> Shaped[Tensor, "n C H W"]:
 
 
 def _bytes(array: np.ndarray, source: str) -> np.ndarray:
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and (not array.size or array.max() > 1):
         return array
     if array.dtype.kind not in "buif":
         raise UserError(f"the pictures of {source} are {array.dtype}", "numbers were expected")
-    top = 255 if array.dtype.kind in "ui" else 1
-    if array.size and not (array.min() >= 0 and array.max() <= top):  # also false for not-a-number
+    whole = array.dtype.kind in "ui"
+    top = white_of(array.min(), array.max(), not whole) if array.size else 1
+    if top is None or (top > 255 and not whole):
         raise UserError(
             f"the pictures of {source} lie in {array.min()} … {array.max()} ({array.dtype})",
-            f"0 … {top} was expected",
+            "0 … 255 was expected, or up to 65535" if whole else "0 … 1 was expected, or 0 … 255",
         )
     return np.rint(array.astype(np.float64) * (255 / top)).astype(np.uint8)
 
@@ -83,7 +88,8 @@ def _shape(array: np.ndarray) -> str:
     return " × ".join(map(str, array.shape)) or "a single number"
 
 
-def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """The pictures, their labels, and a sentence on the arrays that are left out."""
     try:
         archive = np.load(source, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -95,7 +101,9 @@ def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None]:
                     f"{source} holds the arrays {', '.join(archive.files) or 'none'}",
                     f"one of {', '.join(PICTURES)} was expected",
                 )
-            return tuple(None if name is None else archive[name] for name in found)
+            others = sorted(set(archive.files) - set(found))
+            notes = (f"left out, other arrays: {', '.join(others)}",) if others else ()
+            return archive[found[0]], None if found[1] is None else archive[found[1]], notes
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         raise UserError(
             f"{source} cannot be read ({error})", "a whole .npz file without pickled objects was expected"
@@ -103,10 +111,12 @@ def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _first(wanted: Sequence[str], present: Sequence[str]) -> str | None:
-    return next((name for name in wanted if name in present), None)
+    named = {name.casefold(): name for name in reversed(present)}
+    return next((name if name in present else named[name] for name in wanted if name in named), None)
 
 
 def _labels(array: np.ndarray, count: int, source: str) -> tuple[tuple[str, ...], Tensor]:
+    array = array.reshape(count) if array.shape == (count, 1) else array
     if array.shape != (count,) or array.dtype.kind not in "uiU":
         raise UserError(
             f"the labels of {source} are {_shape(array)} ({array.dtype})",

@@ -149,6 +149,25 @@ class Pictures:
             all_captions=picked(self.all_captions, indices),
         )
 
+    def labels_in(self, classes: Sequence[str], indices: Int[Tensor, "n"]) -> Int[Tensor, "n"] | None:
+        """Labels of those pictures as indices of other classes, by name; -1 where there is no such class.
+
+        None where no class of the set is among them."""
+        if self.labels is None or set(classes).isdisjoint(self.classes):
+            return None
+        number = {name: i for i, name in enumerate(classes)}
+        return torch.tensor([number.get(name, -1) for name in self.classes])[self.labels[indices]]
+
+    def said_for(self, classes: Sequence[str]) -> tuple[str, ...]:
+        """Sentences on how the set was read, and on its labels that are none of a model's classes."""
+        other = [name for name in self.classes if name not in classes] if classes else []
+        if not other:
+            return self.notes
+        gone = torch.isin(self.labels, torch.tensor([self.classes.index(name) for name in other]))
+        words = ", ".join(other[:3]) + ", ..." * (len(other) > 3)
+        note = f"labels of {int(gone.sum())} of {len(self)} pictures are no classes of the run ({words})"
+        return (*self.notes, f"{note} and are left out")
+
     def split(self, name: str) -> Pictures:
         """The part for training (`train`), the part kept from it (`held_out`), or `all`.
 

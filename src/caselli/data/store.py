@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
-from caselli.data.decoding import BadPicture, Location
+from caselli.data.decoding import BY_PICTURE, BadPicture, Location, Whites
 from caselli.data.shuffle import picked
 from caselli.data.workers import WorkerPool, ahead
 from caselli.errors import UserError
@@ -67,8 +67,16 @@ class FileStore(Store):
 
     in_memory = False
 
-    def __init__(self, locations: Sequence[Location], size: int, channels: int, workers: int) -> None:
+    def __init__(
+        self,
+        locations: Sequence[Location],
+        size: int,
+        channels: int,
+        workers: int,
+        whites: Whites = BY_PICTURE,
+    ) -> None:
         self.locations, self.size, self.channels, self.workers = locations, size, channels, workers
+        self.whites = whites
 
     def __len__(self) -> int:
         return len(self.locations)
@@ -88,7 +96,7 @@ class FileStore(Store):
         places = picked(self.locations, indices)
         share = -(-len(places) // max(1, pool.count)) or 1
         parts = [
-            pool.ask("pixels", places[i : i + share], self.size, self.channels)
+            pool.ask("pixels", places[i : i + share], self.size, self.channels, self.whites)
             for i in range(0, len(places), share)
         ]
         return lambda: self._joined(places, [answer for part in parts for answer in part()])
@@ -105,4 +113,4 @@ class FileStore(Store):
         return torch.frombuffer(bytearray(b"".join(answers)), dtype=torch.uint8).view(shape)
 
     def subset(self, indices: Int[Tensor, "n"]) -> FileStore:
-        return FileStore(picked(self.locations, indices), self.size, self.channels, self.workers)
+        return FileStore(picked(self.locations, indices), self.size, self.channels, self.workers, self.whites)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import json
 import os
@@ -11,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from caselli.data.decoding import EXTENSIONS, Location
+from caselli.data.kinds import left_out
 from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Bad, Pictures
 from caselli.data.source import Request, Source
+from caselli.data.tree import is_no_data, is_system
 from caselli.errors import UserError
 
 MOST_TEXT = 1 << 20
@@ -32,7 +35,9 @@ class Tar(Source):
 
     A pattern is `shards/*.tar`, or `shards/part-{000..041}.tar`, of which every one must be there.
 
-    Members of one key belong together: `key.png` (or another kind of picture), `key.cls` (label), `key.txt`
+    Members of one key belong together: the name up to its first dot, of a picture up to its last if only
+    numbers follow or the key has no other picture. A key that comes again is another sample. They are
+    `key.png` (or another kind of picture), `key.cls` (label), `key.txt`
     (caption), `key.json` (an object with `label` and `caption`). Nothing is unpacked: the pictures are read
     from where they lie, in any order, which is why the files must not be compressed.
     """
@@ -46,21 +51,23 @@ class Tar(Source):
     @staticmethod
     def open(source: str, request: Request) -> Pictures:
         shards = _shards(source)
-        samples = [sample for shard in shards for sample in _samples(shard)]
+        read = [_samples(shard) for shard in shards]
+        samples = [sample for of_shard, _ in read for sample in of_shard]
         if not samples:
             raise UserError(
                 f"{source} holds no pictures ({len(shards)} shards)",
                 "members such as key.png or key.jpg were expected",
             )
         name = Path(source).stem if os.path.exists(source) else Path(shards[0]).parent.resolve().name
-        return read_listing(_listing(name, samples), request)
+        kinds = left_out(name for _, others in read for name in others)
+        return read_listing(dataclasses.replace(_listing(name, samples), notes=kinds), request)
 
 
 def _shards(source: str) -> list[str]:
     if os.path.isdir(source):
         inside = sorted(os.listdir(source))
         others = [n for n in inside if os.path.splitext(n)[1].lower() in EXTENSIONS]
-        folders = [n for n in inside if os.path.isdir(os.path.join(source, n)) and not n.startswith(".")]
+        folders = [n for n in inside if os.path.isdir(os.path.join(source, n)) and not is_no_data(source, n)]
         return [] if others or folders else _tars(os.path.join(source, name) for name in inside)
     if os.path.exists(source):
         return _tars([source])
@@ -88,26 +95,73 @@ def _tars(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path.lower().endswith((".tar", ".tar.gz", ".tgz"))]
 
 
-def _samples(shard: str) -> list[dict]:
-    """Name, location, and either what is known of the picture or why it is bad."""
-    samples: dict[str, dict] = {}
+@dataclasses.dataclass
+class _Member:
+    """A member that is a picture, or tells of one."""
+
+    name: str
+    location: Location
+    told: dict | None
+    """What a label or caption says; None for a picture."""
+
+
+def _members(shard: str) -> tuple[list[_Member], list[str]]:
+    """The pictures of a shard and what is told of them, in order; and the names of all other members."""
+    found, others = [], []
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                key, suffix = _key(member.name)
-                if not member.isreg() or member.issparse() or not key:
+                folders, _, file = member.name.removeprefix("./").rpartition("/")
+                hidden = file.startswith(".") or any(map(is_system, re.findall(r"[^/.][^/]*", folders)))
+                if not member.isreg() or member.issparse() or hidden:
                     continue
-                if suffix in EXTENSIONS:
-                    place = Location(shard, member.offset_data, member.size)
-                    name = shown(f"{Path(shard).name}/{member.name}")
-                    samples.setdefault(key, {}).update(name=name, location=place)
-                elif suffix in _READERS:
-                    samples.setdefault(key, {}).update(_read(archive, member, suffix))
+                place = Location(shard, member.offset_data, member.size)
+                ending = os.path.splitext(file)[1].lower()
+                if ending in EXTENSIONS:
+                    found.append(_Member(member.name, place, None))
+                elif ending in _READERS:
+                    found.append(_Member(member.name, place, _read(archive, member, ending)))
+                else:
+                    others.append(member.name)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise UserError(
             f"{shard} cannot be read ({error})", "a whole, uncompressed tar file was expected"
         ) from error
-    return [sample for sample in samples.values() if "location" in sample]
+    return found, others
+
+
+def _samples(shard: str) -> tuple[list[dict], list[str]]:
+    """Name, location, and either what is known of each picture or why it is bad; and the names of members
+    that are left out."""
+    members, others = _members(shard)
+    plain = {key for key, suffix in (_key(m.name) for m in members) if suffix in EXTENSIONS}
+    dotted = {m.name: _dotted_key(m.name, plain) for m in members if m.told is None}
+    others += [name for name, key in dotted.items() if key is None]
+    groups: list[dict[str, _Member]] = []
+    current: dict[str, dict[str, _Member]] = {}
+    for member in members:
+        whole, ending = os.path.splitext(member.name.removeprefix("./"))
+        key, suffix = _key(member.name)
+        if member.told is None:
+            key = dotted[member.name]
+        elif suffix != ending.lower():  # IMG_2020.01.03.txt tells of a picture of that name, or of none
+            key = whole if whole in dotted.values() else None
+        if key is None:
+            continue
+        if key not in current or ending in current[key]:  # a key that comes again is another sample
+            groups.append({})
+            current[key] = groups[-1]
+        current[key][ending] = member
+    return [sample for group in groups for sample in _of_group(shard, group)], others
+
+
+def _of_group(shard: str, group: dict[str, _Member]) -> list[dict]:
+    """The pictures of one key, all with what is told of it."""
+    told: dict = {}
+    for member in group.values():
+        told |= member.told or {}
+    names = {m.location: shown(f"{Path(shard).name}/{m.name}") for m in group.values() if m.told is None}
+    return [{**told, "name": name, "location": place} for place, name in names.items()]
 
 
 def _key(member: str) -> tuple[str, str]:
@@ -120,6 +174,20 @@ def _key(member: str) -> tuple[str, str]:
     folder, _, file = member.removeprefix("./").rpartition("/")
     stem, dot, suffix = file.partition(".")
     return (f"{folder}/{stem}".lstrip("/"), dot + suffix.lower()) if stem else ("", "")
+
+
+def _dotted_key(member: str, plain: set[str]) -> str | None:
+    """The key of a picture, dots in its name included; None for one that belongs to another picture.
+
+    Example:
+        >>> [_dotted_key(name, {"a"}) for name in ("a.2020.01.png", "a.mask.png", "b.x.png")]
+        ['a.2020.01', None, 'b.x']
+    """
+    key, suffix = _key(member)
+    if suffix in EXTENSIONS:
+        return key
+    is_number = not any(letter.isalpha() for letter in os.path.splitext(suffix)[0])
+    return os.path.splitext(member.removeprefix("./"))[0] if is_number or key not in plain else None
 
 
 def _read(archive: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> dict:

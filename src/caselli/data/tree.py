@@ -66,7 +66,7 @@ def tree_of(root: str | Path) -> Tree:
             real = os.path.realpath(entry.path) if is_link else os.path.join(above[-1], entry.name)
             if real in above:
                 continue
-            if os.path.isfile(os.path.join(entry.path, RUN)):
+            if is_no_data(os.path.join(root, inside), entry.name):
                 left.setdefault("run folders", []).append(name)
             elif links + is_link > MOST_LINKS:
                 left.setdefault(f"folders behind more than {MOST_LINKS} links", []).append(name)
@@ -91,6 +91,11 @@ def is_system(name: str) -> bool:
     return (
         low.startswith((".", "__macosx")) or low in SYSTEM_FOLDERS or bool(re.fullmatch(r"found\.\d+", low))
     )
+
+
+def is_no_data(folder: str | Path, name: str) -> bool:
+    """True for folders that are hidden, made by a system, or runs of ours."""
+    return is_system(name) or os.path.isfile(os.path.join(folder, name, RUN))
 
 
 def _entries(folder: str) -> list[os.DirEntry]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, TypeVar
 
 from caselli.data import decoding
-from caselli.data.decoding import FRAME, BadPicture, Location
+from caselli.data.decoding import BY_PICTURE, FRAME, BadPicture, Location, Whites
 
 MOST_WORKERS = 8
 CHUNK = 32
@@ -39,11 +39,13 @@ class _Worker:
         self.process: subprocess.Popen | None = None
         self._closed = closed
 
-    def ask(self, operation: str, locations: Sequence[Location], size: int, channels: int) -> list:
+    def ask(
+        self, operation: str, locations: Sequence[Location], size: int, channels: int, whites: Whites
+    ) -> list:
         """The answers in order; a picture that kills two processes is a bad picture."""
         answers: list[bytes | BadPicture] = []
         crashed = None
-        request = {"operation": operation, "size": size, "channels": channels}
+        request = {"operation": operation, "size": size, "channels": channels, "whites": whites}
         while len(answers) < len(locations):
             try:
                 process = self._start()
@@ -128,12 +130,17 @@ class WorkerPool:
             worker.stop()
 
     def ask(
-        self, operation: str, locations: Sequence[Location], size: int = 0, channels: int = 0
+        self,
+        operation: str,
+        locations: Sequence[Location],
+        size: int = 0,
+        channels: int = 0,
+        whites: Whites = BY_PICTURE,
     ) -> Callable[[], list[bytes | BadPicture]]:
         """Begins an operation on some pictures; calling what it returns waits for the answers."""
         if self._threads is None:
-            return lambda: [decoding.perform(operation, place, size, channels) for place in locations]
-        return self._threads.submit(self._ask, operation, locations, size, channels).result
+            return lambda: [decoding.perform(operation, place, size, channels, whites) for place in locations]
+        return self._threads.submit(self._ask, operation, locations, size, channels, whites).result
 
     def _ask(self, *request) -> list[bytes | BadPicture]:
         worker = self._idle.popleft()  # as many threads as workers: there is always one

@@ -8,8 +8,10 @@ from __future__ import annotations
 from caselli.evaluate.captions import Ranking, captioned, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
 from caselli.evaluate.family import FamilyEvaluation, evaluate_family
-from caselli.evaluate.frechet import Moments, frechet_distance
+from caselli.evaluate.frechet import Moments, frechet_between, frechet_distance, frechet_ratio
+from caselli.evaluate.judges import JUDGES, installed_judge, judge, refuse_teacher
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
+from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.model import Evaluation, evaluate_model
 from caselli.evaluate.neighbours import Manifold, manifold
 from caselli.evaluate.pace import RunFigures, run_figures
@@ -22,6 +24,7 @@ from caselli.evaluate.set_comparison import SetComparison, compare_sets
 from caselli.evaluate.upscaling import evaluate_upscaling
 
 __all__ = [
+    "JUDGES",
     "CodebookUse",
     "Distance",
     "Evaluation",
@@ -40,9 +43,14 @@ __all__ = [
     "evaluate_family",
     "evaluate_model",
     "evaluate_upscaling",
+    "frechet_between",
     "frechet_distance",
+    "frechet_ratio",
+    "installed_judge",
+    "judge",
     "kernel_distance",
     "manifold",
+    "monge_distance",
     "ms_ssim",
     "multi_scale_distance",
     "name_of",
@@ -54,6 +62,7 @@ __all__ = [
     "readability",
     "reconstruction_distances",
     "reconstructions",
+    "refuse_teacher",
     "run_figures",
     "score_pictures",
     "slope",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from caselli.evaluate.frechet import Moments, frechet_distance
+from caselli.evaluate.frechet import frechet_between, frechet_ratio
 from caselli.evaluate.kernel import kernel_distance
+from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.neighbours import manifold
 from caselli.figures import figure
 from caselli.shapes import Float, Tensor
@@ -21,6 +22,10 @@ class SetComparison:
     """Kernel distance; KID when the features are Inception's."""
     kernel_deviation: float
     """Standard deviation of `kernel` over subsets."""
+    monge: float = figure("Monge distance", ".2f")
+    """Sliced Wasserstein distance on the scale of `frechet`; MIND when the features are Inception's."""
+    frechet_ratio: float | None = figure("Fréchet distance over that of training pictures", ".2f")
+    """Fréchet distance over that of as many other real pictures; None where none were given."""
     precision: float = figure("precision", ".1%")
     recall: float = figure("recall", ".1%")
     density: float = figure("density", ".2f")
@@ -39,6 +44,7 @@ def compare_sets(
     *,
     features: str,
     reference: str,
+    others: Float[Tensor, "k F"] | None = None,
     neighbours: int = 3,
     seed: int = 0,
 ) -> SetComparison:
@@ -52,8 +58,9 @@ def compare_sets(
         real, made: features of one network.
         features: the network's `features_name`.
         reference: what the real pictures are, such as "glyphs, held out".
+        others: features of further real pictures, as many as made ones, for the Fréchet ratio.
         neighbours: k of precision and recall.
-        seed: seed of the kernel distance's subsets.
+        seed: seed of the kernel distance's subsets and of the directions.
 
     Example:
         >>> import torch
@@ -65,9 +72,11 @@ def compare_sets(
     kernel = kernel_distance(real, made, seed=seed)
     neighbourhood = manifold(real, made, neighbours)
     return SetComparison(
-        frechet=frechet_distance(Moments.of(real), Moments.of(made)),
+        frechet=frechet_between(real, made),
         kernel=kernel.mean,
         kernel_deviation=kernel.deviation,
+        monge=monge_distance(real, made, seed=seed),
+        frechet_ratio=None if others is None else frechet_ratio(real, made, others),
         **dataclasses.asdict(neighbourhood),
         features=features,
         reference=reference,

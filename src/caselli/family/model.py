@@ -160,6 +160,11 @@ class FamilyModel(Trained):
         return self.family.decode(latents.to(self.device), labels).float().clamp(-1, 1)
 
     @torch.no_grad()
+    def sample_like(self, pictures: Pictures, seed: int = 0) -> Float[Tensor, "n C H W"]:
+        """A sample for each picture of a set, of its label where the model has labels."""
+        labels = pictures.labels.tolist() if self.classes and pictures.classes == self.classes else None
+        return self.sample(len(pictures), label=labels, seed=seed)
+
     def reconstruct(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """The pictures as their representation gives them back."""
         return self.family.reconstruct(pictures.to(self.device)).float().clamp(-1, 1)
@@ -175,8 +180,8 @@ class FamilyModel(Trained):
         """Bits of whole pictures, given labels that the family knows."""
         if not self.density:
             return super().likelihood(pictures, indices)
-        known = pictures.labels is not None and pictures.classes == self.classes
-        labels = pictures.labels[indices] if known else None
+        labels = pictures.labels_in(self.classes, indices)
+        labels = None if labels is not None and (labels < 0).any() else labels
         return Likelihood(self._nats(to_float(pictures.read(indices)), labels) / math.log(2))
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ class LPIPS(Frozen):
         distance = torch.zeros(len(a), device=a.device, dtype=a.dtype)
         pairs = zip(self.network.levels(a), self.network.levels(b), strict=True)
         for level, (x, y) in enumerate(pairs):
-            gap = (_unit(x) - _unit(y)).square()
+            gap = (unit(x) - unit(y)).square()
             distance = distance + (gap * self.get_buffer(f"head{level}")).sum(1).mean((1, 2))
         return distance
 
@@ -78,6 +78,6 @@ def installed_heads() -> Path:
     return Path(found.origin).parent / "functional" / "image" / "lpips_models" / "vgg.pth"
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
     """Each position's channels at length one; a little above zero, so that the gradient is finite."""
     return x * torch.rsqrt(x.square().sum(1, keepdim=True) + 1e-8)

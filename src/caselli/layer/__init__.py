@@ -6,7 +6,8 @@
 
 from caselli.layer.block import GroupNorm, ResidualBlock, SpatialAttention, group_norm
 from caselli.layer.borrowed import Borrowed
-from caselli.layer.discriminator import Discriminator
+from caselli.layer.diff_augment import diff_augment
+from caselli.layer.discriminator import SLOPE, Discriminator
 from caselli.layer.discriminator_patch import PatchDiscriminator
 from caselli.layer.discriminator_stylegan import StyleDiscriminator
 from caselli.layer.lecam import LeCam
@@ -69,6 +70,7 @@ __all__ = [
     "DISCRIMINATORS",
     "DOWNSAMPLERS",
     "NORMS",
+    "SLOPE",
     "UPSAMPLERS",
     "Area",
     "AveragePooling",
@@ -102,6 +104,7 @@ __all__ = [
     "bilinear",
     "blur_pool",
     "count_parameters",
+    "diff_augment",
     "enlarged",
     "group_norm",
     "icnr_",

@@ -88,6 +88,9 @@ class Model(Trained):
     def networks(self) -> list[nn.Module]:
         return [self.tokenizer] if self.prior is None else [self.tokenizer, self.prior]
 
+    def teachers(self) -> tuple[str, ...]:
+        return self.tokenizer.config.teachers()
+
     def parts(self) -> dict[str, Part]:
         tokenizer, size = self.tokenizer, (self.size, self.size)
         grid = tokenizer.architecture.latent_shape(tokenizer.config, size)
@@ -152,6 +155,20 @@ class Model(Trained):
             sequence = sample(engine, part, seeds, options, progress)
             pictures.append(self.decode(self.order.restore(sequence, self.grid)).cpu())
         return torch.cat(pictures)
+
+    def sample_like(
+        self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED
+    ) -> Float[Tensor, "n C H W"]:
+        """A sample for each picture of a set, of its label, caption and small version, as far as known."""
+        prior, told = self.require_prior(), {}
+        if pictures.labels is not None and self.classes and pictures.classes == self.classes:
+            told["label"] = pictures.labels.tolist()
+        if prior.alphabet.text is not None and pictures.captions is not None:
+            told["text"] = list(pictures.captions)
+        if prior.config.condition_picture == "low_resolution":
+            small = with_size(pictures.read(torch.arange(len(pictures))), self.condition_size)
+            told["picture"] = to_float(small)
+        return self.sample(len(pictures), seed=seed, options=options, **told)
 
     @torch.no_grad()
     def complete(
@@ -261,9 +278,8 @@ class Model(Trained):
     def conditions_of(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Conditions:
         """Conditions of the prior for pictures of a set: labels of the same classes, captions, and the
         pictures at the low resolution."""
-        prior, labels, text, codes = self.require_prior(), None, None, None
-        if pictures.labels is not None and pictures.classes == self.classes:
-            labels = pictures.labels[indices]
+        prior, text, codes = self.require_prior(), None, None
+        labels = pictures.labels_in(self.classes, indices)
         if pictures.captions is not None and prior.alphabet.text is not None:
             text = prior.alphabet.text.encode([pictures.captions[i] for i in indices.tolist()])
         if prior.config.condition_picture == "low_resolution":

@@ -6,14 +6,16 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from caselli.figures import Figure, known
+from caselli.figures import Figure, cell, known
 from caselli.report.folder import Contents, Curve, flat, is_number
 from caselli.report.page import Page
 from caselli.report.slim import slimmed
 
+JUDGED = ("kernel", "monge", "frechet", "frechet_ratio", "precision", "recall", "density", "coverage")
+"""Figures of samples and reconstructions as sets."""
 SPEEDS = ("samples_per_second", "pictures_per_second")
 """Pace of a training; the latter in logs of earlier versions."""
-OWN = ("samples", "reconstructions", "segmentation", "slim")
+OWN = ("samples", "samples_judged", "reconstructions", "reconstructions_judged", "segmentation", "slim")
 """Groups of figures and pictures that have a section of their own."""
 MESSAGES = 40
 """As many of the last messages are shown."""
@@ -50,6 +52,28 @@ def reconstructions(page: Page, run: Contents) -> None:
     if data is not None:
         page.section("Reconstructions", "Held-out pictures, and below each what its code gives back.")
         page.picture(data)
+
+
+def judged(page: Page, run: Contents) -> None:
+    """Samples and reconstructions as sets beside held-out pictures, by a network's features."""
+    sets = {kind: run.group(f"{kind}_judged") for kind in ("samples", "reconstructions")}
+    sets = {kind: figures for kind, figures in sets.items() if figures}
+    if not sets:
+        return
+    first = next(iter(sets.values()))
+    made, real = (cell(float(first.get(name, 0))) for name in ("made_count", "real_count"))
+    page.section(
+        "Beside held-out pictures",
+        f"{made} pictures of each kind beside {real} real ones "
+        f"({first.get('reference')}), by {first.get('features')}, which had no part in the training. Figures "
+        "compare at equal numbers and with the same network alone; of a few hundred pictures the kernel and "
+        "the Monge distance tell most.",
+    )
+    rows = []
+    for name in JUDGED:
+        shown = [known(run.figures, name).show(figures.get(name)) for figures in sets.values()]
+        rows.append((shown[0][0], *(f"{number} {unit}".strip() for _, number, unit in shown)))
+    page.table(rows, ("", *sets))
 
 
 def segmentation(page: Page, run: Contents) -> None:
@@ -300,6 +324,7 @@ SECTIONS: tuple[Callable[[Page, Contents], None], ...] = (
     slimmed,
     samples,
     reconstructions,
+    judged,
     segmentation,
     training,
     codebook,

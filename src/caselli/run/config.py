@@ -30,12 +30,15 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReadingConfig:
-    """The judgement of an independent classifier on the samples of a labelled set."""
+    """How samples are judged: by a classifier of the labels, and by a network of features."""
 
     seconds: float = 20.0
-    """Seconds that the classifier is trained on real pictures; 0 for no judgement."""
+    """Seconds that a classifier is trained on real pictures with labels; 0 for none."""
     samples: int = 992
     """Samples that it is given, about, in equal numbers for each label."""
+    judged: int = 256
+    """Samples, reconstructions and held-out pictures compared as sets by an EfficientNet-Lite that did not
+    train the run, at most; 0 for no judgement. None is made below 64, or without the `eyes` extra."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from caselli.features import features_of, train_classifier
 from caselli.report import grid, pairs, save_png
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
+from caselli.run.judgement import look_as_judge
 
 SHOWN, ENDS, STEPS = 24, 6, 9
 """Pictures reconstructed; walks shown, and pictures of a walk."""
@@ -39,6 +40,7 @@ def look_at_family(
     if pictures.labels is not None and reading.seconds:
         figures |= _read(folder, model, pictures, held_out, reading)
     folder.add_results(evaluation=found, samples=figures)
+    look_as_judge(folder, model, pictures, held_out, reading.judged, model.sample_like)
 
 
 def _samples(folder: RunFolder, model: FamilyModel) -> dict[str, Any]:

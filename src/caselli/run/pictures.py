@@ -47,7 +47,10 @@ def open_pictures(config: DataConfig, progress: bool) -> Data:
 def open_split(trained: Trained, source: str, split: str) -> Pictures:
     """A part of a set at a trained run's size and channels."""
     channels, progress = trained.channels, sys.stderr.isatty()
-    return data.open(source, size=trained.size, channels=channels, split=split, progress=progress)
+    pictures = data.open(source, size=trained.size, channels=channels, split=split, progress=progress)
+    for note in pictures.said_for(trained.classes):
+        print(note, file=sys.stderr)
+    return pictures
 
 
 def shows(progress: bool) -> bool:

@@ -17,6 +17,7 @@ from caselli.report import grid, pairs, save_png
 from caselli.run.condition_summary import look_at_captions, look_at_upscaled, reads_captions
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
+from caselli.run.judgement import look_as_judge
 from caselli.sampling import Timed, best_engine
 from caselli.tokenizer import Tokenizer
 
@@ -24,6 +25,8 @@ SHOWN = 24
 """Pictures in a row of originals and reconstructions, at most."""
 EVALUATED = 4096
 """Held-out pictures evaluated, at most."""
+DRAWING_SECONDS = 60
+"""Samples that would take longer to draw are not judged as a set."""
 
 
 def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Pictures) -> None:
@@ -68,6 +71,9 @@ def look_at_samples(
     if model.classes and reading.seconds:
         figures |= _readability(model, pictures, shown, reading, log)
     folder.add_results(evaluation=evaluation, samples=figures)
+    seconds = reading.judged * model.codes_per_picture / figures["tokens_per_second"]
+    draw = model.sample_like if seconds < DRAWING_SECONDS else None
+    look_as_judge(folder, model, pictures, held_out, reading.judged, draw)
 
 
 def _readability(

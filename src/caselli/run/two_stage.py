@@ -14,7 +14,7 @@ from caselli import ranks
 from caselli.data import CodeStore, Pictures
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
-from caselli.evaluate import Evaluation, Readability, evaluate_model, perceptual_distance
+from caselli.evaluate import Evaluation, Readability, SetComparison, evaluate_model, perceptual_distance
 from caselli.figures import Figure, figures_of
 from caselli.model import (
     Model,
@@ -79,7 +79,7 @@ class PriorStage(Stage):
     share = 0.65
     augments = False
     results = "evaluation"
-    figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability)
+    figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

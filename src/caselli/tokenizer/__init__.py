@@ -1,6 +1,6 @@
 """Pictures ⟷ codes: encoder, quantizer, decoder, and how they are trained."""
 
-from caselli.tokenizer.adversarial import AdversarialTask
+from caselli.tokenizer.adversarial import CRITICS, AdversarialTask
 from caselli.tokenizer.adversarial_config import AdversarialConfig
 from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig
@@ -23,6 +23,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 
 __all__ = [
     "ARCHITECTURES",
+    "CRITICS",
     "AdversarialConfig",
     "AdversarialTask",
     "Architecture",

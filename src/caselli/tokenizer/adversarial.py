@@ -8,14 +8,17 @@ from caselli import ranks
 from caselli.divergence import DIVERGENCES, R1, CriticDivergence
 from caselli.engine.task import Losses, Part
 from caselli.errors import UnknownName, lookup
+from caselli.features import ProjectedDiscriminator
 from caselli.figures import Figure
-from caselli.layer import DISCRIMINATORS, LeCam
+from caselli.layer import DISCRIMINATORS, Discriminator, LeCam, diff_augment
 from caselli.ops import inject_gradient
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.tokenizer.tokenizer import Tokenizer
 
+CRITICS: dict[str, type[Discriminator]] = {**DISCRIMINATORS, "projected": ProjectedDiscriminator}
+"""Discriminators that train a tokenizer, by name: those on pixels, and one on the maps of a network."""
 EPSILON = 1e-4
 """Added to the adversarial gradient's norm, as published."""
 
@@ -59,7 +62,7 @@ class AdversarialTask(Autoencoding):
         super().__init__(tokenizer)
         self.config = tokenizer.config.adversarial
         self.objective = critic_objective(self.config.objective)
-        kind = lookup(DISCRIMINATORS, "discriminator", self.config.discriminator)
+        kind = lookup(CRITICS, "discriminator", self.config.discriminator)
         options = self.config.discriminator_options
         built = kind(self.config.width, tokenizer.config.channels, **options)
         self.discriminator = self.objective.prepare(built)
@@ -94,7 +97,7 @@ class AdversarialTask(Autoencoding):
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The discriminator's loss, the slope that its judgement adds at the reconstruction, and figures."""
         self.objective.constrain(self.discriminator)
-        judged = self.objective.judge(lambda x: widened(self.discriminator(x)), pictures, shown)
+        judged = self.objective.judge(self._scores, pictures, shown)
         real, fake, push = judged.real, judged.fake, judged.slope
         ratio = self._ratio(made, slope, push) if self.config.adaptive else push.new_ones(())
         due = (
@@ -118,6 +121,9 @@ class AdversarialTask(Autoencoding):
         }
         figures = {name: value.detach() for name, value in figures.items()}
         return loss + penalty + (weight * judged.generator_loss).detach(), weight * push, figures
+
+    def _scores(self, pictures: Tensor) -> Tensor:
+        return widened(self.discriminator(diff_augment(pictures) if self.config.augment else pictures))
 
     def _ratio(self, made: Tensor, slope: Tensor, push: Tensor) -> Tensor:
         last = last_matrix(self.tokenizer.decoder)

@@ -21,11 +21,13 @@ class AdversarialConfig:
     objective: str = "hinge"
     """Name of a critic's objective in `caselli.divergence.DIVERGENCES`: hinge, non_saturating and so on."""
     discriminator: str = "patch"
-    """Name in `caselli.layer.DISCRIMINATORS`."""
+    """Name in `caselli.tokenizer.CRITICS`: patch, stylegan, or projected on an EfficientNet-Lite's maps."""
     width: int = 64
     """Channels of the discriminator's first layer."""
     discriminator_options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The discriminator's own arguments, such as layers and norm."""
+    """The discriminator's own arguments, such as layers and norm, or network."""
+    augment: bool = False
+    """Changes the pictures that the discriminator sees at random (DiffAugment), for few pictures."""
     learning_rate: float = 4e-4
     """Peak learning rate of the discriminator; it falls as the tokenizer's does."""
     betas: tuple[float, float] = (0.5, 0.9)
@@ -51,6 +53,17 @@ class AdversarialConfig:
         expect(self.r1_every >= 1, "adversarial r1_every", self.r1_every, "at least 1")
         sum_of = self.start + self.warmup
         expect(sum_of < 1, "adversarial start + warmup", sum_of, "less than 1, the whole budget,")
+
+    def teachers(self) -> tuple[str, ...]:
+        """Networks of features that the discriminator looks through.
+
+        Example:
+            >>> AdversarialConfig(weight=0.5, discriminator="projected").teachers()
+            ('efficientnet-lite1',)
+        """
+        if not self.weight or self.discriminator != "projected":
+            return ()
+        return (self.discriminator_options.get("network", "efficientnet-lite1"),)
 
     def learns(self, progress: float) -> bool:
         """True where the discriminator is trained when this share of the budget is spent.

