@@ -68,7 +68,7 @@ def test_a_stated_machine_needs_no_weights(capsys):
     ("words", "message"),
     [
         (["--rate", "3"], "half a machine"),
-        (["--rate", "0", "--bandwidth", "1"], "positive"),
+        (["--rate", "0", "--bandwidth", "1"], "was expected"),
         (["--picture", "nowhere.png", "-o", "new.html"], "cannot be read"),
         (["--at", "nowhere"], "nowhere"),
     ],

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Iterable
 
 from torch import nn
@@ -47,13 +48,56 @@ def _attention(operation: Operation) -> int:
     return scores * (query.shape[-1] + value.shape[-1])
 
 
+def _recurrent(operation: Operation) -> int:
+    """Every step multiplies its input, and its state, by a matrix."""
+    x, into, again = operation.inputs()[:3]
+    return math.prod(x.shape[:-1]) * (into.elements + again.elements)
+
+
+def _trilinear(operation: Operation) -> int:
+    x, weight = operation.inputs()[:2]
+    return x.shape[0] * weight.elements
+
+
+def _batches(operation: Operation) -> int:
+    a, b = operation.inputs()[-2:]
+    return a.elements * b.shape[2]
+
+
+def _distances(operation: Operation) -> int:
+    return operation.outputs[0].elements * operation.inputs()[0].shape[-1]
+
+
+def _fourier(operation: Operation) -> int:
+    """5 n log₂ n FLOPs for n numbers, as is usual."""
+    value = max((operation.inputs()[0], operation.outputs[0]), key=lambda value: value.elements)
+    length = math.prod(value.shape[axis] for axis in operation.args[1])
+    return round(2.5 * value.elements * math.log2(length))
+
+
+def _outer(operation: Operation) -> int:
+    return operation.outputs[0].elements
+
+
+def _time_convolution(operation: Operation) -> int:
+    width, channels, _ = operation.inputs()[1].shape
+    return operation.outputs[0].elements * width * channels
+
+
 def _interpolation(taps: int) -> Callable[[Operation], int]:
     return lambda operation: operation.outputs[0].elements * taps
 
 
 MACS: dict[str, Callable[[Operation], int]] = {
     **dict.fromkeys(("mv", "dot", "addmv"), _vector),
+    **dict.fromkeys(("addr", "outer", "ger"), _outer),
     "linear": _linear,
+    "mkldnn_rnn_layer": _recurrent,
+    "_trilinear": _trilinear,
+    "addbmm": _batches,
+    "_cdist_forward": _distances,
+    **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), _fourier),
+    "conv_tbc": _time_convolution,
     "_int_mm": _product,
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"), _attention
@@ -67,6 +111,11 @@ MACS: dict[str, Callable[[Operation], int]] = {
 }
 """Name of an operation → its multiply-accumulates, for what torch's own table of FLOPs leaves out."""
 
+MULTIPLIES = re.compile(
+    r"mm(_|$)|mv$|dot$|conv|linear|(?<!_un)lstm|gru|rnn|cdist|pdist|attention|matmul|fft|_solve|cholesky|eig|svd|qr$"
+    r"|_lu|^lu_|_det$|_inv|matrix_exp|householder|embedding_bag"
+)
+"""Names of operations that multiply and sum; those that no table counts are refused."""
 FREE = {"detach", "alias", "empty", "new_empty", "empty_like", "arange", "overwrite", "lift_fresh"}
 """Operations that move no bytes; views are free too."""
 
@@ -77,6 +126,11 @@ def macs(operation: Operation) -> int:
         return MACS[operation.name](operation)
     flops = operation.function and flop_registry.get(operation.function.overloadpacket)
     if not flops:
+        if MULTIPLIES.search(operation.name) and "backward" not in operation.name:
+            raise UserError(
+                f"{operation.place} multiplies, and nobody has said how often",
+                "a counted operation was expected",
+            )
         return 0
     shapes = (operation.args, operation.kwargs, operation.outputs)
     args, kwargs, out = tree_map(lambda x: x.shape if isinstance(x, Value) else x, shapes)
