@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
@@ -19,6 +20,12 @@ SIGNS = {
     "dalle": "blocks.group_1.block_1.res_path.conv_1.w",
 }
 """Name of a weight that each family has and no other."""
+ARITHMETIC: dict[str, tuple[Any, ...]] = {
+    "act_fn": ("silu", "swish"),
+    "norm_type": ("group", None),
+    "lookup_from_codebook": (False,),
+}
+"""Settings of a diffusers config.json that change what the same weights compute → values followed."""
 SIZE = 256
 """Height and width in pixels that a tokenizer is used at, where its files do not say."""
 
@@ -58,6 +65,7 @@ def import_tokenizer(
     files = [read_foreign(path) for path in paths]
     _refuse_other_family(files, family)
     settings = settings_beside(paths[0])
+    _refuse_other_arithmetic(settings)
     tokenizer = importer(files, Hints(groups or _number(settings, "norm_num_groups")))
     size = size or _number(settings, "sample_size") or SIZE
     tokenizer.architecture.check(tokenizer.config, (size, size))
@@ -72,6 +80,16 @@ def _refuse_other_family(files: Sequence[Weights], family: str) -> None:
                 f"weights of {other} were given as {family}",
                 f"a checkpoint of {family} was expected",
                 f"try --from {other}",
+            )
+
+
+def _refuse_other_arithmetic(settings: dict[str, Any]) -> None:
+    """Raises a `UserError` for a setting of a diffusers config.json that means another network than ours."""
+    for name, expected in ARITHMETIC.items():
+        if name in settings and settings[name] not in expected:
+            raise UserError(
+                f"config.json has {name} {settings[name]!r}",
+                f"{' or '.join(map(repr, expected))} was expected: other networks would give other codes",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,8 +33,11 @@ HARMLESS = (
     "typing.",
 )
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
-WRAPPERS = ("ema", "model", "state_dict")
+WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
+PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
+"""Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
+within a larger model, whose other weights are left out."""
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 """Files of weights in a folder of diffusers."""
 
@@ -60,7 +64,12 @@ def read_foreign(path: str | Path) -> Weights:
     weights = {name: value for name, value in _unwrapped(found).items() if isinstance(value, Tensor)}
     if not weights:
         raise UserError(f"{path} holds no weights", "a dictionary of tensors was expected")
-    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    weights = _without_prefixes(weights)
+    damaged = [name for name, value in weights.items() if not value.isfinite().all()]
+    if damaged:
+        raise UserError(
+            f"{path} holds weights that are no numbers: {damaged[0]}", "finite weights were expected"
+        )
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
@@ -142,7 +151,21 @@ def _unwrapped(found: Any) -> Mapping[str, Any]:
     if not isinstance(found, Mapping):
         return {}
     wrapped = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
-    return found if wrapped is None else wrapped
+    return found if wrapped is None else _unwrapped(wrapped)
+
+
+def _without_prefixes(weights: Weights) -> Weights:
+    """The weights by their names in the network itself; says what was taken off."""
+    for prefix in PREFIXES * 2:  # one may lie within another
+        inner = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+        if inner:
+            left = f", and {len(weights) - len(inner)} weights beside them are left out"
+            said = left if len(inner) < len(weights) else ""
+            print(
+                f"the names of the weights begin with {prefix!r}, which is taken off{said}", file=sys.stderr
+            )
+            weights = inner
+    return weights
 
 
 def _of_module(module: StandIn, prefix: str = "") -> Weights:

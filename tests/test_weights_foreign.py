@@ -1,0 +1,61 @@
+"""Checkpoints that are wrapped, damaged or of a variant that computes otherwise."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from caselli.errors import UserError
+from caselli.interop import import_tokenizer
+from caselli.weights import read_foreign
+
+WEIGHTS = {"encoder.a": torch.ones(2), "decoder.b": torch.zeros(3)}
+
+
+def named(prefix):
+    return {prefix + name: value for name, value in WEIGHTS.items()}
+
+
+WRAPPED = {
+    "compiled": named("_orig_mod."),
+    "compiled on several devices": named("module._orig_mod."),
+    "several devices, compiled": named("_orig_mod.module."),
+    "within a larger model": named("first_stage_model.") | {"model.diffusion.c": torch.ones(1)},
+    "averaged": {"params": {"encoder.a": torch.zeros(2)}, "params_ema": WEIGHTS},
+    "parameters": {"params": WEIGHTS},
+    "twice": {"model": {"state_dict": named("_orig_mod.")}},
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_wrapped_weights_are_unwrapped(tmp_path, kind, capsys):
+    torch.save(WRAPPED[kind], tmp_path / "a.pt")
+    found = read_foreign(tmp_path / "a.pt")
+    assert found.keys() == WEIGHTS.keys() and all(torch.equal(found[name], WEIGHTS[name]) for name in found)
+    if any("." in name and name not in WEIGHTS for name in WRAPPED[kind]):
+        assert "is taken off" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, value, dtype):
+    save_file(
+        {"fine": torch.ones(2), "bad": torch.tensor([1.0, value], dtype=dtype)}, tmp_path / "a.safetensors"
+    )
+    with pytest.raises(UserError, match="no numbers: bad"):
+        read_foreign(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("act_fn", "relu"), ("act_fn", "gelu"), ("act_fn", "mish"), ("norm_type", "spatial"),
+     ("lookup_from_codebook", True)],
+)  # fmt: skip
+def test_a_setting_that_changes_the_arithmetic_is_refused(tmp_path, name, value):
+    save_file(WEIGHTS, tmp_path / "diffusion_pytorch_model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({name: value}))
+    with pytest.raises(UserError, match=f"config.json has {name}"):
+        import_tokenizer([tmp_path], "diffusers")
