@@ -223,3 +223,21 @@ def test_digits_without_their_library(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
     with pytest.raises(UserError, match=r"pip install 'caselli\[digits\]'"):
         data.open("digits")
+
+
+def test_kaggles_copy_of_mnist_has_folders_about_files_of_their_names(tmp_path):
+    def fill(root, name):
+        for part, count in (("train", 8), ("t10k", 4)):
+            for kind, axes in (("images", 3), ("labels", 1)):
+                values = np.zeros((count, 4, 4) if axes == 3 else count, np.uint8)
+                path = root / name.format(part=part, kind=kind, axes=axes)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_idx(path, values)
+
+    inner = "{part}-{kind}-idx{axes}-ubyte/{part}-{kind}-idx{axes}-ubyte"
+    fill(tmp_path / "folders", inner)
+    fill(tmp_path / "both", inner)
+    fill(tmp_path / "both", "{part}-{kind}.idx{axes}-ubyte")
+    for source in ("folders", "both"):
+        pictures = everything(tmp_path / source)
+        assert len(pictures) == 12 and int(pictures.held_out.sum()) == 4 and pictures.classes == ("0",)

@@ -108,7 +108,12 @@ def _image_files(source: str) -> list[Path]:
         return [path] if PATTERN.fullmatch(path.name) else []
     if not os.path.isdir(source):
         return []
-    return sorted(path / name for name in os.listdir(source) if PATTERN.fullmatch(name))
+    named = [path / name for name in sorted(os.listdir(source)) if PATTERN.fullmatch(name)]
+    inside = [folder / folder.name for folder in named]  # Kaggle's copy: a folder about a file of its name
+    found: dict[str, Path] = {}
+    for file in sorted((file for file in (*named, *inside) if file.is_file()), key=lambda f: len(f.parts)):
+        found.setdefault(PATTERN.fullmatch(file.name)["stem"].lower(), file)
+    return sorted(found.values())
 
 
 def _parts(source: str) -> dict[str, Path]:
@@ -139,9 +144,10 @@ def _labels(path: Path, count: int) -> np.ndarray | None:
     name = path.name.replace("images", "labels").replace("idx3", "idx1")
     labels = next(
         (
-            path.with_name(n)
+            place
             for n in (name, name + ".gz", name.removesuffix(".gz"))
-            if path.with_name(n).is_file()
+            for place in (path.with_name(n), path.parent.with_name(n) / n)
+            if place.is_file()
         ),
         None,
     )
