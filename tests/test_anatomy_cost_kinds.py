@@ -8,6 +8,7 @@ from torch import nn
 
 from caselli.anatomy import cost
 from caselli.errors import UserError
+from caselli.mixer import MIXERS
 
 
 class Of(nn.Module):
@@ -28,6 +29,7 @@ COUNTED = {
     "bilinear": (nn.Bilinear(3, 4, 5), [(3,), (4,)], 3 * 4 * 5),
     "addbmm": (Of(lambda a, b: torch.addbmm(torch.zeros(5, 7), a, b)), [(5, 3), (3, 7)], 5 * 3 * 7),
     "cdist": (Of(torch.cdist), [(5, 3), (7, 3)], 5 * 7 * 3),
+    "triangular": (Of(lambda a, b: torch.linalg.solve_triangular(a, b, upper=True)), [(4, 4), (4, 3)], 24),
     "fft": (Of(torch.fft.fft), [(8,)], 60),
     "conv_tbc": (Of(lambda x: torch.conv_tbc(x.movedim(0, 1), torch.ones(3, 4, 6), torch.zeros(6))), [(9, 4)],
                  7 * 6 * 4 * 3),
@@ -45,3 +47,21 @@ def test_what_nobody_counts_is_refused_by_name(function):
     shape = (4,) if function is torch.pdist else (4, 4)
     with pytest.raises(UserError, match="multiplies, and nobody has said how often"):
         cost(Of(function), shape)
+
+
+SOLVING = (
+    "path",
+    "delta_net",
+    "gated_delta_net",
+    "kda",
+    "gated_delta_net2",
+    "comba",
+    "gated_delta_product",
+    "rwkv7",
+)
+
+
+@pytest.mark.parametrize("name", SOLVING)
+def test_mixers_that_solve_triangles_are_counted(name):
+    mixer = MIXERS[name](32)
+    assert cost(Of(lambda x: mixer(x)[0]), (16, 32)).macs > 0

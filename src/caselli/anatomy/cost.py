@@ -68,6 +68,11 @@ def _distances(operation: Operation) -> int:
     return operation.outputs[0].elements * operation.inputs()[0].shape[-1]
 
 
+def _triangular(operation: Operation) -> int:
+    """Half of the products with the whole matrix."""
+    return operation.outputs[0].elements * operation.inputs()[0].shape[-1] // 2
+
+
 def _fourier(operation: Operation) -> int:
     """5 n log₂ n FLOPs for n numbers, as is usual."""
     value = max((operation.inputs()[0], operation.outputs[0]), key=lambda value: value.elements)
@@ -97,6 +102,7 @@ MACS: dict[str, Callable[[Operation], int]] = {
     "addbmm": _batches,
     "_cdist_forward": _distances,
     **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), _fourier),
+    "linalg_solve_triangular": _triangular,
     "conv_tbc": _time_convolution,
     "_int_mm": _product,
     **dict.fromkeys(
