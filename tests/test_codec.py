@@ -553,7 +553,6 @@ def test_mistakes_are_one_line_and_leave_nothing(run_folder, folder, tmp_path, c
             "cannot be read",
         ),
         (["compress", str(run_folder), str(tmp_path / "empty")], "holds no pictures"),
-        (["compress", str(run_folder), picture, picture], "two pictures called 0"),
         (["compress", str(run_folder), picture, "--batch", "0"], "batch 0"),
         (["decompress", str(run_folder), str(tmp_path / "bad.csl")], "cut short"),
         (["decompress", str(run_folder), str(tmp_path / "text.txt")], "none of the codec's"),

@@ -42,7 +42,7 @@ def test_tokens(capsys, monkeypatch):
 
 def test_an_unknown_section_is_named(capsys):
     assert mixers.main(["nothing"]) == 2
-    assert "layers, long_layers, tokens, growth" in capsys.readouterr().err
+    assert "layers, long_layers, tokens, precision, growth" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("section", mixers.SECTIONS.values())

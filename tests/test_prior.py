@@ -160,13 +160,13 @@ def test_samples_follow_the_options(options):
 def test_known_codes_are_kept_and_conditioned_on(mixer):
     """Rows that know two codes, one, and none: each follows what is left of its distribution."""
     model = prior(mixer)
-    known = torch.full((1_000, 4), -1)
+    known = torch.full((2_000, 4), -1)
     known[:, 0] = 2
-    known[500:, 1] = 1
-    codes = sample(model, torch.zeros(1_000, dtype=torch.int64), list(range(1_000)), known=known)
-    assert (codes[:, 0] == 2).all() and (codes[500:, 1] == 1).all()
+    known[1_000:, 1] = 1
+    codes = sample(model, torch.zeros(2_000, dtype=torch.int64), list(range(2_000)), known=known)
+    assert (codes[:, 0] == 2).all() and (codes[1_000:, 1] == 1).all()
     p, sequences = exact(model, 0), all_sequences(model.alphabet)
-    for rows, told in ((codes[:500], {0: 2}), (codes[500:], {0: 2, 1: 1})):
+    for rows, told in ((codes[:1_000], {0: 2}), (codes[1_000:], {0: 2, 1: 1})):
         fits = torch.stack([sequences[:, slot] == code for slot, code in told.items()]).all(0)
         left = p * fits
         assert chi_square(rows, left / left.sum()) < 5

@@ -80,6 +80,7 @@ class PriorStage(Stage):
     augments = False
     results = "evaluation"
     figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
+    figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
