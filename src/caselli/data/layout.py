@@ -1,4 +1,4 @@
-"""What the folders of a set of pictures mean: parts for training and for testing, and classes."""
+"""Meaning of the folders of a set of pictures: parts for training and for testing, and classes."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def _channels(grey: Sequence[bool], count: int, wanted: int | None) -> tuple[int
 
 
 def _probed(pool: WorkerPool, listing: Listing, indices: Sequence[int]) -> Iterator[dict]:
-    """What `decoding.probe` tells of those pictures that can be read, in order."""
+    """Results of `decoding.probe` for the pictures that can be read, in order."""
     part = dataclasses.replace(listing, locations=[listing.locations[i] for i in indices])
     answers = _answers(pool, "probe", part, 0, 0, BY_PICTURE, progress=False)
     return (json.loads(answer) for answer in answers if isinstance(answer, bytes))

@@ -102,7 +102,7 @@ class _Member:
     name: str
     location: Location
     told: dict | None
-    """What a label or caption says; None for a picture."""
+    """Text of a label or caption; None for a picture."""
 
 
 def _members(shard: str) -> tuple[list[_Member], list[str]]:

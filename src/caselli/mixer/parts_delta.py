@@ -1,4 +1,4 @@
-"""What the gated delta rules share: convolved queries, keys and values, decays, and a gated output."""
+"""Parts of the gated delta rules: convolved queries, keys and values, decays, and a gated output."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ConvolvedMixer(RecurrentMixer):
 
     @abstractmethod
     def gate(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T V"]:
-        """What the normalised answers are multiplied with."""
+        """Gate that multiplies the normalised outputs."""
 
     def project(
         self, x: Tensor, inputs: Tensor, starts: Tensor | None
@@ -91,7 +91,7 @@ class DeltaMixer(ConvolvedMixer):
         memory: Float[Tensor, "B N d v"],
         **options,
     ) -> tuple[Float[Tensor, "B T N v"], Float[Tensor, "B N d v"]]:
-        """What the memory answers, and the memory after the last token; `options` are the op's."""
+        """Outputs, and the memory after the last token; `options` are the op's."""
 
     def mix(self, x, state, starts, size):
         q, k, v, inputs = self.project(x, state.inputs, starts)

@@ -145,13 +145,13 @@ def _moved(moves: Tensor, state: Tensor) -> Tensor:
 
 
 def _then(reads: Tensor, moves: Tensor) -> Tensor:
-    """What reads, or moves, after a transition, of what was before it."""
+    """Factors by which readers or transitions reach the state before them."""
     return reads * moves if moves.shape[-1] == 1 else reads @ moves
 
 
 @dataclasses.dataclass(frozen=True)
 class _Chunks:
-    """What chunks do, each from an empty memory; axes `B N n …`."""
+    """Effects of the chunks, each from an empty memory; axes `B N n …`."""
 
     inside: Float[Tensor, "B N n C C"]
     """Weights of the values of earlier tokens and of the own one."""
