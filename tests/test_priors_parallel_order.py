@@ -1,4 +1,4 @@
-"""Parallel random order: rounds and places, what sees what, the cache, and the distribution of known codes."""
+"""Parallel random order: rounds and places, what sees what, the cache, and known codes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.conformance.cases_prior import alphabet_of, built
 from tests.conformance.test_prior import excess, sequences_of
 
 
-def parallel_order(grid=Grid(2, 3), size=4, **options):
+def parallel_order(**options):
     torch.manual_seed(0)
     config = PriorConfig(**({"kind": "parallel_order", "width": 32, "depth": 2} | options))
-    prior = ParallelOrder(config, alphabet_of(grid, (size,))).double().eval()
+    prior = ParallelOrder(config, alphabet_of(Grid(2, 3), (4,))).double().eval()
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -40,15 +40,16 @@ class ParallelOrderOptions:
 class ParallelOrder(SequencePrior):
     r"""Codes in any order σ, those of a round r at once, asked for by queries that name their places.
 
-    .. math:: \log p(x \mid c) = \sum_r \sum_{i \in r} \log p(x_{\sigma_i} \mid c, x_{\sigma_{<r}}, \sigma_{\le r})
+    .. math::
+        \log p(x \mid c) = \sum_r \sum_{i \in r} \log p(x_{\sigma_i} \mid c, x_{\sigma_{<r}}, \sigma_{\le r})
 
     The codes drawn so far are the sequence that a mixer's state is of; a query is a learned vector and the
     embedding of its place, sees that state and, in attention, the other queries of its round, and leaves
     nothing behind. So a round costs the codes of the round before and its own queries, whatever was drawn.
 
     Rounds draw by a schedule, few codes at first; places follow `locality_order`. Order and rounds are a
-    function of what is known, so that `log_prob`, in the order and rounds of drawing unless told otherwise, is
-    the exact likelihood of what is drawn.
+    function of what is known, so that `log_prob`, in the order and rounds of drawing unless told otherwise,
+    is the exact likelihood of what is drawn.
 
     Arguments:
         config: the architecture; see `ParallelOrderOptions`. Its attention is `RoundAttention`; any other

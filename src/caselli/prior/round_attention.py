@@ -21,8 +21,8 @@ class RoundAttention(CachedMixer):
             each sees itself and what is drawn, as in randomized parallel decoding.
         options: see `caselli.mixer.heads.ProjectingMixer`.
 
-    Sources: Zhang et al. 2025, Locality-aware Parallel Decoding for Efficient Autoregressive Image Generation;
-    Li et al. 2025, Autoregressive Image Generation with Randomized Parallel Decoding.
+    Sources: Zhang et al. 2025, Locality-aware Parallel Decoding for Efficient Autoregressive Image
+    Generation; Li et al. 2025, Autoregressive Image Generation with Randomized Parallel Decoding.
 
     Example:
         >>> mixer = RoundAttention(64)

@@ -37,15 +37,15 @@ def round_sizes(unknown: int, rounds: int, schedule: str = "cosine") -> list[int
 def locality_order(
     places: Int[Tensor, "T 2"], known: Bool[Tensor, "B T"], sizes: list[int], seed: int = 0
 ) -> Int[Tensor, "B T"]:
-    r"""Slots in the order in which rounds draw them: known ones, then near what is drawn, far from each other.
+    r"""Slots in the order of drawing: known ones, then rounds near what is drawn and of places far apart.
 
     In each round, place by place, the slot is taken whose neighbours are drawn most,
 
     .. math:: s_j = \sum_{i\ \text{drawn},\ i \sim j} 1 / \lVert i - j \rVert \ge 1,
 
-    i ~ j where they touch, a corner included, unless it touches a place of the same round; where none is left,
-    the one that lies farthest from the places of the round. Ties are broken by the seed, alike in every row,
-    so that the order depends on what is known and nothing else.
+    i ~ j where they touch, a corner included, unless it touches a place of the same round; where none is
+    left, the one that lies farthest from the places of the round. Ties are broken by the seed, alike in every
+    row, so that the order depends on what is known and nothing else.
 
     Arguments:
         places: row and column of each slot; several codebooks share places.
