@@ -65,7 +65,7 @@ class Stage(ABC):
 
     @property
     def log(self) -> Log:
-        """What the stage says."""
+        """Log of the stage."""
         return Log(self.run.folder.path, self.name)
 
     def announce(self, network: nn.Module, words: str = "") -> None:
@@ -184,7 +184,7 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: RunFolder) -> Trained:
-        """What a run folder loads into."""
+        """The model that a run folder loads into."""
 
     @classmethod
     @abstractmethod
