@@ -207,7 +207,15 @@ def configuration(page: Page, run: Contents) -> None:
 
 
 def commands(page: Page, run: Contents) -> None:
-    """Command lines to go on with, for what the run has shown that it can do."""
+    """Command lines to go on with."""
+    lines = go_on(run)
+    if lines:
+        page.section("Go on")
+        page.commands(lines)
+
+
+def go_on(run: Contents) -> list[tuple[str, str]]:
+    """Uses that a run has shown that it can be put to, each with its command line; the likeliest first."""
     folder, source, label = shlex.quote(str(run.path)), run.source(), _label(run)
     asked = f" --label {shlex.quote(label)}" if label else ""
     lines = []
@@ -228,9 +236,7 @@ def commands(page: Page, run: Contents) -> None:
             longer = _twice(run.setting("training"), "training", run.stages())
             train = f"caselli train {quoted} -o {folder} --resume"
             lines.append(("Train on, to twice the budget:", " ".join([train, *longer])))
-    if lines:
-        page.section("Go on")
-        page.commands(lines)
+    return lines
 
 
 def _twice(training: Any, name: str, stages: Sequence[str]) -> list[str]:

@@ -51,5 +51,7 @@ class RunConfig:
     """Seed of everything random."""
     precision: str = "auto"
     """auto (measured), float32 or bfloat16 (autocast; weights stay float32)."""
+    track: tuple[str, ...] = ()
+    """Trackers that get the figures beside the log, see `caselli list tracker`."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """Pictures."""
