@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from caselli.mixer.heads import AttentionState, CachedMixer
 from caselli.ops import attention, packed_mask
 
@@ -27,6 +29,9 @@ class Attention(CachedMixer):
         >>> y.shape, state.length
         (torch.Size([2, 5, 64]), 5)
     """
+
+    def cut(self, before, after, count):
+        return dataclasses.replace(after, length=before.length + count)
 
     def attend(self, q, k, v, begin):
         if begin is not None:

@@ -60,14 +60,30 @@ class Drawing(ABC):
     def fill(self, slots: int | slice | Tensor, drawn: Int[Tensor, "B *T"]) -> None:
         """Puts what was drawn into slots that are not known; known codes stay."""
 
+    @property
     @abstractmethod
-    def fill_surest(self, logits: Float[Tensor, "R T K"], round: int, offset: Int[Tensor, "T"]) -> None:
+    def edits(self) -> bool:
+        """True where drawn codes may be replaced by others."""
+
+    @abstractmethod
+    def take_back(self, round: int) -> None:
+        """Masks some of the drawn codes again before a round."""
+
+    @abstractmethod
+    def unmask(
+        self,
+        logits: Float[Tensor, "R T K"],
+        round: int,
+        offset: Int[Tensor, "T"],
+        halton: Int[Tensor, "T"],
+    ) -> None:
         """Draws all codes that are not known, and keeps those that a round may keep.
 
         Arguments:
             logits: of every slot.
             round: number of the round; after the last one all codes are known.
             offset: first entry of each slot's codebook.
+            halton: number of each slot in the Halton sequence over the grid.
         """
 
     def start(self) -> tuple[Conditions, int, Tensor]:

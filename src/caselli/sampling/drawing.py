@@ -9,15 +9,9 @@ from collections.abc import Callable
 import torch
 
 from caselli.prior import Conditions, Drawing
-from caselli.sampling.choice import (
-    guided,
-    inverse_transform,
-    probabilities,
-    still_masked,
-    sureness,
-    uniform_noise,
-)
+from caselli.sampling.choice import guided, inverse_transform, probabilities
 from caselli.sampling.options import Sampling
+from caselli.sampling.unmasking import Unmasking
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -70,38 +64,35 @@ class SeededDrawing(Drawing):
         """The logits of the sequences from those of the rows."""
         return guided(logits, self.strengths[round]) if self.guides else logits
 
+    def distribution(self, logits: Float[Tensor, "R *T K"], round: int) -> Float[Tensor, "B *T K"]:
+        """Probabilities to draw by, from the logits of a round: guided, at a temperature, truncated."""
+        return probabilities(self.guided(logits, round), self.options)
+
     def sampled(self, logits, round, uniform):
-        return inverse_transform(probabilities(self.guided(logits, round), self.options), uniform)
+        return inverse_transform(self.distribution(logits, round), uniform)
 
     def fill(self, slots, drawn):
         codes = self.codes[:, slots]
         self.codes[:, slots] = torch.where(codes < 0, drawn, codes)
         self.progress(codes.numel())
 
-    def fill_surest(self, logits, round, offset):
-        r"""Keeps the codes with the highest sureness.
+    @property
+    def edits(self) -> bool:
+        return self.options.edit > 0
 
-        .. math:: \log p(x_j \mid c, x_{\text{kept}}) + \tau\,(1 - r)\, g_j
+    def take_back(self, round):
+        if round and self.options.remask:
+            self._unmasking.take_back(round)
 
-        with r the share of the rounds that is done, τ the choice temperature, g standard Gumbel noise, until
-        ⌊N γ(r)⌋ of the N unknown codes are left.
-
-        Source: Chang et al. 2022, MaskGIT: Masked Generative Image Transformer.
-        """
-        (unknown, noise), options = self._masked_noise, self.options
-        hidden, numbers = self.codes < 0, noise[:, round]
-        entry = self.sampled(logits, round, numbers[:, 0])
-        log_p = self.guided(logits, round).log_softmax(-1).gather(2, entry[..., None])[..., 0]
-        done = (round + 1) / self.rounds
-        fading = options.choice_temperature * (1 - done) if done < 1 else 0.0
-        sure = sureness(log_p, numbers[:, 1], fading)
-        rank = sure.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
-        kept = hidden & (rank >= still_masked(unknown, hidden.sum(1), done, options.mask_schedule)[:, None])
-        self.codes.copy_(torch.where(kept, entry - offset, self.codes))
-        self.progress(int(kept.sum()))
+    def unmask(self, logits, round, offset, halton):
+        entry = self.sampled(logits, round, self._unmasking.noise[:, round, 0])
+        logits = self.guided(logits, round)
+        log_p = logits.log_softmax(-1).gather(2, entry[..., None])[..., 0]
+        if self.edits:
+            self._unmasking.edit(logits, offset)
+        self.progress(self._unmasking.keep(entry, log_p, round, offset, halton))
 
     @functools.cached_property
-    def _masked_noise(self) -> tuple[Int[Tensor, "B"], Float[Tensor, "B rounds 2 T"]]:
-        """Number of codes to be drawn before the first round, and two uniform numbers a slot and round."""
-        numbers = uniform_noise(self.seeds, self.rounds * 2 * self.codes.shape[1]).to(self.codes.device)
-        return (self.codes < 0).sum(1), numbers.view(len(self.codes), self.rounds, 2, -1)
+    def _unmasking(self) -> Unmasking:
+        """The rounds of a masked prior; first asked for before the first of them."""
+        return Unmasking(self.codes, self.seeds, self.rounds, self.options)
