@@ -59,7 +59,7 @@ def test_options_make_the_distribution_of_both():
     assert excess(prior, drawn, p) < 5
 
 
-@pytest.mark.parametrize("mixer", ["attention", "mamba2"])
+@pytest.mark.parametrize("mixer", ["attention", "linear"])
 def test_a_sequence_depends_on_its_seed_alone(mixer):
     """Neither on the batch, nor on how many codes are proposed together."""
     engine = pair("autoregressive", mixer)

@@ -6,6 +6,7 @@ import csv
 import io
 
 from caselli.cli.output import free
+from caselli.errors import UserError
 
 
 def command(
@@ -26,6 +27,12 @@ def command(
             sides; 0 to leave it out.
         out: FILE.csv with a line for every picture.
     """
+    if bracket and out is not None:
+        raise UserError(
+            "--bracket was given with --out",
+            "bounds are of the mean of all pictures",
+            "leave one of them out",
+        )
     if bracket:
         _bracket(run, source, split, bracket)
         return

@@ -49,7 +49,7 @@ class SpeculativeEngine(Engine):
                 f"a draft with other {difference} was given",
                 "two priors over the codes of one tokenizer, in one order, were expected",
             )
-        self.rows, self.pair, self.state_bytes = 0, (self.prior, self.draft), 0
+        self.rows, self.pair, self.bytes = 0, (self.prior, self.draft), 0
         self.proposed, self.accepted = 0, 0
 
     @property
@@ -68,7 +68,7 @@ class SpeculativeEngine(Engine):
         proposed = _proposal(drawing, draft, q, slot)
         p, q = (drawing.distribution(logits, slot)[:, None] for logits in (p, q))
         self._settle(drawing, proposed[:, None], p, q, accept, again, slot)
-        slot += 1
+        slot, passes, guessed = slot + 1, 1, 1
         while slot < length:
             count, guesses, tokens, qs = min(self.proposals, length - slot), [], [], []
             token = drawing.codes[:, slot - 1]
@@ -86,7 +86,9 @@ class SpeculativeEngine(Engine):
             settled = self._settle(drawing, proposed, p, q, accept, again, slot)
             state = after if settled == count else prior.cut(state, after, read[:, :settled])
             guess, slot = guesses[settled - 1], slot + settled
-        self.state_bytes = sum(tensor.nbytes for tensor in state.carried())
+            passes, guessed = passes + 1, guessed + count
+        read_bytes = passes * self.prior.weight_bytes() + guessed * self.draft.weight_bytes()
+        self.bytes = read_bytes // (length - drawing.first)
 
     def _settle(
         self,
@@ -129,7 +131,7 @@ class SpeculativeEngine(Engine):
         return self.pair
 
     def bytes_per_step(self) -> int:
-        return self.prior.weight_bytes() + self.state_bytes // 2
+        return self.bytes
 
 
 def _proposal(
