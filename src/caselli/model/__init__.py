@@ -3,11 +3,16 @@
 from caselli.model.building import build_prior, condition_size, grid_of
 from caselli.model.encoding import encode, encoded
 from caselli.model.files import load, load_tokenizer, save_prior, save_tokenizer
+from caselli.model.looking import Alternatives, CodeFields, Extent, alternatives, surprise, unfinished
 from caselli.model.model import Model, Score, paste
 
 __all__ = [
+    "Alternatives",
+    "CodeFields",
+    "Extent",
     "Model",
     "Score",
+    "alternatives",
     "build_prior",
     "condition_size",
     "encode",
@@ -18,4 +23,6 @@ __all__ = [
     "paste",
     "save_prior",
     "save_tokenizer",
+    "surprise",
+    "unfinished",
 ]

@@ -104,6 +104,33 @@ class Prior(nn.Module, ABC):
         Returns: bytes of the state that was carried to the last round.
         """
 
+    def logits_at(
+        self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, "B K"]:
+        """Unnormalised log-probabilities of one slot, over the entries of all codebooks joined, given the
+        codes that the prior sees there; see `log_probs_at`."""
+        return self.logits(sequence, condition)[:, slot]
+
+    @torch.no_grad()
+    def log_probs_at(
+        self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, "B K"]:
+        r"""Log-probabilities of all codes that one slot could have, in nats.
+
+        .. math:: \log p(x_t = k \mid c, x_{\text{seen}})
+
+        A prior of any order sees all other codes, another one those before the slot. The slot's own code does
+        not matter.
+
+        Arguments:
+            slot: 0 … T − 1.
+            sequence: the codes around it.
+            condition: as of `log_prob`.
+        """
+        logits, first = self.logits_at(slot, sequence, condition), int(self.offset[slot])
+        size = self.alphabet.sizes[self.alphabet.codebooks[slot]]
+        return logits[:, first : first + size].log_softmax(-1)
+
     def straight(self) -> Autoregressive | None:
         """An autoregressive prior of this distribution over the slots as they stand: itself where it is one,
         None for a kind that has no such form."""

@@ -24,6 +24,7 @@ def sample(
     options: Sampling = AS_LEARNED,
     progress: Callable[[int], None] = lambda codes: None,
     known: Int[Tensor, "B T"] | None = None,
+    watch: Callable[[Int[Tensor, "B T"]], None] = lambda codes: None,
 ) -> Int[Tensor, "B T"]:
     """A sequence for each seed.
 
@@ -37,6 +38,8 @@ def sample(
             the layers at once. One behind unknown ones is kept too, but codes drawn before it do not see it:
             the exact conditional distribution has the known codes first. A prior of any order sees all of
             them from the start.
+        watch: receives all codes whenever some have been drawn, −1 where one is still to come; what it raises
+            ends the drawing.
 
     Errors: `UserError` for guidance without a condition, and for options that the kind of prior does not
     follow.
@@ -57,7 +60,12 @@ def sample(
     first = int((codes >= 0).cumprod(1).sum(1).min())
     if first < alphabet.length:
         uniform = uniform_noise(seeds, alphabet.length).to(device)
-        engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, progress))
+
+        def tell(drawn: int) -> None:
+            progress(drawn)
+            watch(codes)
+
+        engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, tell))
     return codes
 
 
