@@ -78,6 +78,13 @@ export function commandLine() {
   return { box, set: (words) => (code.textContent = words) };
 }
 
+/** The file of a data address. */
+export function blobOf(address) {
+  const [head, body] = address.split(",");
+  const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
+  return new Blob([bytes], { type: head.slice(5, head.indexOf(";")) });
+}
+
 export function save(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });
   link.click();

@@ -1,7 +1,7 @@
 // New pictures that appear while their codes are drawn, and what can be made of them.
 
 import { post, postForFile, stream } from "./api.js";
-import { button, commandLine, field, h, picture, roving, save, say, select, slider, trying } from "./dom.js";
+import { blobOf, button, commandLine, field, h, picture, roving, save, say, select, slider, trying } from "./dom.js";
 import { keep } from "./kept.js";
 import { go, model as modelOf } from "./main.js";
 
@@ -191,10 +191,10 @@ class View {
     save(await postForFile(path, { run: this.run, codes: this.picked(), about: this.about() }), name);
   }
 
-  async downloadEach() {
+  downloadEach() {
     const numbers = this.chosen.size ? [...this.chosen] : this.pictures.map((_, i) => i);
     for (const i of numbers) {
-      save(await (await fetch(this.pictures[i])).blob(), `sample-${i + 1}.png`);
+      save(blobOf(this.pictures[i]), `sample-${i + 1}.png`);
     }
   }
 
