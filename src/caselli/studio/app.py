@@ -55,7 +55,7 @@ def _in_words(request: Request, error: Exception) -> JSONResponse:
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
-    """What a field lacks, without the values that were sent."""
+    """The first field that does not fit, without the values that were sent."""
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"][1:]))
     return JSONResponse({"error": f"{place or 'the request'}: {first['msg']}"}, 422)

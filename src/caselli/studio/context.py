@@ -1,4 +1,4 @@
-"""What all pages share: the folder, and the trained runs that are in memory."""
+"""Things that all pages share: the folder, and the trained runs that are in memory."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Loaded:
             self._engines.put(engine)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """What `make` gives, made at the first call."""
+        """The result of `make`, made at the first call."""
         with self._lock:
             if name not in self._once:
                 self._once[name] = make()

@@ -1,4 +1,4 @@
-"""What is kept and taken home: pictures and codes of samples."""
+"""Things to keep and to take home: pictures and codes of samples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Chosen(BaseModel):
     run: str
     codes: list[list[int]] = Field(min_length=1, max_length=MOST)
     about: dict[str, str] = {}
-    """How they were made, written into the files."""
+    """Words on the making, written into the files."""
 
 
 def router(studio: Studio) -> APIRouter:

@@ -1,4 +1,4 @@
-"""What a request must have before the studio looks at it, and what every answer says to the browser."""
+"""The guard in front of the studio: rules for requests, and for the browser in every answer."""
 
 from __future__ import annotations
 

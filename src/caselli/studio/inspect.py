@@ -96,7 +96,7 @@ def _effective(loaded: Loaded, asked: Seen, part: Part) -> str | None:
 
 
 def _input(loaded: Loaded, asked: Seen, part: Part) -> Float[Tensor, "1 C H W"]:
-    """What goes into the part for a picture: the picture, or its latents where a decoder is looked at."""
+    """The part's input for a picture: the picture itself, or its latents where a decoder is looked at."""
     trained = loaded.trained
     picture = of_address(asked.picture, trained.size, trained.channels)
     if part.shape == (trained.channels, trained.size, trained.size):

@@ -52,7 +52,7 @@ class Job:
         return "" if self.running or not said else said[-1].removeprefix("caselli: ")
 
     def plain(self) -> dict[str, Any]:
-        """What the page shows."""
+        """The job as the page shows it."""
         shown = {"running": self.running, "begun": self.begun, "error": self.error, "output": self.output}
         return shown | {"command": line(self.words)}
 

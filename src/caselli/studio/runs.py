@@ -139,7 +139,7 @@ def _listed(studio: Studio, name: str) -> dict[str, Any]:
 
 
 def _state(folder: Path, running: bool) -> str:
-    """How far a run is, in one word or two."""
+    """The state of a run in one word or two."""
     if running:
         return "training"
     kind, run = kind_of(folder), RunFolder(folder)

@@ -92,7 +92,7 @@ def router(studio: Studio) -> APIRouter:
 
 
 def described(loaded: Loaded) -> dict[str, Any]:
-    """What the controls of the pages need to know of a run."""
+    """A run as the controls of the pages need to know it."""
     trained = loaded.trained
     about: dict[str, Any] = {
         "title": trained.title,
