@@ -27,7 +27,7 @@ class Device:
     """Floating-point operations per second of dense matrix products in bfloat16, sums in float32; 0 where
     there are none."""
     float32: float
-    """The same in float32."""
+    """Floating-point operations per second of dense matrix products in float32."""
 
     @property
     def precision(self) -> str:
