@@ -206,7 +206,7 @@ def test_parallel_heads_from_the_state_equal_the_parallel_form():
             y, state = prior.start(None, len(codes), codes, known)
             for step in range(known, len(prior.slots)):
                 slots = prior.slots[step][prior.slots[step] >= 0]
-                logits = prior.entries(y.expand(-1, len(slots), -1), prior.allowed[slots])
+                logits = prior.outputs(y.expand(-1, len(slots), -1), slots)
                 torch.testing.assert_close(logits, expected[:, slots])
                 if step + 1 < len(prior.slots):
                     y, state = prior.step(codes, state)
