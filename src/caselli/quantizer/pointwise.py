@@ -73,7 +73,7 @@ class Pointwise(Quantizer):
             metrics = usage(points.codes, self.sizes[0], together=self.training)
         return Quantized(
             latents=unrows(self._out(points.latents), batch, space).to(latents.dtype),
-            codes=self._placed(points.codes, batch, space),
+            codes=self._in_space(points.codes, batch, space),
             loss=points.loss,
             metrics=metrics | {name: value.detach() for name, value in points.metrics.items()},
         )
@@ -82,7 +82,7 @@ class Pointwise(Quantizer):
         self.check_latents(latents)
         with full_precision(latents):
             codes = self.encode_points(self._into(latents))
-        return self._placed(codes, latents.shape[0], tuple(latents.shape[2:]))
+        return self._in_space(codes, latents.shape[0], tuple(latents.shape[2:]))
 
     def decode(self, codes: Num[Tensor, "B ..."]) -> Float[Tensor, "B D ..."]:
         self.check_codes(codes)
@@ -91,7 +91,7 @@ class Pointwise(Quantizer):
             points = self._out(self.decode_points(rows(codes) if several else codes.flatten()))
         return unrows(points, codes.shape[0], tuple(codes.shape[2 if several else 1 :]))
 
-    def _placed(self, codes: Tensor, batch: int, space: tuple[int, ...]) -> Tensor:
+    def _in_space(self, codes: Tensor, batch: int, space: tuple[int, ...]) -> Tensor:
         """`n` to `B *S`, `n Q` to `B Q *S`."""
         return unrows(codes, batch, space) if codes.dim() > 1 else codes.view(batch, *space)
 
