@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
@@ -33,10 +34,9 @@ class Digits(nn.Module):
         radix = [math.prod(self.levels[j + 1 :]) for j in range(len(self.levels))]
         self.register_buffer("radix", torch.tensor(radix, dtype=torch.int64), persistent=False)
         self.register_buffer("level", torch.tensor(self.levels, dtype=torch.int64), persistent=False)
-        place = [
-            j * max(self.levels) + value for j, level in enumerate(self.levels) for value in range(level)
-        ]
-        self.register_buffer("place", torch.tensor(place), persistent=False)
+        there = torch.arange(max(self.levels)) < self.level[:, None]
+        place = torch.where(there, there.flatten().cumsum(0).view(there.shape) - 1, sum(self.levels))
+        self.register_buffer("place", place.flatten(), persistent=False)
 
     def split(self, codes: Int[Tensor, "*A"]) -> Int[Tensor, "*A D"]:
         """Digits of codes."""
@@ -59,8 +59,7 @@ class Digits(nn.Module):
                     [3., -inf]])
         """
         if len(set(self.levels)) > 1:
-            rows = x.new_full((*x.shape[:-1], len(self.levels) * max(self.levels)), -torch.inf)
-            x = rows.index_copy(-1, self.place, x)
+            x = F.pad(x, (0, 1), value=-torch.inf).index_select(-1, self.place)
         return x.unflatten(-1, (len(self.levels), -1))
 
 
