@@ -92,8 +92,8 @@ class CodebookUse:
             self._counts[q] = self._counts[q].to(new.device) + new
 
     def counts(self) -> tuple[Int[Tensor, "K"], ...]:
-        """Number of times that each code of each codebook occurred; of a codebook of more than `LARGEST` codes, those
-        alone that did."""
+        """Number of times that each code of each codebook occurred; of a codebook of more than `LARGEST`
+        codes, those alone that did."""
         return tuple(
             torch.unique(torch.cat(seen), return_counts=True)[1] if seen else counts
             for counts, seen in zip(self._counts, self._seen, strict=True)

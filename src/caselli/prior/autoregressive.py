@@ -67,7 +67,7 @@ class Autoregressive(SequencePrior):
     def logits(
         self, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
     ) -> Float[Tensor, "B T F"]:
-        """What the head's distribution of every slot is made of, see `SequencePrior.outputs`."""
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         return self._begin(condition, len(sequence), sequence[:, :-1], None)[0]
 
     def start(

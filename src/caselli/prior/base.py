@@ -236,6 +236,6 @@ class SequencePrior(Prior):
         return x, tuple(after)
 
     def outputs(self, y: Float[Tensor, "B T E"], slots: Slots) -> Float[Tensor, "B T F"]:
-        """What the head's distributions of slots are made of, from the layers' outputs there: with softmax
+        """Parameters of the head's distributions of slots, from the layers' outputs there: with softmax
         logits over the entries of all codebooks joined, −∞ where a slot does not have an entry."""
         return self.code_head.outputs(self.head(self.norm(y)), slots)

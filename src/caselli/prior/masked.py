@@ -78,7 +78,7 @@ class Masked(SequencePrior):
     def logits(
         self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple[Tensor, Tensor]
     ) -> Float[Tensor, "B T F"]:
-        """What the head's distribution of every slot is made of; the codes at masked slots do not matter.
+        """Parameters of the head's distribution of every slot; the codes at masked slots do not matter.
 
         Arguments:
             conditioned: vectors of the conditions, see `SequencePrior.conditioned`.

@@ -113,7 +113,7 @@ class NextScale(SequencePrior):
         return self.code_head.log_prob(logits, sequence, slice(None))
 
     def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
-        """What the head's distribution of every slot is made of, see `SequencePrior.outputs`."""
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         total, inputs = self._blank(len(sequence)), []
         for scale in range(len(self.lengths)):
             inputs.append(self._inputs(total, scale))

@@ -69,7 +69,7 @@ class ParallelHeads(SequencePrior):
         return self.code_head.log_prob(logits, sequence, slice(None))
 
     def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
-        """What the head's distribution of every slot is made of, see `SequencePrior.outputs`."""
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         y, *_ = self._begin(sequence, condition, len(self.slots) - 1, None)
         return self.outputs(y[:, list(self.steps)], slice(None))
 

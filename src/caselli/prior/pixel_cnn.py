@@ -147,7 +147,7 @@ class PixelCNN(Prior):
         return self.code_head.log_prob(logits, sequence, slice(None))
 
     def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
-        """What the head's distribution of every slot is made of, see `outputs`."""
+        """Parameters of the head's distribution of every slot, see `outputs`."""
         vector, position = (
             self.conditioned(condition, len(sequence)),
             self._positions(condition, len(sequence)),
@@ -178,7 +178,7 @@ class PixelCNN(Prior):
         return positions if there is None else positions + there[:, :: len(self.alphabet.sizes)]
 
     def outputs(self, y: Float[Tensor, "B T E"], slots: Slots) -> Float[Tensor, "B T F"]:
-        """What the head's distributions of slots are made of, see `SequencePrior.outputs`."""
+        """Parameters of the head's distributions of slots, see `SequencePrior.outputs`."""
         return self.code_head.outputs(self.head(F.gelu(self.mix(self.norm(y)))), slots)
 
     def _blank(self, layer: GatedLayer, row: Float[Tensor, "B 1 W E"]) -> Float[Tensor, "B R W E"]:

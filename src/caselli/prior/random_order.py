@@ -92,7 +92,7 @@ class RandomOrder(SequencePrior):
     def logits(
         self, ordered: Int[Tensor, "B T"], condition, order: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T F"]:
-        """What the head's distribution of each slot of the order is made of, from the codes in that order."""
+        """Parameters of the head's distribution of each slot of the order, from the codes in that order."""
         return self._begin(ordered[:, :-1], condition, order, None)[0]
 
     def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
