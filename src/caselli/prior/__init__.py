@@ -11,6 +11,7 @@ from caselli.prior.heads import HEADS
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
+from caselli.prior.parallel_order import ParallelOrder
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
 from caselli.prior.task import PriorTask
@@ -41,6 +42,7 @@ __all__ = [
     "Masked",
     "NextScale",
     "ParallelHeads",
+    "ParallelOrder",
     "PixelCNN",
     "Pretrained",
     "Prior",
