@@ -56,7 +56,7 @@ class Codebook(nn.Module):
             raise UserError(
                 f"codebook_size {size}, decay {decay}, warmup {warmup}, "
                 f"restart_threshold {restart_threshold}, kmeans_steps {kmeans_steps} were given",
-                "a size from 1 to 2**30 (lfq and bsq take more), a decay in [0, 1) and no negative number were expected",
+                "a size from 1 to 2**30, a decay in [0, 1) and no negative number were expected",
             )
         self.distance, self.update = distance, update
         self.decay, self.warmup, self.epsilon = decay, warmup, epsilon
