@@ -6,6 +6,7 @@ from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
+from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
@@ -25,6 +26,7 @@ from caselli.prior.vocabulary import (
 
 __all__ = [
     "NO_CONDITION",
+    "OWN_LAYER",
     "PICTURE_CONDITIONS",
     "PRIORS",
     "VOCABULARIES",
@@ -34,6 +36,7 @@ __all__ = [
     "Conditioner",
     "Conditions",
     "Drawing",
+    "LayerConfig",
     "Masked",
     "NextScale",
     "ParallelHeads",

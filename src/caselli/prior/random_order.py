@@ -98,24 +98,26 @@ class RandomOrder(SequencePrior):
     def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
         """Logits of the slot behind N < T known codes, and a state with capacity for a whole sequence."""
         layers = self.initial_states(len(order), self.alphabet.length - 1)
-        logits, layers, targets = self._begin(ordered, condition, order, layers)
-        return logits[:, -1], PriorState(layers, ordered.shape[1] + 1, targets)
+        logits, *rest = self._begin(ordered, condition, order, layers)
+        layers, targets, modulating = rest
+        return logits[:, -1], PriorState(layers, ordered.shape[1] + 1, targets, modulating)
 
     def step(self, codes: Int[Tensor, "B"], order: Int[Tensor, "B T"], state: PriorState):
         """Logits of the next slot of the order, given the codes of the slot at `state.length − 1` in it."""
         given, target = order[:, state.length - 1 : state.length], order[:, state.length : state.length + 1]
-        y, layers = self.through(self._inputs(codes[:, None], given, target, state.positions), state.layers)
-        return self.entries(y, self.allowed[target])[:, 0], PriorState(
-            layers, state.length + 1, state.positions
-        )
+        x = self._inputs(codes[:, None], given, target, state.positions)
+        y, layers = self.through(x, state.layers, state.modulating)
+        after = dataclasses.replace(state, layers=layers, length=state.length + 1)
+        return self.entries(y, self.allowed[target])[:, 0], after
 
     def _begin(self, ordered, condition, order, layers):
-        prefix, targets = self.conditioned(condition, len(order))
+        prefix, targets, modulating = self.conditioned(condition, len(order))
         seen = ordered.shape[1]
         first = prefix[:, :1] + of_slots(targets, order[:, :1])
         inputs = self._inputs(ordered, order[:, :seen], order[:, 1 : seen + 1], targets)
-        y, layers = self.through(torch.cat((first, prefix[:, 1:], inputs), 1), layers)
-        return self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]]), layers, targets
+        y, layers = self.through(torch.cat((first, prefix[:, 1:], inputs), 1), layers, modulating)
+        logits = self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]])
+        return logits, layers, targets, modulating
 
     def positions(self, condition, batch):
         """Embeddings of the slots as targets, with those of the other picture's codes at their places."""
