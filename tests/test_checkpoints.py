@@ -144,6 +144,22 @@ def test_llamagen(tmp_path):
     comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
 
 
+# AiM --------------------------------------------------------------------------------------------------------
+
+
+def test_aim(tmp_path):
+    vectors = golden("34_aim")
+    found = imported(tmp_path, vectors, 16, 3)
+    label = vectors["in.y"][:, 0]
+    near(found.prior.logits(vectors["in.idx"], label), vectors["out.logits"])
+    drawn = sample(found.prior, Conditions(labels=label), [0, 1], GREEDY)
+    assert torch.equal(drawn, vectors["out.greedy_tokens"])
+    guided = dataclasses.replace(GREEDY, guidance=2.0)
+    drawn = sample(found.prior, Conditions(labels=label), [0, 1], guided)
+    assert torch.equal(drawn, vectors["out.greedy_tokens_cfg"])
+    comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
+
+
 # VAR --------------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """The field's checkpoints in and out again, and programs: `IMPORTERS` by family, `EXPORTERS` by format."""
 
+from caselli.interop.aim import AiM
 from caselli.interop.dalle import DALLE
 from caselli.interop.diffusers import Diffusers
 from caselli.interop.export import (
@@ -33,6 +34,7 @@ IMPORTERS: dict[str, type[Family]] = {
     "mamba": MambaLM,
     "mamba2": Mamba2LM,
     "var": VAR,
+    "aim": AiM,
 }
 """Families of checkpoints, tokenizers and priors: name → how its files are known, and become ours."""
 

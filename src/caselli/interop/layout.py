@@ -111,7 +111,7 @@ class Family(ABC):
     def _fits(cls, names: set[str], prefix: str) -> bool:
         """True where all signs stand behind a prefix, and nothing of another family does."""
         there = all(any(prefix + own + sign in names for own in cls.own) for sign in cls.signs)
-        others = tuple(prefix + name for name in cls.foreign)
+        others = tuple(prefix + own + name for own in cls.own for name in cls.foreign)
         return there and not (others and any(name.startswith(others) for name in names))
 
 
