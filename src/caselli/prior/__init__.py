@@ -10,6 +10,7 @@ from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
+from caselli.prior.parallel_order import ParallelOrder
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
 from caselli.prior.task import PriorTask
@@ -40,6 +41,7 @@ __all__ = [
     "Masked",
     "NextScale",
     "ParallelHeads",
+    "ParallelOrder",
     "PixelCNN",
     "Pretrained",
     "Prior",

@@ -57,12 +57,12 @@ class Block(nn.Module):
     ) -> tuple[Float[Tensor, "B T E"], State]:
         first, second = self.modulation(condition)
         y, state = self.mixer(first.enter(self._before(x, self.norm1)), state, starts=starts)
-        return self.rest(x, y, first, second), state
+        return self.behind(x, y, first, second), state
 
-    def rest(
+    def behind(
         self, x: Float[Tensor, "B T E"], y: Float[Tensor, "B T E"], first=UNCHANGED[0], second=UNCHANGED[1]
     ) -> Float[Tensor, "B T E"]:
-        """The block's output, from its input and what its mixer gave.
+        """The layer's output for an input x of which y is the mixer's.
 
         Arguments:
             x, y: input and the mixer's output.
@@ -82,16 +82,21 @@ class Block(nn.Module):
 
 
 def build_mixers(
-    names: list[str], depth: int, width: int, options: dict[str, Any], causal: bool = True
+    names: list[str],
+    depth: int,
+    width: int,
+    options: dict[str, Any],
+    causal: bool = True,
+    table: dict[str, type[Mixer]] = MIXERS,
 ) -> list[Mixer]:
     """The mixers of all layers, the names in turn; each gets the options that it has.
 
     Where the prior is not causal, a mixer that can be bidirectional is; one that is causal by nature goes
-    forwards, with another beside it that goes backwards.
+    forwards, with another beside it that goes backwards. `table` has the mixers by name.
 
     Errors: `UserError` for a name or option that no mixer knows, and for a causal prior one that is not.
     """
-    kinds = [lookup(MIXERS, "mixer", name) for name in names]
+    kinds = [lookup(table, "mixer", name) for name in names]
     known = {kind: options_of(kind) for kind in kinds}
     for option in options:
         if not any(option in parameters for parameters in known.values()):
