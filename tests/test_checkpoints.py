@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 
@@ -142,6 +143,64 @@ def test_llamagen(tmp_path):
     drawn = sample(found.prior, Conditions(labels=vectors["in.cond"]), [0, 1], GREEDY)
     assert torch.equal(drawn, vectors["out.greedy_tokens"])
     comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
+
+
+# 1d-tokenizer -----------------------------------------------------------------------------------------------
+
+
+def test_rar(tmp_path):
+    vectors = golden("30_rar")
+    weights = weights_of(vectors)
+    (tmp_path / "tokenizer").mkdir()
+    config = TokenizerConfig(factor=2, width=8, latent_width=4, quantizer_options={"codebook_size": 9})
+    save_tokenizer(Tokenizer(flat(config, 6)).eval(), tmp_path / "tokenizer", 8)
+    found = import_files([written(tmp_path, weights), tmp_path / "tokenizer"])
+    prior, ids, label, order = found.prior, vectors["in.ids"], vectors["in.y"], vectors["in.orders"]
+    near(prior.logits(ids, label, torch.arange(6).expand(2, -1)), vectors["out.logits_raster"][:, :6])
+    near(prior.logits(ids, None, torch.arange(6).expand(2, -1)), vectors["out.logits_uncond"][:, :6])
+    near(prior.logits(ids.gather(1, order), label, order), vectors["out.logits_permuted"][:, :6])
+    drawn = sample(prior, Conditions(labels=label), [0, 1], GREEDY)
+    assert torch.equal(drawn, vectors["out.greedy_tokens"])
+    comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
+
+
+def flat(config, tokens):
+    """The configuration of a tokenizer whose codes lie on one axis."""
+    options = {"tokens": tokens, "model_width": 8, "depth": 1, "heads": 2}
+    return dataclasses.replace(config, architecture="vit", architecture_options=options, size=8)
+
+
+def test_image_bert(tmp_path):
+    """Logits, and the reference's rounds over them."""
+    vectors = golden("30_imagebert")
+    (tmp_path / "tokenizer").mkdir()
+    config = TokenizerConfig(factor=2, width=8, latent_width=4, quantizer_options={"codebook_size": 15})
+    save_tokenizer(Tokenizer(flat(config, 6)).eval(), tmp_path / "tokenizer", 8)
+    file = written(tmp_path, weights_of(vectors))
+    found = import_files([file, tmp_path / "tokenizer"], Hints(heads=2))
+    prior, ids, label = found.prior, vectors["in.ids"], vectors["in.y"]
+    near(prior.logits(ids, ids == 15, prior.conditioned(label, 2)), vectors["out.logits"])
+    near(prior.logits(ids, ids == 15, prior.conditioned(None, 2)), vectors["out.logits_uncond"])
+    assert torch.equal(reference_rounds(prior, label), vectors["out.generated_power_cosine"])
+    comes_back(found, tmp_path, [file])
+
+
+@torch.no_grad()
+def reference_rounds(prior, label, steps=4, guidance=3.0, power=2.5):
+    """MaskGIT's rounds as 1d-tokenizer has them: the surest by their logits stay."""
+    codes, told, null = torch.full((2, 6), -1), prior.conditioned(label, 2), prior.conditioned(None, 2)
+    for step in range(steps):
+        strength = (guidance - 1) * (1 - math.cos(math.pi * (step / steps) ** power)) / 2 + 1
+        one, other = (prior.logits(codes, codes < 0, given) for given in (told, null))
+        best, chosen = (other + (one - other) * strength).max(-1)
+        new = torch.where(codes < 0, chosen, codes)
+        if step == steps - 1:
+            return new
+        sure = best.masked_fill(codes >= 0, torch.inf)
+        left = math.floor(6 * math.acos((step + 1) / steps) / (math.pi / 2))
+        left = max(1, min(int((codes[0] < 0).sum()) - 1, left))
+        least = sure.sort(1).values[:, left - 1 : left]
+        codes = new.masked_fill(sure <= least, -1)
 
 
 # AiM --------------------------------------------------------------------------------------------------------

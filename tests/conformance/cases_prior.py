@@ -19,7 +19,11 @@ GATED = {
     "layer": LayerConfig(norm="rms", activation="swiglu", bias=False, positions="none"),
     "mixer_options": {"rotary_columns": 2},
 }
-BERT = {"layer": LayerConfig(norm="layer_offset", norm_place="after", final_norms=0, epsilon=1e-12)}
+BERT = {
+    "layer": LayerConfig(
+        norm="layer_offset", norm_place="after", final_norms=0, epsilon=1e-12, front=True, entrance=True
+    )
+}
 
 CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
     "autoregressive": ({}, GRID, (3,)),
@@ -33,7 +37,11 @@ CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
         (3,),
     ),
     "masked, BERT": ({"kind": "masked"} | BERT, GRID, (3,)),
-    "random_order, modulated": ({"kind": "random_order"} | MODULATED, GRID, (3,)),
+    "random_order, modulated": (
+        {"kind": "random_order", "prior_options": {"lead": True, "timed": True}} | MODULATED,
+        GRID,
+        (3,),
+    ),
     "masked": ({"kind": "masked"}, GRID, (3,)),
     "masked, recurrent": ({"kind": "masked", "mixer": "mamba2"}, GRID, (3,)),
     "masked, several": ({"kind": "masked"}, SEVERAL, (2, 4)),

@@ -17,6 +17,7 @@ from caselli.interop.layout import Family, Hints
 from caselli.interop.llamagen import LlamaGen
 from caselli.interop.llamagen_gpt import LlamaGenGPT
 from caselli.interop.mingpt import MinGPT
+from caselli.interop.one_d_tokenizer import RAR, ImageBert
 from caselli.interop.origin import write_back
 from caselli.interop.taming import Taming
 from caselli.interop.transformers import GPT2, Mamba2LM, MambaLM
@@ -35,6 +36,8 @@ IMPORTERS: dict[str, type[Family]] = {
     "mamba2": Mamba2LM,
     "var": VAR,
     "aim": AiM,
+    "rar": RAR,
+    "image_bert": ImageBert,
 }
 """Families of checkpoints, tokenizers and priors: name → how its files are known, and become ours."""
 

@@ -16,7 +16,7 @@ from caselli.prior.block import Block, build_mixers
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.prior.layer import FinalModulation, NoFinalModulation, NoPositions
+from caselli.prior.layer import Entrance, FinalModulation, NoFinalModulation, NoPositions
 from caselli.shapes import Bool, Float, Int, Tensor
 
 if TYPE_CHECKING:
@@ -202,6 +202,9 @@ class SequencePrior(Prior):
         layer = config.layer
         learns = layer.positions == "learned"
         self.position = (nn.Embedding if learns else NoPositions)(positions, width)
+        places = self.conditioner.length
+        self.front = nn.Parameter(0.02 * torch.randn(places, width)) if layer.front else None
+        self.entrance = Entrance(width, layer) if layer.entrance else nn.Identity()
         blocks = (Block(mixer, config.expansion, config.dropout, layer) for mixer in self.mixers())
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.Identity() if layer.modulation else layer.final(width)
@@ -216,6 +219,10 @@ class SequencePrior(Prior):
         for block in self.blocks:  # a deep stack begins near the identity
             if block.down is not None:
                 nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+
+    def prefix(self, condition, batch):
+        vectors = super().prefix(condition, batch)
+        return vectors if self.front is None else vectors + self.front
 
     def positions(
         self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
@@ -263,7 +270,7 @@ class SequencePrior(Prior):
         modulating: Float[Tensor, "B T E"] | None = None,
     ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
         """The outputs of the blocks, normalised where they are modulated, and each layer's state behind x."""
-        after = []
+        x, after = self.entrance(x), []
         for number, block in enumerate(self.blocks):
             x, state = block(x, None if states is None else states[number], condition=modulating)
             after.append(state)

@@ -57,6 +57,8 @@ class LayerConfig:
     """ε of the normalisation."""
     final_norms: int = 1
     """Number of normalisations behind the last layer."""
+    final_norm: str = ""
+    """Normalisation behind the last layer, where it is another than the layers'."""
     activation: str = "gelu"
     """Activation of the MLP: gelu (by tanh), gelu_exact or swiglu; an expansion of 0 leaves the MLP out."""
     bias: bool = True
@@ -67,9 +69,14 @@ class LayerConfig:
     """True where the label's vector scales and shifts what is normalised, and gates what is added."""
     positions: str = "learned"
     """Vectors added at each slot: learned or none, as where rotary positions suffice."""
+    front: bool = False
+    """True for learned vectors added to the conditions in front of the sequence too."""
+    entrance: bool = False
+    """True where a learned vector is added to all inputs, and the sum normalised, as in BERT."""
 
     def __post_init__(self) -> None:
         lookup(NORMS, "prior layer norm", self.norm)
+        lookup(NORMS, "prior layer final_norm", self.final_norm or self.norm)
         lookup(ACTIVATIONS, "prior layer activation", self.activation)
         lookup(dict.fromkeys(PLACES), "norm_place", self.norm_place)
         lookup(dict.fromkeys(POSITIONS), "positions", self.positions)
@@ -84,7 +91,8 @@ class LayerConfig:
 
     def final(self, width: int) -> nn.Module:
         """What follows the last layer."""
-        norms = [self.normalisation(width) for _ in range(self.final_norms)]
+        kind = NORMS[self.final_norm or self.norm]
+        norms = [kind(width, self.epsilon) for _ in range(self.final_norms)]
         return norms[0] if len(norms) == 1 else nn.Sequential(*norms)
 
 
@@ -186,6 +194,24 @@ class NoFinalModulation(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         return x
+
+
+class Entrance(nn.Module):
+    """A learned vector added to every input, and the sum normalised.
+
+    Source: Devlin et al. 2019, BERT (the vector of a sequence's type).
+
+    Example:
+        >>> Entrance(8, LayerConfig())(torch.ones(2, 3, 8)).shape
+        torch.Size([2, 3, 8])
+    """
+
+    def __init__(self, width: int, layer: LayerConfig) -> None:
+        super().__init__()
+        self.vector, self.norm = nn.Parameter(0.02 * torch.randn(width)), layer.normalisation(width)
+
+    def forward(self, x: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
+        return self.norm(x + self.vector)
 
 
 class NoPositions(nn.Module):

@@ -73,9 +73,9 @@ class ParallelOrder(SequencePrior):
     any_order = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
-        if config.layer.modulation or config.layer.norm_place == "after":
+        if config.layer.modulation or config.layer.norm_place == "after" or config.layer.entrance:
             raise UserError(
-                "a layer with modulation or norm_place after was given",
+                "a layer with modulation, entrance or norm_place after was given",
                 "a parallel-order prior has layers that normalise first, without modulation",
             )
         super().__init__(config, alphabet, alphabet.length)
