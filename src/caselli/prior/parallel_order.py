@@ -108,7 +108,7 @@ class ParallelOrder(SequencePrior):
         order = self.order(sizes).expand(sequence.shape) if order is None else order
         given = (sequence if seen is None else seen).gather(1, order)
         logits = self.logits(given, condition, order, sizes)
-        found = self.chosen(logits, sequence.gather(1, order), self.offset[order])
+        found = self.code_head.log_prob(logits, sequence.gather(1, order), order)
         return torch.zeros_like(found).scatter(1, order, found)
 
     def order(self, sizes: list[int]) -> Int[Tensor, "1 T"]:
@@ -125,7 +125,7 @@ class ParallelOrder(SequencePrior):
         codes = self._inputs(ordered[:, :last], order[:, :last], positions)
         queries = self.query + of_slots(positions, order)
         y = (self._all_rounds if self.at_once else self._in_turn)(prefix, codes, queries, sizes)
-        return self.entries(y, self.allowed[order])
+        return self.outputs(y, order)
 
     def _inputs(self, codes, slots, positions) -> Float[Tensor, "B N E"]:
         return self.code(codes + self.offset[slots]) + of_slots(positions, slots)
@@ -211,8 +211,8 @@ class ParallelOrder(SequencePrior):
         for round, slots in enumerate(order[:, known:].split(sizes, 1)):
             rows = drawing.in_rows(slots)
             y, states = self._round(piece, self.query + of_slots(positions, rows), states)
-            logits = self.entries(y, self.allowed[rows])
-            drawn = drawing.sampled(logits, round, drawing.uniform.gather(1, slots)) - self.offset[slots]
+            noise = drawing.uniform[torch.arange(len(slots), device=slots.device)[:, None], slots]
+            drawn = drawing.drawn(self.code_head, self.outputs(y, rows), rows, round, noise)
             codes.scatter_(1, slots, drawn)
             drawing.progress(drawn.numel())
             piece = self._inputs(drawing.in_rows(drawn), rows, positions)

@@ -89,7 +89,7 @@ class MultiScale(Quantizer):
         super().__init__(width, shared.sizes)
         self.scales, self.refinement, self.commitment = pairs, refinement, commitment
         self.lengths = tuple(math.prod(pair) for pair in pairs)
-        self.shared = shared
+        self.shared, self.digits = shared, shared.digits
         number = convolutions if assigned else min(convolutions, len(pairs))
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(number))
         self.assigned = tuple(assigned) or nearest_on_the_way(number, len(pairs))
