@@ -57,6 +57,23 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
                 temporary.unlink()
 
 
+def regular(path: str | Path) -> Path:
+    """The path itself, of a file that has an end.
+
+    Errors: `UserError` for a pipe or a device, which might never end.
+
+    Example:
+        >>> regular("/dev/null")
+        Traceback (most recent call last):
+            ...
+        caselli.errors.UserError: /dev/null is a pipe or a device; a file was expected
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is a pipe or a device", "a file was expected")
+    return path
+
+
 def write_text(path: str | Path, text: str) -> None:
     """The whole text, atomically."""
     with atomic_write(path) as temporary:

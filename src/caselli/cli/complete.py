@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, place_of, say_made, size_of
-from caselli.cli.output import expect_count, free
+from caselli.cli.output import PICTURES, expect_count, free
 from caselli.errors import UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
@@ -39,15 +39,15 @@ def command(
         seed: the first completion's seed.
         paste: put the original's pixels where they are kept.
         at: X,Y, the place of the picture with --size, in pixels from the left and the top.
-        out: FILE.png.
+        out: FILE.png, .jpg, .webp or .tif.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, PICTURES)
 
     import torch
 
     from caselli.model import load
     from caselli.model import paste as pasted
-    from caselli.report import grid, save_png
+    from caselli.report import grid, save_picture
 
     expect_count(count, "completions")
     model = load(run)
@@ -69,7 +69,7 @@ def command(
     about = {"run": run, "keep": keep or (f"at {at}" if size else "upper"), "seed": str(seed)}
     about |= sampling.described() | ({"caption": "; ".join(text)} if text else {})
     rows = torch.cat((torch.where(kept, given, 0.0)[:, None], completed.unflatten(0, (-1, count))), 1)
-    save_png(grid(rows.flatten(0, 1), columns=count + 1, scale=None if size is None else 1), path, about)
+    save_picture(grid(rows.flatten(0, 1), columns=count + 1, scale=None if size is None else 1), path, about)
     say_made(f"{len(completed)} completions in {path}", engine)
 
 

@@ -12,7 +12,7 @@ def command(run: str, codes: str, *, out: str, overwrite: bool = False) -> None:
         codes: a file made by `caselli encode`.
         out: folder of the pictures.
     """
-    folder = free(out, overwrite)
+    folder = free(out, overwrite, folder=True)
 
     import torch
     from tqdm import tqdm

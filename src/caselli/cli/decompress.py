@@ -31,9 +31,7 @@ def command(
         files: compressed files, archives, or one folder of them.
         out: folder of the pictures.
     """
-    folder = free(out, overwrite)
-    if folder.is_file():
-        raise UserError(f"{out} is a file", "a folder was expected")
+    folder = free(out, overwrite, folder=True)
 
     from caselli.codec import Codec, load_residual
     from caselli.model import load
@@ -45,6 +43,7 @@ def command(
     count = sum(group.count for _, archive in archives for group in archive.groups)
     inside = [archive.names or (name,) for name, archive in archives]
     names = iter(told_apart([f"{name}.png" for each in inside for name in each]))
+    profiles = (p for _, archive in archives for p in archive.profiles or [b""] * archive.pictures)
     begin = time.perf_counter()
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,7 @@ def command(
             part = groups[first : first + TOGETHER]
             for pictures in codec.decompress(part, bar.update):
                 for picture in pictures:
-                    _save(picture, Path(scratch, f"{next(names)}.png"))
+                    _save(picture, Path(scratch, f"{next(names)}.png"), next(profiles))
         for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
             target = folder / path.relative_to(scratch)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,9 +85,10 @@ def _files(given: list[str]) -> list[tuple[str, Path]]:
 def _parsed(path: Path, codec: Any) -> Any:
     """Content of a file; a mistake names the file."""
     from caselli.codec import parse
+    from caselli.files import regular
 
     try:
-        archive = parse(path.read_bytes())
+        archive = parse(regular(path).read_bytes())
         codec.check(archive)
     except OSError as error:
         raise UserError(
@@ -99,8 +99,9 @@ def _parsed(path: Path, codec: Any) -> Any:
     return archive
 
 
-def _save(pixels: Any, path: Path) -> None:
+def _save(pixels: Any, path: Path, profile: bytes) -> None:
     from caselli.codec import image_of
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    image_of(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", optimize=True)
+    image = image_of(pixels.permute(1, 2, 0).contiguous().numpy())
+    image.save(path, "PNG", optimize=True, icc_profile=profile or None)

@@ -12,7 +12,7 @@ def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) ->
         to: form of the programs, onnx or torch.
         out: the folder of the programs.
     """
-    folder = free(out, overwrite)
+    folder = free(out, overwrite, folder=True)
 
     from caselli.interop import export_tokenizer
     from caselli.model import load

@@ -23,7 +23,7 @@ def command(
         groups: number of groups of the normalisations (config.json's, or 32).
         out: folder of the new run.
     """
-    folder = free(out, overwrite)
+    folder = free(out, overwrite, folder=True)
 
     from caselli.interop import import_tokenizer
     from caselli.run import adopt

@@ -64,7 +64,7 @@ def command(
     stated = [value for value in (rate, bandwidth) if value is not None]
     if len(stated) == 1 or any(value <= 0 for value in stated):
         raise UserError("half a machine was given", "positive --rate and --bandwidth were expected")
-    path = None if out is None else free(out, overwrite)
+    path = None if out is None else free(out, overwrite, (".html", ".htm"))
 
     from caselli import anatomy
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.data import BadPicture, decode
+from caselli.data import BadPicture, decode, picture_bytes
 from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
 from caselli.trained import Trained
@@ -43,8 +43,6 @@ def is_set(names: list[str]) -> bool:
 
 def _file(path: Path, size: int, channels: int) -> Tensor:
     try:
-        return torch.from_numpy(decode(path.read_bytes(), size, channels).copy())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})", "a picture was expected") from None
+        return torch.from_numpy(decode(picture_bytes(path), size, channels).copy())
     except BadPicture as error:
         raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None

@@ -16,7 +16,7 @@ def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False)
         pictures: picture files or folders.
         out: folder of a palette PNG for each picture, whose values are the classes.
     """
-    folder, paths = free(out, overwrite), _paths(pictures)
+    folder, paths = free(out, overwrite, folder=True), _paths(pictures)
 
     from caselli.data import to_float, whole_picture
     from caselli.report import mask_image, save_png

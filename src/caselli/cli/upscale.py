@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caselli.cli.drawing import engine_for, in_turn, say_made
-from caselli.cli.output import free, is_picture
+from caselli.cli.output import PICTURES, free, is_picture
 from caselli.cli.sample import Wanted, write
 from caselli.errors import UserError
 from caselli.sampling import AS_LEARNED, Sampling
@@ -32,13 +32,13 @@ def command(
         count: drawings of each picture.
         most: pictures taken of a set.
         seed: the first drawing's seed.
-        out: FILE.png for rows of small and drawn ones, or a folder for a file each.
+        out: FILE.png (.jpg, .webp, .tif) for rows of small and drawn ones, or a folder for a file each.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, PICTURES, folder=True)
 
     from caselli.canvas import upscale
     from caselli.model import load
-    from caselli.report import grid, save_png
+    from caselli.report import grid, save_picture
 
     model = load(run)
     small = _small(model, pictures, most)
@@ -52,7 +52,7 @@ def command(
     large = upscale(model, small, count, label, captions, seed, sampling, engine)
     about = {"run": run, **sampling.described()}
     if is_picture(path):
-        save_png(grid(_rows(small, large, count), columns=count + 1), path, about | {"seed": str(seed)})
+        save_picture(grid(_rows(small, large, count), columns=count + 1), path, about | {"seed": str(seed)})
     else:
         labels = None if label is None else [label] * len(large)
         texts = None if captions is None else [caption for caption in captions for _ in range(count)]

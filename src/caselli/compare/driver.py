@@ -110,7 +110,7 @@ def _begun(
     comparison: Comparison, agreed: dict[str, Any], folder: Path, resume: bool, overwrite: bool
 ) -> dict[str, Any]:
     """The finished rows in the folder, by subject."""
-    if folder.suffix in (".png", ".md"):
+    if folder.suffix in (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".md", ".html", ".json", ".csv"):
         hint = f"-o {folder.with_suffix('')} holds {PLOT}, {TABLE}"
         raise UserError(f"-o {folder} was given", "a folder was expected", hint)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
