@@ -55,7 +55,11 @@ def test_another_ending_is_refused(run, tmp_path, capsys, monkeypatch, words):
 
 
 def test_training_and_comparing_want_folders(tmp_path, capsys):
-    for words in (["train", "glyphs"], ["slim", "run"], ["compare", "quantizers", "glyphs"]):
+    for words in (
+        ["train", "glyphs"],
+        ["slim", "run", "--quantise", "int8"],
+        ["compare", "quantizers", "glyphs"],
+    ):
         out = tmp_path / "x.jpg"
         assert main([*words, "-o", str(out)]) == 2 and not out.exists()
         assert "x.jpg was given; a folder was expected" in capsys.readouterr().err
@@ -70,3 +74,21 @@ def test_names_of_folders(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="a folder was expected"):
         free(tmp_path / "file", True, folder=True)
+
+
+def test_the_part_of_a_folder_that_is_taken_is_said(run, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8)).save(folder / f"{number}.png")
+    words = ["reconstruct", run, str(folder), "-o"]
+    assert main([*words, str(tmp_path / "a.png")]) == 0
+    said = capsys.readouterr()
+    assert "1 of the 4 pictures of pictures are taken, the part held_out; --split all" in said.err
+    assert main([*words, str(tmp_path / "b.png"), "--split", "all"]) == 0
+    said = capsys.readouterr()
+    assert "4 pictures in" in said.out and "--split" not in said.err
+    for number in range(3):
+        (folder / f"{number}.png").unlink()
+    assert main([*words, str(tmp_path / "c.png")]) == 2 and "'all' takes every one" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "c.png"), "--split", "all"]) == 0

@@ -15,6 +15,7 @@ def command(
     pictures: list[str],
     *,
     keep: str | None = None,
+    split: str = "held_out",
     count: int = 4,
     most: int = 8,
     label: str | None = None,
@@ -32,7 +33,7 @@ def command(
     """Draws the rest of pictures of which a part is kept; a row for each, first what was kept.
 
     Arguments:
-        pictures: picture files, or one set, of which the held-out ones are taken.
+        pictures: picture files, or one set.
         keep: part that is kept, upper, lower, left or right, or a picture, white where kept (upper).
         count: completions of each picture.
         most: pictures taken of a set.
@@ -53,7 +54,9 @@ def command(
     model = load(run)
     engine = engine_for(model, precision)
     given, kept = (
-        _kept(model, pictures, most, keep) if size is None else _placed(model, pictures, size, at, keep)
+        _kept(model, pictures, split, most, keep)
+        if size is None
+        else _placed(model, pictures, size, at, keep)
     )
     repeated, captions = given.repeat_interleave(count, 0), in_turn(text, len(given))
     texts = None if captions is None else [caption for caption in captions for _ in range(count)]
@@ -73,12 +76,12 @@ def command(
     say_made(f"{len(completed)} completions in {path}", engine)
 
 
-def _kept(model: Any, names: list[str], most: int, keep: str | None) -> tuple[Any, Any]:
+def _kept(model: Any, names: list[str], split: str, most: int, keep: str | None) -> tuple[Any, Any]:
     """Pictures of the model's size, and the pixels of them that are kept."""
     from caselli.canvas import HALVES, half
     from caselli.cli.pictures import read_pictures
 
-    pictures, part = read_pictures(model, names, most), keep or "upper"
+    pictures, part = read_pictures(model, names, most, split=split), keep or "upper"
     if part in HALVES:
         return pictures, half(part, model.size)
     return pictures, read_pictures(model, [part], 1)[0].mean(0) > 0

@@ -127,16 +127,20 @@ def _each(
 ) -> int:
     """NAME.csl, or NAME.png where a PNG is smaller; the bytes written."""
     from caselli.codec import serialise_one, with_profile
-    from caselli.files import atomic_write
+    from caselli.files import atomic_folder
 
     written = 0
-    for one in coded:
-        (member,) = one.members
-        png, profile = one.group.kind == "png", profiles[member]
-        data = (
-            with_profile(one.group.data, profile) if png else serialise_one(fingerprint, one.group, profile)
-        )
-        with atomic_write(out / f"{names[member]}.{'png' if png else 'csl'}") as temporary:
-            temporary.write_bytes(data)
-        written += len(data)
+    with atomic_folder(out) as scratch:
+        for one in coded:
+            (member,) = one.members
+            png, profile = one.group.kind == "png", profiles[member]
+            data = (
+                with_profile(one.group.data, profile)
+                if png
+                else serialise_one(fingerprint, one.group, profile)
+            )
+            path = scratch / f"{names[member]}.{'png' if png else 'csl'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            written += len(data)
     return written

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ def command(
     folder = free(out, overwrite, folder=True)
 
     from caselli.codec import Codec, load_residual
+    from caselli.files import atomic_folder
     from caselli.model import load
 
     model = load(run)
@@ -45,22 +45,13 @@ def command(
     names = iter(told_apart([f"{name}.png" for each in inside for name in each]))
     profiles = (p for _, archive in archives for p in archive.profiles or [b""] * archive.pictures)
     begin = time.perf_counter()
-    parent = folder.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as scratch,
-        progress(count) as bar,
-    ):
+    with atomic_folder(folder) as scratch, progress(count) as bar:
         groups = [group for _, archive in archives for group in archive.groups]
         for first in range(0, len(groups), TOGETHER):
             part = groups[first : first + TOGETHER]
             for pictures in codec.decompress(part, bar.update):
                 for picture in pictures:
-                    _save(picture, Path(scratch, f"{next(names)}.png"), next(profiles))
-        for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
-            target = folder / path.relative_to(scratch)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+                    _save(picture, scratch / f"{next(names)}.png", next(profiles))
     print(
         f"{count} pictures in {folder}, {count / (time.perf_counter() - begin):.1f} a second", file=sys.stderr
     )

@@ -14,12 +14,15 @@ def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) ->
     """
     folder = free(out, overwrite, folder=True)
 
+    from caselli.files import atomic_folder
     from caselli.interop import export_tokenizer
     from caselli.model import load
 
     model = load(run)
-    found = export_tokenizer(model.tokenizer, model.size, folder, to)
+    with atomic_folder(folder) as scratch:
+        found = export_tokenizer(model.tokenizer, model.size, scratch, to)
+    programs = " and ".join(str(folder / path.name) for path in (found.encoder, found.decoder))
     print(
-        f"{found.encoder} and {found.decoder}: {found.differing} of {found.codes} codes differ "
+        f"{programs}: {found.differing} of {found.codes} codes differ "
         f"from the run's, pictures by up to {found.largest_difference:.0e}"
     )

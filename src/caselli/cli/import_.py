@@ -25,9 +25,14 @@ def command(
     """
     folder = free(out, overwrite, folder=True)
 
+    from caselli.files import atomic_folder, is_taken
     from caselli.interop import import_tokenizer
     from caselli.run import adopt
 
     imported = import_tokenizer(files, from_, size, groups)
-    adopt(imported.tokenizer, imported.size, folder)
+    if is_taken(folder):
+        adopt(imported.tokenizer, imported.size, folder)
+    else:
+        with atomic_folder(folder) as scratch:
+            adopt(imported.tokenizer, imported.size, scratch)
     print(f"{folder}: {imported.tokenizer.report((imported.size, imported.size))}")

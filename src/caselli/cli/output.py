@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from caselli.errors import UserError
+from caselli.files import is_taken
 
 ENDING = r"\.[A-Za-z]\w{0,11}"
 """Endings that files have; the `.5` of `run-0.5` is none."""
@@ -58,7 +59,7 @@ def free(out: str | Path, overwrite: bool, endings: Sequence[str] = (), folder: 
         expected = [*["a folder"] * folder, *[f"a file that ends in {files}"] * bool(endings)]
         slash = "a slash behind it makes it a folder's name" if folder and not path.is_file() else ""
         raise UserError(f"the output {out} was given", f"{', or '.join(expected)} was expected", slash)
-    taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    taken = path.exists() and (not path.is_dir() or is_taken(path))
     if taken and not overwrite:
         raise UserError(f"{out} exists already", "a new file or folder was expected", "or add --overwrite")
     return path

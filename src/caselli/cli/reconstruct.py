@@ -5,7 +5,15 @@ from __future__ import annotations
 from caselli.cli.output import PICTURES, free
 
 
-def command(run: str, pictures: list[str], *, most: int = 48, out: str, overwrite: bool = False) -> None:
+def command(
+    run: str,
+    pictures: list[str],
+    *,
+    split: str = "held_out",
+    most: int = 48,
+    out: str,
+    overwrite: bool = False,
+) -> None:
     """Shows pictures beside their reconstructions.
 
     Arguments:
@@ -21,7 +29,7 @@ def command(run: str, pictures: list[str], *, most: int = 48, out: str, overwrit
     from caselli.run import load
 
     model = load(run)
-    x = read_pictures(model, pictures, most)
+    x = read_pictures(model, pictures, most, split=split)
     y = model.reconstruct(x).cpu()
     save_picture(pairs(x, y), path, {"run": run})
     print(f"{len(x)} pictures in {path}, {psnr(y, x).mean():.2f} dB")

@@ -107,6 +107,7 @@ class Wanted:
 
 def write(pictures: Any, out: Path, wanted: Wanted) -> None:
     """A grid where `out` is a picture, else a folder with a file for each."""
+    from caselli.files import atomic_folder
     from caselli.report import grid, save_picture, save_png
 
     if is_picture(out):
@@ -115,8 +116,10 @@ def write(pictures: Any, out: Path, wanted: Wanted) -> None:
             text["caption"] = "; ".join(dict.fromkeys(wanted.captions))
         save_picture(grid(pictures, labels=wanted.captions or wanted.labels), out, text)
         return
-    for number, picture in enumerate(pictures):
-        save_png(grid(picture[None], scale=1, gap=0), out / f"{number:05}.png", wanted.of_file(number))
+    with atomic_folder(out) as scratch:
+        for number, picture in enumerate(pictures):
+            image = grid(picture[None], scale=1, gap=0)
+            save_png(image, scratch / f"{number:05}.png", wanted.of_file(number))
 
 
 def _sample(model: Any, wanted: Wanted, batch: int, options: Sampling, engine: Any) -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.depth import bits_per_sample
@@ -38,40 +41,22 @@ def every_pixel(path: Path, allow_large: bool = False) -> EveryPixel:
     pixels.
     """
     data = picture_bytes(path)
-    try:
+    with _one_line(path):
         image = Image.open(io.BytesIO(data), formats=formats())
-    except OSError:
-        raise UserError(f"{path} cannot be read (no picture)", "a picture was expected") from None
-    if image.width * image.height > MOST_PIXELS and not allow_large:
-        raise UserError(
-            f"{path} has {image.width} × {image.height} pixels",
-            f"up to {MOST_PIXELS} were expected",
-            "add --allow-large if this is meant",
-        )
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise UserError(f"{path} has {frames} frames", "a single picture was expected")
-    bits = bits_per_sample(image, data)
-    if bits is None or bits > 8:
-        given = f"{bits} bits a sample" if bits else "samples of an unknown depth"
-        raise UserError(
-            f"{path} has {given}",
-            "8 bits were expected: exact keeps every sample or none",
-            "make it a PNG of 8 bits",
-        )
-    try:
+        _expect_size(path, image, allow_large)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise UserError(f"{path} has {frames} frames", "a single picture was expected")
+        _expect_depth(path, bits_per_sample(image, data))
         image.load()
         profile = image.info.get("icc_profile") or b""
         image = oriented(image)
-    except Exception as error:  # Pillow's decoders raise anything at all on broken files
-        if is_out_of_memory(error):
-            raise
-        raise UserError(f"{path} cannot be decoded ({error})", "a whole picture was expected") from None
+        mode = _mode(image, path)
+        pixels = np.array(image.convert(mode))
     if len(profile) > MOST_BYTES:
         raise UserError(
             f"{path} has a colour profile of {len(profile)} bytes", f"up to {MOST_BYTES} were expected"
         )
-    pixels = np.array(image.convert(_mode(image, path)))
     pixels = torch.from_numpy(pixels.reshape(image.height, image.width, -1)).permute(2, 0, 1).contiguous()
     # the others of a camera's several pictures are previews, or the other eye's
     note = f"{path}: the first of its {frames} pictures is kept" if frames > 1 else ""
@@ -89,6 +74,42 @@ def _mode(image: Image.Image, path: Path) -> str:
     if image.has_transparency_data and mode in ("L", "RGB"):
         return "LA" if mode == "L" else "RGBA"
     return mode
+
+
+@contextlib.contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Makes whatever Pillow raises and warns of a `UserError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"{path} cannot be read (no picture)", "a picture was expected") from None
+    except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        if is_out_of_memory(error):
+            raise
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{path} cannot be decoded ({reason})", "a whole picture was expected") from None
+
+
+def _expect_size(path: Path, image: Image.Image, allow_large: bool) -> None:
+    if image.width * image.height > MOST_PIXELS and not allow_large:
+        raise UserError(
+            f"{path} has {image.width} × {image.height} pixels",
+            f"up to {MOST_PIXELS} were expected",
+            "add --allow-large if this is meant",
+        )
+
+
+def _expect_depth(path: Path, bits: int | None) -> None:
+    if bits is None or bits > 8:
+        raise UserError(
+            f"{path} has {f'{bits} bits a sample' if bits else 'samples of an unknown depth'}",
+            "8 bits were expected: exact keeps every sample or none",
+            "make it a PNG of 8 bits",
+        )
 
 
 def at_size(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:

@@ -13,7 +13,7 @@ import yaml
 
 from caselli.engine import Checkpoints, Machine
 from caselli.errors import UserError
-from caselli.files import write_text
+from caselli.files import is_taken, write_text
 from caselli.plain import flatten, override, to_plain
 from caselli.run.config import RunConfig
 from caselli.version import __version__
@@ -46,7 +46,7 @@ class RunFolder:
         """Raises `UserError` when the folder holds something that is no run of ours."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file", "a folder for the run was expected")
-        if self.path.exists() and not self.holds_run() and any(self.path.iterdir()):
+        if not self.holds_run() and is_taken(self.path):
             raise UserError(
                 f"{self.path} holds other files", "a new or empty folder was expected", "choose another -o"
             )
