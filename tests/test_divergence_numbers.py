@@ -484,12 +484,12 @@ BETWEEN_COUNTS = {
 def test_counts_against_plain_sums(family, name):
     make, pairs = COUNTS[family]
     divergence, term = BETWEEN_COUNTS[name]
-    k = numpy.arange(400)
+    k = numpy.arange(150)  # beyond, masses underflow
     for a, b in pairs:
         found = divergence(make(torch.tensor(a, dtype=DOUBLE)), make(torch.tensor(b, dtype=DOUBLE)))
         kind = (lambda x: stats.poisson.pmf(k, x)) if family == "poisson" else (lambda x: x * (1 - x) ** k)
         with numpy.errstate(all="ignore"):
-            expected = term(kind(a), kind(b)).sum()
+            expected = numpy.nansum(term(kind(a), kind(b)))
         if family == "geometric" and name == "pearson" and (1 - a) ** 2 >= 1 - b > 0:
             expected = numpy.inf  # its terms grow
         assert found.method in ("closed form", "sum")

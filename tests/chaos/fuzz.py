@@ -156,7 +156,8 @@ def checkpoints() -> list[bytes]:
 def stores() -> list[bytes]:
     """A store of codes."""
     with tempfile.TemporaryDirectory() as folder:
-        store = CodeStore(torch.zeros(2, 3, dtype=torch.int64), "stamp", names=("a", "b"))
+        codes = torch.tensor([[0, 3], [1, 2]])
+        store = CodeStore(codes, sizes=(4,), tokenizer="t", data="d", names=("a", "b"), captions=("c", "d"))
         store.save(Path(folder, "a.safetensors"))
         return [Path(folder, "a.safetensors").read_bytes()]
 
