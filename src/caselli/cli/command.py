@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn
 import docstring_parser
 import jsonargparse
 
+from caselli.cli.advice import advise
 from caselli.errors import UnknownName, UserError
 
 SHORT = {"out": "-o", "count": "-n"}
@@ -42,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch": (0, 1 << 20),
     "strength": (0, 1),
     "smooth": (0, 1),
+    "share": (0.001, 1),
     "count": (1, 1_000_000),
     **dict.fromkeys(("temperature", "choice_temperature", "guidance", "strengths", "top_p"), (0, 1e9)),
     **dict.fromkeys(("data", "transfer", "trial", "guidance_to"), (0, 1)),
@@ -216,6 +218,7 @@ def call(name: str, function: Callable[..., None], words: list[str]) -> None:
     for parameter, record in _records(function).items():
         values[parameter] = record(**{f.name: values.pop(f.name) for f in dataclasses.fields(record)})
     function(**values, **fields)
+    advise(name.split()[0], values)
 
 
 def parser_of(name: str, function: Callable[..., None]) -> Parser:

@@ -74,6 +74,8 @@ class Mixer(nn.Module, ABC):
     preferred_form = "parallel"
     bounded = False
     """Built for sequences of at most so many tokens, which its argument `length` says."""
+    has_extras = False
+    """True where options change its arithmetic in a way that only its own forms know, not compiled steps."""
 
     def __init__(self, width: int, *, causal: bool = True, chunk_size: int = 64) -> None:
         super().__init__()
@@ -138,6 +140,11 @@ class Mixer(nn.Module, ABC):
     @abstractmethod
     def step(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """One token: x `B 1 E`, starts `B 1`."""
+
+    def peek(self, x: Float[Tensor, "B T E"], state: State) -> Float[Tensor, "B T E"]:
+        """Outputs of T tokens of which each comes next by itself: none sees another, and none is kept."""
+        each = state.apply(lambda tensor: tensor.repeat_interleave(x.shape[1], 0))
+        return self.step(x.flatten(0, 1)[:, None], each, None)[0].view(x.shape)
 
     def chunk(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """Pieces of `chunk_size` tokens, the state carried between them."""
