@@ -139,7 +139,7 @@ def archives() -> list[bytes]:
     groups = (group, dataclasses.replace(group, kind="codes", count=2, check=7, data=b"12345678"))
     archive = Archive(b"123456", groups, ("a", "b/c", "d"), (b"", b"wide", b""))
     plain = dataclasses.replace(archive, profiles=())
-    return [png, serialise_one(b"123456", groups[0]), serialise_archive(archive, "codes"),
+    return [png, serialise_one(b"123456", dataclasses.replace(groups[1], count=1), b"wide"), serialise_archive(archive, "codes"),
             serialise_archive(plain, "exact")]  # fmt: skip
 
 
@@ -198,7 +198,7 @@ READERS: dict[str, Reader] = {
                          of_a_file("comparison.json", lambda path: load_comparison(path, COMPARISONS))),
     "config": Reader(lambda: [b'{"sample_size": 32, "act_fn": "silu", "norm_num_groups": 8}'],
                      of_a_file("config.json", lambda path: settings_beside(path.parent / "a.ckpt"))),
-    "safetensors": Reader(stores, of_a_file("a.safetensors", CodeStore.load)),
+    "safetensors": Reader(stores, of_a_file("a.safetensors", lambda path: CodeStore.load(path, "t"))),
     "foreign": Reader(lambda: [save({"a.b": torch.ones(2)})], of_a_file("a.safetensors", read_foreign)),
     "pickles": Reader(checkpoints, of_a_file("a.pt", read_foreign)),
     "checkpoints": Reader(checkpoints, of_a_file("last.pt", lambda path: Checkpoints(path.parent).load())),
