@@ -18,6 +18,7 @@ COMMANDS = {
     "variations": "make new pictures near a given one",
     "interpolate": "go from one picture to another",
     "reconstruct": "show pictures beside what the tokenizer makes of them",
+    "refine": "train a decoder further on what its prior draws",
     "slim": "make a run smaller: fewer bits, fewer weights, or a small network that learns from it",
     "import": "make a run of a tokenizer trained elsewhere",
     "export": "write a tokenizer as programs that run elsewhere",

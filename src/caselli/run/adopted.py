@@ -14,7 +14,15 @@ from caselli.run.folder import RunFolder
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.tokenizer import Tokenizer
 
-STALE_FILES = ("prior.json", "prior.safetensors", "results.json", "log.jsonl", "report.html")
+STALE_FILES = (
+    "prior.json",
+    "prior.safetensors",
+    "decoder.json",
+    "decoder.safetensors",
+    "results.json",
+    "log.jsonl",
+    "report.html",
+)
 """Files of a run that depend on its tokenizer, removed when it is replaced."""
 STALE_FOLDERS = ("codes", "checkpoints", "pictures")
 """Folders of a run that depend on its tokenizer, removed when it is replaced."""

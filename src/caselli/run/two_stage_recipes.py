@@ -177,8 +177,10 @@ TWO_STAGE_RECIPES: dict[str, Callable[[Pictures], TwoStageConfig]] = {
 }
 """The recipes of two stages by name."""
 
-NOTHING_FIRST = ("pixels",)
-"""Recipes whose first stage has nothing to learn."""
+TWO_STAGES = (0.35, 0.65)
+"""Shares of the minutes of a run that the tokenizer and the prior get."""
+SHARES = {"pixels": (0.0, 1.0)}
+"""Shares of recipes that differ: of the tokenizer, the prior and the refined decoder, as far as they have them."""
 
 
 def _factor(size: int, grid: int, largest: int) -> int:
