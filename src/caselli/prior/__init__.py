@@ -9,6 +9,7 @@ from caselli.prior.drawing import Drawing
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
+from caselli.prior.parallel_order import ParallelOrder
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
 from caselli.prior.task import PriorTask
@@ -37,6 +38,7 @@ __all__ = [
     "Masked",
     "NextScale",
     "ParallelHeads",
+    "ParallelOrder",
     "PixelCNN",
     "Pretrained",
     "Prior",

@@ -25,6 +25,15 @@ class Drawing(ABC):
 
     @property
     @abstractmethod
+    def schedule(self) -> str:
+        """Name in `MASK_SCHEDULES` of the share of codes that is left to later rounds."""
+
+    @abstractmethod
+    def part(self, rows: Int[Tensor, "b"]) -> Drawing:
+        """Some of the sequences; their codes are a copy."""
+
+    @property
+    @abstractmethod
     def rounds(self) -> int:
         """Number of times that the prior goes through its layers, see `Prior.rounds`."""
 

@@ -43,6 +43,15 @@ class SeededDrawing(Drawing):
         return len(self.strengths)
 
     @property
+    def schedule(self) -> str:
+        return self.options.mask_schedule
+
+    def part(self, rows):
+        own = {"codes": self.codes[rows], "uniform": self.uniform[rows]}
+        seeds = [self.seeds[row] for row in rows.tolist()]
+        return dataclasses.replace(self, **own, conditions=self.conditions.rows(rows), seeds=seeds)
+
+    @property
     def guides(self) -> bool:
         """True where there is guidance in any round."""
         return any(strength != 1 for strength in self.strengths)
