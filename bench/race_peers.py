@@ -189,6 +189,7 @@ def _fit(network: nn.Module, loss: Callable[[], Tensor], rate: float, seconds: f
         step += 1
         with torch.no_grad():
             decay = min(0.995, (1 + step) / (10 + step))
-            for mine, theirs in zip(average.state_dict().values(), network.state_dict().values()):
+            states = average.state_dict().values(), network.state_dict().values()
+            for mine, theirs in zip(*states, strict=True):
                 mine.lerp_(theirs, 1 - decay) if mine.is_floating_point() else mine.copy_(theirs)
     return average.eval()

@@ -46,7 +46,7 @@ def save_prior(
 
 
 def save_decoder(tokenizer: Tokenizer, folder: Path) -> None:
-    """`decoder.safetensors` and `decoder.json`: a decoder that was trained on what the prior draws, beside the
+    """`decoder.safetensors` and `decoder.json`: a decoder trained on what the prior draws, beside the
     tokenizer, whose codes and fingerprint stay as they are."""
     stamped = load_tokenizer(folder)[0].fingerprint()
     save_weights(folder / "decoder", tokenizer.decoder, {"tokenizer": stamped})

@@ -142,8 +142,8 @@ class Kind(ABC):
 
     @classmethod
     def stage_shares(cls, recipe: str) -> dict[type[Stage], float]:
-        """The stages that a recipe's runs go through, with their shares of the minutes of a run: 0 where there
-        is nothing to train."""
+        """The stages that a recipe's runs go through, with their shares of the minutes: 0 where there is
+        nothing to train."""
         return dict.fromkeys(cls.stages, 1.0)
 
     @classmethod

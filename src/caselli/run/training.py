@@ -77,7 +77,10 @@ def train(
     trained = [each for each in stages if shares.get(each, 1)]
     if is_begun:
         trained = [each for each in trained if _goes_on(each(kind.probe(folder)))]
-    asked = {"data.source": str(source), **_budget({each: shares.get(each, 1) for each in trained}, minutes, steps)}
+    asked = {
+        "data.source": str(source),
+        **_budget({each: shares.get(each, 1) for each in trained}, minutes, steps),
+    }
     asked |= {} if size is None else {"data.size": size}
     asked |= changes or {}
     awaits = folder.awaits_pictures()
@@ -207,9 +210,7 @@ def _expect_budgets(run: Kind, changed: Mapping[str, Any], stages: Sequence[type
             earlier = stage.product
 
 
-def _budget(
-    shares: Mapping[type[Stage], float], minutes: float | None, steps: int | None
-) -> dict[str, Any]:
+def _budget(shares: Mapping[type[Stage], float], minutes: float | None, steps: int | None) -> dict[str, Any]:
     """The changes that the minutes, shared among the stages, and the steps of each stand for."""
     if not shares and (minutes or steps):
         raise UserError("a budget was given", "nothing of this run can be trained for longer", "leave it out")

@@ -29,10 +29,11 @@ from caselli.model import (
     save_prior,
     save_tokenizer,
 )
-from caselli.plain import options_of, override
+from caselli.plain import flatten, options_of, override
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
+from caselli.run.auto import Budget, auto, plan
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
@@ -43,7 +44,6 @@ from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
 from caselli.tokenizer import Adversarial, AdversarialTask, RefiningTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.weights import read_description
-
 
 DRAWN_SEED = 1_000_000_000
 """Seed of the first picture drawn for the decoder, far from those that users and judges draw with."""
@@ -150,7 +150,7 @@ class DecoderStage(Stage):
         with run.seeded():
             task = RefiningTask(model.tokenizer, config.adversarial, drawn)
         kind = config.adversarial.discriminator
-        self.log.say(f"a decoder of {len(drawn)} drawn pictures' codes, against a discriminator of kind {kind}")
+        self.log.say(f"codes of {len(drawn)} pictures drawn; the discriminator is of kind {kind}")
         for words in task.words():
             self.log.say(words)
         return task
@@ -169,7 +169,7 @@ class TwoStage(Kind):
 
     name = "two_stage"
     config_kind = TwoStageConfig
-    recipes = TWO_STAGE_RECIPES
+    recipes = {"auto": auto, **TWO_STAGE_RECIPES}
     stages = (TokenizerStage, PriorStage, DecoderStage)
     settled = Kind.settled | {
         "tokenizer.size": lambda data: data.pictures.size,
@@ -181,6 +181,12 @@ class TwoStage(Kind):
         return dict(zip(cls.stages, SHARES.get(recipe, TWO_STAGES), strict=False))
 
     @classmethod
+    def plan(cls, config: TwoStageConfig, data: Data) -> list[str]:
+        if config.recipe != "auto" or config.training.prior.minutes is None:
+            return []
+        return plan(config, data.train, Budget.of(flatten(config)))
+
+    @classmethod
     def config_in(cls, folder: RunFolder) -> TwoStageConfig:
         if old_pixels.is_old(folder):
             return override(TwoStageConfig(), old_pixels.config_of(folder.describe()["config"]))
@@ -189,7 +195,8 @@ class TwoStage(Kind):
     @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
         """The recipe's configuration, without options that another quantizer asked for does not know."""
-        config = super().start(recipe, pictures, changes)
+        plans = recipe == "auto"
+        config = auto(pictures, Budget.of(changes)) if plans else super().start(recipe, pictures, changes)
         tokenizer = config.tokenizer
         name = changes.get("tokenizer.quantizer", tokenizer.quantizer)
         known = options_of(lookup(QUANTIZERS, "quantizer", name))

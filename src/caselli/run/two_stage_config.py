@@ -49,7 +49,7 @@ class RefinementConfig:
     """The discriminator of drawn and reconstructed pictures; one of patches without the `eyes` extra."""
 
     def at_hand(self) -> RefinementConfig:
-        """The configuration with a discriminator of patches in place of one whose weights are not installed."""
+        """The configuration, with a discriminator of patches for one whose weights are not installed."""
         own, options = self.adversarial, self.adversarial.discriminator_options
         if own.discriminator != "projected" or "weights" in options:
             return self

@@ -95,9 +95,7 @@ class Sampling:
         grown = GUIDANCE_SCHEDULES[self.guidance_schedule]
         guidance = own if self.guidance is None else self.guidance
         return [
-            1.0 + (guidance - 1.0) * grown(share)
-            if self.guidance_from <= share <= self.guidance_to
-            else 1.0
+            1.0 + (guidance - 1.0) * grown(share) if self.guidance_from <= share <= self.guidance_to else 1.0
             for share in shares
         ]
 

@@ -18,8 +18,8 @@ class RefiningTask(Adversarial):
     .. math:: L_{\text{rec}}(G(c_x), x) + r\,w\,\lambda\,L_G\big(D(G(c_x)) \cup D(G(c))\big),
         \qquad c \sim p_\theta
 
-    A decoder is trained on codes of real pictures, and then shown codes that a prior draws, with mistakes that
-    it has never met. Here it meets them: half of each batch are codes drawn beforehand, which no picture
+    A decoder is trained on codes of real pictures, and then shown codes that a prior draws, with mistakes
+    that it has never met. Here it meets them: half of each batch are codes drawn beforehand, which no picture
     belongs to, so that the discriminator alone judges them. Encoder and codebook stay as they are, and with
     them every code, the prior and its likelihood.
 
