@@ -137,7 +137,7 @@ def repeats(budget: Budget, width: int, depth: int, codes: int, pictures: int) -
 
 
 def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str]:
-    """What was chosen and why, in three lines."""
+    """Lines of the log: the choices, and their reasons."""
     tokenizer, prior = config.tokenizer, config.prior
     side = pictures.size // tokenizer.factor
     seen = repeats(budget, prior.width, prior.depth, side**2, len(pictures))

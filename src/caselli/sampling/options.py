@@ -37,9 +37,8 @@ class Sampling:
     min_p: float = 0.0
     """Share of the likeliest code's probability that a code needs to be drawn; 0 for all."""
     guidance: float | None = None
-    """Strength s of label, caption or picture, 1 as learned and 2 to 4 clearer: the logits are u + s (c − u),
-    with c those of the condition and u those without. Unless given, the one that the prior's configuration
-    names, 1 in most."""
+    """Strength s of label, caption or picture, 1 as learned, 2 to 4 clearer, and unless given the run's own:
+    the logits are u + s (c − u), with c those of the condition and u those without."""
     guidance_schedule: str = "constant"
     """Growth of guidance from 1 to s along the sequence: constant, linear or cosine."""
     guidance_from: float = 0.0
