@@ -13,6 +13,7 @@ BENCHMARKS = {
     "sampling": "tokens per second against transformers' generate: GPT-2 and Mamba",
     "slim": "quantised and pruned priors against whole ones; integer products against torchao",
     "codec": "the codec's pictures a second, and the same bits under all circumstances",
+    "plan": "what `caselli plan` says, beside memory and time measured on this machine",
     "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }
 

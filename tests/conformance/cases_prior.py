@@ -30,6 +30,11 @@ CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
     "pixel_cnn": ({"kind": "pixel_cnn"}, GRID, (3,)),
     "pixel_cnn, kernel": ({"kind": "pixel_cnn", "prior_options": {"kernel": 5}}, Grid(1, 4), (3,)),
     "pixel_cnn, several": ({"kind": "pixel_cnn"}, SEVERAL, (2, 4)),
+    "autoregressive, bits": ({"head": "bits", "head_options": {"group_bits": 1}}, GRID, (4,)),
+    "autoregressive, masked bits": ({"head": "masked_bits", "head_options": {"rounds": 2}}, GRID, (6,)),
+    "masked, bits": ({"kind": "masked", "head": "bits", "head_options": {"group_bits": 1}}, GRID, (4,)),
+    "parallel, bits": ({"kind": "parallel", "head": "bits"}, SEVERAL, (4, 4)),
+    "pixel_cnn, independent bits": ({"kind": "pixel_cnn", "head": "independent_bits"}, GRID, (4,)),
     "next_scale": ({"kind": "next_scale"}, Grid(1, 4, flat=True), (3,)),
     "next_scale, several": ({"kind": "next_scale"}, Grid(1, 3, codebooks=2, flat=True), (3, 3)),
 }
@@ -46,11 +51,16 @@ SCALES = {
 """The quantizers of the next-scale priors."""
 
 
+LEVELS = {4: (2, 2), 6: (3, 2)}
+"""Levels of the codes' digits, for heads of bits."""
+
+
 def alphabet_of(grid: Grid, sizes: tuple[int, ...], order: str = "raster", classes: int = 2) -> Alphabet:
     """Slots and places of a grid."""
     read = ORDERS[order]()
     places = tuple(map(tuple, read.position(grid).tolist()))
-    return Alphabet(sizes, tuple(read.codebook(grid).tolist()), places=places, classes=classes)
+    levels = LEVELS.get(sizes[0], ()) if len(set(sizes)) == 1 else ()
+    return Alphabet(sizes, tuple(read.codebook(grid).tolist()), places=places, classes=classes, levels=levels)
 
 
 def built(name: str, **changes) -> Prior:

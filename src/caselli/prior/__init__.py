@@ -6,6 +6,8 @@ from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
+from caselli.prior.head import Head, Slots, follow
+from caselli.prior.heads import HEADS
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
@@ -25,6 +27,7 @@ from caselli.prior.vocabulary import (
 )
 
 __all__ = [
+    "HEADS",
     "NO_CONDITION",
     "PICTURE_CONDITIONS",
     "PRIORS",
@@ -35,6 +38,7 @@ __all__ = [
     "Conditioner",
     "Conditions",
     "Drawing",
+    "Head",
     "Masked",
     "NextScale",
     "ParallelHeads",
@@ -46,10 +50,12 @@ __all__ = [
     "PriorState",
     "PriorTask",
     "RandomOrder",
+    "Slots",
     "Vocabulary",
     "Words",
     "build",
     "described_vocabulary",
+    "follow",
     "read_vocabulary",
     "vocabulary_of",
 ]
