@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
+    "studio": "see, sample, change and train runs in a web page on this machine",
     "list": "show the variants that there are: mixers, quantizers, recipes and so on",
     "completion": "print a script that completes commands and options in a shell",
 }

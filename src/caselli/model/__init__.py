@@ -11,11 +11,16 @@ from caselli.model.files import (
     save_prior,
     save_tokenizer,
 )
+from caselli.model.looking import Alternatives, CodeFields, Extent, alternatives, surprise, unfinished
 from caselli.model.model import Model, Score, paste
 
 __all__ = [
+    "Alternatives",
+    "CodeFields",
+    "Extent",
     "Model",
     "Score",
+    "alternatives",
     "build_prior",
     "condition_size",
     "encode",
@@ -29,4 +34,6 @@ __all__ = [
     "save_decoder",
     "save_prior",
     "save_tokenizer",
+    "surprise",
+    "unfinished",
 ]
