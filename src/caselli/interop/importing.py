@@ -202,8 +202,7 @@ def _recognised(checkpoints: Sequence[Checkpoint], asked: str | None) -> tuple[d
         names = checkpoint.weights.keys()
         own = {name: family.prefix(names) for name, family in room.IMPORTERS.items()}
         own = {name: prefix for name, prefix in own.items() if prefix is not None}
-        if asked is not None:
-            own = _asked(own, asked)
+        own = _asked(own, asked) if asked is not None else _first_of_each(own)
         if not own:
             raise UserError(
                 f"{checkpoint.path} holds {len(names)} weights of no known network, such as "
@@ -244,6 +243,13 @@ def _asked(own: dict[str, str], asked: str) -> dict[str, str]:
     kept = {name: prefix for name, prefix in own.items() if name not in others}
     prefix = own.get(asked, own[others[0]] if others else "")
     return kept | {asked: prefix}
+
+
+def _first_of_each(own: dict[str, str]) -> dict[str, str]:
+    """The families without those whose files have the names of an earlier one, which must be asked for."""
+    names = list(own)
+    earlier = {name: names[: names.index(name)] for name in names}
+    return {name: own[name] for name in names if not any(_shares_names(e, name) for e in earlier[name])}
 
 
 def _shares_names(one: str, other: str) -> bool:

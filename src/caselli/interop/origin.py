@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -47,6 +48,8 @@ class File:
     wrappers: tuple[str, ...]
     """Names of the dictionaries around the weights, from the outside."""
     entries: dict[str, Entry]
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The config.json beside it; empty without one."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> File:
@@ -55,7 +58,7 @@ class File:
             name: Entry(str(value.dtype).removeprefix("torch."), tuple(value.shape))
             for name, value in checkpoint.weights.items()
         }
-        return cls(checkpoint.path.name, checkpoint.wrappers, entries)
+        return cls(checkpoint.path.name, checkpoint.wrappers, entries, checkpoint.settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,14 +229,17 @@ def write_back(folder: str | Path, networks: Mapping[str, nn.Module], out: Path)
     Arguments:
         folder: the run's.
         networks: tokenizer and prior, as far as it has them.
-        out: the new files' folder.
+        out: the new files' folder; files of one name get folders of their own, 0, 1 and so on.
 
     Errors: `UserError` as of `read_origin`, and for weights that the files have no place for.
     """
     origin, kept = read_origin(folder)
-    paths = []
-    for file, weights in zip(origin.files, origin.written(networks, kept), strict=True):
-        path = out / file.name
+    paths, shared = [], len({file.name for file in origin.files}) < len(origin.files)
+    for number, file in enumerate(origin.files):
+        paths.append(out / str(number) / file.name if shared else out / file.name)
+    for file, path, weights in zip(origin.files, paths, origin.written(networks, kept), strict=True):
+        if file.settings:
+            write_text(path.parent / "config.json", json.dumps(file.settings, indent=2))
         with atomic_write(path) as temporary:
             if path.suffix == ".safetensors":
                 save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
@@ -242,5 +248,4 @@ def write_back(folder: str | Path, networks: Mapping[str, nn.Module], out: Path)
                 for name in reversed(file.wrappers):
                     found = {name: found}
                 torch.save(found, temporary)
-        paths.append(path)
     return paths
