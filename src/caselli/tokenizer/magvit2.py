@@ -62,6 +62,7 @@ class Plain(nn.Module):
         self.norm1, self.norm2 = options.norm(width), options.norm(out)
         self.conv1 = nn.Conv2d(width, out, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
+        nn.init.normal_(self.conv2.weight, std=0.1 / (9 * out) ** 0.5)
         self.skip = nn.Identity() if width == out else nn.Conv2d(width, out, 1, bias=False)
 
     def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B F H W"]:
@@ -151,6 +152,10 @@ class StyleNorm(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(options.norm(width).num_groups, width, eps=1e-6, affine=False)
         self.gamma, self.beta = nn.Linear(latent_width, width), nn.Linear(latent_width, width)
+        for layer in (self.gamma, self.beta):
+            nn.init.normal_(layer.weight, std=0.02)
+        nn.init.ones_(self.gamma.bias)  # a plain normalisation at first
+        nn.init.zeros_(self.beta.bias)
 
     def forward(
         self, x: Float[Tensor, "B F H W"], latents: Float[Tensor, "B D h w"]
