@@ -46,7 +46,7 @@ class Imported:
     classes: tuple[str, ...] = ()
     """Names of the prior's labels: their numbers, as files have no names."""
     origin: Origin | None = None
-    """What the files hold and what became of it."""
+    """Contents of the files, and the way back to them."""
     files: tuple[Weights, ...] = ()
     """Tensors of the files."""
     words: tuple[str, ...] = ()
@@ -258,7 +258,7 @@ def _shares_names(one: str, other: str) -> bool:
 
 
 def _words(checkpoint: Checkpoint, own: dict[str, str]) -> str:
-    """What a file is, in a line."""
+    """Contents of a file, in a line."""
     names = checkpoint.weights.keys()
     whats = [f"{room.IMPORTERS[name].stage} of {name}" for name in own]
     prefixes = [f"names behind {prefix!r}" for prefix in own.values() if prefix]

@@ -15,6 +15,7 @@ from caselli.interop.layout import (
     reverse,
     shape_of,
 )
+from caselli.interop.parts import channels_first
 from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
@@ -73,16 +74,18 @@ class OpenMAGVIT2(TokenizerFamily):
 
 
 def _double(name: str, levels: int) -> str:
-    """Upsampling k of theirs, from level k to the finer one, counted from the coarsest."""
+    """Upsampling k of theirs, from level k to the finer one, counted from the coarsest; its convolution."""
     start = "decoder.doubles."
     if not name.startswith(start):
         return name
     number, _, rest = name.removeprefix(start).partition(".")
-    return f"{start}{levels - 1 - int(number)}.{rest}"
+    return f"{start}{levels - 1 - int(number)}.0.{rest}"
 
 
 def _turned(name: str, value):
-    """The bits' channels in the other order."""
+    """Channels of bits in the other order; those of upsampling with the channel before the pixel."""
+    if name.startswith("decoder.doubles."):
+        return channels_first(value, 2)
     if name.startswith("encoder.last."):
         return value.flip(0)
     if name == "decoder.first.weight" or (name.startswith("decoder.styles.") and value.ndim == 2):

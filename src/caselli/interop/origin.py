@@ -70,7 +70,7 @@ class Part:
     files: tuple[int, ...]
     """Numbers of the files that it lies in."""
     prefixes: tuple[str, ...]
-    """What stands before its names in each of them."""
+    """Beginnings of its names in each of them, which are taken off."""
 
     def weights(self, files: Sequence[Weights]) -> list[Weights]:
         """Its weights by their own names."""
@@ -94,7 +94,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a run was imported from."""
+    """Files that a run was imported from, and the parts that its networks were made of."""
 
     files: tuple[File, ...]
     parts: dict[str, Part]
@@ -203,7 +203,7 @@ def _expect(stage: str, name: str, value: Tensor, wanted: Tensor) -> None:
 
 
 def read_origin(folder: str | Path) -> tuple[Origin, list[Weights]]:
-    """What a run was imported from, and the tensors kept beside its networks.
+    """Origin of a run, and the tensors kept beside its networks.
 
     Errors: `UserError` for a run that was not imported, and for damaged files.
     """

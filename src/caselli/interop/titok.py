@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, count, only, reverse, shape_of
+from caselli.interop.parts import channels_first
 from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
@@ -81,6 +82,11 @@ class TiTokTokenizer(TokenizerFamily):
         if coded:
             weights, more = _coded(weights)
             options |= more | {"groups": hints.groups or 32}
+        else:
+            for kind in ("weight", "bias"):
+                name = f"decoder.picture.pixels.{kind}"
+                shape_of(weights, name)
+                weights[name] = channels_first(weights[name], patches[-1])
         weights["encoder.last.weight"] = weights["encoder.last.weight"].flatten(1)
         weights["decoder.mask"] = weights["decoder.mask"][0]
         codes, latent = shape_of(weights, "quantizer.codebook.vectors")

@@ -123,7 +123,8 @@ class MAGVIT2Decoder(nn.Module):
             self.styles.append(StyleNorm(config.latent_width, width, options))
             self.levels.append(options.blocks(width, out, config.blocks))
             if level + 1 < len(widths):
-                self.doubles.append(nn.Conv2d(out, 4 * out, 3, padding=1))
+                double = nn.Conv2d(out, 4 * out, 3, padding=1)
+                self.doubles.append(nn.Sequential(double, nn.PixelShuffle(2)))
             width = out
         self.norm = options.norm(width)
         self.last = nn.Conv2d(width, config.channels, 3, padding=1)
@@ -133,7 +134,7 @@ class MAGVIT2Decoder(nn.Module):
         for number, (style, level) in enumerate(zip(self.styles, self.levels, strict=True)):
             x = level(style(x, latents))
             if number < len(self.doubles):
-                x = spread(self.doubles[number](x))
+                x = self.doubles[number](x)
         return self.last(F.silu(self.norm(x)))
 
 
@@ -164,15 +165,3 @@ class StyleNorm(nn.Module):
         scale = self.gamma((points.var(2) + 1e-6).sqrt())  # the unbiased variance, as published
         shift = self.beta(points.mean(2))
         return torch.addcmul(shift[..., None, None], scale[..., None, None], self.norm(x))
-
-
-def spread(x: Float[Tensor, "B Q H W"]) -> Float[Tensor, "B D h w"]:
-    """Quarters of the channels as the four pixels of each square: row and column of the pixel, then channel.
-
-    Example:
-        >>> spread(torch.arange(4.0).view(1, 4, 1, 1)).flatten()
-        tensor([0., 1., 2., 3.])
-    """
-    batch, channels, height, width = x.shape
-    pixels = x.view(batch, 2, 2, channels // 4, height, width).permute(0, 3, 4, 1, 5, 2)
-    return pixels.reshape(batch, channels // 4, 2 * height, 2 * width)

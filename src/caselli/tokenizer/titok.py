@@ -159,18 +159,13 @@ class Pixels(nn.Module):
 
     def __init__(self, config: TokenizerConfig, options: TiTok) -> None:
         super().__init__()
-        self.factor, channels = config.factor, config.channels
+        channels = config.channels
         self.pixels = nn.Conv2d(options.model_width, channels * config.factor**2, 1)
+        self.shuffle = nn.PixelShuffle(config.factor)
         self.last = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, grid: Float[Tensor, "B E h w"]) -> Float[Tensor, "B C H W"]:
-        flat = self.pixels(grid)
-        batch, _, height, width = flat.shape
-        pixels = flat.view(batch, self.factor, self.factor, -1, height, width)  # row, column, channel
-        pixels = pixels.permute(0, 3, 4, 1, 5, 2).reshape(
-            batch, -1, height * self.factor, width * self.factor
-        )
-        return self.last(pixels)
+        return self.last(self.shuffle(self.pixels(grid)))
 
 
 class CodedPixels(nn.Module):
