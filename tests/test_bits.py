@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from bench import bits as bench_bits
 
 from caselli.cli import main
 from caselli.codec.coder import Decoders, Encoders
@@ -185,3 +186,11 @@ def test_samples_that_copy():
     assert copies(training[:20] + 0.01, training, held_out).many
     fresh = torch.randn(200, 8, generator=torch.Generator().manual_seed(1))
     assert not copies(fresh, training, held_out).many
+
+
+def test_the_benchmark_at_a_tiny_size(monkeypatch, capsys):
+    for name, value in {"WIDTH": 32, "DEPTH": 1, "LENGTH": 2, "BATCH": 2}.items():
+        monkeypatch.setattr(bench_bits, name, value)
+    monkeypatch.setattr(bench_bits, "in_a_process", lambda function, *given: function(*given))
+    bench_bits.compare([("softmax", 4), ("bits", 64)], repeats=1)
+    assert "bits, K = 2^64" in capsys.readouterr().out

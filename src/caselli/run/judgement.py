@@ -82,7 +82,7 @@ def _look_for_copies(folder: RunFolder, log: Log, model: Trained, found: Copies,
     folder.add_results(memory=dataclasses.asdict(found))
     if found.many:
         log.say(
-            f"diagnostics: samples are copies: {found.nearer_to_training:.0%} of {found.samples} lie nearer to "
+            f"diagnostics: samples copy: {found.nearer_to_training:.0%} of {found.samples} lie nearer to "
             f"a training picture than to any held-out one, {found.nearer_by_chance:.0%} by chance"
             + "".join(f"; {remark}" for remark in model.remarks(pictures))
             + "; more pictures, --tokenizer.quantizer growing, or a shorter training help"
