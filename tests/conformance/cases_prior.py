@@ -37,6 +37,11 @@ CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
     "autoregressive, masked bits": ({"head": "masked_bits", "head_options": {"rounds": 2}}, GRID, (6,)),
     "masked, bits": ({"kind": "masked", "head": "bits", "head_options": {"group_bits": 1}}, GRID, (4,)),
     "parallel, bits": ({"kind": "parallel", "head": "bits"}, SEVERAL, (4, 4)),
+    "parallel_order, bits": (
+        {"kind": "parallel_order", "head": "bits", "head_options": {"group_bits": 1}},
+        GRID,
+        (4,),
+    ),
     "pixel_cnn, independent bits": ({"kind": "pixel_cnn", "head": "independent_bits"}, GRID, (4,)),
     "next_scale": ({"kind": "next_scale"}, Grid(1, 4, flat=True), (3,)),
     "next_scale, several": ({"kind": "next_scale"}, Grid(1, 3, codebooks=2, flat=True), (3, 3)),

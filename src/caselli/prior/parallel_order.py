@@ -13,7 +13,7 @@ from caselli.prior.base import SequencePrior
 from caselli.prior.block import build_mixers
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.prior.random_order import of_slots
+from caselli.prior.random_order import of_each, of_slots
 from caselli.prior.round_attention import RoundAttention, rounds_mask
 from caselli.prior.rounds import locality_order, round_sizes
 from caselli.shapes import Float, Int, Tensor
@@ -103,7 +103,7 @@ class ParallelOrder(SequencePrior):
         order = self.order(sizes).expand(sequence.shape) if order is None else order
         given = (sequence if seen is None else seen).gather(1, order)
         logits = self.logits(given, condition, order, sizes)
-        found = self.chosen(logits, sequence.gather(1, order), self.offset[order])
+        found = self.code_head.log_prob(logits, sequence.gather(1, order), order)
         return torch.zeros_like(found).scatter(1, order, found)
 
     def order(self, sizes: list[int]) -> Int[Tensor, "1 T"]:
@@ -113,14 +113,14 @@ class ParallelOrder(SequencePrior):
 
     def logits(
         self, ordered: Int[Tensor, "B T"], condition, order, sizes: list[int]
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of each slot of the order, from the codes of the rounds before."""
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of each slot of the order, from the rounds before."""
         prefix, positions = self.conditioned(condition, len(ordered))
         last = ordered.shape[1] - sizes[-1]
         codes = self._inputs(ordered[:, :last], order[:, :last], positions)
         queries = self.query + of_slots(positions, order)
         y = (self._all_rounds if self.at_once else self._in_turn)(prefix, codes, queries, sizes)
-        return self.entries(y, self.allowed[order])
+        return self.outputs(y, order)
 
     def _inputs(self, codes, slots, positions) -> Float[Tensor, "B N E"]:
         return self.code(codes + self.offset[slots]) + of_slots(positions, slots)
@@ -206,8 +206,8 @@ class ParallelOrder(SequencePrior):
         for round, slots in enumerate(order[:, known:].split(sizes, 1)):
             rows = drawing.in_rows(slots)
             y, states = self._round(piece, self.query + of_slots(positions, rows), states)
-            logits = self.entries(y, self.allowed[rows])
-            drawn = drawing.sampled(logits, round, drawing.uniform.gather(1, slots)) - self.offset[slots]
+            noise = of_each(drawing.uniform, slots)
+            drawn = drawing.drawn(self.code_head, self.outputs(y, rows), rows, round, noise)
             codes.scatter_(1, slots, drawn)
             drawing.progress(drawn.numel())
             piece = self._inputs(drawing.in_rows(drawn), rows, positions)
