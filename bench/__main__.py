@@ -14,6 +14,7 @@ BENCHMARKS = {
     "bits": "heads of bits against a softmax over 1024 codes: training step, memory, drawing",
     "slim": "quantised and pruned priors against whole ones; integer products against torchao",
     "codec": "the codec's pictures a second, and the same bits under all circumstances",
+    "plan": "what `caselli plan` says, beside memory and time measured on this machine",
     "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }
 

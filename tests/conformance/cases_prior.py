@@ -7,16 +7,43 @@ import dataclasses
 import torch
 
 from caselli.order import ORDERS, Grid
-from caselli.prior import Alphabet, Prior, PriorConfig, build
+from caselli.prior import Alphabet, LayerConfig, Prior, PriorConfig, build
 from caselli.quantizer import MultiScale
 
 GRID = Grid(2, 2)
 SEVERAL = Grid(1, 2, codebooks=2)
 
+MODULATED = {
+    "layer": LayerConfig(norm="layer_bare", modulation=True, head_bias=True, activation="gelu_exact"),
+    "mixer_options": {"query_key_norm": "layer", "bias": True},
+}
+GATED = {
+    "layer": LayerConfig(norm="rms", activation="swiglu", bias=False, positions="none"),
+    "mixer_options": {"rotary_columns": 2},
+}
+BERT = {
+    "layer": LayerConfig(
+        norm="layer_offset", norm_place="after", final_norms=0, epsilon=1e-12, front=True, entrance=True
+    )
+}
+
 CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
     "autoregressive": ({}, GRID, (3,)),
     "autoregressive, hybrid": ({"mixer": ["mamba2", "local"]}, GRID, (3,)),
     "autoregressive, delayed": ({"order": "delayed"}, SEVERAL, (2, 4)),
+    "autoregressive, gated": (GATED, GRID, (3,)),
+    "autoregressive, modulated": (MODULATED, GRID, (3,)),
+    "autoregressive, no MLP": (
+        {"mixer": "mamba", "expansion": 0, "layer": LayerConfig(modulation=True, final_norms=2)},
+        GRID,
+        (3,),
+    ),
+    "masked, BERT": ({"kind": "masked"} | BERT, GRID, (3,)),
+    "random_order, modulated": (
+        {"kind": "random_order", "prior_options": {"lead": True, "timed": True}} | MODULATED,
+        GRID,
+        (3,),
+    ),
     "masked": ({"kind": "masked"}, GRID, (3,)),
     "masked, recurrent": ({"kind": "masked", "mixer": "mamba2"}, GRID, (3,)),
     "masked, several": ({"kind": "masked"}, SEVERAL, (2, 4)),

@@ -14,6 +14,7 @@ from caselli.version import __version__
 COMMANDS = {
     "demo": "a model of letters and digits, trained in front of you in five minutes",
     "train": "train a tokenizer and a prior on pictures, and write a report",
+    "plan": "say what a run will take on given devices, without training it",
     "sample": "make new pictures with a trained run",
     "complete": "draw the rest of pictures of which a part is kept",
     "upscale": "draw pictures at the size a run was trained at from smaller ones",

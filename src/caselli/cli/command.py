@@ -43,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch": (0, 1 << 20),
     "strength": (0, 1),
     "smooth": (0, 1),
+    "share": (0.001, 1),
     "count": (1, 1_000_000),
     **dict.fromkeys(("temperature", "choice_temperature", "guidance", "strengths", "top_p"), (0, 1e9)),
     **dict.fromkeys(("data", "transfer", "trial", "guidance_to"), (0, 1)),

@@ -6,18 +6,23 @@ from caselli.cli.output import free
 
 
 def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) -> None:
-    """Writes encoder and decoder as programs that run without Caselli, and checks them by running them.
+    """Writes encoder and decoder as programs that run without Caselli, and checks them by running them; or an
+    imported run as the files that it came from.
 
     Arguments:
-        to: form of the programs, onnx or torch.
-        out: the folder of the programs.
+        to: form of the programs, onnx or torch; original for the layout that the run was imported from.
+        out: the folder of the programs or files.
     """
     folder = free(out, overwrite)
 
-    from caselli.interop import export_tokenizer
+    from caselli.interop import export_tokenizer, write_back
     from caselli.model import load
 
     model = load(run)
+    if to == "original":
+        networks = {"tokenizer": model.tokenizer, "prior": model.prior}
+        print(", ".join(map(str, write_back(run, networks, folder))))
+        return
     found = export_tokenizer(model.tokenizer, model.size, folder, to)
     print(
         f"{found.encoder} and {found.decoder}: {found.differing} of {found.codes} codes differ "

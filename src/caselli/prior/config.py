@@ -7,6 +7,7 @@ import math
 from typing import Any, TypeVar
 
 from caselli.errors import UnknownName, UserError, lookup
+from caselli.prior.layer import LayerConfig
 from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
 
 O = TypeVar("O")
@@ -41,7 +42,9 @@ class PriorConfig:
     depth: int = 6
     """Number of layers; each is a mixer and an MLP."""
     expansion: float = 4.0
-    """Inner width of the MLP, in units of `width`."""
+    """Inner width of the MLP, in units of `width`; 0 for layers without one."""
+    layer: LayerConfig = dataclasses.field(default_factory=LayerConfig)
+    """Parts of the layers beside the mixer."""
     dropout: float = 0.0
     """Share of each layer's output that is dropped in training."""
     label_dropout: float = 0.1

@@ -73,6 +73,11 @@ class ParallelOrder(SequencePrior):
     any_order = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
+        if config.layer.modulation or config.layer.norm_place == "after" or config.layer.entrance:
+            raise UserError(
+                "a layer with modulation, entrance or norm_place after was given",
+                "a parallel-order prior has layers that normalise first, without modulation",
+            )
         super().__init__(config, alphabet, alphabet.length)
         self.query = nn.Parameter(0.02 * torch.randn(config.width))
         places = torch.tensor(alphabet.places or [(0, slot) for slot in range(alphabet.length)])
@@ -115,7 +120,7 @@ class ParallelOrder(SequencePrior):
         self, ordered: Int[Tensor, "B T"], condition, order, sizes: list[int]
     ) -> Float[Tensor, "B T F"]:
         """Parameters of the head's distribution of each slot of the order, from the rounds before."""
-        prefix, positions = self.conditioned(condition, len(ordered))
+        prefix, positions, _ = self.conditioned(condition, len(ordered))
         last = ordered.shape[1] - sizes[-1]
         codes = self._inputs(ordered[:, :last], order[:, :last], positions)
         queries = self.query + of_slots(positions, order)
@@ -198,7 +203,7 @@ class ParallelOrder(SequencePrior):
         codes, length = drawing.codes, self.alphabet.length
         sizes = round_sizes(length - known, drawing.rounds, drawing.schedule)
         order = locality_order(self.places, codes >= 0, sizes, self.options.order_seed)
-        piece, positions = self.conditioned(drawing.row_conditions(), drawing.rows)
+        piece, positions, _ = self.conditioned(drawing.row_conditions(), drawing.rows)
         states, first = self.initial_states(drawing.rows, length), order[:, :known]
         if known:  # a round of their own, as in `log_prob`
             _, states = self.through(piece, states)

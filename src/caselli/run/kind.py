@@ -96,6 +96,14 @@ class Stage(ABC):
         """The samples that are trained on, and those held out."""
         return self.run.data.train, self.run.data.held_out
 
+    def rehearsed(self) -> Stage:
+        """The stage with untrained stand-ins for what earlier stages leave, where a run is only planned."""
+        return self
+
+    def example(self, count: int) -> Any:
+        """A batch of so many samples in the form that the stage trains on; what they show does not matter."""
+        return self.run.data.train.batch(torch.zeros(count, dtype=torch.int64))
+
     @abstractmethod
     def save(self, task: Any) -> None:
         """Writes the result of the training."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeStore, Pictures
+from caselli.data import CodeBatch, CodeStore, Pictures
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
@@ -26,6 +27,7 @@ from caselli.figures import Figure, figures_of
 from caselli.model import (
     Model,
     build_prior,
+    condition_size,
     encode,
     grid_of,
     load,
@@ -117,6 +119,24 @@ class PriorStage(Stage):
             )
         self.announce(prior, f"{prior.alphabet.length} codes a picture, ")
         return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
+
+    def rehearsed(self) -> PriorStage:
+        self.tokenizer = Tokenizer(self.run.config.tokenizer)
+        return self
+
+    def example(self, count: int) -> CodeBatch:
+        run, config = self.run, self.run.config.prior
+        shape = self.tokenizer.code_shape((run.data.pictures.size,) * 2)
+        books = len(self.tokenizer.quantizer.sizes)
+        codes = torch.zeros(count, *(books,) * (books > 1), *shape, dtype=torch.int64)
+        other = condition_size(config, run.data.pictures.size)
+        condition = None
+        if other:
+            length = math.prod(self.tokenizer.code_shape((other, other))) * books
+            condition = torch.zeros(count, length, dtype=torch.int64)
+        labels = torch.zeros(count, dtype=torch.int64) if run.data.classes else None
+        captions = run.data.pictures.captions and ("",) * count
+        return CodeBatch(codes, labels, captions, torch.arange(count), condition)
 
     def sets(self) -> tuple[CodeStore, CodeStore]:
         return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")

@@ -111,9 +111,10 @@ def vqgan(pictures: Pictures) -> TwoStageConfig:
 
 
 def base(pictures: Pictures) -> TwoStageConfig:
-    """A run for one GPU and a large set: a grid of about 16×16 codes, 45 M and 110 M parameters.
+    """A run for one GPU and a large set: a grid of about 16×16 codes, 39 M and 139 M parameters.
 
-    A day on one data-centre GPU for pictures of 256 pixels; nothing here has measured it yet.
+    For pictures of 256 pixels on a data-centre GPU; `caselli plan` says what it takes, computed and
+    not measured.
     """
     factor = _factor(pictures.size, grid=16, largest=16)
     return TwoStageConfig(

@@ -17,7 +17,8 @@ def build(config: TokenizerConfig) -> Architecture:
 
     Example:
         >>> build(TokenizerConfig(architecture="vqgan", architecture_options={"groups": 8}))
-        VQGAN(groups=8, first_width=None, encoded_width=None, decoded_width=None, middle_attention=True)
+        VQGAN(groups=8, first_width=None, encoded_width=None, decoded_width=None, middle_attention=True,
+        latent_kernel=1)
     """
     kind = lookup(room.ARCHITECTURES, "architecture", config.architecture)
     known = [field.name for field in dataclasses.fields(kind)]
