@@ -166,6 +166,17 @@ class Model(Trained):
             pictures.append(self.decode(self.order.restore(sequence, self.grid)).cpu())
         return torch.cat(pictures)
 
+    def drawn_codes(
+        self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED, batch: int = 64
+    ) -> Int[Tensor, "n *S"]:
+        """Codes drawn from the prior, as many as there are pictures, under the condition of each."""
+        engine, codes = self.engine()[0], []
+        for part in torch.arange(len(pictures)).split(batch):
+            seeds = (seed + part).tolist()
+            sequence = sample(engine, self.conditions_of(pictures, part), seeds, options)
+            codes.append(self.order.restore(sequence, self.grid).cpu())
+        return torch.cat(codes)
+
     def sample_like(
         self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED
     ) -> Float[Tensor, "n C H W"]:

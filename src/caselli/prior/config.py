@@ -72,6 +72,8 @@ class PriorConfig:
     """Factor by which the sides are smaller at the low resolution."""
     picture_dropout: float = 0.1
     """Share of the pictures for which that other picture is left out in training; 0 forgoes guidance."""
+    guidance: float = 1.0
+    """Strength of label, caption or picture with which codes are drawn, unless another one is asked for."""
     code_dropout: float = 0.0
     """Share of the input codes that are replaced by random ones in training; the predicted ones stay as they
     are."""
@@ -88,6 +90,8 @@ class PriorConfig:
         for name in ("width", "depth", "text_length", "text_width", "text_depth", "text_vectors"):
             if getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
+        if self.guidance < 0:
+            raise UserError(f"prior guidance {self.guidance} was given", "0 or more was expected")
         for name in ("dropout", "label_dropout", "text_dropout", "picture_dropout", "code_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")

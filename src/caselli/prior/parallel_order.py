@@ -127,6 +127,12 @@ class ParallelOrder(SequencePrior):
         y = (self._all_rounds if self.at_once else self._in_turn)(prefix, codes, queries, sizes)
         return self.outputs(y, order)
 
+    def logits_at(self, slot, sequence, condition):
+        slots = torch.arange(sequence.shape[1], device=sequence.device)
+        last = torch.cat((slots[slots != slot], slots[slot : slot + 1])).expand(sequence.shape)
+        sizes = [size for size in (len(slots) - 1, 1) if size]
+        return self.logits(sequence.gather(1, last), condition, last, sizes)[:, -1]
+
     def _inputs(self, codes, slots, positions) -> Float[Tensor, "B N E"]:
         return self.code(codes + self.offset[slots]) + of_slots(positions, slots)
 

@@ -105,6 +105,11 @@ class RandomOrder(SequencePrior):
         """Parameters of the head's distribution of each slot of the order, from the codes in that order."""
         return self._begin(ordered[:, :-1], condition, order, None)[0]
 
+    def logits_at(self, slot, sequence, condition):
+        slots = torch.arange(sequence.shape[1], device=sequence.device)
+        last = torch.cat((slots[slots != slot], slots[slot : slot + 1])).expand(sequence.shape)
+        return self.logits(sequence.gather(1, last), condition, last)[:, -1]
+
     def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
         """Logits of the slot behind N < T known codes, and a state with capacity for a whole sequence."""
         layers = self.initial_states(len(order), self.alphabet.length - 1)

@@ -18,6 +18,8 @@ from caselli.run.two_stage_config import TwoStageConfig
 STALE_FILES = (
     "prior.json",
     "prior.safetensors",
+    "decoder.json",
+    "decoder.safetensors",
     "imported.json",
     "imported.safetensors",
     "results.json",

@@ -1,12 +1,13 @@
 """Pictures ⟷ codes: encoder, quantizer, decoder, and how they are trained."""
 
-from caselli.tokenizer.adversarial import CRITICS, AdversarialTask
+from caselli.tokenizer.adversarial import CRITICS, Adversarial, AdversarialTask
 from caselli.tokenizer.adversarial_config import AdversarialConfig
 from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig
 from caselli.tokenizer.convolutional import Convolutional
 from caselli.tokenizer.dvae import DVAE
 from caselli.tokenizer.pixels import Pixels
+from caselli.tokenizer.refining import RefiningTask
 from caselli.tokenizer.task import TokenizerTask
 from caselli.tokenizer.tokenizer import Tokenizer, TokenizerReport
 from caselli.tokenizer.vit import ViT
@@ -24,9 +25,11 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 __all__ = [
     "ARCHITECTURES",
     "CRITICS",
+    "Adversarial",
     "AdversarialConfig",
     "AdversarialTask",
     "Architecture",
+    "RefiningTask",
     "Tokenizer",
     "TokenizerConfig",
     "TokenizerReport",
