@@ -99,6 +99,16 @@ class Model(Trained):
             "decoder": Part(tokenizer.decoder, (tokenizer.config.latent_width, *grid)),
         }
 
+    def remarks(self, pictures: int) -> list[str]:
+        if self.prior is None:
+            return []
+        alphabet = self.prior.alphabet
+        after = alphabet.pinned_after(pictures)
+        return [
+            f"a training picture is pinned down after {after} of {alphabet.length} codes: so many tell "
+            f"{pictures:,} pictures apart (⌈log₂ N / log₂ K⌉), and the prior can only memorise those behind"
+        ]
+
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:
         """The pictures' codes."""
         return self.tokenizer.encode(pictures.to(self.device))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 from caselli.errors import UnknownName, UserError, lookup
@@ -164,3 +165,26 @@ class Alphabet:
     def slot_sizes(self) -> tuple[int, ...]:
         """Number of codes that each slot may hold."""
         return self.limits or tuple(self.sizes[book] for book in self.codebooks)
+
+    def pinned_after(self, pictures: int) -> int:
+        r"""Number of codes in front that can tell N pictures apart, at most T: a prior of these pictures can
+        only memorise the codes behind them.
+
+        .. math:: t^* = \min\Bigl\{t : \sum_{s \le t} \log_2 K_s \ge \log_2 N\Bigr\}
+            = \lceil \log_2 N / \log_2 K \rceil \text{ for equal } K
+
+        Arguments:
+            pictures: N.
+
+        Source: VCQ 2026 (arXiv 2605.06207), there the entropy cliff.
+
+        Example:
+            >>> Alphabet((1024,), (0,) * 64).pinned_after(1302)
+            2
+        """
+        bits = 0.0
+        for slot, size in enumerate(self.slot_sizes):
+            if bits >= math.log2(max(pictures, 1)) - 1e-9:
+                return slot
+            bits += math.log2(size)
+        return self.length

@@ -15,7 +15,14 @@ from caselli import ranks
 from caselli.data import CodeBatch, CodeStore, Pictures, spread
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
-from caselli.evaluate import Evaluation, Readability, SetComparison, evaluate_model, perceptual_distance
+from caselli.evaluate import (
+    Copies,
+    Evaluation,
+    Readability,
+    SetComparison,
+    evaluate_model,
+    perceptual_distance,
+)
 from caselli.figures import Figure, figures_of
 from caselli.model import (
     Model,
@@ -87,7 +94,7 @@ class PriorStage(Stage):
     augments = False
     results = "evaluation"
     figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
-    figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
+    figures |= figures_of(Copies) | {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
