@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -298,6 +300,91 @@ def test_golden_mamba(tmp_path, name):
     near(found_logits, vectors["out.logits"][..., :20], 3e-5)
 
 
+# tokenizers -------------------------------------------------------------------------------------------------
+
+
+def tokenizer_comes_back(found, tmp_path, file):
+    """The run that it becomes reconstructs, and its file comes out as it went in."""
+    run = adopt(found, tmp_path / "run")
+    model = load(run)
+    pictures = torch.rand(2, 3, model.size, model.size) * 2 - 1
+    torch.testing.assert_close(
+        model.reconstruct(pictures), found.tokenizer.decode(found.tokenizer.encode(pictures))
+    )
+    (path,) = write_back(run, {"tokenizer": model.tokenizer}, tmp_path / "out")
+    old, new = load_file(file), load_file(path)
+    assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_open_magvit2(tmp_path):
+    vectors = golden("32_open_magvit2")
+    file = written(tmp_path, weights_of(vectors))
+    found = import_files([file], Hints(size=8))
+    x = vectors["in.x"].float()
+    assert torch.equal(found.tokenizer.encode(x), vectors["out.indices"])
+    with torch.no_grad():
+        near(found.tokenizer(x)[0], vectors["out.rec"], 2e-5)
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+def test_ibq(tmp_path):
+    """The quantizer is the reference's; the network around it is taming's."""
+    vectors = golden("32_ibq")
+    w = published.Weights()
+    shape = {"widths": (32, 32), "blocks": 1, "attended": (False, False)}
+    z = published.encode(w, published.TAMING, torch.zeros(1, 3, 8, 8).double(), latents=(4, 4), **shape)
+    published.decode(w, published.TAMING, z, latents=(4, 4), **shape)
+    weights = {name: value.float() for name, value in w.items()}
+    weights["quantize.embedding.weight"] = vectors["weights.embedding.weight"].float()
+    file = written(tmp_path, weights, "ibq.safetensors")
+    found = import_files([file], Hints(size=8), "ibq")
+    quantizer = found.tokenizer.quantizer
+    codes = quantizer.encode(vectors["in.z"].float())
+    assert torch.equal(codes, vectors["out.indices"])
+    near(quantizer.decode(codes), vectors["out.codebook_entry"])
+    assert import_files([file], Hints(size=8)).tokenizer.config.quantizer == "vq"
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+@pytest.mark.parametrize("name", ["30_titok", "30_titok_pixels"])
+def test_titok(tmp_path, name):
+    vectors = golden(name)
+    file = written(tmp_path, weights_of(vectors))
+    found = import_files([file], Hints(heads=2))
+    assert found.size == 8
+    codes = vectors["out.indices"][:, 0]
+    assert torch.equal(found.tokenizer.encode(2 * vectors["in.x"].float() - 1), codes)
+    decoded = 2 * vectors["out.decoded_from_tokens"] - 1
+    near(found.tokenizer.decode(codes), decoded.clamp(-1, 1), 2e-5)
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+# the guide's page -------------------------------------------------------------------------------------------
+
+
+def test_the_page_does_what_it_says(tmp_path, monkeypatch):
+    """Every command of the page, with small files in the place of the published ones."""
+    vectors = golden("17_llamagen_gpt")
+    w = published.Weights()
+    shape = {"widths": (32, 32), "blocks": 1, "attended": (False, False)}
+    z = published.encode(w, published.LLAMAGEN, torch.zeros(1, 3, 6, 6).double(), latents=(4, 4), **shape)
+    _, q = published.nearest(w, z, 20, unit=True)
+    published.decode(w, published.LLAMAGEN, q, latents=(4, 4), **shape)
+    written(tmp_path, {name: value.float() for name, value in w.items()}, "vq.safetensors")
+    written(tmp_path, weights_of(vectors), "gpt.safetensors")
+    own = grid(tmp_path, 9, 4)
+    library_model("gpt2", True).save_pretrained(tmp_path / "model")
+    source = bars_and_stripes(tmp_path / "pictures", count=20)
+    page = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        names = {"PICTURES": str(source), "OWN_RUN": str(own)}
+        given = [names.get(word, word) for word in shlex.split(command)[1:]]
+        assert main(given) == 0, command
+
+
 # the commands, and mistakes ---------------------------------------------------------------------------------
 def words(*parts):
     return [str(part) for part in parts]
@@ -312,6 +399,8 @@ def test_the_commands(tmp_path, capsys):
     assert "tokenizer of taming, prior of mingpt" in said and "2 layers of attention of 2 heads" in said
     assert main(words("sample", run, "-n", 2, "--label", 3, "-o", tmp_path / "new.png")) == 0
     assert main(words("evaluate", run, source)) == 0
+    assert main(words("train", source, "-o", run, "--stage", "prior", "--resume", "--recipe", "tiny")) == 2
+    assert "a prior that was trained elsewhere" in capsys.readouterr().err
     assert main(words("export", run, "--to", "original", "-o", tmp_path / "files")) == 0
     old, new = (torch.load(path)["state_dict"] for path in (file, tmp_path / "files" / "last.ckpt"))
     assert all(torch.equal(value, new[name]) for name, value in old.items())

@@ -22,6 +22,7 @@ COMMANDS = {
     "variations": "make new pictures near a given one",
     "interpolate": "go from one picture to another",
     "reconstruct": "show pictures beside what the tokenizer makes of them",
+    "refine": "train a decoder further on what its prior draws",
     "slim": "make a run smaller: fewer bits, fewer weights, or a small network that learns from it",
     "import": "make a run of a tokenizer trained elsewhere",
     "export": "write a tokenizer as programs that run elsewhere",
@@ -35,6 +36,7 @@ COMMANDS = {
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
+    "studio": "see, sample, change and train runs in a web page on this machine",
     "list": "show the variants that there are: mixers, quantizers, recipes and so on",
     "completion": "print a script that completes commands and options in a shell",
 }

@@ -46,7 +46,7 @@ class Imported:
     classes: tuple[str, ...] = ()
     """Names of the prior's labels: their numbers, as files have no names."""
     origin: Origin | None = None
-    """What the files hold and what became of it."""
+    """Contents of the files, and the way back to them."""
     files: tuple[Weights, ...] = ()
     """Tensors of the files."""
     words: tuple[str, ...] = ()
@@ -202,8 +202,7 @@ def _recognised(checkpoints: Sequence[Checkpoint], asked: str | None) -> tuple[d
         names = checkpoint.weights.keys()
         own = {name: family.prefix(names) for name, family in room.IMPORTERS.items()}
         own = {name: prefix for name, prefix in own.items() if prefix is not None}
-        if asked is not None:
-            own = _asked(own, asked)
+        own = _asked(own, asked) if asked is not None else _first_of_each(own)
         if not own:
             raise UserError(
                 f"{checkpoint.path} holds {len(names)} weights of no known network, such as "
@@ -246,13 +245,20 @@ def _asked(own: dict[str, str], asked: str) -> dict[str, str]:
     return kept | {asked: prefix}
 
 
+def _first_of_each(own: dict[str, str]) -> dict[str, str]:
+    """The families without those whose files have the names of an earlier one, which must be asked for."""
+    names = list(own)
+    earlier = {name: names[: names.index(name)] for name in names}
+    return {name: own[name] for name in names if not any(_shares_names(e, name) for e in earlier[name])}
+
+
 def _shares_names(one: str, other: str) -> bool:
     """True for two families whose files have the same names."""
     return room.IMPORTERS[one].signs == room.IMPORTERS[other].signs
 
 
 def _words(checkpoint: Checkpoint, own: dict[str, str]) -> str:
-    """What a file is, in a line."""
+    """Contents of a file, in a line."""
     names = checkpoint.weights.keys()
     whats = [f"{room.IMPORTERS[name].stage} of {name}" for name in own]
     prefixes = [f"names behind {prefix!r}" for prefix in own.values() if prefix]

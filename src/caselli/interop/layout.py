@@ -91,7 +91,7 @@ class Family(ABC):
 
     @classmethod
     def prefix(cls, names: Iterable[str]) -> str | None:
-        """What stands before every name of a file's weights of this family; None for another family's file.
+        """Beginning of every name of a file's weights of this family; None for another family's file.
 
         Example:
             >>> from caselli.interop import IMPORTERS
@@ -145,7 +145,7 @@ class PriorFamily(Family):
     @classmethod
     @abstractmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
-        """As of `TokenizerFamily`, for a prior over some codes."""
+        """A prior's weights under Caselli's names, as of `TokenizerFamily`."""
 
 
 @dataclasses.dataclass(frozen=True)

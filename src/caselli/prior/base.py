@@ -23,6 +23,9 @@ from caselli.shapes import Float, Int, Tensor
 if TYPE_CHECKING:
     from caselli.prior.autoregressive import Autoregressive
 
+MOST_LISTED = 1 << 16
+"""Codes of a slot whose probabilities are listed, at most."""
+
 
 @dataclasses.dataclass(frozen=True)
 class NoOptions:
@@ -103,6 +106,36 @@ class Prior(nn.Module, ABC):
 
         Returns: bytes of the state that was carried to the last round.
         """
+
+    def logits_at(
+        self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, "B F"]:
+        """Parameters of the head's distribution of one slot, given the codes that the prior sees there; see
+        `log_probs_at`."""
+        return self.logits(sequence, condition)[:, slot]
+
+    @torch.no_grad()
+    def log_probs_at(
+        self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, "B K"]:
+        r"""Log-probabilities of all codes that one slot could have, in nats.
+
+        .. math:: \log p(x_t = k \mid c, x_{\text{seen}})
+
+        A prior of any order sees all other codes, another one those before the slot. The slot's own code does
+        not matter.
+
+        Arguments:
+            slot: 0 … T − 1.
+            sequence: the codes around it.
+            condition: as of `log_prob`.
+
+        Errors: `UserError` for more than 65,536 codes.
+        """
+        size = self.alphabet.slot_sizes[slot]
+        if size > MOST_LISTED:
+            raise UserError(f"a slot of {size:,} codes was given", f"at most {MOST_LISTED:,} can be listed")
+        return self.code_head.every_log_prob(self.logits_at(slot, sequence, condition), slot, size)
 
     def straight(self) -> Autoregressive | None:
         """An autoregressive prior of this distribution over the slots as they stand: itself where it is one,

@@ -89,6 +89,10 @@ class Masked(SequencePrior):
         y, _ = self.through(torch.cat((prefix, x), 1), modulating=modulating)
         return self.outputs(y[:, prefix.shape[1] :], slice(None))
 
+    def logits_at(self, slot, sequence, condition):
+        masked = torch.arange(sequence.shape[1], device=sequence.device) == slot
+        return self.logits(sequence, masked, self.conditioned(condition, len(sequence)))[:, slot]
+
     def log_prob(self, sequence, condition, seen=None):
         conditioned = self.conditioned(condition, len(sequence))
         seen = sequence if seen is None else seen

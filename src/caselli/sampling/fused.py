@@ -76,9 +76,9 @@ class FusedEngine(Engine):
         while first < length:
             last = min(first + _PIECE, length) if first > drawing.first else first + 1
             steps.program.run(first, last)
+            drawing.codes.copy_(steps.codes)
             drawing.progress((last - first) * len(drawing.codes))
             first = last
-        drawing.codes.copy_(steps.codes)
 
     def _start(self, steps: FusedSteps, drawing: SeededDrawing) -> int:
         """Computes the state behind the conditions and the known codes in PyTorch, all at once, and draws the
@@ -87,6 +87,7 @@ class FusedEngine(Engine):
         steps.load_state(state)
         steps.logits.copy_(logits)
         steps.program.run(drawing.first, drawing.first + 1, begin=len(steps.program.operations) - 1)
+        drawing.codes.copy_(steps.codes)
         drawing.progress(len(drawing.codes))
         return drawing.first + 1
 
