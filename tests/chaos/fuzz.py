@@ -139,8 +139,8 @@ def archives() -> list[bytes]:
     groups = (group, dataclasses.replace(group, kind="codes", count=2, check=7, data=b"12345678"))
     archive = Archive(b"123456", groups, ("a", "b/c", "d"), (b"", b"wide", b""))
     plain = dataclasses.replace(archive, profiles=())
-    return [png, serialise_one(b"123456", dataclasses.replace(groups[1], count=1), b"wide"), serialise_archive(archive, "codes"),
-            serialise_archive(plain, "exact")]  # fmt: skip
+    one = serialise_one(b"123456", dataclasses.replace(groups[1], count=1), b"wide")
+    return [png, one, serialise_archive(archive, "codes"), serialise_archive(plain, "exact")]
 
 
 def checkpoints() -> list[bytes]:
