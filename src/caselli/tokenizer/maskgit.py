@@ -40,6 +40,7 @@ class MaskGITEncoder(nn.Module):
     """Pictures in [−1, 1] → latents.
 
     Example:
+        >>> import torch
         >>> config = TokenizerConfig(factor=2, width=32, latent_width=6)
         >>> MaskGITEncoder(config, groups=32)(torch.zeros(1, 3, 8, 8)).shape
         torch.Size([1, 6, 4, 4])
@@ -77,6 +78,7 @@ class PixelDecoder(nn.Module):
         channels: of the pictures.
 
     Example:
+        >>> import torch
         >>> PixelDecoder(6, [32, 32], 1, 32, 3)(torch.zeros(1, 6, 4, 4)).shape
         torch.Size([1, 3, 8, 8])
     """
@@ -118,6 +120,7 @@ class MaskGITBlock(nn.Module):
     .. math:: h = C_2\,\mathrm{SiLU}(N_2\, C_1\,\mathrm{SiLU}(N_1 x)), \qquad y = x + h \ \text{ or }\ h + S h
 
     Example:
+        >>> import torch
         >>> MaskGITBlock(32, 64, 32)(torch.zeros(1, 32, 4, 4)).shape
         torch.Size([1, 64, 4, 4])
     """
