@@ -24,7 +24,7 @@ COMMANDS = {
     "reconstruct": "show pictures beside what the tokenizer makes of them",
     "refine": "train a decoder further on what its prior draws",
     "slim": "make a run smaller: fewer bits, fewer weights, or a small network that learns from it",
-    "import": "make a run of a tokenizer trained elsewhere",
+    "import": "make a run of a tokenizer and a prior trained elsewhere",
     "export": "write a tokenizer as programs that run elsewhere",
     "encode": "turn pictures into codes",
     "decode": "turn codes into pictures",
