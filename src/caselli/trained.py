@@ -93,6 +93,10 @@ class Trained(ABC):
         """The networks that `caselli inspect` looks at, by name, the usual one first."""
         raise self._cannot("be inspected", "a run with a tokenizer, of vae or gan, of unet or fcn")
 
+    def remarks(self, pictures: int) -> list[str]:
+        """Sentences on what a number of training pictures lets it learn; none for most kinds."""
+        return []
+
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Tensor:
         """A representation of each picture: codes, or a vector."""
         raise self._cannot("encode pictures", "a run with a tokenizer or of a one-stage family")

@@ -23,13 +23,13 @@ every_prior = pytest.mark.parametrize("name", CASES)
 
 def sequences_of(prior):
     """All of them."""
-    sizes = [prior.alphabet.sizes[q] for q in prior.alphabet.codebooks]
+    sizes = prior.alphabet.slot_sizes
     return torch.tensor(list(itertools.product(*map(range, sizes))))
 
 
 def number_of(prior, codes):
     """Which of `sequences_of` each is."""
-    sizes = [prior.alphabet.sizes[q] for q in prior.alphabet.codebooks]
+    sizes = prior.alphabet.slot_sizes
     weights = [math.prod(sizes[slot + 1 :]) for slot in range(len(sizes))]
     return (codes * torch.tensor(weights)).sum(1)
 
@@ -163,7 +163,7 @@ def test_known_codes_are_kept(name):
     assert torch.equal(seen[-1], codes), "who watches sees the last codes too"
     assert all(torch.equal(now[~hidden], known[~hidden]) for now in seen)
     assert torch.equal(codes[~hidden], known[~hidden]) and (codes >= 0).all()
-    sizes = torch.tensor([prior.alphabet.sizes[q] for q in prior.alphabet.codebooks])
+    sizes = torch.tensor(prior.alphabet.slot_sizes)
     assert (codes < sizes).all() and sum(told) >= hidden.sum()
     assert torch.equal(sample(prior, None, list(range(40)), known=known), known)
 

@@ -13,7 +13,7 @@ from caselli.prior.base import SequencePrior
 from caselli.prior.block import build_mixers
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.prior.random_order import of_slots
+from caselli.prior.random_order import of_each, of_slots
 from caselli.prior.round_attention import RoundAttention, rounds_mask
 from caselli.prior.rounds import locality_order, round_sizes
 from caselli.shapes import Float, Int, Tensor
@@ -118,8 +118,8 @@ class ParallelOrder(SequencePrior):
 
     def logits(
         self, ordered: Int[Tensor, "B T"], condition, order, sizes: list[int]
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of each slot of the order, from the codes of the rounds before."""
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of each slot of the order, from the rounds before."""
         prefix, positions, _ = self.conditioned(condition, len(ordered))
         last = ordered.shape[1] - sizes[-1]
         codes = self._inputs(ordered[:, :last], order[:, :last], positions)
@@ -217,7 +217,7 @@ class ParallelOrder(SequencePrior):
         for round, slots in enumerate(order[:, known:].split(sizes, 1)):
             rows = drawing.in_rows(slots)
             y, states = self._round(piece, self.query + of_slots(positions, rows), states)
-            noise = drawing.uniform[torch.arange(len(slots), device=slots.device)[:, None], slots]
+            noise = of_each(drawing.uniform, slots)
             drawn = drawing.drawn(self.code_head, self.outputs(y, rows), rows, round, noise)
             codes.scatter_(1, slots, drawn)
             drawing.progress(drawn.numel())

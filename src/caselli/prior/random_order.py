@@ -146,7 +146,7 @@ class RandomOrder(SequencePrior):
         return super().initial_states(batch, length + int(self.options.lead))
 
     def _timed(self, modulating, first: int, count: int) -> Float[Tensor, "B T E"] | None:
-        """What modulates `count` inputs from `first` on."""
+        """Vectors that modulate `count` inputs from `first` on."""
         return modulating if self.time is None else modulating + self.time[first : first + count]
 
     def positions(self, condition, batch):
@@ -204,14 +204,15 @@ class RandomOrder(SequencePrior):
         return sum(tensor.nbytes for tensor in state.carried())
 
 
-def of_each(x: Tensor, slots: Int[Tensor, "B"]) -> Tensor:
-    """The entry of each row of x at its slot.
+def of_each(x: Tensor, slots: Int[Tensor, "B ..."]) -> Tensor:
+    """Entries of each row of x at its own slots.
 
     Example:
         >>> of_each(torch.tensor([[1, 2], [3, 4]]), torch.tensor([1, 0])).tolist()
         [2, 3]
     """
-    return x[torch.arange(len(x), device=x.device), slots]
+    rows = torch.arange(len(x), device=x.device).view(-1, *[1] * (slots.dim() - 1))
+    return x[rows, slots]
 
 
 def of_slots(x: Float[Tensor, "*B T E"], slots: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:

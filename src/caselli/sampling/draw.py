@@ -47,8 +47,9 @@ def sample(
     engine = prior if isinstance(prior, Engine) else EagerEngine(prior)
     alphabet, device = engine.prior.alphabet, engine.prior.offset.device
     _check_options(engine.prior, options)
-    strengths = options.strengths(engine.prior.rounds(options.steps))
     conditions = Conditions.of(condition).to(device)
+    own = 1.0 if conditions.is_empty() else engine.prior.config.guidance
+    strengths = options.strengths(engine.prior.rounds(options.steps), own)
     if conditions.is_empty() and any(strength != 1 for strength in strengths):
         raise UserError(
             f"guidance {options.guidance} was given without a label or another condition",
