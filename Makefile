@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SETUP := $(VENV)/.installed-dev
 
-.PHONY: demo test test-slow lint format bench docs clean
+.PHONY: demo test test-slow chaos lint format bench docs clean
 
 demo: $(VENV)/.installed ## train both stages on glyphs and open the report: minutes
 	$(BIN)/caselli demo
@@ -15,6 +15,10 @@ test: $(SETUP) ## the suite, under ten minutes on two cores
 
 test-slow: $(SETUP) ## what the suite leaves out
 	$(BIN)/python -m pytest -m slow
+
+chaos: $(SETUP) ## kills, faults and made-up inputs: an hour and more
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/chaos
+	$(BIN)/python -m tests.chaos.fuzz --seconds 60
 
 lint: $(SETUP)
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from caselli.cli import main
@@ -356,6 +357,85 @@ def test_titok(tmp_path, name):
     assert torch.equal(found.tokenizer.encode(2 * vectors["in.x"].float() - 1), codes)
     decoded = 2 * vectors["out.decoded_from_tokens"] - 1
     near(found.tokenizer.decode(codes), decoded.clamp(-1, 1), 2e-5)
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+def maskgit_block(w, name, x):
+    """A residual block as published: its projection, where it has one, is of its own output."""
+
+    def convolved(part, x):
+        weight = w[f"{name}.{part}.weight"]
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    h = x
+    for number in (1, 2):
+        norm = f"{name}.norm{number}"
+        h = F.group_norm(h, 32, w[f"{norm}.weight"], w[f"{norm}.bias"], 1e-6)
+        h = convolved(f"conv{number}", h * h.sigmoid())
+    return h + (convolved("nin_shortcut", h) if f"{name}.nin_shortcut.weight" in w else x)
+
+
+def maskgit_weights():
+    """The smallest checkpoint of the published layout: levels of 32 and 64 channels, one block each."""
+    torch.manual_seed(0)
+    w = {}
+
+    def layer(name, out, width, side=3, bias=True):
+        w[f"{name}.weight"] = torch.randn(out, width, side, side) * (width * side**2) ** -0.5
+        if bias:
+            w[f"{name}.bias"] = 0.1 * torch.randn(out)
+
+    def block(name, width, out):
+        for number, (channels, given) in enumerate(((width, width), (out, out)), 1):
+            w[f"{name}.norm{number}.weight"] = 1 + 0.1 * torch.randn(channels)
+            w[f"{name}.norm{number}.bias"] = 0.1 * torch.randn(given)
+        layer(f"{name}.conv1", out, width, bias=False)
+        layer(f"{name}.conv2", out, out, bias=False)
+        if width != out:
+            layer(f"{name}.nin_shortcut", out, out, 1, bias=False)
+
+    layer("encoder.conv_in", 32, 3, bias=False)
+    block("encoder.down.0.block.0", 32, 32)
+    block("encoder.down.1.block.0", 32, 64)
+    layer("decoder.conv_in", 64, 4)
+    for half, width in (("encoder", 64), ("decoder", 32)):
+        block(f"{half}.mid.0", 64, 64)
+        w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"] = torch.ones(width), torch.zeros(width)
+    layer("encoder.conv_out", 4, 64, 1)
+    block("decoder.up.1.block.0", 64, 64)
+    layer("decoder.up.1.upsample_conv", 64, 64)
+    block("decoder.up.0.block.0", 64, 32)
+    layer("decoder.conv_out", 3, 32)
+    w["quantize.embedding.weight"] = torch.randn(24, 4)
+    return w
+
+
+def test_maskgit_vqgan(tmp_path):
+    """There is no vector of its encoder: held against the published equations, written apart."""
+    w, x = maskgit_weights(), torch.rand(2, 3, 8, 8)
+    file = written(tmp_path, w)
+    found = import_files([file], Hints(size=8))
+    assert "tokenizer of maskgit_vqgan" in found.words[0]
+
+    def convolved(name, x):
+        weight = w[f"{name}.weight"]
+        return F.conv2d(x, weight, w.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
+
+    def ended(half, x):
+        x = F.group_norm(x, 32, w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"], 1e-6)
+        return convolved(f"{half}.conv_out", x * x.sigmoid())
+
+    z = maskgit_block(w, "encoder.down.0.block.0", convolved("encoder.conv_in", x))
+    z = maskgit_block(w, "encoder.down.1.block.0", F.avg_pool2d(z, 2))
+    z = ended("encoder", maskgit_block(w, "encoder.mid.0", z))
+    codes = torch.cdist(z.flatten(2).transpose(1, 2), w["quantize.embedding.weight"][None]).argmin(2)
+    y = F.embedding(codes, w["quantize.embedding.weight"]).transpose(1, 2).unflatten(2, (4, 4))
+    y = maskgit_block(w, "decoder.mid.0", convolved("decoder.conv_in", y))
+    y = maskgit_block(w, "decoder.up.1.block.0", y)
+    y = convolved("decoder.up.1.upsample_conv", F.interpolate(y, scale_factor=2.0))
+    y = ended("decoder", maskgit_block(w, "decoder.up.0.block.0", y))
+    assert torch.equal(found.tokenizer.encode(2 * x - 1).flatten(1), codes)
+    near(found.tokenizer.decode(codes.view(2, 4, 4)), (2 * y - 1).clamp(-1, 1))
     tokenizer_comes_back(found, tmp_path, file)
 
 

@@ -11,6 +11,7 @@ OPTIONS = {
     "vit": {"tokens": 6, "model_width": 16, "depth": 2, "heads": 2},
     "dvae": {"first_width": 8},
     "magvit2": {"groups": 4},
+    "maskgit": {"groups": 4},
     "titok": {"tokens": 6, "model_width": 16, "depth": 2, "heads": 2},
 }
 """Options that an architecture needs to be small; none where it is not named."""

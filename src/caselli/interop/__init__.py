@@ -17,6 +17,7 @@ from caselli.interop.importing import Imported, import_files, import_tokenizer
 from caselli.interop.layout import Family, Hints
 from caselli.interop.llamagen import LlamaGen
 from caselli.interop.llamagen_gpt import LlamaGenGPT
+from caselli.interop.maskgit_vqgan import MaskGITVQGAN
 from caselli.interop.mingpt import MinGPT
 from caselli.interop.one_d_tokenizer import RAR, ImageBert
 from caselli.interop.open_magvit2 import OpenMAGVIT2
@@ -35,6 +36,7 @@ IMPORTERS: dict[str, type[Family]] = {
     "dalle": DALLE,
     "var_tokenizer": VARTokenizer,
     "titok": TiTokTokenizer,
+    "maskgit_vqgan": MaskGITVQGAN,
     "mingpt": MinGPT,
     "llamagen_gpt": LlamaGenGPT,
     "gpt2": GPT2,

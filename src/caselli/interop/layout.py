@@ -86,6 +86,8 @@ class Family(ABC):
     """Beginnings of names that the family has not, where another has its names too."""
     files: ClassVar[int] = 1
     """Largest number of files that one network is spread over."""
+    arithmetic: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Settings of a config.json that change what the same weights compute → values followed."""
     own: ClassVar[tuple[str, ...]] = ("",)
     """Beginnings that may stand before a sign and belong to the name."""
 

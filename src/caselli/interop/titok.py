@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, count, only, reverse, shape_of
+from caselli.interop.maskgit_vqgan import double
 from caselli.interop.parts import channels_first
 from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
@@ -122,16 +123,8 @@ def _coded(weights: Weights) -> tuple[Weights, dict]:
     levels = count(weights, f"{DECODER}levels.")
     channels = [shape_of(weights, f"{DECODER}levels.{i}.0.conv2.weight")[0] for i in range(levels)]
     weights = reverse(weights, f"{DECODER}levels.")
-    weights = {_double(name, levels): value for name, value in weights.items()}
+    weights = {double(name, f"{DECODER}doubles.", levels): value for name, value in weights.items()}
     codes, width = shape_of(weights, "decoder.picture.codebook.weight")
     blocks = count(weights, f"{DECODER}levels.0.")
     sizes = {"pixel_codes": codes, "pixel_width": width, "pixel_blocks": blocks}
     return weights, sizes | {"pixel_channels": tuple(channels)}
-
-
-def _double(name: str, levels: int) -> str:
-    start = f"{DECODER}doubles."
-    if not name.startswith(start):
-        return name
-    number, _, rest = name.removeprefix(start).partition(".")
-    return f"{start}{levels - 1 - int(number)}.{rest}"

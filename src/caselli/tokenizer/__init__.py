@@ -7,6 +7,7 @@ from caselli.tokenizer.config import TokenizerConfig
 from caselli.tokenizer.convolutional import Convolutional
 from caselli.tokenizer.dvae import DVAE
 from caselli.tokenizer.magvit2 import MAGVIT2
+from caselli.tokenizer.maskgit import MaskGIT
 from caselli.tokenizer.pixels import Pixels
 from caselli.tokenizer.refining import RefiningTask
 from caselli.tokenizer.task import TokenizerTask
@@ -21,6 +22,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "vit": ViT,
     "dvae": DVAE,
     "magvit2": MAGVIT2,
+    "maskgit": MaskGIT,
     "titok": TiTok,
     "pixels": Pixels,
 }

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer import GroupNorm, TransformerBlock
+from caselli.layer import TransformerBlock
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig
+from caselli.tokenizer.maskgit import PixelDecoder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,62 +175,13 @@ class CodedPixels(nn.Module):
         width = options.model_width
         self.up, self.down = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, options.pixel_codes, 1)
         self.codebook = nn.Embedding(options.pixel_codes, options.pixel_width)
-        self.decoder = PixelDecoder(options)
+        channels = list(options.pixel_channels)
+        sizes = (options.pixel_blocks, options.groups, 3)
+        self.decoder = PixelDecoder(options.pixel_width, channels, *sizes)
 
     def forward(self, grid: Float[Tensor, "B E h w"]) -> Float[Tensor, "B C H W"]:
         likely = self.down(self.up(grid).tanh()).softmax(1)
         return self.decoder(torch.einsum("bkhw,kd->bdhw", likely, self.codebook.weight))
-
-
-class PixelDecoder(nn.Module):
-    """The decoder of MaskGIT's VQGAN: residual blocks without biases, no attention; levels from coarse to
-    fine."""
-
-    def __init__(self, options: TiTok) -> None:
-        super().__init__()
-        widths = options.pixel_channels[::-1]
-        width = widths[0]
-        self.first = nn.Conv2d(options.pixel_width, width, 3, padding=1)
-        self.middle = _blocks(width, width, options)
-        self.levels, self.doubles = nn.ModuleList(), nn.ModuleList()
-        for level, out in enumerate(widths):
-            self.levels.append(_blocks(width, out, options))
-            if level + 1 < len(widths):
-                self.doubles.append(nn.Conv2d(out, out, 3, padding=1))
-            width = out
-        self.norm = GroupNorm(options.groups, width, eps=1e-6)
-        self.last = nn.Conv2d(width, 3, 3, padding=1)
-
-    def forward(self, x: Float[Tensor, "B D h w"]) -> Float[Tensor, "B C H W"]:
-        x = self.middle(self.first(x))
-        for number, level in enumerate(self.levels):
-            x = level(x)
-            if number < len(self.doubles):
-                x = self.doubles[number](F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return self.last(F.silu(self.norm(x)))
-
-
-class MaskGITBlock(nn.Module):
-    r"""A residual block without biases; where the width changes it carries a projection of its own output.
-
-    .. math:: h = C_2\,\mathrm{SiLU}(N_2\, C_1\,\mathrm{SiLU}(N_1 x)), \qquad y = x + h \ \text{ or }\ h + S h
-    """
-
-    def __init__(self, width: int, out: int, options: TiTok) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = (GroupNorm(options.groups, w, eps=1e-6) for w in (width, out))
-        self.conv1 = nn.Conv2d(width, out, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        self.skip = None if width == out else nn.Conv2d(out, out, 1, bias=False)
-
-    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B F H W"]:
-        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-        return h + (x if self.skip is None else self.skip(h))
-
-
-def _blocks(width: int, out: int, options: TiTok) -> nn.Sequential:
-    widths = [width, *[out] * options.pixel_blocks]
-    return nn.Sequential(*(MaskGITBlock(a, b, options) for a, b in itertools.pairwise(widths)))
 
 
 def learned(number: int, width: int) -> nn.Parameter:
