@@ -6,10 +6,13 @@ import dataclasses
 import json
 import math
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from caselli.cli import main
@@ -298,6 +301,170 @@ def test_golden_mamba(tmp_path, name):
     near(found_logits, vectors["out.logits"][..., :20], 3e-5)
 
 
+# tokenizers -------------------------------------------------------------------------------------------------
+
+
+def tokenizer_comes_back(found, tmp_path, file):
+    """The run that it becomes reconstructs, and its file comes out as it went in."""
+    run = adopt(found, tmp_path / "run")
+    model = load(run)
+    pictures = torch.rand(2, 3, model.size, model.size) * 2 - 1
+    torch.testing.assert_close(
+        model.reconstruct(pictures), found.tokenizer.decode(found.tokenizer.encode(pictures))
+    )
+    (path,) = write_back(run, {"tokenizer": model.tokenizer}, tmp_path / "out")
+    old, new = load_file(file), load_file(path)
+    assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_open_magvit2(tmp_path):
+    vectors = golden("32_open_magvit2")
+    file = written(tmp_path, weights_of(vectors))
+    found = import_files([file], Hints(size=8))
+    x = vectors["in.x"].float()
+    assert torch.equal(found.tokenizer.encode(x), vectors["out.indices"])
+    with torch.no_grad():
+        near(found.tokenizer(x)[0], vectors["out.rec"], 2e-5)
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+def test_ibq(tmp_path):
+    """The quantizer is the reference's; the network around it is taming's."""
+    vectors = golden("32_ibq")
+    w = published.Weights()
+    shape = {"widths": (32, 32), "blocks": 1, "attended": (False, False)}
+    z = published.encode(w, published.TAMING, torch.zeros(1, 3, 8, 8).double(), latents=(4, 4), **shape)
+    published.decode(w, published.TAMING, z, latents=(4, 4), **shape)
+    weights = {name: value.float() for name, value in w.items()}
+    weights["quantize.embedding.weight"] = vectors["weights.embedding.weight"].float()
+    file = written(tmp_path, weights, "ibq.safetensors")
+    found = import_files([file], Hints(size=8), "ibq")
+    quantizer = found.tokenizer.quantizer
+    codes = quantizer.encode(vectors["in.z"].float())
+    assert torch.equal(codes, vectors["out.indices"])
+    near(quantizer.decode(codes), vectors["out.codebook_entry"])
+    assert import_files([file], Hints(size=8)).tokenizer.config.quantizer == "vq"
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+@pytest.mark.parametrize("name", ["30_titok", "30_titok_pixels"])
+def test_titok(tmp_path, name):
+    vectors = golden(name)
+    file = written(tmp_path, weights_of(vectors))
+    found = import_files([file], Hints(heads=2))
+    assert found.size == 8
+    codes = vectors["out.indices"][:, 0]
+    assert torch.equal(found.tokenizer.encode(2 * vectors["in.x"].float() - 1), codes)
+    decoded = 2 * vectors["out.decoded_from_tokens"] - 1
+    near(found.tokenizer.decode(codes), decoded.clamp(-1, 1), 2e-5)
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+def maskgit_block(w, name, x):
+    """A residual block as published: its projection, where it has one, is of its own output."""
+
+    def convolved(part, x):
+        weight = w[f"{name}.{part}.weight"]
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    h = x
+    for number in (1, 2):
+        norm = f"{name}.norm{number}"
+        h = F.group_norm(h, 32, w[f"{norm}.weight"], w[f"{norm}.bias"], 1e-6)
+        h = convolved(f"conv{number}", h * h.sigmoid())
+    return h + (convolved("nin_shortcut", h) if f"{name}.nin_shortcut.weight" in w else x)
+
+
+def maskgit_weights():
+    """The smallest checkpoint of the published layout: levels of 32 and 64 channels, one block each."""
+    torch.manual_seed(0)
+    w = {}
+
+    def layer(name, out, width, side=3, bias=True):
+        w[f"{name}.weight"] = torch.randn(out, width, side, side) * (width * side**2) ** -0.5
+        if bias:
+            w[f"{name}.bias"] = 0.1 * torch.randn(out)
+
+    def block(name, width, out):
+        for number, (channels, given) in enumerate(((width, width), (out, out)), 1):
+            w[f"{name}.norm{number}.weight"] = 1 + 0.1 * torch.randn(channels)
+            w[f"{name}.norm{number}.bias"] = 0.1 * torch.randn(given)
+        layer(f"{name}.conv1", out, width, bias=False)
+        layer(f"{name}.conv2", out, out, bias=False)
+        if width != out:
+            layer(f"{name}.nin_shortcut", out, out, 1, bias=False)
+
+    layer("encoder.conv_in", 32, 3, bias=False)
+    block("encoder.down.0.block.0", 32, 32)
+    block("encoder.down.1.block.0", 32, 64)
+    layer("decoder.conv_in", 64, 4)
+    for half, width in (("encoder", 64), ("decoder", 32)):
+        block(f"{half}.mid.0", 64, 64)
+        w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"] = torch.ones(width), torch.zeros(width)
+    layer("encoder.conv_out", 4, 64, 1)
+    block("decoder.up.1.block.0", 64, 64)
+    layer("decoder.up.1.upsample_conv", 64, 64)
+    block("decoder.up.0.block.0", 64, 32)
+    layer("decoder.conv_out", 3, 32)
+    w["quantize.embedding.weight"] = torch.randn(24, 4)
+    return w
+
+
+def test_maskgit_vqgan(tmp_path):
+    """There is no vector of its encoder: held against the published equations, written apart."""
+    w, x = maskgit_weights(), torch.rand(2, 3, 8, 8)
+    file = written(tmp_path, w)
+    found = import_files([file], Hints(size=8))
+    assert "tokenizer of maskgit_vqgan" in found.words[0]
+
+    def convolved(name, x):
+        weight = w[f"{name}.weight"]
+        return F.conv2d(x, weight, w.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
+
+    def ended(half, x):
+        x = F.group_norm(x, 32, w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"], 1e-6)
+        return convolved(f"{half}.conv_out", x * x.sigmoid())
+
+    z = maskgit_block(w, "encoder.down.0.block.0", convolved("encoder.conv_in", x))
+    z = maskgit_block(w, "encoder.down.1.block.0", F.avg_pool2d(z, 2))
+    z = ended("encoder", maskgit_block(w, "encoder.mid.0", z))
+    codes = torch.cdist(z.flatten(2).transpose(1, 2), w["quantize.embedding.weight"][None]).argmin(2)
+    y = F.embedding(codes, w["quantize.embedding.weight"]).transpose(1, 2).unflatten(2, (4, 4))
+    y = maskgit_block(w, "decoder.mid.0", convolved("decoder.conv_in", y))
+    y = maskgit_block(w, "decoder.up.1.block.0", y)
+    y = convolved("decoder.up.1.upsample_conv", F.interpolate(y, scale_factor=2.0))
+    y = ended("decoder", maskgit_block(w, "decoder.up.0.block.0", y))
+    assert torch.equal(found.tokenizer.encode(2 * x - 1).flatten(1), codes)
+    near(found.tokenizer.decode(codes.view(2, 4, 4)), (2 * y - 1).clamp(-1, 1))
+    tokenizer_comes_back(found, tmp_path, file)
+
+
+# the guide's page -------------------------------------------------------------------------------------------
+
+
+def test_the_page_does_what_it_says(tmp_path, monkeypatch):
+    """Every command of the page, with small files in the place of the published ones."""
+    vectors = golden("17_llamagen_gpt")
+    w = published.Weights()
+    shape = {"widths": (32, 32), "blocks": 1, "attended": (False, False)}
+    z = published.encode(w, published.LLAMAGEN, torch.zeros(1, 3, 6, 6).double(), latents=(4, 4), **shape)
+    _, q = published.nearest(w, z, 20, unit=True)
+    published.decode(w, published.LLAMAGEN, q, latents=(4, 4), **shape)
+    written(tmp_path, {name: value.float() for name, value in w.items()}, "vq.safetensors")
+    written(tmp_path, weights_of(vectors), "gpt.safetensors")
+    own = grid(tmp_path, 9, 4)
+    library_model("gpt2", True).save_pretrained(tmp_path / "model")
+    source = bars_and_stripes(tmp_path / "pictures", count=20)
+    page = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(commands) == 5
+    for command in commands:
+        names = {"PICTURES": str(source), "OWN_RUN": str(own)}
+        given = [names.get(word, word) for word in shlex.split(command)[1:]]
+        assert main(given) == 0, command
+
+
 # the commands, and mistakes ---------------------------------------------------------------------------------
 def words(*parts):
     return [str(part) for part in parts]
@@ -312,6 +479,8 @@ def test_the_commands(tmp_path, capsys):
     assert "tokenizer of taming, prior of mingpt" in said and "2 layers of attention of 2 heads" in said
     assert main(words("sample", run, "-n", 2, "--label", 3, "-o", tmp_path / "new.png")) == 0
     assert main(words("evaluate", run, source)) == 0
+    assert main(words("train", source, "-o", run, "--stage", "prior", "--resume", "--recipe", "tiny")) == 2
+    assert "a prior that was trained elsewhere" in capsys.readouterr().err
     assert main(words("export", run, "--to", "original", "-o", tmp_path / "files")) == 0
     old, new = (torch.load(path)["state_dict"] for path in (file, tmp_path / "files" / "last.ckpt"))
     assert all(torch.equal(value, new[name]) for name, value in old.items())

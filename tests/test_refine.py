@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from caselli.cli import main
+from caselli.data import Pictures, mirrors_are_likely
 from caselli.engine import rate_of
 from caselli.engine.machine import CPU
 from caselli.model import load, load_tokenizer, load_unrefined
@@ -19,9 +20,6 @@ from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
     "refinement.drawn": 8,
-    "refinement.adversarial.discriminator": "patch",
-    "refinement.adversarial.width": 8,
-    "refinement.adversarial.discriminator_options": {"layers": 1},
     "training.decoder.batch": 8,
 }
 
@@ -101,3 +99,13 @@ def test_a_damaged_file_of_rates_is_made_anew(given, tmp_path, monkeypatch):
     (tmp_path / "caselli").mkdir()
     (tmp_path / "caselli" / "rates.json").write_text(given)
     assert rate_of(CPU) > 1e8
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_mirrors_are_likely_where_the_pictures_are_mirrored(turned):
+    """Wedges that grow to the right, half of them turned round or none."""
+    random = torch.Generator().manual_seed(0)
+    wedge = torch.linspace(0, 255, 16).expand(200, 1, 16, 16)
+    pixels = (wedge * torch.rand(200, 1, 1, 1, generator=random)).byte()
+    pixels[::2] = pixels[::2].flip(3) if turned else pixels[::2]
+    assert mirrors_are_likely(Pictures.of("wedges", pixels)) == turned

@@ -54,6 +54,12 @@ class Diffusers(TokenizerFamily):
 
     signs = ("encoder.down_blocks.0.resnets.0.conv1.weight",)
 
+    arithmetic = {
+        "act_fn": ("silu", "swish"),
+        "norm_type": ("group", None),
+        "lookup_from_codebook": (False,),
+    }
+
     @classmethod
     def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
         return vqgan_tokenizer(NAMES.rename(only(files)), hints, LEGACY)

@@ -12,7 +12,7 @@ import torch
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.interop.layout import Codes, Hints, fill
+from caselli.interop.layout import Codes, Family, Hints, fill
 from caselli.interop.origin import File, Origin, Part
 from caselli.layer import count_parameters
 from caselli.model import build_prior, grid_of, load_tokenizer
@@ -20,15 +20,6 @@ from caselli.prior import Prior
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.weights import Checkpoint, Weights, read_checkpoint, widened
 
-ARITHMETIC: dict[str, tuple[Any, ...]] = {
-    "act_fn": ("silu", "swish"),
-    "norm_type": ("group", None),
-    "lookup_from_codebook": (False,),
-    "activation_function": ("gelu_new",),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "hidden_act": ("silu",),
-}
-"""Settings of a config.json that change what the same weights compute → values followed."""
 SIZE = 256
 """Height and width in pixels that a tokenizer is used at, where its files do not say."""
 
@@ -46,7 +37,7 @@ class Imported:
     classes: tuple[str, ...] = ()
     """Names of the prior's labels: their numbers, as files have no names."""
     origin: Origin | None = None
-    """What the files hold and what became of it."""
+    """Contents of the files, and the way back to them."""
     files: tuple[Weights, ...] = ()
     """Tensors of the files."""
     words: tuple[str, ...] = ()
@@ -110,8 +101,6 @@ def import_files(
         lookup(room.IMPORTERS, "family", family)
     runs = [Path(path) for path in paths if (Path(path) / "tokenizer.json").is_file()]
     checkpoints = [read_checkpoint(path) for path in paths if Path(path) not in runs]
-    for checkpoint in checkpoints:
-        _refuse_other_arithmetic(checkpoint.settings)
     parts, words = _recognised(checkpoints, family)
     if ("tokenizer" in parts and runs) or len(runs) > 1:
         raise UserError("two tokenizers were given", "one was expected")
@@ -202,8 +191,9 @@ def _recognised(checkpoints: Sequence[Checkpoint], asked: str | None) -> tuple[d
         names = checkpoint.weights.keys()
         own = {name: family.prefix(names) for name, family in room.IMPORTERS.items()}
         own = {name: prefix for name, prefix in own.items() if prefix is not None}
-        if asked is not None:
-            own = _asked(own, asked)
+        own = _asked(own, asked) if asked is not None else _first_of_each(own)
+        for name in own:
+            _refuse_other_arithmetic(room.IMPORTERS[name], checkpoint.settings)
         if not own:
             raise UserError(
                 f"{checkpoint.path} holds {len(names)} weights of no known network, such as "
@@ -246,13 +236,20 @@ def _asked(own: dict[str, str], asked: str) -> dict[str, str]:
     return kept | {asked: prefix}
 
 
+def _first_of_each(own: dict[str, str]) -> dict[str, str]:
+    """The families without those whose files have the names of an earlier one, which must be asked for."""
+    names = list(own)
+    earlier = {name: names[: names.index(name)] for name in names}
+    return {name: own[name] for name in names if not any(_shares_names(e, name) for e in earlier[name])}
+
+
 def _shares_names(one: str, other: str) -> bool:
     """True for two families whose files have the same names."""
     return room.IMPORTERS[one].signs == room.IMPORTERS[other].signs
 
 
 def _words(checkpoint: Checkpoint, own: dict[str, str]) -> str:
-    """What a file is, in a line."""
+    """Contents of a file, in a line."""
     names = checkpoint.weights.keys()
     whats = [f"{room.IMPORTERS[name].stage} of {name}" for name in own]
     prefixes = [f"names behind {prefix!r}" for prefix in own.values() if prefix]
@@ -282,9 +279,9 @@ def _check(hints: Hints) -> None:
             raise UserError(f"{name} {value} was given", "at least 1 was expected")
 
 
-def _refuse_other_arithmetic(settings: dict[str, Any]) -> None:
+def _refuse_other_arithmetic(family: type[Family], settings: dict[str, Any]) -> None:
     """Raises a `UserError` for a setting of a config.json that means another network than ours."""
-    for name, expected in ARITHMETIC.items():
+    for name, expected in family.arithmetic.items():
         if name in settings and settings[name] not in expected:
             raise UserError(
                 f"config.json has {name} {settings[name]!r}",

@@ -86,12 +86,14 @@ class Family(ABC):
     """Beginnings of names that the family has not, where another has its names too."""
     files: ClassVar[int] = 1
     """Largest number of files that one network is spread over."""
+    arithmetic: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Settings of a config.json that change what the same weights compute → values followed."""
     own: ClassVar[tuple[str, ...]] = ("",)
     """Beginnings that may stand before a sign and belong to the name."""
 
     @classmethod
     def prefix(cls, names: Iterable[str]) -> str | None:
-        """What stands before every name of a file's weights of this family; None for another family's file.
+        """Beginning of every name of a file's weights of this family; None for another family's file.
 
         Example:
             >>> from caselli.interop import IMPORTERS
@@ -145,7 +147,7 @@ class PriorFamily(Family):
     @classmethod
     @abstractmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
-        """As of `TokenizerFamily`, for a prior over some codes."""
+        """A prior's weights under Caselli's names, as of `TokenizerFamily`."""
 
 
 @dataclasses.dataclass(frozen=True)

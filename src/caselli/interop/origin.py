@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -47,6 +48,8 @@ class File:
     wrappers: tuple[str, ...]
     """Names of the dictionaries around the weights, from the outside."""
     entries: dict[str, Entry]
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The config.json beside it; empty without one."""
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> File:
@@ -55,7 +58,7 @@ class File:
             name: Entry(str(value.dtype).removeprefix("torch."), tuple(value.shape))
             for name, value in checkpoint.weights.items()
         }
-        return cls(checkpoint.path.name, checkpoint.wrappers, entries)
+        return cls(checkpoint.path.name, checkpoint.wrappers, entries, checkpoint.settings)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Part:
     files: tuple[int, ...]
     """Numbers of the files that it lies in."""
     prefixes: tuple[str, ...]
-    """What stands before its names in each of them."""
+    """Beginnings of its names in each of them, which are taken off."""
 
     def weights(self, files: Sequence[Weights]) -> list[Weights]:
         """Its weights by their own names."""
@@ -91,7 +94,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """What a run was imported from."""
+    """Files that a run was imported from, and the parts that its networks were made of."""
 
     files: tuple[File, ...]
     parts: dict[str, Part]
@@ -200,7 +203,7 @@ def _expect(stage: str, name: str, value: Tensor, wanted: Tensor) -> None:
 
 
 def read_origin(folder: str | Path) -> tuple[Origin, list[Weights]]:
-    """What a run was imported from, and the tensors kept beside its networks.
+    """Origin of a run, and the tensors kept beside its networks.
 
     Errors: `UserError` for a run that was not imported, and for damaged files.
     """
@@ -226,14 +229,17 @@ def write_back(folder: str | Path, networks: Mapping[str, nn.Module], out: Path)
     Arguments:
         folder: the run's.
         networks: tokenizer and prior, as far as it has them.
-        out: the new files' folder.
+        out: the new files' folder; files of one name get folders of their own, 0, 1 and so on.
 
     Errors: `UserError` as of `read_origin`, and for weights that the files have no place for.
     """
     origin, kept = read_origin(folder)
-    paths = []
-    for file, weights in zip(origin.files, origin.written(networks, kept), strict=True):
-        path = out / file.name
+    paths, shared = [], len({file.name for file in origin.files}) < len(origin.files)
+    for number, file in enumerate(origin.files):
+        paths.append(out / str(number) / file.name if shared else out / file.name)
+    for file, path, weights in zip(origin.files, paths, origin.written(networks, kept), strict=True):
+        if file.settings:
+            write_text(path.parent / "config.json", json.dumps(file.settings, indent=2))
         with atomic_write(path) as temporary:
             if path.suffix == ".safetensors":
                 save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
@@ -242,5 +248,4 @@ def write_back(folder: str | Path, networks: Mapping[str, nn.Module], out: Path)
                 for name in reversed(file.wrappers):
                     found = {name: found}
                 torch.save(found, temporary)
-        paths.append(path)
     return paths

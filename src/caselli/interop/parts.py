@@ -61,7 +61,7 @@ def divided(weights: Weights, whole: str, parts: dict[str, int]) -> Weights:
 
 
 def _split(name: str) -> tuple[str, str, str]:
-    """What stands before the layer's own name, that name, and the kind of tensor."""
+    """Path to a layer, the layer's own name, and the kind of tensor."""
     path, _, kind = name.rpartition(".")
     stem, dot, part = path.rpartition(".")
     return stem + dot, part, kind
@@ -76,6 +76,17 @@ def halved_pairs(rows: Float[Tensor, "E *D"], heads: int) -> Float[Tensor, "E *D
     """
     pairs = rows.unflatten(0, (heads, -1, 2))
     return pairs.transpose(1, 2).flatten(0, 2)
+
+
+def channels_first(rows: Float[Tensor, "R *D"], factor: int) -> Float[Tensor, "R *D"]:
+    """Rows of a layer whose outputs are the pixels of a square, by row, column and channel, with the channel
+    first, as `torch.nn.PixelShuffle` takes them.
+
+    Example:
+        >>> channels_first(torch.arange(8), 2)
+        tensor([0, 2, 4, 6, 1, 3, 5, 7])
+    """
+    return rows.unflatten(0, (factor**2, -1)).transpose(0, 1).flatten(0, 1)
 
 
 def reordered(rows: Float[Tensor, "R *D"], order: Sequence[int]) -> Float[Tensor, "R *D"]:

@@ -54,6 +54,11 @@ class GPT2(PriorFamily):
 
     signs = ("h.0.attn.c_attn.weight", "wte.weight", "wpe.weight")
     own = ("transformer.", "")
+    arithmetic = {
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+    }
 
     @classmethod
     def positions(cls, weights: Weights) -> None:
@@ -95,6 +100,7 @@ class MambaLM(PriorFamily):
     signs = ("layers.0.mixer.x_proj.weight", "layers.0.mixer.A_log", "norm_f.weight")
     foreign = ("cls_embed.",)
     own = ("backbone.", "")
+    arithmetic = {"hidden_act": ("silu",)}
 
     @classmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
@@ -111,6 +117,7 @@ class Mamba2LM(PriorFamily):
     signs = ("layers.0.mixer.dt_bias", "layers.0.mixer.norm.weight", "norm_f.weight")
     foreign = ("cls_embed.",)
     own = ("backbone.", "")
+    arithmetic = {"hidden_act": ("silu",)}
 
     @classmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:

@@ -90,7 +90,7 @@ class LayerConfig:
         return NORMS[self.norm](width, self.epsilon)
 
     def final(self, width: int) -> nn.Module:
-        """What follows the last layer."""
+        """Normalisation behind the last layer."""
         kind = NORMS[self.final_norm or self.norm]
         norms = [kind(width, self.epsilon) for _ in range(self.final_norms)]
         return norms[0] if len(norms) == 1 else nn.Sequential(*norms)
@@ -102,7 +102,7 @@ OWN_LAYER = LayerConfig()
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """What a condition makes of a branch: its input is scaled and shifted, its output gated."""
+    """Change of a branch by a condition: its input is scaled and shifted, its output gated."""
 
     shift: Float[Tensor, "B T E"]
     scale: Float[Tensor, "B T E"]

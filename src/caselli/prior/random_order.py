@@ -146,7 +146,7 @@ class RandomOrder(SequencePrior):
         return super().initial_states(batch, length + int(self.options.lead))
 
     def _timed(self, modulating, first: int, count: int) -> Float[Tensor, "B T E"] | None:
-        """What modulates `count` inputs from `first` on."""
+        """Vectors that modulate `count` inputs from `first` on."""
         return modulating if self.time is None else modulating + self.time[first : first + count]
 
     def positions(self, condition, batch):

@@ -64,8 +64,15 @@ def kept(folder: RunFolder, changes: dict[str, Any]) -> dict[str, Any]:
     """The changes that a run which holds a tokenizer is begun with when it meets its pictures: those asked
     for, and what the tokenizer settles.
 
-    Errors: `UserError` for a change of the tokenizer, or of the size and channels it was trained at.
+    Errors: `UserError` for a change of the tokenizer, or of the size and channels it was trained at; and for
+    a prior trained elsewhere that would be lost.
     """
+    if (folder.path / "prior.json").exists():
+        raise UserError(
+            f"{folder.path} has a prior that was trained elsewhere",
+            "a run without one was expected: training begins a new prior",
+            "import the tokenizer alone into another run, or fine-tune this one with `caselli tune`",
+        )
     own = folder.describe()["config"]
     settled = {f"data.{name}": own["data"][name] for name in ("size", "channels")}
     for name, value in changes.items():

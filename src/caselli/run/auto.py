@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Pictures
+from caselli.data import Pictures, mirrors_are_likely
 from caselli.engine import TrainingConfig, machine, rate_of
 from caselli.features import TEACHERS
 from caselli.prior import PriorConfig
@@ -25,12 +25,14 @@ AUTO_SHARES = SHARES["auto"]
 """Shares of the minutes that tokenizer, prior and refined decoder get."""
 USE = 0.45
 """Share of the rate of matrix products that a prior's training reaches."""
-SAMPLES_A_WEIGHT = 8.0
+SAMPLES_A_WEIGHT = 20.0
 """Codes that a prior learns from for each of its weights, at the size that is best for a budget."""
 LADDER = ((64, 3), (96, 3), (128, 4), (192, 5), (256, 6), (384, 8), (512, 10), (768, 14), (1024, 20))
 """Widths and depths of priors."""
 TEACHER = "efficientnet-lite1"
 """Network of the perceptual term, where it is installed and pictures have colours."""
+VIEWED = 80_000
+"""Varied versions of the pictures that are encoded for the prior, about, at most."""
 MOST_REPEATS = 100
 """Times that a picture may be seen before more of the same serves little."""
 
@@ -81,7 +83,11 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
     minutes = [budget.minutes * share for share in AUTO_SHARES]
     return TwoStageConfig(
         recipe="auto",
-        data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
+        data=DataConfig(
+            flip=mirrors_are_likely(pictures),
+            shift=max(1, pictures.size // 32),
+            views=min(8, math.ceil(min(seen, VIEWED / len(pictures)))),
+        ),
         tokenizer=TokenizerConfig(
             factor=factor,
             patch=min(2, factor),
@@ -116,7 +122,7 @@ def weights(budget: Budget) -> float:
 
     Example:
         >>> round(weights(Budget(minutes=15, rate=2e11)) / 1e6, 1)
-        0.9
+        0.6
     """
     return math.sqrt(budget.prior() / (6 * SAMPLES_A_WEIGHT))
 
@@ -143,11 +149,12 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
     seen = repeats(budget, prior.width, prior.depth, side**2, len(pictures))
     said = f"auto: {budget.minutes:.3g} minutes at {budget.rate / 1e9:.0f} billion operations a second"
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
+    alike = "alike, so half of the pictures are mirrored" if config.data.flip else "not alike, so no flips"
     lines = [
         f"{said}, shared {' : '.join(f'{100 * share:.0f}' for share in AUTO_SHARES)} among tokenizer, prior "
         "and refined decoder",
         f"auto: {side}×{side} codes for {pictures.size}×{pictures.size} pixels, tokenizer of width "
-        f"{tokenizer.width}{taught}",
+        f"{tokenizer.width}{taught}; left and right are {alike}",
         f"auto: prior of width {prior.width} and depth {prior.depth}, {SAMPLES_A_WEIGHT:.0f} codes for each "
         f"weight; each of {len(pictures)} pictures is seen {seen:.1f} times",
     ]
