@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from caselli.data.shuffle import drawn_captions, picked
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, regular
 from caselli.shapes import Float, Int, Shaped, Tensor
 
@@ -190,7 +191,23 @@ class CodeStore:
             UserError: there is no such file, it is cut short or something else, or its codes were made by
                 another tokenizer.
         """
-        stamp, tensors = _read(Path(path))
+        try:
+            return CodeStore._of_parts(path, tokenizer, *_read(Path(path)))
+        except UserError:
+            raise
+        except Exception as error:  # fields that are missing, too many, or of another kind
+            if is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"{path} is no whole store of codes ({type(error).__name__}: {error})",
+                remedy="make it again by `caselli encode`",
+            ) from error
+
+    @staticmethod
+    def _of_parts(
+        path: str | Path, tokenizer: str | None, stamp: dict[str, Any], tensors: dict[str, Tensor]
+    ) -> CodeStore:
+        """The store of a file's contents, whatever they are."""
         if tokenizer is not None and stamp["tokenizer"] != tokenizer:
             raise UserError(
                 f"{path} holds codes of another tokenizer ({stamp['tokenizer']})",
