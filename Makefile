@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SETUP := $(VENV)/.installed-dev
 
-.PHONY: demo test test-slow lint format bench docs clean
+.PHONY: demo test test-slow chaos lint format browser bench docs clean
 
 demo: $(VENV)/.installed ## train both stages on glyphs and open the report: minutes
 	$(BIN)/caselli demo
@@ -16,6 +16,10 @@ test: $(SETUP) ## the suite, under ten minutes on two cores
 test-slow: $(SETUP) ## what the suite leaves out
 	$(BIN)/python -m pytest -m slow
 
+chaos: $(SETUP) ## kills, faults and made-up inputs: an hour and more
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/chaos
+	$(BIN)/python -m tests.chaos.fuzz --seconds 60
+
 lint: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -23,6 +27,13 @@ lint: $(SETUP)
 format: $(SETUP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+browser: $(SETUP) ## what the studio's tests in a browser need; without it they are skipped
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+	  || echo "no chromium, and no apt-get to get it by: the tests in a browser are skipped"
+	@command -v npm >/dev/null && npm install --silent --no-audit --no-fund --prefix $(VENV)/axe axe-core@4.14.1 \
+	  || echo "no npm: axe-core does not judge the pages"
 
 bench: $(VENV)/.installed-bench ## ours and the peers in turn, in one process
 	$(BIN)/python -m bench

@@ -13,18 +13,23 @@ def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) ->
         to: form of the programs, onnx or torch; original for the layout that the run was imported from.
         out: the folder of the programs or files.
     """
-    folder = free(out, overwrite)
+    folder = free(out, overwrite, folder=True)
 
+    from caselli.files import atomic_folder
     from caselli.interop import export_tokenizer, write_back
     from caselli.model import load
 
     model = load(run)
     if to == "original":
         networks = {"tokenizer": model.tokenizer, "prior": model.prior}
-        print(", ".join(map(str, write_back(run, networks, folder))))
+        with atomic_folder(folder) as scratch:
+            written = [path.relative_to(scratch) for path in write_back(run, networks, scratch)]
+        print(", ".join(str(folder / path) for path in written))
         return
-    found = export_tokenizer(model.tokenizer, model.size, folder, to)
+    with atomic_folder(folder) as scratch:
+        found = export_tokenizer(model.tokenizer, model.size, scratch, to)
+    programs = " and ".join(str(folder / path.name) for path in (found.encoder, found.decoder))
     print(
-        f"{found.encoder} and {found.decoder}: {found.differing} of {found.codes} codes differ "
+        f"{programs}: {found.differing} of {found.codes} codes differ "
         f"from the run's, pictures by up to {found.largest_difference:.0e}"
     )

@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from caselli.data.shuffle import drawn_captions, picked
 from caselli.errors import UserError
-from caselli.files import atomic_write
+from caselli.files import atomic_write, regular
 from caselli.shapes import Float, Int, Shaped, Tensor
 
 KIND = "caselli codes"
@@ -237,7 +237,7 @@ def _check(store: CodeStore, codes: Tensor) -> None:
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             metadata = file.metadata() or {}
             if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
                 raise UserError(

@@ -45,11 +45,12 @@ def save_prior(
     save_weights(folder / "prior", prior, described, compression)
 
 
-def save_decoder(tokenizer: Tokenizer, folder: Path) -> None:
+def save_decoder(tokenizer: Tokenizer, folder: Path, teachers: Sequence[str]) -> None:
     """`decoder.safetensors` and `decoder.json`: a decoder trained on what the prior draws, beside the
     tokenizer, whose codes and fingerprint stay as they are."""
     stamped = load_tokenizer(folder)[0].fingerprint()
-    save_weights(folder / "decoder", tokenizer.decoder, {"tokenizer": stamped})
+    described = {"tokenizer": stamped, "teachers": list(teachers)}
+    save_weights(folder / "decoder", tokenizer.decoder, described)
 
 
 def holds_decoder(folder: Path, fingerprint: str | None = None) -> bool:
@@ -90,6 +91,7 @@ def load(run: str | Path) -> Model:
     model = load_unrefined(folder)
     if holds_decoder(folder, model.tokenizer.fingerprint()):
         load_weights(folder / "decoder", model.tokenizer.decoder)
+        model.decoder_teachers = tuple(read_description(folder / "decoder").get("teachers", ()))
     return model
 
 

@@ -62,6 +62,7 @@ class Model(Trained):
         self.tokenizer, self.prior, self.order = tokenizer.eval(), prior, order
         self.size, self.channels, self.classes = size, tokenizer.config.channels, tuple(classes)
         self.grid = grid_of(tokenizer, size)
+        self.decoder_teachers: tuple[str, ...] = ()
         if prior is not None:
             prior.eval()
 
@@ -89,7 +90,7 @@ class Model(Trained):
         return [self.tokenizer] if self.prior is None else [self.tokenizer, self.prior]
 
     def teachers(self) -> tuple[str, ...]:
-        return self.tokenizer.config.teachers()
+        return tuple(dict.fromkeys((*self.tokenizer.config.teachers(), *self.decoder_teachers)))
 
     def parts(self) -> dict[str, Part]:
         tokenizer, size = self.tokenizer, (self.size, self.size)

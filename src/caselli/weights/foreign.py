@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from caselli.errors import UserError, is_out_of_memory
+from caselli.files import regular
 from caselli.shapes import Tensor
 
 Weights = dict[str, Tensor]
@@ -78,7 +79,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Errors: `UserError` for a file that is not there, cut short, holds code to be run or no weights.
     """
     settings = settings_beside(path)
-    path = weights_file(Path(path))
+    path = weights_file(regular(path))
     if not path.is_file():
         raise UserError(f"there is no file {path}", "a checkpoint was expected")
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -198,6 +199,9 @@ def _unwrapped(found: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     name = next((name for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
     if name is None:
         return found, ()
+    others = [other for other in WRAPPERS if other != name and isinstance(found.get(other), Mapping)]
+    beside = f", and {' and '.join(map(repr, others))} beside them are left out" if others else ""
+    print(f"the weights are taken from {name!r}{beside}", file=sys.stderr)
     inner, wrappers = _unwrapped(found[name])
     return inner, (name, *wrappers)
 
