@@ -116,6 +116,6 @@ def test_shapes_alone_leave_nothing_behind():
 
     grid = Grid(3, 5)
     with shapes_alone():
-        Raster().flatten(torch.zeros(1, 3, 5, dtype=torch.int64))
+        Raster().flatten(torch.zeros(1, 3, 5, dtype=torch.int64), grid)
     codes = torch.arange(15).reshape(1, 3, 5)
-    assert torch.equal(Raster().restore(Raster().flatten(codes), grid), codes)
+    assert torch.equal(Raster().restore(Raster().flatten(codes, grid), grid), codes)
