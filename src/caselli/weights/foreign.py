@@ -37,6 +37,8 @@ HARMLESS = (
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
 WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
+AVERAGED = ("params_ema", "ema")
+"""Those of them whose weights are averages over the training, of which a line tells."""
 PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
 """Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
 within a larger model, whose other weights are left out."""
@@ -185,10 +187,8 @@ def _read_pickle(path: Path) -> Any:
 
 def _unknown_objects(path: Path) -> list[str]:
     """Names of the functions and classes in a file that are not torch's plain data; none is imported."""
-    if not zipfile.is_zipfile(path):
-        return []
     try:
-        return get_unsafe_globals_in_checkpoint(path)
+        return get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
     except Exception as error:  # no pickle in it: reading it says what is wrong
         if is_out_of_memory(error):
             raise
@@ -206,8 +206,9 @@ def _unwrapped(found: Any) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[st
         return found, (), ()
     others = [other for other in WRAPPERS if other != name and isinstance(found.get(other), Mapping)]
     beside = f", and {' and '.join(map(repr, others))} beside them are left out" if others else ""
+    own = (f"the weights are taken from {name!r}{beside}",) if others or name in AVERAGED else ()
     inner, wrappers, said = _unwrapped(found[name])
-    return inner, (name, *wrappers), (f"the weights are taken from {name!r}{beside}", *said)
+    return inner, (name, *wrappers), (*own, *said)
 
 
 def _without_prefixes(weights: Weights) -> Weights:
