@@ -273,7 +273,7 @@ def _words(checkpoint: Checkpoint, own: dict[str, str]) -> str:
     prefixes = [f"names behind {prefix!r}" for prefix in own.values() if prefix]
     beside = sum(not name.startswith(tuple(own.values())) for name in names)
     others = [f"{beside} weights beside them"] if beside else []
-    return f"{checkpoint.path}: {', '.join([*whats, *prefixes, *others])}"
+    return f"{checkpoint.path}: {', '.join([*whats, *prefixes, *others, *checkpoint.said])}"
 
 
 def _size(hints: Hints, parts: dict[str, Part], files: Sequence[Weights], tokenizer: Tokenizer) -> int:
