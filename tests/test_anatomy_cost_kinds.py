@@ -236,7 +236,7 @@ def random_network(seed):
     return network, (first, size, size)
 
 
-@pytest.mark.parametrize("first", range(0, 100, 20))
+@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(20, 100, 20))])
 def test_random_networks_against_the_definition_and_torch(first):
     for seed in range(first, first + 20):
         network, shape = random_network(seed)

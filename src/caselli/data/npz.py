@@ -101,7 +101,10 @@ def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]
                 )
             others = sorted(set(archive.files) - set(found))
             notes = (f"left out, other arrays: {', '.join(others)}",) if others else ()
-            return archive[found[0]], None if found[1] is None else archive[found[1]], notes
+            arrays = [None if name is None else archive[name] for name in found]
+            if not all(one is None or isinstance(one, np.ndarray) for one in arrays):
+                raise ValueError("a member that is no array")
+            return *arrays, notes
     except UserError:
         raise
     except Exception as error:  # readers of zip files raise anything at all on broken ones
