@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -50,16 +50,19 @@ class Running:
 
     def __init__(self, words: list[str], prepare: Callable[[], None] = lambda: None) -> None:
         self.begin = time.monotonic()
-        self.output = tempfile.TemporaryFile()  # noqa: SIM115 (closed when it is read)
+        # a pipe, with room for all that a command says: a limit on files has no hold on it
+        self.output, self.input = os.pipe()
+        fcntl.fcntl(self.input, fcntl.F_SETPIPE_SZ, 1 << 20)
         self.number = os.fork()
         if self.number == 0:
             self._be(words, prepare)
+        os.close(self.input)
 
     def _be(self, words: list[str], prepare: Callable[[], None]) -> None:
         code = 1
         try:
             for stream in (1, 2):
-                os.dup2(self.output.fileno(), stream)
+                os.dup2(self.input, stream)
             sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
             files._swept.clear()
             prepare()
@@ -82,9 +85,8 @@ class Running:
         while time.monotonic() - self.begin < most:
             done, status = os.waitpid(self.number, os.WNOHANG)
             if done:
-                self.output.seek(0)
-                said = self.output.read().decode(errors="replace")
-                self.output.close()
+                with os.fdopen(self.output, "rb") as output:
+                    said = output.read().decode(errors="replace")
                 return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - self.begin)
             time.sleep(0.002)
         self.kill()

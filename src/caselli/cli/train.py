@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from caselli.run import Kind
 
 MOST_CODES = 2**128
-HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "small", "run.yaml"
+HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "auto", "run.yaml"
 
 
 def run(arguments: list[str]) -> None:

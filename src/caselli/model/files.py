@@ -86,7 +86,7 @@ def load(run: str | Path) -> Model:
         raise UserError(
             f"{folder} was given as a run",
             "a folder with a trained tokenizer was expected",
-            "make one with `caselli train SOURCE -o RUN --recipe small`",
+            "make one with `caselli train SOURCE -o RUN`",
         )
     model = load_unrefined(folder)
     if holds_decoder(folder, model.tokenizer.fingerprint()):

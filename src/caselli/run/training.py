@@ -23,7 +23,7 @@ from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
 from caselli.run.pictures import Data
 
-RECIPE = "small"
+RECIPE = "auto"
 """The recipe of a run that names none."""
 
 

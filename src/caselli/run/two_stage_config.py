@@ -36,7 +36,7 @@ class RefinementConfig:
 
     drawn: int = 4000
     """Pictures whose codes are drawn from the prior beforehand."""
-    weight: float = 0.4
+    weight: float = 0.2
     """Weight of the distance of drawn pictures from real ones, as sets, beside the reconstruction's loss."""
     network: str = "efficientnet-lite1"
     """Network whose maps' moments are compared: efficientnet-lite0, 1 or 2; where its weights are not
