@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import fractions
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from caselli.errors import UserError
 from caselli.shapes import Int, Num, Tensor
+
+MOST_TABLES = 128
+"""Largest number of tables of slots that are kept."""
+_tables: dict[tuple, Tensor] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,14 +117,27 @@ def _expect(given: Tensor, shape: tuple[int, ...], what: str) -> None:
         )
 
 
-@functools.lru_cache(maxsize=64)
 def _slots(order: Order, grid: Grid, device: torch.device) -> Tensor:
-    return order.slots(grid).to(device)
+    return _kept(order, grid, device, "slots", lambda slots: slots)
 
 
-@functools.lru_cache(maxsize=64)
 def _places(order: Order, grid: Grid, device: torch.device) -> Tensor:
-    return order.slots(grid).argsort().to(device)
+    return _kept(order, grid, device, "places", torch.argsort)
+
+
+def _kept(
+    order: Order, grid: Grid, device: torch.device, what: str, of_slots: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What is made of an order's slots, once for each grid and device."""
+    key = order, grid, device, what
+    if key not in _tables:
+        made = of_slots(order.slots(grid)).to(device)
+        if type(made) is not torch.Tensor:  # a shape alone, while a plan is made: there is nothing to keep
+            return made
+        if len(_tables) >= MOST_TABLES:
+            del _tables[next(iter(_tables))]
+        _tables[key] = made
+    return _tables[key]
 
 
 def _interleaved(path: Tensor, grid: Grid) -> Tensor:
@@ -247,25 +263,26 @@ class Halton(Order):
     """
 
     def slots(self, grid):
-        return _interleaved(_halton_path(grid.height, grid.width), grid)
+        return _interleaved(torch.tensor(_halton_path(grid.height, grid.width)), grid)
 
 
-def halton_numbers(places: Int[Tensor, "T 2"]) -> Int[Tensor, "T"]:
+def halton_numbers(places: Sequence[tuple[int, int]]) -> Int[Tensor, "T"]:
     """Number of each slot in the Halton sequence over the grid; codebooks of a place follow each other.
 
     Arguments:
         places: row and column of each slot.
 
     Example:
-        >>> halton_numbers(torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]))
+        >>> halton_numbers([(0, 0), (0, 1), (1, 0), (1, 1)])
         tensor([0, 2, 1, 3])
     """
-    height, width = (places.amax(0) + 1).tolist()
-    number = _halton_path(height, width).argsort()[places[:, 0] * width + places[:, 1]]
-    return number.argsort(stable=True).argsort()
+    height, width = (max(side) + 1 for side in zip(*places, strict=True))
+    number = {cell: number for number, cell in enumerate(_halton_path(height, width))}
+    path = sorted(range(len(places)), key=lambda slot: number[places[slot][0] * width + places[slot][1]])
+    return torch.tensor(sorted(range(len(path)), key=path.__getitem__))
 
 
-def _halton_path(height: int, width: int) -> Int[Tensor, "n"]:
+def _halton_path(height: int, width: int) -> list[int]:
     """Cells, row · width + column, as the points of bases 2 (rows) and 3 (columns) first come to them."""
     path: dict[int, None] = {}
     index = 0
@@ -273,7 +290,7 @@ def _halton_path(height: int, width: int) -> Int[Tensor, "n"]:
         row, column = _radical_inverse(index, 2), _radical_inverse(index, 3)
         path.setdefault(int(row * height) * width + int(column * width))
         index += 1
-    return torch.tensor(list(path))
+    return list(path)
 
 
 def _radical_inverse(index: int, base: int) -> fractions.Fraction:

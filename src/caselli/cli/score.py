@@ -36,7 +36,7 @@ def command(
     if bracket:
         _bracket(run, source, split, bracket)
         return
-    path = None if out is None else free(out, overwrite)
+    path = None if out is None else free(out, overwrite, (".csv",))
 
     from caselli.cli.pictures import source_for
     from caselli.evaluate import score_pictures

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caselli.cli.command import MOST, Parser, call, fields_of
+from caselli.cli.output import new_folder
 from caselli.errors import UserError
 
 if TYPE_CHECKING:
     from caselli.run import Kind
 
-HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "small", "run.yaml"
+MOST_CODES = 2**128
+HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "auto", "run.yaml"
 
 
 def run(arguments: list[str]) -> None:
@@ -65,6 +67,8 @@ def command(
         config: YAML file of fields, or another run's run.yaml, to begin a run like that one.
         resume: go on with the run in RUN, or begin it.
     """
+    new_folder(out)
+
     from caselli import ranks
     from caselli.engine import Interrupted
     from caselli.run import kind_and_recipe, train
@@ -73,7 +77,7 @@ def command(
     if config is not None and Path(config).name == RUN_FILE:
         recipe, like = _like(Path(config).parent, recipe, minutes or steps)
         config = None
-    changes = like | _typed(*kind_and_recipe(out, recipe), fields, config)
+    changes = like | typed(*kind_and_recipe(out, recipe), fields, config)
     changes |= {} if seed is None else {"seed": seed}
     changes |= {} if precision is None else {"precision": precision}
     changes |= {"track": tuple(track)} if track else {}
@@ -114,7 +118,7 @@ def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]
             yield field.name, record, {"source", "size"} if field.name == "data" else settled
 
 
-def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
+def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
     """The changes, by dotted name, of the words that were typed and of a file of fields."""
     from caselli.run import refuse_old_names
 
@@ -130,8 +134,11 @@ def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | 
     given.pop("config", None)
     changes = _dotted(given.as_dict())
     for name, value in changes.items():
-        if isinstance(value, int | float) and not 0 <= value <= MOST:
-            raise UserError(f"{name} {value} was given", f"a number from 0 to {MOST:,} was expected")
+        most = (
+            MOST_CODES if name.endswith(".codebook_size") else MOST
+        )  # its quantizer knows what it can serve
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            raise UserError(f"{name} {value} was given", f"a number from 0 to {most:,} was expected")
     return changes
 
 

@@ -80,24 +80,28 @@ class Masked(SequencePrior):
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__(config, alphabet, alphabet.length)
         self.mask = nn.Parameter(0.02 * torch.randn(config.width))
-        places = torch.tensor(alphabet.places or [(0, slot) for slot in range(alphabet.length)])
+        places = alphabet.places or [(0, slot) for slot in range(alphabet.length)]
         self.register_buffer("halton", halton_numbers(places), persistent=False)
 
     # the distribution ---------------------------------------------------------------------------------------
 
     def logits(
-        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple[Tensor, Tensor]
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot; the codes at masked slots do not matter.
+        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot; the codes at masked slots do not matter.
 
         Arguments:
             conditioned: vectors of the conditions, see `SequencePrior.conditioned`.
         """
-        prefix, positions = conditioned
+        prefix, positions, modulating = conditioned
         known = self.code(torch.where(masked, 0, sequence) + self.offset)
         x = torch.where(masked[..., None], self.mask, known) + positions
-        y, _ = self.through(torch.cat((prefix, x), 1))
-        return self.entries(y[:, prefix.shape[1] :], self.allowed)
+        y, _ = self.through(torch.cat((prefix, x), 1), modulating=modulating)
+        return self.outputs(y[:, prefix.shape[1] :], slice(None))
+
+    def logits_at(self, slot, sequence, condition):
+        masked = torch.arange(sequence.shape[1], device=sequence.device) == slot
+        return self.logits(sequence, masked, self.conditioned(condition, len(sequence)))[:, slot]
 
     def log_prob(self, sequence, condition, seen=None):
         conditioned = self.conditioned(condition, len(sequence))
@@ -115,7 +119,8 @@ class Masked(SequencePrior):
 
     def _term(self, sequence, seen, masked, conditioned) -> Float[Tensor, "B T"]:
         """The bound's estimate by one mask: log p of the masked codes, weighted by T over their number."""
-        found = self.chosen(self.logits(seen, masked, conditioned), sequence, self.offset)
+        logits = self.logits(seen, masked, conditioned)
+        found = self.code_head.log_prob(logits, sequence, slice(None))
         return found * masked * (self.alphabet.length / masked.sum(-1, keepdim=True))
 
     def bound_masks(self, passes: int, seed: int = 0) -> Bool[Tensor, "passes T"]:
@@ -137,7 +142,7 @@ class Masked(SequencePrior):
         for step, slot in enumerate(order.tolist()):
             logits = self.logits(sequence, rank >= step, conditioned)[:, slot : slot + 1]
             code = sequence[:, slot : slot + 1]
-            total = total + self.chosen(logits, code, self.offset[slot : slot + 1])[:, 0]
+            total = total + self.code_head.log_prob(logits, code, [slot])[:, 0]
         return total
 
     # training -----------------------------------------------------------------------------------------------
@@ -149,7 +154,7 @@ class Masked(SequencePrior):
         if share:
             seen = corrupted(seen, self.alphabet, share)
         logits = self.logits(seen, masked, self.conditioned(condition, len(sequence)))
-        found = -self.chosen(logits, sequence, self.offset)
+        found = -self.code_head.log_prob(logits, sequence, slice(None))
         edited = (found * ~masked).sum() / (~masked).sum().clamp_min(1) if share else 0.0
         return found[masked].mean() + edited
 
@@ -174,8 +179,8 @@ class Masked(SequencePrior):
             )
         conditioned = self.conditioned(drawing.row_conditions(), drawing.rows)
         for round in range(drawing.rounds):
-            drawing.take_back(round)
+            drawing.take_back(self.code_head, round)
             codes = drawing.in_rows(drawing.codes)
             logits = self.logits(codes, codes < 0, conditioned)
-            drawing.unmask(logits, round, self.offset, self.halton)
+            drawing.unmask(self.code_head, logits, round, self.halton)
         return 0

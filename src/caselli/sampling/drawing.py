@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import torch
 
-from caselli.prior import Conditions, Drawing
+from caselli.prior import Conditions, Drawing, Head, follow
 from caselli.sampling.choice import guided, inverse_transform, probabilities
 from caselli.sampling.options import Sampling
 from caselli.sampling.unmasking import Unmasking
@@ -23,7 +22,7 @@ class SeededDrawing(Drawing):
     first: int
     conditions: Conditions
     """The condition of each sequence."""
-    uniform: Float[Tensor, "B T"]
+    uniform: Float[Tensor, "B T ..."]
     seeds: list[int]
     """The seed of each sequence, for priors that need more noise than `uniform`."""
     strengths: list[float]
@@ -31,6 +30,8 @@ class SeededDrawing(Drawing):
     options: Sampling
     progress: Callable[[int], None]
     """Receives the number of codes drawn since its last call."""
+    unmaskings: dict[int, Unmasking] = dataclasses.field(default_factory=dict, init=False)
+    """The rounds of a masked prior, by the number of parts of its head; made once."""
 
     @property
     def rounds(self) -> int:
@@ -80,19 +81,43 @@ class SeededDrawing(Drawing):
     def edits(self) -> bool:
         return self.options.edit > 0
 
-    def take_back(self, round):
+    def take_back(self, head, round):
         if round and self.options.remask:
-            self._unmasking.take_back(round)
+            self._unmasking(head.parts).take_back(round)
 
-    def unmask(self, logits, round, offset, halton):
-        entry = self.sampled(logits, round, self._unmasking.noise[:, round, 0])
-        logits = self.guided(logits, round)
-        log_p = logits.log_softmax(-1).gather(2, entry[..., None])[..., 0]
+    def unmask(self, head, outputs, round, halton):
+        unmasking = self._unmasking(head.parts)
+        numbers = unmasking.noise[:, round]
+
+        def drawn(logits: Tensor, first: int) -> Tensor:
+            uniform = numbers[:, first : first + logits.shape[-2]].movedim(1, -1)
+            return self.sampled(logits, round, uniform)
+
+        def likeliest(logits: Tensor, first: int) -> Tensor:
+            return self.guided(logits, round).argmax(-1)
+
+        codes, log_p = self._walked(head, outputs, round, drawn)
         if self.edits:
-            self._unmasking.edit(logits, offset)
-        self.progress(self._unmasking.keep(entry, log_p, round, offset, halton))
+            unmasking.edit(*self._walked(head, outputs, round, likeliest))
+        self.progress(unmasking.keep(codes, log_p, round, halton))
 
-    @functools.cached_property
-    def _unmasking(self) -> Unmasking:
+    def _walked(
+        self, head: Head, outputs: Float[Tensor, "R T F"], round: int, chosen: Callable[[Tensor, int], Tensor]
+    ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B T"]]:
+        """Codes whose parts are chosen one after another, and the logarithms of their probabilities."""
+        log_p = torch.zeros(self.codes.shape, device=self.codes.device)
+
+        def choose(logits: Tensor, first: int) -> Tensor:
+            nonlocal log_p
+            values = chosen(logits, first)
+            found = self.guided(logits, round).log_softmax(-1).gather(-1, values[..., None])[..., 0]
+            log_p = log_p + found.sum(-1)
+            return self.in_rows(values)
+
+        return follow(head.walk(outputs, slice(None)), choose)[: len(self.codes)], log_p
+
+    def _unmasking(self, parts: int) -> Unmasking:
         """The rounds of a masked prior; first asked for before the first of them."""
-        return Unmasking(self.codes, self.seeds, self.rounds, self.options)
+        if parts not in self.unmaskings:
+            self.unmaskings[parts] = Unmasking(self.codes, self.seeds, self.rounds, self.options, parts)
+        return self.unmaskings[parts]

@@ -151,6 +151,12 @@ def _straight(prior: Prior) -> Autoregressive:
             "autoregressive or random_order was expected",
             "leave out --draft",
         )
+    if not straight.code_head.tabular:
+        raise UserError(
+            f"a prior with the head {straight.config.head!r} was given for speculative drawing",
+            "one with a softmax over all codes was expected",
+            "leave out --draft",
+        )
     return straight
 
 
@@ -159,6 +165,7 @@ def _difference(prior: Prior, draft: Prior) -> str:
     for name, words in (
         ("sizes", "codebook sizes"),
         ("codebooks", "slots"),
+        ("limits", "codes of a slot"),
         ("places", "order"),
         ("classes", "labels"),
         ("text", "captions"),

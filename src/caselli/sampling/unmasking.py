@@ -32,15 +32,18 @@ class Unmasking:
         seeds: of each sequence.
         rounds: number of rounds.
         options: schedule, order and noise.
+        parts: parts of a code that are drawn one by one, see `caselli.prior.Head`.
     """
 
-    def __init__(self, codes: Int[Tensor, "B T"], seeds: list[int], rounds: int, options: Sampling) -> None:
+    def __init__(
+        self, codes: Int[Tensor, "B T"], seeds: list[int], rounds: int, options: Sampling, parts: int = 1
+    ) -> None:
         self.codes, self.rounds, self.options = codes, rounds, options
         self.drawable = codes < 0
         self.unknown = self.drawable.sum(1)
-        numbers = uniform_noise(seeds, rounds * 2 * codes.shape[1]).to(codes.device)
-        self.noise = numbers.view(len(codes), rounds, 2, -1)
-        """Two uniform numbers a slot and round: of its code, and of the choice."""
+        numbers = uniform_noise(seeds, rounds * (parts + 1) * codes.shape[1]).to(codes.device)
+        self.noise = numbers.view(len(codes), rounds, parts + 1, -1)
+        """Uniform numbers of each slot and round: one for each part of its code, and one for the choice."""
         self.log_p = torch.zeros(codes.shape, dtype=torch.float64, device=codes.device)
         """Logarithm of the probability of each drawn code, when it was drawn."""
 
@@ -53,41 +56,43 @@ class Unmasking:
 
     def keep(
         self,
-        entry: Int[Tensor, "B T"],
+        drawn: Int[Tensor, "B T"],
         log_p: Float[Tensor, "B T"],
         round: int,
-        offset: Int[Tensor, "T"],
         halton: Int[Tensor, "T"],
     ) -> int:
         """Unmasks the codes that a round may keep.
 
         Arguments:
-            entry: drawn in every slot.
+            drawn: code of every slot.
             log_p: logarithm of its probability.
             round: number of the round.
-            offset: first entry of each slot's codebook.
             halton: number of each slot in the Halton sequence.
 
         Returns: how many.
         """
         hidden, done = self.codes < 0, (round + 1) / self.rounds
         if self.options.mask_order == "halton":
-            begin = (self.noise[:, 0, 1, :1] * len(halton)).long()
+            begin = (self.noise[:, 0, -1, :1] * len(halton)).long()
             sure = -((halton + begin) % len(halton)).double()
         else:
             fading = self.options.choice_temperature * (1 - done) if done < 1 else 0.0
-            sure = sureness(log_p, self.noise[:, round, 1], fading)
+            sure = sureness(log_p, self.noise[:, round, -1], fading)
         rank = sure.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
         left = still_masked(self.unknown, hidden.sum(1), done, self.options.mask_schedule)
         kept = hidden & (rank >= left[:, None])
-        self.codes.copy_(torch.where(kept, entry - offset, self.codes))
+        self.codes.copy_(torch.where(kept, drawn, self.codes))
         self.log_p = torch.where(kept, log_p.double(), self.log_p)
         return int(kept.sum())
 
-    def edit(self, logits: Float[Tensor, "B T K"], offset: Int[Tensor, "T"]) -> None:
-        """Replaces drawn codes by others that are likely enough."""
-        highest = logits.log_softmax(-1).max(-1)
-        likely = highest.values > torch.tensor(self.options.edit, dtype=torch.float64).log()
+    def edit(self, likeliest: Int[Tensor, "B T"], log_p: Float[Tensor, "B T"]) -> None:
+        """Replaces drawn codes by others that are likely enough.
+
+        Arguments:
+            likeliest: code of every slot.
+            log_p: logarithm of its probability.
+        """
+        likely = log_p > torch.tensor(self.options.edit, dtype=torch.float64).log()
         changed = self.drawable & (self.codes >= 0) & likely
-        self.codes.copy_(torch.where(changed, highest.indices - offset, self.codes))
-        self.log_p = torch.where(changed, highest.values.double(), self.log_p)
+        self.codes.copy_(torch.where(changed, likeliest, self.codes))
+        self.log_p = torch.where(changed, log_p.double(), self.log_p)
