@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from caselli.cli.output import free
 
+if TYPE_CHECKING:
+    from caselli.interop import Exportable
 
-def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) -> None:
-    """Writes encoder and decoder as programs that run without Caselli, and checks them by running them.
+
+def command(
+    run: str, *, to: str = "onnx", out: str, licence: str = "", pictures: str = "", overwrite: bool = False
+) -> None:
+    """Writes a run in a form that other tools open, and checks it by opening it.
 
     Arguments:
-        to: form of the programs, onnx or torch.
-        out: the folder of the programs.
+        to: diffusers (a VQGAN's tokenizer), onnx (tokenizer and prior's step, with a script that samples),
+            torch (the tokenizer) or hub (the whole run with a model card).
+        out: the folder to write.
+        licence: licence for the model card, such as cc0-1.0 (hub).
+        pictures: where the pictures came from, for the model card (hub).
     """
     folder = free(out, overwrite)
 
-    from caselli.interop import export_tokenizer
-    from caselli.model import load
+    from caselli.errors import lookup
+    from caselli.interop import TARGETS
 
-    model = load(run)
-    found = export_tokenizer(model.tokenizer, model.size, folder, to)
-    print(
-        f"{found.encoder} and {found.decoder}: {found.differing} of {found.codes} codes differ "
-        f"from the run's, pictures by up to {found.largest_difference:.0e}"
-    )
+    target = lookup(TARGETS, "form", to)()
+    print(target.write(exportable(run, licence, pictures), folder))
+
+
+def exportable(run: str, licence: str, pictures: str) -> Exportable:
+    """The run in a folder, as targets take it."""
+    from pathlib import Path
+
+    from caselli.interop import Exportable
+    from caselli.run import kind_of
+
+    return Exportable(Path(run), kind_of(run).figures(), licence, pictures)

@@ -1,22 +1,20 @@
-"""The field's checkpoints in, portable programs out: `IMPORTERS` by family, `EXPORTERS` by format."""
+"""The field's checkpoints in, whole runs out: `IMPORTERS` by family, `TARGETS` by form."""
 
 from collections.abc import Callable, Sequence
 
+from caselli.interop.card import card
 from caselli.interop.dalle import import_dalle
 from caselli.interop.diffusers import import_diffusers
-from caselli.interop.export import (
-    Exported,
-    Exporter,
-    export_tokenizer,
-    run_onnx,
-    run_torch,
-    write_onnx,
-    write_torch,
-)
 from caselli.interop.importing import Imported, import_tokenizer
 from caselli.interop.layout import Hints
 from caselli.interop.llamagen import import_llamagen
+from caselli.interop.push import push
 from caselli.interop.taming import import_taming
+from caselli.interop.target import Exportable, Target
+from caselli.interop.to_diffusers import ToDiffusers
+from caselli.interop.to_hub import ToHub
+from caselli.interop.to_onnx import ToOnnx
+from caselli.interop.to_torch import ToTorch
 from caselli.tokenizer import Tokenizer
 from caselli.weights import Weights
 
@@ -28,19 +26,22 @@ IMPORTERS: dict[str, Callable[[Sequence[Weights], Hints], Tokenizer]] = {
 }
 """Families of checkpoints: the weights of the files given, and hints on what they leave open → tokenizer."""
 
-EXPORTERS: dict[str, Exporter] = {
-    "torch": Exporter(write_torch, run_torch, ".pt2"),
-    "onnx": Exporter(write_onnx, run_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+TARGETS: dict[str, type[Target]] = {
+    "diffusers": ToDiffusers,
+    "onnx": ToOnnx,
+    "torch": ToTorch,
+    "hub": ToHub,
 }
-"""Formats of programs by name."""
+"""Forms that a run is written in for other tools."""
 
 __all__ = [
-    "EXPORTERS",
     "IMPORTERS",
-    "Exported",
-    "Exporter",
+    "TARGETS",
+    "Exportable",
     "Hints",
     "Imported",
-    "export_tokenizer",
+    "Target",
+    "card",
     "import_tokenizer",
+    "push",
 ]

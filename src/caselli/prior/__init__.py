@@ -6,6 +6,7 @@ from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
+from caselli.prior.low_rank import adapt, differences
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
@@ -46,8 +47,10 @@ __all__ = [
     "RandomOrder",
     "Vocabulary",
     "Words",
+    "adapt",
     "build",
     "described_vocabulary",
+    "differences",
     "read_vocabulary",
     "vocabulary_of",
 ]

@@ -38,8 +38,12 @@ class Block(nn.Module):
         self, x: Float[Tensor, "B T E"], state: State | None, starts: Bool[Tensor, "B T"] | None = None
     ) -> tuple[Float[Tensor, "B T E"], State]:
         y, state = self.mixer(self.norm1(x), state, starts=starts)
+        return self.rest(x, y), state
+
+    def rest(self, x: Float[Tensor, "B T E"], y: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
+        """The block's output, from its input and what its mixer gave."""
         x = x + self.dropout(y)
-        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))), state
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
 
 
 def build_mixers(

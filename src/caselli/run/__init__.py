@@ -12,10 +12,13 @@ from caselli.run.kind import Kind, Recipe, Stage
 from caselli.run.kinds import KINDS, RECIPES, kind_and_recipe, kind_of, load
 from caselli.run.old_pixels import refuse_old_names
 from caselli.run.pictures import Data, open_pictures, open_split
+from caselli.run.pretrained import from_pretrained
 from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
 from caselli.run.slimming import slim
 from caselli.run.training import train
+from caselli.run.tune_config import TuneConfig
+from caselli.run.tuning import picture_bits, tune, tuned_figures
 from caselli.run.two_stage import TwoStage
 from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
 
@@ -36,16 +39,21 @@ __all__ = [
     "SlimConfig",
     "Stage",
     "StagesConfig",
+    "TuneConfig",
     "TwoStage",
     "TwoStageConfig",
     "adopt",
     "evaluate_segmenter",
+    "from_pretrained",
     "kind_and_recipe",
     "kind_of",
     "load",
     "open_pictures",
     "open_split",
+    "picture_bits",
     "refuse_old_names",
     "slim",
     "train",
+    "tune",
+    "tuned_figures",
 ]

@@ -1,0 +1,156 @@
+"""A prior's step as programs: the state goes in and comes out, one tensor after another."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import nn
+
+from caselli.mixer import Attention, LocalAttention, Mixer
+from caselli.mixer.parts import RecurrentMixer
+from caselli.prior import Autoregressive, Conditions, Prior
+from caselli.prior.block import Block
+from caselli.shapes import Float, Int, Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class StepForm:
+    """How a mixer's step is a program of tensors of fixed shapes."""
+
+    begin: Callable[[Mixer, int, int], list[Tensor]]
+    """Mixer, batch, capacity in tokens → tensors of the state before the first token."""
+    step: Callable[[Mixer, Tensor, Sequence[Tensor], Tensor], tuple[Tensor, list[Tensor]]]
+    """Mixer, token `B 1 E`, tensors of the state, number of tokens before → output, the state behind it."""
+
+
+def refusal(prior: Prior) -> str | None:
+    """Why a prior has no step that is a program; None where it has one."""
+    straight = prior.straight()
+    if straight is None:
+        return f"a prior of kind {prior.kind} does not go code by code"
+    others = {type(block.mixer).__name__ for block in straight.blocks if form_of(block.mixer) is None}
+    return f"the state of {' and '.join(sorted(others))} has no fixed size" if others else None
+
+
+class Beginning(nn.Module):
+    """Conditions → what every place of the sequence is given beside its code, and the state before it.
+
+    Arguments:
+        prior: autoregressive.
+    """
+
+    noun = "prior"
+
+    def __init__(self, prior: Autoregressive) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """The inputs: name of a part of the conditions → its axes after the batch."""
+        alphabet, found = self.prior.alphabet, {"labels": ()}
+        if alphabet.text is not None:
+            found["text"] = (alphabet.text.length,)
+        if alphabet.picture:
+            found["codes"] = (len(alphabet.picture),)
+        return found
+
+    def forward(self, *parts: Tensor) -> tuple[Float[Tensor, "B L E"], ...]:
+        conditions = Conditions(**dict(zip(self.parts(), parts, strict=True)))
+        batch = parts[0].shape[0]
+        prefix, positions = self.prior.conditioned(conditions, batch)
+        positions = positions.expand(batch, -1, -1)
+        places = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], positions[:, 1:]), 1)
+        return places, *(tensor for state in states(self.prior, batch) for tensor in state)
+
+
+class Stepping(nn.Module):
+    """One token: the state behind it, and the logits of the next slot, −∞ where an entry is not allowed.
+
+    Arguments:
+        prior: autoregressive.
+    """
+
+    noun = "prior"
+
+    def __init__(self, prior: Autoregressive) -> None:
+        super().__init__()
+        self.prior, self.before = prior, prior.conditioner.length
+        self.counts = [len(state) for state in states(prior, 1)]
+
+    def forward(
+        self, codes: Int[Tensor, "B"], place: Int[Tensor, ""], vector: Float[Tensor, "B E"], *state: Tensor
+    ) -> tuple[Tensor, ...]:
+        prior, slot = self.prior, place - self.before + 1
+        told = prior.code(codes + prior.offset[(slot - 1).clamp_min(0)])
+        x = (vector + torch.where(slot > 0, told, torch.zeros_like(told)))[:, None]
+        rest, after = list(state), []
+        for block, count in zip(prior.blocks, self.counts, strict=True):
+            x, new = _block_step(block, x, rest[:count], place)
+            rest, after = rest[count:], after + new
+        allowed = prior.allowed[slot.clamp_min(0)]
+        return prior.entries(x, allowed[None])[:, 0], *after
+
+
+def states(prior: Autoregressive, batch: int) -> list[list[Tensor]]:
+    """The tensors of each layer's state before the first token, with room for a whole sequence."""
+    capacity = prior.conditioner.length + prior.alphabet.length - 1
+    return [form_of(block.mixer).begin(block.mixer, batch, capacity) for block in prior.blocks]
+
+
+def _block_step(block: Block, x: Tensor, state: list[Tensor], place: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """A block with its mixer's step as a program has it."""
+    y, new = form_of(block.mixer).step(block.mixer, block.norm1(x), state, place)
+    return block.rest(x, y), new
+
+
+# the forms of a step ----------------------------------------------------------------------------------------
+
+
+def _recurrent_begin(mixer: Mixer, batch: int, capacity: int) -> list[Tensor]:
+    return mixer.initial_state(batch).tensors()
+
+
+def _recurrent_step(mixer, x, state, place):
+    """The mixer's own step."""
+    rest: Iterator[Tensor] = iter(state)
+    whole = mixer.initial_state(1).apply(lambda _: next(rest))
+    if any(field.name == "length" for field in dataclasses.fields(whole)):
+        whole = dataclasses.replace(whole, length=place.item())
+    y, after = mixer.step(x, whole, None)
+    return y, after.tensors()
+
+
+def _cached_begin(mixer: Mixer, batch: int, capacity: int) -> list[Tensor]:
+    empty = torch.zeros(batch, mixer.kv_heads, capacity, mixer.head_width)
+    return [empty, empty.clone()]
+
+
+def _cached_step(mixer, x, state, place):
+    """Attention over keys and values in tensors of one size, of which those at `place` are written."""
+    keys, values = state
+    token = torch.arange(keys.shape[2])
+    q, k, v = mixer.project(x, place.item())
+    here = (token == place)[:, None]
+    keys, values = torch.where(here, k, keys), torch.where(here, v, values)
+    seen = token <= place
+    if mixer.window:
+        seen = seen & (token > place - mixer.window)
+    k, v = mixer.repeated(keys, values)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)
+    y = scores.masked_fill(~seen, -torch.inf).softmax(-1) @ v
+    return mixer.join(y), [keys, values]
+
+
+STEP_FORMS: dict[type[Mixer], StepForm] = {
+    RecurrentMixer: StepForm(_recurrent_begin, _recurrent_step),
+    Attention: StepForm(_cached_begin, _cached_step),
+    LocalAttention: StepForm(_cached_begin, _cached_step),
+}
+"""Mixers, or what several have in common, and the form of their step."""
+
+
+def form_of(mixer: Mixer) -> StepForm | None:
+    """The form of a mixer's step; None where it has none of fixed shapes."""
+    return next((STEP_FORMS[kind] for kind in type(mixer).__mro__ if kind in STEP_FORMS), None)
