@@ -8,8 +8,7 @@ SETUP := $(VENV)/.installed-dev
 .PHONY: demo test test-slow lint format bench docs clean
 
 demo: $(VENV)/.installed ## train both stages on glyphs and open the report: minutes
-	$(BIN)/caselli train glyphs -o demo --recipe tiny --minutes 4.5 --resume
-	@echo "Look at demo/report.html"
+	$(BIN)/caselli demo
 
 test: $(SETUP) ## the suite, under ten minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

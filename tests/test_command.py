@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,6 +161,50 @@ def test_bash_completes(capsys):
     )
     done = subprocess.run(["bash", "-c", tried], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["--text", "--temperature", "sample"]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completes(capsys):
+    main(["completion", "fish"])
+    tried = ("caselli sample --te", "caselli sa", "caselli compress --kind ")
+    asked = "\n".join(f"complete -C '{words}'" for words in tried)
+    script = capsys.readouterr().out + "\n" + asked
+    done = subprocess.run(["fish", "--no-config", "-c", script], capture_output=True, text=True, check=True)
+    words = [line.split("\t")[0] for line in done.stdout.splitlines()]
+    assert words == ["--temperature", "--text", "sample", "codes", "exact"] and not done.stderr
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+def test_zsh_completes(capsys, tmp_path):
+    main(["completion", "zsh"])
+    (tmp_path / "_caselli").write_text(capsys.readouterr().out)
+    begin = f"PS1='> '; fpath=({tmp_path} $fpath); autoload -U compinit; compinit -u -D; print READ''Y\n"
+    tried = {
+        "caselli sample --temp\t": "caselli sample --temperature",
+        "caselli reconst\t": "caselli reconstruct",
+        "caselli compress --kind ex\t": "--kind exact",
+    }
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe("zsh", ["zsh", "-f", "-i"], {**os.environ, "TERM": "dumb"})
+    try:
+        for typed, shown in {begin: "READY", **tried}.items():
+            os.write(terminal, typed.encode())
+            seen = read_until(terminal, shown)
+            assert shown in seen, seen
+            os.write(terminal, b"\x15")  # clears the line
+    finally:
+        os.close(terminal)
+        os.waitpid(child, 0)
+
+
+def read_until(terminal: int, shown: str, seconds: float = 60) -> str:
+    """What a terminal writes until it has shown some words."""
+    seen, end = "", time.monotonic() + seconds
+    while shown not in seen and time.monotonic() < end:
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 65536).decode(errors="replace")
+    return seen
 
 
 def test_fields_are_searched(capsys):

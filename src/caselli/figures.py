@@ -13,7 +13,7 @@ NOTHING = "–"
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """How a measured number is shown."""
+    """The way a measured number is shown."""
 
     label: str
     """Its name in words."""

@@ -7,10 +7,12 @@ import keyword
 import os
 import sys
 
+from caselli.cli.advice import START
 from caselli.errors import UnknownName, UserError, is_out_of_memory
 from caselli.version import __version__
 
 COMMANDS = {
+    "demo": "a model of letters and digits, trained in front of you in five minutes",
     "train": "train a tokenizer and a prior on pictures, and write a report",
     "sample": "make new pictures with a trained run",
     "complete": "draw the rest of pictures of which a part is kept",
@@ -93,7 +95,7 @@ def _help() -> str:
             "",
             *lines,
             "",
-            "`caselli COMMAND --help` says more of each. A start: caselli train glyphs -o run --recipe tiny",
+            f"`caselli COMMAND --help` says more of each. A start: {START}",
         ]
     )
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn
 import docstring_parser
 import jsonargparse
 
+from caselli.cli.advice import advise
 from caselli.errors import UnknownName, UserError
 
 SHORT = {"out": "-o", "count": "-n"}
@@ -209,6 +210,7 @@ def call(name: str, function: Callable[..., None], words: list[str]) -> None:
     for parameter, record in _records(function).items():
         values[parameter] = record(**{f.name: values.pop(f.name) for f in dataclasses.fields(record)})
     function(**values, **fields)
+    advise(name.split()[0], values)
 
 
 def parser_of(name: str, function: Callable[..., None]) -> Parser:

@@ -56,7 +56,7 @@ def _zsh() -> str:
     found = options()
     cases = []
     for name, own in found.items():
-        flags = " ".join(f"'{o.flag}[{_plain(o.help, '[]:')}]'" for o in own)
+        flags = " ".join(f"'{o.flag}[{_plain(o.help, '[]:')}]{_zsh_value(o)}'" for o in own)
         cases.append(f"    {name}) _arguments {flags} '*:file:_files' ;;")
     return "\n".join(
         [
@@ -70,6 +70,13 @@ def _zsh() -> str:
     )
 
 
+def _zsh_value(option: Option) -> str:
+    """The words that may follow an option: its choices, else files; none behind a switch."""
+    if option.kind is bool:
+        return ""
+    return f":{option.key}:" + (f"({' '.join(option.choices)})" if option.choices else "_files")
+
+
 def _fish() -> str:
     from caselli.cli import COMMANDS
 
@@ -80,6 +87,7 @@ def _fish() -> str:
         for option in own:
             of = f"complete -c caselli -n '__fish_seen_subcommand_from {name}'"
             value = "" if option.kind is bool else " -r"
+            value = f" -x -a '{' '.join(option.choices)}'" if option.choices else value
             lines.append(f"{of} -l {option.flag.removeprefix('--')}{value} -d '{_plain(option.help)}'")
     return "\n".join(lines)
 

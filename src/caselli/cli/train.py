@@ -40,6 +40,7 @@ def command(
     steps: int | None = None,
     seed: int | None = None,
     precision: str | None = None,
+    track: list[str] = (),
     config: str | None = None,
     resume: bool = False,
     **fields: str,
@@ -60,6 +61,7 @@ def command(
         steps: steps of each stage, instead of the recipe's.
         seed: seed of everything random (0).
         precision: auto, float32 or bfloat16 (auto).
+        track: json, tensorboard or wandb, to get the figures beside RUN/log.jsonl.
         config: YAML file of fields, or another run's run.yaml, to begin a run like that one.
         resume: go on with the run in RUN, or begin it.
     """
@@ -74,6 +76,7 @@ def command(
     changes = like | _typed(*kind_and_recipe(out, recipe), fields, config)
     changes |= {} if seed is None else {"seed": seed}
     changes |= {} if precision is None else {"precision": precision}
+    changes |= {"track": tuple(track)} if track else {}
     budget = {"size": size, "minutes": minutes, "steps": steps}
     try:
         train(source, out, recipe=recipe, stage=stage, resume=resume, changes=changes, **budget)

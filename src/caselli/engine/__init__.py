@@ -7,9 +7,12 @@ from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
 from caselli.engine.machine import CPU, Machine, machine
 from caselli.engine.task import Losses, Part, Task
+from caselli.engine.tracker import Tracker
+from caselli.engine.trackers import TRACKERS, expect_trackers, tracked
 
 __all__ = [
     "CPU",
+    "TRACKERS",
     "Checkpoints",
     "Fit",
     "Generated",
@@ -19,9 +22,12 @@ __all__ = [
     "Machine",
     "Part",
     "Task",
+    "Tracker",
     "Training",
     "TrainingConfig",
+    "expect_trackers",
     "fit",
     "machine",
     "read_log",
+    "tracked",
 ]

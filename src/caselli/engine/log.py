@@ -13,7 +13,7 @@ from caselli.files import write_text
 
 
 class Log:
-    """`log.jsonl` of a run folder, and TensorBoard events beside it when TensorBoard is installed.
+    """`log.jsonl` of a run folder.
 
     Lines are `{"stage", "split", "step", "seconds", ...figures}` with split `train`, `validation` or
     `message`. Only the first rank writes and speaks.
@@ -24,7 +24,6 @@ class Log:
         self.first = ranks.is_first()
         if self.first:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.board = _board(Path(folder) / "tensorboard" / stage) if self.first else None
 
     def figures(self, split: str, step: int, seconds: float, values: dict[str, float]) -> None:
         """A line of figures; what is not finite is written as null."""
@@ -32,9 +31,6 @@ class Log:
             return
         clean = {k: (round(v, 6) if math.isfinite(v) else None) for k, v in values.items()}
         self._write({"split": split, "step": step, "seconds": round(seconds, 2), **clean})
-        if self.board is not None:
-            for name, value in values.items():
-                self.board.add_scalar(f"{split}/{name}", value, step)
 
     def say(self, message: str, step: int = 0) -> None:
         """A sentence for the terminal and the log."""
@@ -67,11 +63,3 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         if isinstance(line, dict):
             lines.append(line)
     return lines
-
-
-def _board(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

@@ -22,6 +22,7 @@ from caselli.engine.machine import Machine
 from caselli.engine.progress import Bar, Recent
 from caselli.engine.signals import on_signals
 from caselli.engine.task import Task
+from caselli.engine.tracker import Tracker
 from caselli.errors import UserError
 
 
@@ -46,6 +47,7 @@ class Training:
         stage: the stage's name in log and folder.
         machine: device and precision.
         seed: seed of the random numbers of every step.
+        trackers: what gets the figures beside the log.
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class Training:
         stage: str,
         machine: Machine,
         seed: int = 0,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
         self.fit = Fit(task, batches, config, machine, seed)
         self.task, self.config, self.machine = self.fit.task, config, machine
         self.validation, self.stage = validation, stage
-        self.log = Log(folder, stage)
+        self.log, self.trackers = Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
         self.ema = Ema(self.task, config.ema)
         self.best, self.validated = math.inf, 0
@@ -109,8 +112,12 @@ class Training:
     def _report(self) -> None:
         values = self.recent.take()
         values["learning_rate"] = self.fit.rate
-        self.log.figures("train", self.fit.step, self.fit.seconds, values)
+        self._record("train", values)
         self.bar.show(self.fit.step, self.fit.progress, values)
+
+    def _record(self, split: str, values: dict[str, float]) -> None:
+        for place in (self.log, *self.trackers):
+            place.figures(split, self.fit.step, self.fit.seconds, values)
 
     def _advise(self) -> None:
         for sentence in self.task.advise():
@@ -125,7 +132,7 @@ class Training:
             with self.machine.autocast():
                 figures.add(task.validate(to_device(batch, self.machine.device)), samples(batch))
         values = figures.take(rate=False) | task.finish()
-        self.log.figures("validation", self.fit.step, self.fit.seconds, values)
+        self._record("validation", values)
         self.worse = 0 if values and values["loss"] < self.best else self.worse + 1
         if self._is_over():
             self.log.say(f"no lower loss in {self.worse} validations: the training ends", self.fit.step)

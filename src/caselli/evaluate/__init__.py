@@ -1,4 +1,4 @@
-"""What a trained model is worth: reconstruction, codebook use, samples against data.
+"""Measures of trained models: reconstruction, codebook use, samples against data.
 
 No metrics library is imported: the definitions are in this room, and the library is the tests' oracle.
 """

@@ -1,4 +1,4 @@
-"""Whether a model knows which caption goes with which picture: its own among others', against chance."""
+"""Captions told apart by a model: each picture's own among others', against chance."""
 
 from __future__ import annotations
 

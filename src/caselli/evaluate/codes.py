@@ -1,4 +1,4 @@
-"""How a codebook is used: which codes occur, and how evenly."""
+"""The use of a codebook: which codes occur, and how evenly."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from caselli.shapes import Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Usage:
-    """How one codebook was used."""
+    """The use of one codebook."""
 
     size: int
     """K, the number of codes there are."""
     seen: int
-    """How many codes were counted."""
+    """Number of codes that were counted."""
     use: float
     """The share of the K codes that occurred at least once, 0 to 1."""
     perplexity: float
@@ -79,7 +79,7 @@ class CodebookUse:
             self._counts[q] = self._counts[q].to(new.device) + new
 
     def counts(self) -> tuple[Int[Tensor, "K"], ...]:
-        """How often each code of each codebook occurred."""
+        """Number of times that each code of each codebook occurred."""
         return tuple(self._counts)
 
     def usages(self) -> tuple[Usage, ...]:
@@ -104,7 +104,7 @@ class CodebookUse:
 
 
 def bits_per_picture(positions: int, sizes: tuple[int, ...]) -> float:
-    """What the codes of one picture cost when nothing is known of them: positions × Σ log₂ K.
+    """Bits of one picture's codes when nothing is known of them: positions × Σ log₂ K.
 
     Example:
         >>> bits_per_picture(16, (1024,))

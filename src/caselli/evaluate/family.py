@@ -1,4 +1,4 @@
-"""What a trained one-stage family is worth on pictures that it has not seen: its three uses."""
+"""Measures of a trained one-stage family on pictures that it has not seen: its three uses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FamilyEvaluation:
     """Means over held-out pictures; None where the family has no such use."""
 
     pictures: int = figure("held-out pictures measured", ",.0f")
-    """How many were looked at."""
+    """Number of pictures that were looked at."""
     bits_per_dimension: float | None = figure("bits per dimension", ".3f", "bits", section="Bits", key=True)
     """−log₂ p per number of a picture, exact."""
     bits_per_dimension_bound: float | None = figure(
@@ -37,7 +37,7 @@ class FamilyEvaluation:
     psnr: float | None
     """PSNR of reconstructions from the posterior's mean."""
     probe_accuracy: float | None = figure("labels read by a linear probe", ".1%", key=True)
-    """How often a linear layer reads the label from the representation."""
+    """Share of pictures whose label a linear layer reads from the representation."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What a trained model is worth on pictures that it has not seen."""
+"""Measures of a trained model on pictures that it has not seen."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Evaluation:
     """Means over held-out pictures; None where a run has no prior, or no codebook."""
 
     pictures: int = figure("held-out pictures measured", ",.0f")
-    """How many were looked at."""
+    """Number of pictures that were looked at."""
     psnr: float = figure("PSNR", ".2f", "dB", section="Training", key=True)
     """Peak signal-to-noise ratio of the reconstructions, mean of the pictures' decibels."""
     ssim: float = figure("SSIM", ".3f", section="Training", key=True)
@@ -33,15 +33,15 @@ class Evaluation:
     perceptual: float = figure("perceptual distance", ".3f", section="Training")
     """Perceptual distance of the reconstructions."""
     perceptual_distance: str
-    """Which: LPIPS, or one that needs no weights."""
+    """The distance: LPIPS, or one that needs no weights."""
     codebook_use: float | None = figure("codebook use", ".1%", section="Codebook", key=True)
     """Share of the codes that occur, mean over codebooks."""
     code_counts: list[list[int]]
-    """How often each code of each codebook occurred."""
+    """Number of times that each code of each codebook occurred."""
     perplexity: float | None = figure("perplexity of the codes", ",.0f", section="Codebook")
     """exp of the entropy of the codes' use, mean over codebooks."""
     perplexities: list[float]
-    """The same for each codebook."""
+    """exp of the entropy of each codebook's use."""
     codes_per_picture: int = figure("codes per picture", ",.0f", section="Bits")
     """Codes of a picture."""
     bits_per_picture: float | None = figure("bits per picture", ",.0f", "bits", section="Bits", key=True)
@@ -55,11 +55,11 @@ class Evaluation:
     )
     """−log₂ p(codes | label) under the prior."""
     prior_bits_exact: bool | None
-    """Whether these are the bits; false for an upper bound, as of a masked prior."""
+    """True where these are the bits; false for an upper bound, as of a masked prior."""
     prior_bits_per_dimension: float | None = figure(
         "bits per dimension, codes under the prior", ".3f", "bits", section="Bits"
     )
-    """The same, divided by the picture's numbers."""
+    """Bits of the codes under the prior, over the picture's numbers."""
     residual_bits_per_dimension: float = figure(
         "bits per dimension, what codes leave out", ".3f", "bits", section="Bits"
     )

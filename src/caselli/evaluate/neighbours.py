@@ -16,14 +16,14 @@ ROWS = 256
 
 @dataclasses.dataclass(frozen=True)
 class Manifold:
-    """How two sets cover each other, by nearest neighbours; each figure 0 to 1, `density` may exceed 1."""
+    """Cover of two sets by each other, by nearest neighbours; each figure 0 to 1, `density` may exceed 1."""
 
     precision: float
     """The share of made pictures that lie in the neighbourhood of a real one: are they plausible?"""
     recall: float
     """The share of real pictures that lie in the neighbourhood of a made one: is everything made?"""
     density: float
-    """How many real neighbourhoods a made picture lies in, divided by k: precision, robust to outliers."""
+    """Number of real neighbourhoods that a made picture lies in, over k: precision, robust to outliers."""
     coverage: float
     """The share of real pictures whose neighbourhood holds a made one: recall, robust to outliers."""
 

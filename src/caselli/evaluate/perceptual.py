@@ -47,7 +47,7 @@ def perceptual_distance(vgg: str | Path | None) -> Distance:
 
 
 def name_of(distance: Distance) -> str:
-    """What reports call it.
+    """The name of the distance in reports.
 
     Example:
         >>> name_of(multi_scale_distance)

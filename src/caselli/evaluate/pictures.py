@@ -1,4 +1,4 @@
-"""How close a reconstruction is to its original, picture by picture: PSNR, SSIM, MS-SSIM.
+"""Closeness of a reconstruction to its original, picture by picture: PSNR, SSIM, MS-SSIM.
 
 Every function takes pictures in [-1, 1]. They are clipped and mapped to [0, 1], as they would be when shown:
 SSIM's luminance term is defined for intensities that are not negative.
@@ -94,7 +94,7 @@ def ms_ssim(a: Float[Tensor, "B C H W"], b: Float[Tensor, "B C H W"]) -> Float[T
 
 
 def _scales(side: int) -> int:
-    """How many halvings keep the window inside, plus one."""
+    """Number of halvings that keep the window inside, plus one."""
     return max(1, min(len(SCALE_WEIGHTS), int(math.log2(max(side, WINDOW) / WINDOW)) + 1))
 
 

@@ -1,4 +1,4 @@
-"""How an independent classifier reads samples, beside real pictures."""
+"""Samples as an independent classifier reads them, beside real pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def readability(
     real: Float[Tensor, "L C H W"],
     labels: Int[Tensor, "L"],
 ) -> Readability:
-    """How a classifier reads samples as the label asked for, and real pictures as their own.
+    """Shares of samples that a classifier reads as the label asked for, and of real pictures as their own.
 
     Arguments:
         classifier: trained on other real pictures.

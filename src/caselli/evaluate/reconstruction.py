@@ -27,7 +27,7 @@ def reconstructions(
 def reconstruction_distances(
     model: Model, pictures: Pictures, network: FeatureNetwork, reference: str, batch: int = 128
 ) -> SetComparison:
-    """How far the set of reconstructions is from the set of its originals: with Inception's features this is
+    """Distance of the set of reconstructions from the set of its originals: with Inception's features this is
     rFID, and rKID.
 
     The reference is the very pictures that were reconstructed. Figures against the statistics of a training

@@ -1,4 +1,4 @@
-"""How probable a trained run finds each picture: bits per dimension, or a bound, named as such."""
+"""The probability of each picture under a trained run: bits per dimension, or a bound, named as such."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Scores:
     kind: str
     """`density`: exact; `bound`: an upper bound of the bits."""
     words: str
-    """What the number is, in one sentence."""
+    """The meaning of the number, in one sentence."""
 
     def oddest_first(self) -> list[tuple[str, float]]:
         """(name, bits per dimension), the most improbable picture first."""

@@ -1,4 +1,4 @@
-"""What pictures drawn from smaller ones are worth, beside plain enlargement and the tokenizer's own limit."""
+"""Measures of pictures drawn from smaller ones, beside plain enlargement and the tokenizer's own limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 64
 
 @dataclasses.dataclass(frozen=True)
 class Closeness:
-    """How near pictures come to the originals, means over pictures."""
+    """Nearness of pictures to the originals, means over pictures."""
 
     psnr: float
     """In decibels."""
@@ -42,9 +42,9 @@ class Upscaling:
     """Three ways from small pictures, or past them, to large ones."""
 
     pictures: int
-    """How many."""
+    """Number of pictures."""
     factor: int
-    """How many times smaller the given ones are."""
+    """Number of times that the given pictures are smaller."""
     perceptual_distance: str
     features: str
     drawn: Closeness

@@ -1,4 +1,4 @@
-"""How far pictures are from each other in the maps of an EfficientNet-Lite."""
+"""Distance of pictures from each other in the maps of an EfficientNet-Lite."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from caselli.shapes import Float, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class TurningState(State):
-    """How far each head has turned, its memory, and the keys and values of the last token."""
+    """The angle that each head has turned by, its memory, and the keys and values of the last token."""
 
     angle: Float[Tensor, "B N a"]
     """Radians, 0 … 2π, in float64: it is a sum over all tokens."""

@@ -65,7 +65,7 @@ def log_sums(log_decay: Float[Tensor, "*A C"]) -> Float[Tensor, "*A C"]:
 
 
 def decay_between(total: Float[Tensor, "*A C"], dtype: torch.dtype) -> Float[Tensor, "*A C C"]:
-    r"""What reaches each token from each token before it: :math:`e^{G_t - G_s}` for s ≤ t, zero above.
+    r"""Share that reaches each token from each token before it: :math:`e^{G_t - G_s}` for s ≤ t, zero above.
 
     Arguments:
         total: G, from `log_sums`.

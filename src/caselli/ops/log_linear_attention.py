@@ -156,7 +156,7 @@ class _Chunks:
     inside: Float[Tensor, "B N n C C"]
     """Weights of the values of earlier tokens and of the own one."""
     reads: Float[Tensor, "B N n C d"]
-    """What meets the state before the chunk in place of the queries."""
+    """Vectors that meet the state before the chunk in place of the queries."""
     moves: Float[Tensor, "B N n #d #d"]
     """The transition from its beginning to its end."""
     writes: Float[Tensor, "B N n d v"]

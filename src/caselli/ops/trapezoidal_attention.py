@@ -102,7 +102,7 @@ def trapezoidal_attention(
 
 
 def _own(q: Tensor, k: Tensor, v: Tensor, now: Tensor, weight: Tensor) -> Tensor:
-    """What a token sees of its own rows, less what `linear_attention` let it see."""
+    """The part of its own rows that a token sees, less the part that `linear_attention` let it see."""
     if v.shape[2] == 1:
         return ((q * k).sum(-1) * (now - weight)[:, :, None])[..., None] * v
     q, k, v = (x.transpose(2, 3) for x in (q, k, v))

@@ -9,6 +9,7 @@ from caselli.report.masks import mask_image, masks_grid
 from caselli.report.page import Page
 from caselli.report.plots import FAINT, INK, PALETTE, curves, dress, logarithmic, sorted_counts
 from caselli.report.run import write_report
+from caselli.report.sections import go_on
 from caselli.report.slim import slim_table
 from caselli.report.strips import save_canvas, save_strips
 
@@ -20,6 +21,7 @@ __all__ = [
     "Timing",
     "curves",
     "dress",
+    "go_on",
     "grid",
     "inspection_page",
     "logarithmic",

@@ -1,4 +1,4 @@
-"""What lies in a run folder, read without complaint: what is missing or broken is empty."""
+"""The contents of a run folder, read without complaint: what is missing or broken is empty."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ class Contents:
         return None
 
     def time(self, stage: str) -> str:
-        """How long a stage was trained, in words; empty where the log does not say."""
+        """Duration of a stage's training, in words; empty where the log does not say."""
         curves = [curve for (name, _, _), curve in self.curves.items() if name == stage]
         seconds = [value for curve in curves for value in curve.seconds if math.isfinite(value)]
         return duration(max(seconds)) if seconds else ""
 
     def source(self) -> str | None:
-        """What the run was trained on, as given on the command line."""
+        """The pictures that the run was trained on, as given on the command line."""
         place = self.setting("data", "source")
         return place if isinstance(place, str) else None
 
@@ -148,7 +148,7 @@ def _curve(points: dict[int, tuple[float, float]]) -> Curve:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a number that can be drawn, and no truth value."""
+    """True for a number that can be drawn; false for a truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 

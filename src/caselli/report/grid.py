@@ -201,7 +201,7 @@ def _balanced(count: int, widest: int) -> int:
 
 
 def _fitting(width: int, gap: int, margin: int) -> int:
-    """How many pictures of this width stand side by side on a page."""
+    """Number of pictures of this width that stand side by side on a page."""
     return max(1, (PAGE_WIDTH - gap - margin) // (width + gap))
 
 

@@ -34,7 +34,7 @@ class Timing:
     """Seconds that it took."""
 
     def words(self) -> tuple[str, str, str, str]:
-        """What, floor, measured and share, for a table.
+        """A row of a table: name, floor, measured time, share.
 
         Example:
             >>> Timing("forward", 0.001, 0.004).words()

@@ -21,7 +21,7 @@ KINDS = {
     b"<?xml": "image/svg+xml",
     b"<svg": "image/svg+xml",
 }
-"""How a file of each kind begins."""
+"""The first bytes of a file of each kind."""
 
 
 class Page:

@@ -59,7 +59,7 @@ def curves(
 
 
 def sorted_counts(counts: Sequence[Sequence[float]], title: str = "") -> bytes:
-    """How often each code occurred, most frequent first, on a logarithmic axis: one curve a codebook, as SVG.
+    """Counts of the codes, most frequent first, on a logarithmic axis: one curve a codebook, as SVG.
 
     Beside it the level of even use, dashed. Codes that never occurred have no height.
 

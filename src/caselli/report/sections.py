@@ -113,7 +113,7 @@ def codebook(page: Page, run: Contents) -> None:
 
 
 def discriminator(page: Page, run: Contents) -> None:
-    """How the discriminator and the tokenizer keep each other in balance."""
+    """The balance of the discriminator and the tokenizer."""
     plots = _plots(run, "Discriminator")
     if plots:
         text = "What it thinks of pictures and of reconstructions, and how much that counts."
@@ -122,7 +122,7 @@ def discriminator(page: Page, run: Contents) -> None:
 
 
 def bits(page: Page, run: Contents) -> None:
-    """What pictures cost."""
+    """The cost of pictures in bits."""
     plots = _plots(run, "Bits")
     rows = []
     for name, figure in run.figures.items():
@@ -138,7 +138,7 @@ def bits(page: Page, run: Contents) -> None:
 
 
 def throughput(page: Page, run: Contents) -> None:
-    """How fast training went."""
+    """The speed of the training."""
     from caselli.report.plots import curves
 
     found = {(s, n): run.curves.get((s, "train", n)) for n in SPEEDS for s in run.stages()}
@@ -158,7 +158,7 @@ def throughput(page: Page, run: Contents) -> None:
 
 
 def data(page: Page, run: Contents) -> None:
-    """What the run was trained on."""
+    """The pictures that the run was trained on."""
     group = run.group("data")
     if not group:
         return
@@ -177,7 +177,7 @@ def data(page: Page, run: Contents) -> None:
 
 
 def other(page: Page, run: Contents) -> None:
-    """What has no section of its own: other figures, other pictures."""
+    """Figures and pictures that have no section of their own."""
     groups = {k: v for k, v in run.results.items() if k not in (*OWN, "data", "trained")}
     figures = {k: rest for k, v in groups.items() if (rest := _not_shown(run, v)) != {}}
     if figures:
@@ -191,7 +191,7 @@ def other(page: Page, run: Contents) -> None:
 
 
 def messages(page: Page, run: Contents) -> None:
-    """What the run said."""
+    """The messages of the run."""
     if run.messages:
         page.section("Log", "What the run said.")
         page.table(
@@ -207,7 +207,15 @@ def configuration(page: Page, run: Contents) -> None:
 
 
 def commands(page: Page, run: Contents) -> None:
-    """Command lines to go on with, for what the run has shown that it can do."""
+    """Command lines to go on with."""
+    lines = go_on(run)
+    if lines:
+        page.section("Go on")
+        page.commands(lines)
+
+
+def go_on(run: Contents) -> list[tuple[str, str]]:
+    """Uses that a run has shown that it can be put to, each with its command line; the likeliest first."""
     folder, source, label = shlex.quote(str(run.path)), run.source(), _label(run)
     asked = f" --label {shlex.quote(label)}" if label else ""
     lines = []
@@ -228,9 +236,7 @@ def commands(page: Page, run: Contents) -> None:
             longer = _twice(run.setting("training"), "training", run.stages())
             train = f"caselli train {quoted} -o {folder} --resume"
             lines.append(("Train on, to twice the budget:", " ".join([train, *longer])))
-    if lines:
-        page.section("Go on")
-        page.commands(lines)
+    return lines
 
 
 def _twice(training: Any, name: str, stages: Sequence[str]) -> list[str]:
@@ -286,7 +292,7 @@ def _plot(found: Mapping[str, Curve], figure: Figure, is_loss: bool) -> bytes:
 
 
 def _spans(curves: Iterable[Curve]) -> bool:
-    """Whether the values cover so much that a logarithmic axis shows more: all above zero, over fourfold."""
+    """True where values spread so far that a logarithmic axis shows more: all above zero, over fourfold."""
     values = [value for curve in curves for value in curve.values]
     return min(values) > 0 and max(values) > 4 * min(values)
 

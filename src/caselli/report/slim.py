@@ -12,7 +12,7 @@ from caselli.report.page import Page
 
 
 def slimmed(page: Page, run: Contents) -> None:
-    """What the run cost and was worth before it was made smaller, and after."""
+    """Cost and quality of the run before it was made smaller, and after."""
     group = run.group("slim")
     found = slim_table(group)
     if not found:

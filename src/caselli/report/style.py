@@ -1,4 +1,4 @@
-"""How a page looks: one sheet of CSS, for screens light and dark, small and wide, and for paper."""
+"""The look of a page: one sheet of CSS, for screens light and dark, small and wide, and for paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run looks at when its prior is told more than a label: captions, pictures at the low resolution."""
+"""Summary of a run whose prior is conditioned on more than a label: captions, small pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EACH = 3
 
 
 def reads_captions(model: Model, held_out: Pictures) -> bool:
-    """Whether there are captions to draw by."""
+    """True where there are captions to draw by."""
     captions = held_out.captions or ()
     return model.require_prior().alphabet.text is not None and sum(map(bool, captions)) > 1
 
@@ -62,7 +62,7 @@ def _save_beside(
     drawn: Float[Tensor, "m C H W"],
     captions: list[str] | None,
 ) -> None:
-    """What was given, and next to it what was drawn; two of them in a row."""
+    """Pairs of the given and the drawn picture, two pairs in a row."""
     together = torch.cat((given[:, None], drawn.unflatten(0, (-1, EACH))), 1).flatten(0, 1)
     names = None
     if captions is not None:

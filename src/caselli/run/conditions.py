@@ -1,4 +1,4 @@
-"""What a run tells its prior: captions, and the codes of another picture."""
+"""The conditions of a run's prior: captions, and the codes of another picture."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def encode_condition(
 
 
 def _made_small(pixels: Shaped[Tensor, "n C H W"], side: int) -> Float[Tensor, "n C H W"]:
-    """What a small picture leaves of a large one, at its size again."""
+    """Large pictures made small and enlarged again: what a small picture leaves of them."""
     return enlarged(data.to_float(with_size(pixels, side)), pixels.shape[-1] // side)
 
 
@@ -76,7 +76,7 @@ def _stem(name: str) -> str:
 
 
 def vocabulary(config: PriorConfig, pictures: Pictures) -> Vocabulary | None:
-    """How the prior reads the pictures' captions; None where there are none, or none are wanted."""
+    """Vocabulary in which the prior reads the captions; None where there are none, or none are wanted."""
     if config.text == NO_CONDITION or pictures.captions is None:
         return None
     captions = pictures.captions

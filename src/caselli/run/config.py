@@ -30,7 +30,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReadingConfig:
-    """How samples are judged: by a classifier of the labels, and by a network of features."""
+    """The judgement of samples: by a classifier of the labels, and by a network of features."""
 
     seconds: float = 20.0
     """Seconds that a classifier is trained on real pictures with labels; 0 for none."""
@@ -43,7 +43,7 @@ class ReadingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """What a run of any kind is made from; each kind adds its own fields."""
+    """The configuration of a run of any kind; each kind adds its own fields."""
 
     recipe: str = ""
     """The recipe that the other fields started from."""
@@ -51,5 +51,7 @@ class RunConfig:
     """Seed of everything random."""
     precision: str = "auto"
     """auto (measured), float32 or bfloat16 (autocast; weights stay float32)."""
+    track: tuple[str, ...] = ()
+    """Trackers that get the figures beside the log, see `caselli list tracker`."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     """Pictures."""

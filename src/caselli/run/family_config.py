@@ -11,7 +11,7 @@ from caselli.run.config import ReadingConfig, RunConfig
 
 @dataclasses.dataclass(frozen=True)
 class FamilyRunConfig(RunConfig):
-    """What a one-stage family is made from."""
+    """The configuration of a one-stage family."""
 
     family: str = "vae"
     """Name in `caselli.family.FAMILIES`."""

@@ -1,4 +1,4 @@
-"""What a one-stage run looks at when it is done: pictures, and figures of the three uses."""
+"""The summary of a one-stage run: pictures, and figures of the three uses."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _walk(model: FamilyModel, held_out: Pictures):
 def _read(
     folder: RunFolder, model: FamilyModel, pictures: Pictures, held_out: Pictures, reading: ReadingConfig
 ) -> dict[str, Any]:
-    """How an independent classifier sees the samples: as their label, and as a set beside real pictures."""
+    """The samples as an independent classifier sees them: their labels, and the set beside real pictures."""
     classifier = train_classifier(pictures, seconds=reading.seconds, seed=1)
     count = min(reading.samples, len(held_out))
     labels = held_out.labels[:count]

@@ -20,7 +20,7 @@ from caselli.version import __version__
 
 SLIMMED = "slim.json"
 """File in the folder of a run that was made smaller: how that was done."""
-MAY_CHANGE = ("training.", "data.workers", "reading.")
+MAY_CHANGE = ("training.", "data.workers", "reading.", "track")
 """Fields that a resumed run may be given anew: its budget, and what does not change the result."""
 
 

@@ -14,11 +14,11 @@ from torch import nn
 
 from caselli import ranks
 from caselli.data import Augment, Batches, Pictures
-from caselli.engine import Log, Machine, Task, Training, TrainingConfig
+from caselli.engine import Log, Machine, Task, Training, TrainingConfig, tracked
 from caselli.errors import UserError, lookup
 from caselli.figures import Figure
 from caselli.layer import count_parameters
-from caselli.plain import override
+from caselli.plain import flatten, override
 from caselli.run.config import DataConfig, RunConfig
 from caselli.run.folder import RunFolder
 from caselli.run.pictures import Data, batches_of, open_pictures
@@ -65,7 +65,7 @@ class Stage(ABC):
 
     @property
     def log(self) -> Log:
-        """What the stage says."""
+        """Log of the stage."""
         return Log(self.run.folder.path, self.name)
 
     def announce(self, network: nn.Module, words: str = "") -> None:
@@ -184,7 +184,7 @@ class Kind(ABC):
     @classmethod
     @abstractmethod
     def load(cls, folder: RunFolder) -> Trained:
-        """What a run folder loads into."""
+        """The model that a run folder loads into."""
 
     @classmethod
     @abstractmethod
@@ -238,7 +238,9 @@ class Kind(ABC):
         batches = Batches(samples, config.batch, augment=augment, **self.shares())
         validation = batches_of(held_out, config.batch, validated)
         path, seed = self.folder.path, self.config.seed
-        return Training(task, batches, validation, config, path, name, self.machine, seed).run()
+        with tracked(self.config.track, path, name, flatten(self.config)) as trackers:
+            parts = task, batches, validation, config, path, name, self.machine, seed, trackers
+            return Training(*parts).run()
 
 
 def refuse_lpips(weights: str | None) -> None:

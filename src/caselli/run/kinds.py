@@ -53,7 +53,7 @@ def kind_of(run: str | Path) -> type[Kind]:
 
 
 def kind_and_recipe(out: str | Path, recipe: str) -> tuple[type[Kind], str]:
-    """Those of the run that a folder holds, or else of the run that is to be begun there.
+    """Kind and recipe of the run that a folder holds, or else of the run that is to be begun there.
 
     Errors: `UnknownName` for a recipe that there is not.
     """

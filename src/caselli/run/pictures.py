@@ -19,9 +19,9 @@ class Data:
     """The pictures of a run, with whatever belongs to them."""
 
     train: Any
-    """What is trained on: pictures, or pictures with masks."""
+    """The training set: pictures, or pictures with masks."""
     held_out: Any
-    """What is kept from training."""
+    """The held-out set."""
     pictures: Pictures
     """The pictures that are trained on."""
     classes: tuple[str, ...]

@@ -34,7 +34,7 @@ SHOWN = 10
 
 @dataclasses.dataclass(frozen=True)
 class SegmentationRunConfig(RunConfig):
-    """What a network of dense prediction is made from."""
+    """The configuration of a network of dense prediction."""
 
     segmenter: SegmenterConfig = dataclasses.field(default_factory=SegmenterConfig)
     """The network."""

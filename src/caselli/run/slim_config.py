@@ -104,7 +104,7 @@ class SlimConfig:
         return (self.stage or ("both" if self.quantise else "prior")) in (stage, "both")
 
     def words(self) -> str:
-        """What is done, for the log and the report."""
+        """The method in words, for the log and the report."""
         if self.quantise:
             what = f"weights {'and activations ' if self.activations else ''}in {self.quantise}"
         elif self.prune:

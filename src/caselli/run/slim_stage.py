@@ -1,4 +1,4 @@
-"""What both stages of a run share when they are made smaller: compress, write, train, write again."""
+"""Steps by which either stage of a run is made smaller: compress, write, train, write again."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class SlimStage(ABC):
 
     @abstractmethod
     def sparse(self, network: nn.Module, compression: Compression) -> Compression:
-        """How a network that was pruned is packed: without its zeros."""
+        """The packing of a network that was pruned: without its zeros."""
 
     def make(self) -> None:
         """Compresses and trains, unless that is done already."""

@@ -140,7 +140,7 @@ def _side_by_side(models: dict[str, Model], held_out: Pictures) -> dict[str, tor
 
 
 def _encodes_alike(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether two tokenizers have the same encoder and quantizer."""
+    """True if two tokenizers have the same encoder and quantizer."""
     left, right = one.state_dict(), other.state_dict()
     names = [name for name in left if not name.startswith("decoder.")]
     return all(name in right and torch.equal(left[name], right[name]) for name in names)

@@ -79,7 +79,7 @@ def look_at_samples(
 def _readability(
     model: Model, pictures: Pictures, held_out: Pictures, reading: ReadingConfig, log: Log
 ) -> dict[str, Any]:
-    """How often an independent classifier, trained on real pictures, reads samples as the label asked for."""
+    """Share of samples read as the label asked for by an independent classifier, trained on real pictures."""
     classifier = train_classifier(pictures, seconds=reading.seconds, seed=1)
     each = max(1, reading.samples // len(model.classes))
     asked = torch.arange(len(model.classes)).repeat_interleave(each)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.engine import Log, Machine, machine
+from caselli.engine import Log, Machine, expect_trackers, machine
 from caselli.errors import UserError
 from caselli.plain import override
 from caselli.report import write_report
@@ -104,6 +104,7 @@ def begun(kind: type[Kind], folder: RunFolder, recipe: str, changes: dict[str, A
     settled = {name: of_data(data) for name, of_data in kind.settled.items()}
     config = override(kind.start(recipe, data.pictures, changes), {**changes, **settled})
     kind.check(config, data)
+    expect_trackers(config.track)
     if ranks.is_first():
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.write(kind.name, config, data.fingerprint, machine(config.precision))
@@ -125,6 +126,7 @@ def resumed(
     data = kind.open(config.data, progress)
     _expect_same(folder, config.data.source, data.fingerprint)
     kind.check(config, data)
+    expect_trackers(config.track)
     run = kind(folder, config, data, recorded_machine(folder))
     _expect_budgets(run, changed, stages)
     if ranks.is_first():

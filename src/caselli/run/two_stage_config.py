@@ -22,7 +22,7 @@ class StagesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TwoStageConfig(RunConfig):
-    """What a tokenizer and a prior over its codes are made from."""
+    """The configuration of a tokenizer and a prior over its codes."""
 
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     """First stage."""
