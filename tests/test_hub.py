@@ -32,6 +32,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        home = f"http://{self.headers['Host']}/me/model"
         assert self.headers["Authorization"] == "Bearer a-token"
         if self.refuses:
             self.answer(403, {"error": "not yours"})
@@ -42,10 +43,10 @@ class Hub(BaseHTTPRequestHandler):
             for line in body.splitlines():
                 if (part := json.loads(line))["key"] == "file":
                     self.files[part["value"]["path"]] = base64.b64decode(part["value"]["content"])
-            told = {"commitUrl": "http://hub/commit", "commitOid": COMMIT, "pullRequestUrl": None}
+            told = {"commitUrl": f"{home}/commit/{COMMIT}", "commitOid": COMMIT, "pullRequestUrl": None}
             self.answer(200, {"success": True, **told})
         else:  # a repository made, a card's head found valid
-            self.answer(200, {"url": "http://hub/me/model", "errors": [], "warnings": []})
+            self.answer(200, {"url": home, "errors": [], "warnings": []})
 
     def do_GET(self):
         name = self.path.partition("/resolve/")[2].partition("/")[2]
@@ -123,7 +124,7 @@ def run(tmp_path_factory):
 def test_a_run_goes_to_the_hub_and_comes_back(run, hub, capsys, tmp_path):
     words = ["--licence", "cc0-1.0", "--pictures", "my own"]
     assert main(["push", str(run), "me/model", *words]) == 0
-    assert capsys.readouterr().out.strip() == "http://hub/commit"
+    assert capsys.readouterr().out.strip() == f"{hub}/me/model/commit/{COMMIT}"
     sent = {"README.md", "run.yaml", "samples.png"}
     assert set(Hub.files) == sent | {
         f"{s}.{e}" for s in ("tokenizer", "prior") for e in ("json", "safetensors")

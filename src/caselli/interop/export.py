@@ -77,7 +77,7 @@ class Exported:
     """Largest difference of pictures, on [−1, 1]."""
 
     def words(self) -> str:
-        """What was written, and how well it agrees."""
+        """The files, and their agreement with the run, for people."""
         return (
             f"{self.encoder} and {self.decoder}: {self.differing} of {self.codes} codes differ "
             f"from the run's, pictures by up to {self.largest_difference:.0e}"

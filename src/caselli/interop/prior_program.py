@@ -17,7 +17,7 @@ from caselli.shapes import Float, Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class StepForm:
-    """How a mixer's step is a program of tensors of fixed shapes."""
+    """A mixer's step as a program of tensors of fixed shapes."""
 
     begin: Callable[[Mixer, int, int], list[Tensor]]
     """Mixer, batch, capacity in tokens → tensors of the state before the first token."""
@@ -26,7 +26,7 @@ class StepForm:
 
 
 def refusal(prior: Prior) -> str | None:
-    """Why a prior has no step that is a program; None where it has one."""
+    """Reason for which a prior has no step that is a program; None where it has one."""
     straight = prior.straight()
     if straight is None:
         return f"a prior of kind {prior.kind} does not go code by code"

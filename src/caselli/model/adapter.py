@@ -1,4 +1,4 @@
-"""What fine-tuning changed in a model's prior, as a file of its own that joins the model again."""
+"""The changes that fine-tuning made to a model's prior, as a file that joins the model again."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ FETCHED = ["*.safetensors", "*.json", "run.yaml"]
 
 
 def from_pretrained(name: str | Path, **options: Any) -> Trained:
-    """What a run loads into, out of a folder, or out of a repository of models.
+    """The trained network of a run, out of a folder, or out of a repository of models.
 
     Arguments:
         name: a folder; else USER/NAME on the hub.

@@ -22,7 +22,7 @@ FEW = 2048
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig:
-    """What is trained on the new pictures, for how long, and what keeps the old ones in mind."""
+    """The parts that are trained on the new pictures, the budget, and the replay of old ones."""
 
     rank: int = 8
     """Rank of the adapters on the prior's linear layers; 0 trains all weights."""
@@ -109,7 +109,7 @@ class TuneConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What fine-tuning gained and cost, in bits a picture of the prior."""
+    """Gain and cost of fine-tuning, in bits a picture of the prior."""
 
     new_before: float = figure("new pictures, held out, before", ",.1f", "bits a picture")
     new_after: float = figure("new pictures, held out, after", ",.1f", "bits a picture", key=True)

@@ -194,5 +194,5 @@ def picture_bits(model: Model, store: CodeStore, batch: int = 64) -> float:
 
 
 def tuned_figures(folder: Path) -> dict[str, Any]:
-    """What `tune` measured, by name; empty for a run that was not fine-tuned."""
+    """The figures of `tune`, by name; empty for a run that was not fine-tuned."""
     return RunFolder(folder).results().get("tune", {})
