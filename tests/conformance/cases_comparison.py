@@ -121,6 +121,17 @@ CASES: dict[str, Case] = {
         lambda given: {"source": str(given.pictures), "runs": given.runs, "pictures": 8},
         {"pictures": 7},
     ),
+    "bits": Case(
+        lambda given: {
+            "source": str(given.pictures),
+            "bits": (3, 40),
+            "steps": 2,
+            "recipe": "tiny",
+            "samples": 8,
+        },
+        {"steps": 3},
+        TINY | {"prior.width": 16, "prior.depth": 1},
+    ),
     "reconstructions": Case(
         lambda given: {"source": str(given.pictures), "runs": given.runs, "split": "all", "shown": 4},
         {"split": "held_out"},

@@ -21,12 +21,20 @@ CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
     "random_order": ({"kind": "random_order"}, GRID, (3,)),
     "random_order, recurrent": ({"kind": "random_order", "mixer": "gla"}, GRID, (3,)),
     "random_order, several": ({"kind": "random_order"}, SEVERAL, (2, 4)),
+    "parallel_order": ({"kind": "parallel_order"}, GRID, (3,)),
+    "parallel_order, recurrent": ({"kind": "parallel_order", "mixer": "linear"}, GRID, (3,)),
+    "parallel_order, several": ({"kind": "parallel_order", "prior_options": {"steps": 2}}, SEVERAL, (2, 4)),
     "parallel": ({"kind": "parallel"}, SEVERAL, (2, 4)),
     "parallel, no delay": ({"kind": "parallel", "prior_options": {"delay": 0}}, SEVERAL, (2, 4)),
     "parallel, one codebook": ({"kind": "parallel"}, GRID, (3,)),
     "pixel_cnn": ({"kind": "pixel_cnn"}, GRID, (3,)),
     "pixel_cnn, kernel": ({"kind": "pixel_cnn", "prior_options": {"kernel": 5}}, Grid(1, 4), (3,)),
     "pixel_cnn, several": ({"kind": "pixel_cnn"}, SEVERAL, (2, 4)),
+    "autoregressive, bits": ({"head": "bits", "head_options": {"group_bits": 1}}, GRID, (4,)),
+    "autoregressive, masked bits": ({"head": "masked_bits", "head_options": {"rounds": 2}}, GRID, (6,)),
+    "masked, bits": ({"kind": "masked", "head": "bits", "head_options": {"group_bits": 1}}, GRID, (4,)),
+    "parallel, bits": ({"kind": "parallel", "head": "bits"}, SEVERAL, (4, 4)),
+    "pixel_cnn, independent bits": ({"kind": "pixel_cnn", "head": "independent_bits"}, GRID, (4,)),
     "next_scale": ({"kind": "next_scale"}, Grid(1, 4, flat=True), (3,)),
     "next_scale, several": ({"kind": "next_scale"}, Grid(1, 3, codebooks=2, flat=True), (3, 3)),
 }
@@ -43,11 +51,16 @@ SCALES = {
 """The quantizers of the next-scale priors."""
 
 
+LEVELS = {4: (2, 2), 6: (3, 2)}
+"""Levels of the codes' digits, for heads of bits."""
+
+
 def alphabet_of(grid: Grid, sizes: tuple[int, ...], order: str = "raster", classes: int = 2) -> Alphabet:
     """Slots and places of a grid."""
     read = ORDERS[order]()
     places = tuple(map(tuple, read.position(grid).tolist()))
-    return Alphabet(sizes, tuple(read.codebook(grid).tolist()), places=places, classes=classes)
+    levels = LEVELS.get(sizes[0], ()) if len(set(sizes)) == 1 else ()
+    return Alphabet(sizes, tuple(read.codebook(grid).tolist()), places=places, classes=classes, levels=levels)
 
 
 def built(name: str, **changes) -> Prior:

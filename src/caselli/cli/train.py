@@ -15,6 +15,7 @@ from caselli.errors import UserError
 if TYPE_CHECKING:
     from caselli.run import Kind
 
+MOST_CODES = 2**128
 HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "small", "run.yaml"
 
 
@@ -130,8 +131,11 @@ def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | 
     given.pop("config", None)
     changes = _dotted(given.as_dict())
     for name, value in changes.items():
-        if isinstance(value, int | float) and not 0 <= value <= MOST:
-            raise UserError(f"{name} {value} was given", f"a number from 0 to {MOST:,} was expected")
+        most = (
+            MOST_CODES if name.endswith(".codebook_size") else MOST
+        )  # its quantizer knows what it can serve
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            raise UserError(f"{name} {value} was given", f"a number from 0 to {most:,} was expected")
     return changes
 
 

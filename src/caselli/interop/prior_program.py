@@ -30,6 +30,8 @@ def refusal(prior: Prior) -> str | None:
     straight = prior.straight()
     if straight is None:
         return f"a prior of kind {prior.kind} does not go code by code"
+    if not straight.code_head.tabular:
+        return "its head draws a code in parts"
     others = {type(block.mixer).__name__ for block in straight.blocks if form_of(block.mixer) is None}
     return f"the state of {' and '.join(sorted(others))} has no fixed size" if others else None
 
@@ -89,8 +91,7 @@ class Stepping(nn.Module):
         for block, count in zip(prior.blocks, self.counts, strict=True):
             x, new = _block_step(block, x, rest[:count], place)
             rest, after = rest[count:], after + new
-        allowed = prior.allowed[slot.clamp_min(0)]
-        return prior.entries(x, allowed[None])[:, 0], *after
+        return prior.outputs(x, slot.clamp_min(0)[None])[:, 0], *after
 
 
 def states(prior: Autoregressive, batch: int) -> list[list[Tensor]]:
@@ -102,7 +103,7 @@ def states(prior: Autoregressive, batch: int) -> list[list[Tensor]]:
 def _block_step(block: Block, x: Tensor, state: list[Tensor], place: Tensor) -> tuple[Tensor, list[Tensor]]:
     """A block with its mixer's step as a program has it."""
     y, new = form_of(block.mixer).step(block.mixer, block.norm1(x), state, place)
-    return block.rest(x, y), new
+    return block.behind(x, y), new
 
 
 # the forms of a step ----------------------------------------------------------------------------------------

@@ -139,6 +139,11 @@ class Mixer(nn.Module, ABC):
     def step(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """One token: x `B 1 E`, starts `B 1`."""
 
+    def peek(self, x: Float[Tensor, "B T E"], state: State) -> Float[Tensor, "B T E"]:
+        """Outputs of T tokens of which each comes next by itself: none sees another, and none is kept."""
+        each = state.apply(lambda tensor: tensor.repeat_interleave(x.shape[1], 0))
+        return self.step(x.flatten(0, 1)[:, None], each, None)[0].view(x.shape)
+
     def chunk(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """Pieces of `chunk_size` tokens, the state carried between them."""
         return self._pieces(self.parallel, self.chunk_size, x, state, starts)

@@ -72,6 +72,7 @@ def build_prior(
         places=tuple(map(tuple, order.position(grid).tolist())),
         classes=classes,
         text=text,
+        levels=tokenizer.quantizer.digits,
         **_picture(config, tokenizer, size),
     )
     return build(config, alphabet, tokenizer.quantizer), order

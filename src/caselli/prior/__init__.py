@@ -6,10 +6,13 @@ from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
+from caselli.prior.head import Head, Slots, follow
+from caselli.prior.heads import HEADS
 from caselli.prior.low_rank import adapt, differences
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
+from caselli.prior.parallel_order import ParallelOrder
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
 from caselli.prior.task import PriorTask
@@ -25,6 +28,7 @@ from caselli.prior.vocabulary import (
 )
 
 __all__ = [
+    "HEADS",
     "NO_CONDITION",
     "PICTURE_CONDITIONS",
     "PRIORS",
@@ -35,9 +39,11 @@ __all__ = [
     "Conditioner",
     "Conditions",
     "Drawing",
+    "Head",
     "Masked",
     "NextScale",
     "ParallelHeads",
+    "ParallelOrder",
     "PixelCNN",
     "Pretrained",
     "Prior",
@@ -45,12 +51,14 @@ __all__ = [
     "PriorState",
     "PriorTask",
     "RandomOrder",
+    "Slots",
     "Vocabulary",
     "Words",
     "adapt",
     "build",
     "described_vocabulary",
     "differences",
+    "follow",
     "read_vocabulary",
     "vocabulary_of",
 ]

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
@@ -17,7 +16,9 @@ from caselli.prior.block import Block, build_mixers
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.shapes import Bool, Float, Int, Tensor
+from caselli.prior.head import Head, Slots
+from caselli.prior.heads import build_head
+from caselli.shapes import Float, Int, Tensor
 from caselli.weights import take_in
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ class Prior(nn.Module, ABC):
     blocks: nn.ModuleList
     """The layers; the linear ones in them are Muon's, and what slimming works on."""
     head: nn.Linear
-    """Gives the logits over the entries of all codebooks joined."""
+    """Gives what `code_head` takes: with softmax the logits over the entries of all codebooks joined."""
+    code_head: Head
+    """The distribution of a code, given the output of `head`."""
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__()
@@ -75,12 +78,8 @@ class Prior(nn.Module, ABC):
             )
         self.config, self.alphabet = config, alphabet
         self.options = config.options(self.options_kind)
-        sizes, codebooks = alphabet.sizes, torch.tensor(alphabet.codebooks)
-        firsts = torch.tensor([sum(sizes[:q]) for q in range(len(sizes))])
-        self.register_buffer("offset", firsts[codebooks], persistent=False)
-        entries = torch.arange(sum(sizes))
-        first, size = firsts[codebooks, None], torch.tensor(sizes)[codebooks, None]
-        self.register_buffer("allowed", (entries >= first) & (entries < first + size), persistent=False)
+        self.register_buffer("offset", torch.tensor(alphabet.offsets), persistent=False)
+        self.code_head = build_head(config, alphabet)
 
     @abstractmethod
     def log_prob(
@@ -173,20 +172,6 @@ class Prior(nn.Module, ABC):
         """The conditions as P ≥ 1 vectors in front of the sequence."""
         return self.conditioner(Conditions.of(condition), batch)
 
-    def masked(
-        self, logits: Float[Tensor, "B T K"], allowed: Bool[Tensor, "*B T K"]
-    ) -> Float[Tensor, "B T K"]:
-        """Logits in float32, −∞ for entries of other codebooks than the slot's."""
-        logits = logits.float()
-        return logits if len(self.alphabet.sizes) == 1 else logits.masked_fill(~allowed, -torch.inf)
-
-    def chosen(
-        self, logits: Float[Tensor, "B T K"], sequence: Int[Tensor, "B T"], offset: Int[Tensor, "*B T"]
-    ) -> Float[Tensor, "B T"]:
-        """Logarithm of the probability that the logits give the codes."""
-        nats = F.cross_entropy(logits.flatten(0, 1), (sequence + offset).flatten(), reduction="none")
-        return -nats.view(sequence.shape)
-
 
 class SequencePrior(Prior):
     """A prior whose network is a stack of blocks over a sequence of vectors.
@@ -204,12 +189,12 @@ class SequencePrior(Prior):
     def __init__(self, config: PriorConfig, alphabet: Alphabet, positions: int) -> None:
         super().__init__(config, alphabet)
         width = config.width
-        self.code = nn.Embedding(sum(alphabet.sizes), width) if self.embeds_codes else None
+        self.code = self.code_head.embedding(alphabet, width) if self.embeds_codes else None
         self.conditioner = Conditioner(config, alphabet)
         self.position = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(m, config.expansion, config.dropout) for m in self.mixers())
         self.norm = nn.LayerNorm(width, bias=False)
-        self.head = nn.Linear(width, sum(alphabet.sizes), bias=False)
+        self.head = nn.Linear(width, self.code_head.features, bias=False)
         if self.code is not None:
             nn.init.normal_(self.code.weight, std=0.02)
         self.conditioner.start()
@@ -258,6 +243,7 @@ class SequencePrior(Prior):
             after.append(state)
         return x, tuple(after)
 
-    def entries(self, y: Float[Tensor, "B T E"], allowed: Bool[Tensor, "*B T K"]) -> Float[Tensor, "B T K"]:
-        """Logits over the entries of all codebooks joined, −∞ where an entry is not allowed."""
-        return self.masked(self.head(self.norm(y)), allowed)
+    def outputs(self, y: Float[Tensor, "B T E"], slots: Slots) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distributions of slots, from the layers' outputs there: with softmax
+        logits over the entries of all codebooks joined, −∞ where a slot does not have an entry."""
+        return self.code_head.outputs(self.head(self.norm(y)), slots)

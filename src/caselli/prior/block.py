@@ -38,25 +38,30 @@ class Block(nn.Module):
         self, x: Float[Tensor, "B T E"], state: State | None, starts: Bool[Tensor, "B T"] | None = None
     ) -> tuple[Float[Tensor, "B T E"], State]:
         y, state = self.mixer(self.norm1(x), state, starts=starts)
-        return self.rest(x, y), state
+        return self.behind(x, y), state
 
-    def rest(self, x: Float[Tensor, "B T E"], y: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
-        """The block's output, from its input and what its mixer gave."""
+    def behind(self, x: Float[Tensor, "B T E"], y: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
+        """The layer's output for an input x of which y is the mixer's."""
         x = x + self.dropout(y)
         return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
 
 
 def build_mixers(
-    names: list[str], depth: int, width: int, options: dict[str, Any], causal: bool = True
+    names: list[str],
+    depth: int,
+    width: int,
+    options: dict[str, Any],
+    causal: bool = True,
+    table: dict[str, type[Mixer]] = MIXERS,
 ) -> list[Mixer]:
     """The mixers of all layers, the names in turn; each gets the options that it has.
 
     Where the prior is not causal, a mixer that can be bidirectional is; one that is causal by nature goes
-    forwards, with another beside it that goes backwards.
+    forwards, with another beside it that goes backwards. `table` has the mixers by name.
 
     Errors: `UserError` for a name or option that no mixer knows, and for a causal prior one that is not.
     """
-    kinds = [lookup(MIXERS, "mixer", name) for name in names]
+    kinds = [lookup(table, "mixer", name) for name in names]
     known = {kind: options_of(kind) for kind in kinds}
     for option in options:
         if not any(option in parameters for parameters in known.values()):

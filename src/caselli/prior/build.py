@@ -9,6 +9,7 @@ from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
+from caselli.prior.parallel_order import ParallelOrder
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
 from caselli.quantizer import Quantizer
@@ -17,6 +18,7 @@ PRIORS: dict[str, type[Prior]] = {
     "autoregressive": Autoregressive,
     "masked": Masked,
     "random_order": RandomOrder,
+    "parallel_order": ParallelOrder,
     "next_scale": NextScale,
     "parallel": ParallelHeads,
     "pixel_cnn": PixelCNN,

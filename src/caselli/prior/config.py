@@ -24,6 +24,11 @@ class PriorConfig:
     """Name in `caselli.prior.PRIORS`."""
     prior_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Options of that kind alone, such as steps; see the guide's page of priors."""
+    head: str = "softmax"
+    """Distribution of a code: a name in `caselli.prior.HEADS`. The others than softmax draw a code of lfq,
+    bsq or fsq as its bits, and have no table of codes."""
+    head_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of that head alone, such as group_bits; see the guide's page of priors."""
     mixer: list[str] | str = "attention"
     """Names in `caselli.mixer.MIXERS`, repeated over the layers in turn: one name, or a list for a hybrid."""
     mixer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -88,11 +93,11 @@ class PriorConfig:
 
         Errors: `UnknownName` for an option that the record does not have.
         """
-        known = [field.name for field in dataclasses.fields(kind)]
-        for name in self.prior_options:
-            if name not in known:
-                raise UnknownName(f"option of prior {self.kind}", name, known)
-        return kind(**self.prior_options)
+        return _filled(kind, self.prior_options, f"option of prior {self.kind}")
+
+    def options_of_head(self, kind: type[O]) -> O:
+        """A head's own options, filled from `head_options`; errors see `options`."""
+        return _filled(kind, self.head_options, f"option of head {self.head}")
 
     def mixers(self) -> list[str]:
         """Names of the mixers, repeated over the layers in turn.
@@ -102,6 +107,14 @@ class PriorConfig:
             ['attention']
         """
         return [self.mixer] if isinstance(self.mixer, str) else list(self.mixer)
+
+
+def _filled(kind: type[O], given: dict[str, Any], what: str) -> O:
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in given:
+        if name not in known:
+            raise UnknownName(what, name, known)
+    return kind(**given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +137,23 @@ class Alphabet:
     """Side of the squares of those codes that share a vector in front of the sequence."""
     places: tuple[tuple[int, int], ...] = ()
     """Row and column of each slot, for priors that go by them; empty where codes have none."""
+    levels: tuple[int, ...] = ()
+    """Levels of the digits that a code of any codebook consists of, the most significant first: twos for
+    bits; empty where codes are mere numbers."""
+    limits: tuple[int, ...] = ()
+    """Number of codes of each slot, where the first slots have fewer than their codebook; else empty."""
 
     @property
     def length(self) -> int:
         """T."""
         return len(self.codebooks)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """First entry of each slot's codebook, where those of all are joined."""
+        return tuple(sum(self.sizes[:book]) for book in self.codebooks)
+
+    @property
+    def slot_sizes(self) -> tuple[int, ...]:
+        """Number of codes that each slot may hold."""
+        return self.limits or tuple(self.sizes[book] for book in self.codebooks)

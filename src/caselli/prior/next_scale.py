@@ -110,17 +110,17 @@ class NextScale(SequencePrior):
 
     def log_prob(self, sequence, condition, seen=None):
         logits = self.logits(sequence if seen is None else seen, condition)
-        return self.chosen(logits, sequence, self.offset)
+        return self.code_head.log_prob(logits, sequence, slice(None))
 
-    def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
+    def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         total, inputs = self._blank(len(sequence)), []
         for scale in range(len(self.lengths)):
             inputs.append(self._inputs(total, scale))
             if scale + 1 < len(self.lengths):
                 total = total + self._added(sequence, scale)
         y, _ = self.through(torch.cat((self.prefix(condition, len(sequence)), *inputs), 1))
-        return self.entries(y[:, -sum(self.lengths) :][:, self.place], self.allowed)
+        return self.outputs(y[:, -sum(self.lengths) :][:, self.place], slice(None))
 
     def _blank(self, batch: int) -> Float[Tensor, "B D H W"]:
         """Latents before the first scale: zeros."""
@@ -158,8 +158,7 @@ class NextScale(SequencePrior):
             y, layers = self.through(x if scale else torch.cat((prefix, x), 1), layers)
             slots = self.slots[:, self._range(scale)].flatten()
             y = y[:, -length:].repeat(1, len(self.slots), 1)
-            logits = self.entries(y, self.allowed[slots])
-            drawn = drawing.sampled(logits, scale, drawing.uniform[:, slots])
-            drawing.fill(slots, drawn - self.offset[slots])
+            logits, noise = self.outputs(y, slots), drawing.uniform[:, slots]
+            drawing.fill(slots, drawing.drawn(self.code_head, logits, slots, scale, noise))
             total = total + self._added(drawing.codes, scale)
         return sum(tensor.nbytes for state in layers for tensor in state.tensors())

@@ -66,12 +66,12 @@ class ParallelHeads(SequencePrior):
 
     def log_prob(self, sequence, condition, seen=None):
         logits = self.logits(sequence if seen is None else seen, condition)
-        return self.chosen(logits, sequence, self.offset)
+        return self.code_head.log_prob(logits, sequence, slice(None))
 
-    def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
+    def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         y, *_ = self._begin(sequence, condition, len(self.slots) - 1, None)
-        return self.entries(y[:, list(self.steps)], self.allowed)
+        return self.outputs(y[:, list(self.steps)], slice(None))
 
     def start(self, condition, batch: int, codes: Int[Tensor, "B T"], steps: int):
         """Output vector for the step behind `steps` known ones, and a state with capacity for all."""
@@ -117,9 +117,8 @@ class ParallelHeads(SequencePrior):
         y, state = self.start(drawing.row_conditions(), drawing.rows, drawing.in_rows(drawing.codes), first)
         for step in range(first, len(self.slots)):
             slots = self.slots[step][self.slots[step] >= 0]
-            logits = self.entries(y.expand(-1, len(slots), -1), self.allowed[slots])
-            drawn = drawing.sampled(logits, step, drawing.uniform[:, slots])
-            drawing.fill(slots, drawn - self.offset[slots])
+            logits, noise = self.outputs(y.expand(-1, len(slots), -1), slots), drawing.uniform[:, slots]
+            drawing.fill(slots, drawing.drawn(self.code_head, logits, slots, step, noise))
             if step + 1 < len(self.slots):
                 y, state = self.step(drawing.in_rows(drawing.codes), state)
         return sum(tensor.nbytes for tensor in state.carried())

@@ -86,13 +86,13 @@ class RandomOrder(SequencePrior):
         if order is None:
             order = torch.arange(self.alphabet.length, device=sequence.device).expand(sequence.shape)
         logits = self.logits((sequence if seen is None else seen).gather(1, order), condition, order)
-        found = self.chosen(logits, sequence.gather(1, order), self.offset[order])
+        found = self.code_head.log_prob(logits, sequence.gather(1, order), order)
         return torch.zeros_like(found).scatter(1, order, found)
 
     def logits(
         self, ordered: Int[Tensor, "B T"], condition, order: Int[Tensor, "B T"]
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of each slot of the order, from the codes in that order."""
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of each slot of the order, from the codes in that order."""
         return self._begin(ordered[:, :-1], condition, order, None)[0]
 
     def start(self, ordered: Int[Tensor, "B N"], condition, order: Int[Tensor, "B T"]):
@@ -105,9 +105,7 @@ class RandomOrder(SequencePrior):
         """Logits of the next slot of the order, given the codes of the slot at `state.length − 1` in it."""
         given, target = order[:, state.length - 1 : state.length], order[:, state.length : state.length + 1]
         y, layers = self.through(self._inputs(codes[:, None], given, target, state.positions), state.layers)
-        return self.entries(y, self.allowed[target])[:, 0], PriorState(
-            layers, state.length + 1, state.positions
-        )
+        return self.outputs(y, target)[:, 0], PriorState(layers, state.length + 1, state.positions)
 
     def _begin(self, ordered, condition, order, layers):
         prefix, targets = self.conditioned(condition, len(order))
@@ -115,7 +113,7 @@ class RandomOrder(SequencePrior):
         first = prefix[:, :1] + of_slots(targets, order[:, :1])
         inputs = self._inputs(ordered, order[:, :seen], order[:, 1 : seen + 1], targets)
         y, layers = self.through(torch.cat((first, prefix[:, 1:], inputs), 1), layers)
-        return self.entries(y[:, -1 - seen :], self.allowed[order[:, : seen + 1]]), layers, targets
+        return self.outputs(y[:, -1 - seen :], order[:, : seen + 1]), layers, targets
 
     def positions(self, condition, batch):
         """Embeddings of the slots as targets, with those of the other picture's codes at their places."""
@@ -158,8 +156,8 @@ class RandomOrder(SequencePrior):
         logits, state = self.start(known, drawing.row_conditions(), rows)
         for number in range(first, codes.shape[1]):
             slot = order[:, number : number + 1]
-            uniform = drawing.uniform.gather(1, slot)
-            drawn = drawing.sampled(logits, number, uniform[:, 0])[:, None] - self.offset[slot]
+            own, noise = drawing.in_rows(slot[:, 0]), of_each(drawing.uniform, slot[:, 0])
+            drawn = drawing.drawn(self.code_head, logits, own, number, noise)[:, None]
             there = codes.gather(1, slot)
             now = torch.where(there < 0, drawn, there)
             codes.scatter_(1, slot, now)
@@ -167,6 +165,16 @@ class RandomOrder(SequencePrior):
             if number + 1 < codes.shape[1]:
                 logits, state = self.step(drawing.in_rows(now[:, 0]), rows, state)
         return sum(tensor.nbytes for tensor in state.carried())
+
+
+def of_each(x: Tensor, slots: Int[Tensor, "B"]) -> Tensor:
+    """The entry of each row of x at its slot.
+
+    Example:
+        >>> of_each(torch.tensor([[1, 2], [3, 4]]), torch.tensor([1, 0])).tolist()
+        [2, 3]
+    """
+    return x[torch.arange(len(x), device=x.device), slots]
 
 
 def of_slots(x: Float[Tensor, "*B T E"], slots: Int[Tensor, "B N"]) -> Float[Tensor, "B N E"]:

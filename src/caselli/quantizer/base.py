@@ -45,6 +45,9 @@ class Quantizer(nn.Module, ABC):
         """D, the latents' width."""
         self.sizes = sizes
         """The number of codes of each codebook."""
+        self.digits: tuple[int, ...] = ()
+        """Levels of the digits that a code of each codebook consists of, the most significant first, such as
+        a two for each bit; empty where codes are mere numbers."""
 
     @classmethod
     def options_for(cls, side: int) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class MultiScale(Quantizer):
         super().__init__(width, shared.sizes)
         self.scales, self.refinement, self.commitment = pairs, refinement, commitment
         self.lengths = tuple(math.prod(pair) for pair in pairs)
-        self.shared = shared
+        self.shared, self.digits = shared, shared.digits
         self.convolutions = nn.ModuleList(
             nn.Conv2d(width, width, 3, padding=1) for _ in range(min(convolutions, len(pairs)))
         )

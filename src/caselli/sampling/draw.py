@@ -56,13 +56,23 @@ def sample(
     codes = codes.to(device)
     first = int((codes >= 0).cumprod(1).sum(1).min())
     if first < alphabet.length:
-        uniform = uniform_noise(seeds, alphabet.length).to(device)
+        parts = engine.prior.code_head.parts
+        uniform = uniform_noise(seeds, alphabet.length * parts).to(device)
+        uniform = uniform if parts == 1 else uniform.unflatten(1, (-1, parts))
         engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, progress))
     return codes
 
 
 def _check_options(prior: Prior, options: Sampling) -> None:
-    """Errors: `UserError` for a changed option that other kinds of prior follow, and this one does not."""
+    """Errors: `UserError` for a changed option that other kinds of prior follow, and this one does not; or
+    that has no meaning for the prior's head."""
+    for name in prior.code_head.refuses:
+        if name in options.changed():
+            raise UserError(
+                f"{name.replace('_', '-')} was given to a prior with the head {prior.config.head!r}",
+                "it draws a code in parts, and does not know the probabilities of whole codes",
+                "use temperature or top-p, which act on each part",
+            )
     for name, value in options.changed().items():
         fitting = [kind.replace("_", "-") for kind, known in PRIORS.items() if name in known.sampling_options]
         if fitting and name not in prior.sampling_options:

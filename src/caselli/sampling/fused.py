@@ -42,6 +42,8 @@ class FusedEngine(Engine):
     def refusal(prior: Prior) -> str | None:
         if prior.straight() is not prior:
             return f"no fused step for a {prior.kind.replace('_', '-')} prior"
+        if not prior.code_head.tabular:
+            return f"no fused step for the head {prior.config.head.replace('_', '-')}"
         weight = prior.head.weight
         if weight.device.type != "cpu":
             return f"the fused step is for the CPU, the prior is on {weight.device.type}"
@@ -125,7 +127,7 @@ class FusedSteps:
 
     def _draw(self, prior: Autoregressive, length: int) -> None:
         options: Sampling = self.options
-        sizes = torch.tensor([prior.alphabet.sizes[q] for q in prior.alphabet.codebooks])
+        sizes = torch.tensor(prior.alphabet.slot_sizes)
         guides = int(self.rows > self.samples)
         self.program.add(
             DRAW,

@@ -76,8 +76,14 @@ class Distilled(nn.Module):
         with torch.no_grad():
             wanted = teacher.logits(seen, condition)
         logits = self.student.logits(seen, condition)
-        likelihood = self.student.chosen(logits, sequence, self.student.offset).mean()
-        nearness = divergence(wanted, logits, self.how.temperature)
+        heads, whole = (teacher.code_head, self.student.code_head), slice(None)
+        likelihood = heads[1].log_prob(logits, sequence, whole).mean()
+        parts = [
+            head.part_logits(x, sequence, whole) for head, x in zip(heads, (wanted, logits), strict=True)
+        ]
+        nearness = sum(
+            a.shape[-2] * divergence(a, b, self.how.temperature) for a, b in zip(*parts, strict=True)
+        )
         return (1 - self.how.data) * nearness - self.how.data * likelihood
 
     def hidden_matrices(self) -> list[nn.Parameter]:

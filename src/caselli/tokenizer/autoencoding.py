@@ -12,7 +12,7 @@ from caselli.engine import Task
 from caselli.figures import Figure
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer.diagnostics import Diagnostics
+from caselli.tokenizer.diagnostics import LARGEST, Diagnostics
 from caselli.tokenizer.loss import Distorted, Distortion
 from caselli.tokenizer.tokenizer import Tokenizer
 
@@ -74,7 +74,7 @@ class Autoencoding(Task, ABC):
 
     def _count(self, codes: Tensor) -> None:
         sizes = self.tokenizer.quantizer.sizes
-        if len(sizes) == 1:
+        if len(sizes) == 1 and sizes[0] <= LARGEST:
             self.counts.append(torch.bincount(codes.flatten(), minlength=sizes[0]))
 
 
