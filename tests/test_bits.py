@@ -7,16 +7,19 @@ import math
 
 import pytest
 import torch
+from bench import bits as bench_bits
 
 from caselli.cli import main
 from caselli.codec.coder import Decoders, Encoders
 from caselli.codec.sequences import Sequences
 from caselli.errors import UserError
-from caselli.model import load
+from caselli.evaluate import copies
+from caselli.model import build_prior, load
 from caselli.prior import HEADS, Alphabet, PriorConfig, build
 from caselli.quantizer import BSQ, FSQ, LFQ, Grouped
 from caselli.sampling import Sampling, sample
 from caselli.sampling.graph import GraphEngine
+from caselli.tokenizer import Tokenizer, TokenizerConfig
 from tests.pictures import TINY, bars_and_stripes, options
 from tests.test_sampling_graph import Traced
 
@@ -153,5 +156,41 @@ def test_a_run_of_64_bits_from_the_command_line(tmp_path, capsys):
     assert load(run).prior.alphabet.sizes == (2**32, 2**32)
     assert main(["sample", str(run), "-o", str(tmp_path / "s"), "-n", "2", "--top-p", "0.9"]) == 0
     capsys.readouterr()
+    assert main(["inspect", str(run)]) == 0
+    assert "pinned down after 1 of 32 codes" in capsys.readouterr().out
     assert main(["sample", str(run), "-o", str(tmp_path / "t"), "-n", "2", "--top-k", "5"]) == 2
     assert "temperature or top-p" in capsys.readouterr().err
+
+
+def test_a_prior_follows_the_growth_of_its_codebook_in_its_own_order():
+    tokenizer = Tokenizer(
+        TokenizerConfig(
+            factor=4,
+            width=8,
+            quantizer="growing",
+            quantizer_options={"codebook_size": 16, "order": "hilbert"},
+        )
+    )
+    made = build_prior(PriorConfig(width=16, depth=1, order="hilbert"), tokenizer, 16, 0)[0]
+    limits = made.alphabet.limits
+    assert limits == tuple(sorted(limits)) and (limits[0], limits[-1]) == (2, 16)
+    assert tokenizer.report((16, 16)).bits == sum(map(math.log2, limits))
+    codes = sample(made.eval(), None, list(range(64)))
+    assert (codes < torch.tensor(limits)).all() and (codes.amax(0) > 0).all()
+    assert made.alphabet.pinned_after(20) == 5
+
+
+def test_samples_that_copy():
+    real = torch.randn(80, 8, generator=torch.Generator().manual_seed(0))
+    training, held_out = real[:40], real[40:]
+    assert copies(training[:20] + 0.01, training, held_out).many
+    fresh = torch.randn(200, 8, generator=torch.Generator().manual_seed(1))
+    assert not copies(fresh, training, held_out).many
+
+
+def test_the_benchmark_at_a_tiny_size(monkeypatch, capsys):
+    for name, value in {"WIDTH": 32, "DEPTH": 1, "LENGTH": 2, "BATCH": 2}.items():
+        monkeypatch.setattr(bench_bits, name, value)
+    monkeypatch.setattr(bench_bits, "in_a_process", lambda function, *given: function(*given))
+    bench_bits.compare([("softmax", 4), ("bits", 64)], repeats=1)
+    assert "bits, K = 2^64" in capsys.readouterr().out

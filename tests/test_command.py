@@ -251,7 +251,7 @@ def test_a_run_like_another_one(tmp_path, recipe, source):
     for part in {"tokenizer", "prior", "model", "segmenter"} & before.keys():
         assert len(before[part]) > 4 and agree(before[part], after[part]), part
     stages = after["training"]
-    assert [stage["steps"] for stage in stages.values() if isinstance(stage, dict)] in ([], [1, 1])
+    assert [stages[name]["steps"] for name in ("tokenizer", "prior") if name in stages] in ([], [1, 1])
     assert stages.get("steps", 1) == 1
 
 

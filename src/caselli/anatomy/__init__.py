@@ -13,6 +13,7 @@ from caselli.anatomy.receptive_field import ReceptiveField
 from caselli.anatomy.recording import record
 from caselli.anatomy.rules import RULES, register_rule
 from caselli.anatomy.shift import Effect
+from caselli.anatomy.step import StepCost, step_cost
 from caselli.anatomy.tape import Tape
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "NetworkCost",
     "PerceptronRun",
     "ReceptiveField",
+    "StepCost",
     "Tape",
     "biases",
     "cost",
@@ -45,6 +47,7 @@ __all__ = [
     "measured_machine",
     "record",
     "register_rule",
+    "step_cost",
     "train_perceptron",
     "without_redundant_biases",
 ]

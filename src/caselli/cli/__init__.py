@@ -14,6 +14,7 @@ from caselli.version import __version__
 COMMANDS = {
     "demo": "a model of letters and digits, trained in front of you in five minutes",
     "train": "train a tokenizer and a prior on pictures, and write a report",
+    "plan": "say what a run will take on given devices, without training it",
     "sample": "make new pictures with a trained run",
     "complete": "draw the rest of pictures of which a part is kept",
     "upscale": "draw pictures at the size a run was trained at from smaller ones",
@@ -21,8 +22,9 @@ COMMANDS = {
     "interpolate": "go from one picture to another",
     "reconstruct": "show pictures beside what the tokenizer makes of them",
     "tune": "fine-tune a run on a folder of new pictures",
+    "refine": "train a decoder further on what its prior draws",
     "slim": "make a run smaller: fewer bits, fewer weights, or a small network that learns from it",
-    "import": "make a run of a tokenizer trained elsewhere",
+    "import": "make a run of a tokenizer and a prior trained elsewhere",
     "export": "write a run for other tools: diffusers, ONNX, torch.export, a hub",
     "push": "send a run to a hub of models, with a model card",
     "encode": "turn pictures into codes",
@@ -35,6 +37,7 @@ COMMANDS = {
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
+    "studio": "see, sample, change and train runs in a web page on this machine",
     "list": "show the variants that there are: mixers, quantizers, recipes and so on",
     "completion": "print a script that completes commands and options in a shell",
 }

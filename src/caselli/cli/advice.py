@@ -14,7 +14,7 @@ START = "caselli demo"
 OWN = "own"
 """Stands for the first of the commands that the run in OUT can go on with, as its report lists them."""
 NEXT: dict[str, str] = {
-    "demo": "caselli sample {out} -n 16 --label A -o letters.png",
+    "demo": "caselli studio {out}",
     "train": OWN,
     "sample": "caselli variations {run} PICTURE -n 8 -o near.png",
     "complete": "caselli interpolate {run} FIRST LAST -n 8 -o way.png",
@@ -23,6 +23,7 @@ NEXT: dict[str, str] = {
     "interpolate": "caselli variations {run} {first} -n 8 -o near.png",
     "reconstruct": "caselli evaluate {run} PICTURES",
     "tune": "caselli sample {out} -n 16 -o new.png",
+    "refine": "caselli sample {run} -n 16 -o samples.png",
     "slim": "caselli evaluate {out} PICTURES",
     "import": "caselli reconstruct {out} PICTURES -o pairs.png",
     "export": "caselli inspect {run} -o page.html",
@@ -37,6 +38,7 @@ NEXT: dict[str, str] = {
     "evaluate": "caselli inspect {run} -o page.html",
     "compare": "caselli compare",
     "inspect": "caselli list",
+    "studio": "caselli train PICTURES -o run --size 64 --minutes 10",
     "list": "caselli train PICTURES -o run --size 64 --minutes 10",
     "completion": "",
 }

@@ -43,6 +43,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "batch": (0, 1 << 20),
     "strength": (0, 1),
     "smooth": (0, 1),
+    "share": (0.001, 1),
     "count": (1, 1_000_000),
     "rank": (0, 4096),
     "patience": (0, 1000),

@@ -17,7 +17,8 @@ def command(
 
     Arguments:
         to: diffusers (a VQGAN's tokenizer), onnx (tokenizer and prior's step, with a script that samples),
-            torch (the tokenizer) or hub (the whole run with a model card).
+            torch (the tokenizer), hub (the whole run with a model card), or original for the layout that the
+            run was imported from.
         out: the folder to write.
         licence: licence for the model card, such as cc0-1.0 (hub).
         pictures: where the pictures came from, for the model card (hub).

@@ -31,6 +31,8 @@ class _Subject:
     """All that a stage of a run trains, with the inputs."""
     stage: str = ""
     """That stage's name in the log."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on what a run can learn from its pictures."""
 
 
 def command(
@@ -72,6 +74,8 @@ def command(
     subject = _subject(model, original, part, real)
     found = anatomy.inspect(subject.module, _shape(input) or subject.shape, at)
     print(found.table())
+    for remark in subject.remarks:
+        print(remark)
     machine = _machine(rate, bandwidth, measure)
     timings = () if machine is None else _timings(subject, found, machine, model, measure)
     for timing in timings:
@@ -152,15 +156,17 @@ def _subject(name: str, original: bool, part: str | None, real: bool) -> _Subjec
 
 def _of_run(run: Path, name: str | None) -> _Subject:
     """A part of what a run loads into; its first unless one is named."""
-    from caselli.run import load
+    from caselli.run import RunFolder, load
 
     model = load(run)
+    count = RunFolder(run).results().get("data", {}).get("count", 0)
     parts = model.parts()
     name = next(iter(parts)) if name is None else name
     if name not in parts:
         raise UnknownName("part", name, parts)
     trained = {part.network: part.shape for part in parts.values()}
-    return _Subject(parts[name].network, parts[name].shape, trained, model.stage)
+    remarks = tuple(model.remarks(count)) if count else ()
+    return _Subject(parts[name].network, parts[name].shape, trained, model.stage, remarks)
 
 
 def _users(name: str) -> nn.Module:

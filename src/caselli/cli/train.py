@@ -74,7 +74,7 @@ def command(
     if config is not None and Path(config).name == RUN_FILE:
         recipe, like = _like(Path(config).parent, recipe, minutes or steps)
         config = None
-    changes = like | _typed(*kind_and_recipe(out, recipe), fields, config)
+    changes = like | typed(*kind_and_recipe(out, recipe), fields, config)
     changes |= {} if seed is None else {"seed": seed}
     changes |= {} if precision is None else {"precision": precision}
     changes |= {"track": tuple(track)} if track else {}
@@ -115,7 +115,7 @@ def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]
             yield field.name, record, {"source", "size"} if field.name == "data" else settled
 
 
-def _typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
+def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
     """The changes, by dotted name, of the words that were typed and of a file of fields."""
     from caselli.run import refuse_old_names
 

@@ -25,6 +25,7 @@ from caselli.data.scenes import draw_scenes
 from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_segmented
 from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
+from caselli.data.symmetry import asymmetry, mirrors_are_likely
 from caselli.data.tar import Tar
 from caselli.data.tree import picture_files
 from caselli.data.whole import whole_picture
@@ -58,6 +59,7 @@ __all__ = [
     "SegmentationBatch",
     "Segmented",
     "Source",
+    "asymmetry",
     "class_numbers",
     "decode",
     "draw_glyphs",
@@ -66,6 +68,7 @@ __all__ = [
     "formats",
     "generator",
     "indices_at",
+    "mirrors_are_likely",
     "open",
     "open_segmented",
     "oriented",

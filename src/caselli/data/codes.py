@@ -123,6 +123,26 @@ class CodeStore:
         condition = None if self.condition is None else self.condition[indices].long()
         return CodeBatch(read, *known, indices, condition)
 
+    def occurrences(self, code: int, codebook: int = 0, most: int | None = None) -> Int[Tensor, "m 2"]:
+        """Places at which a code occurs: the picture, and the index of the place in its codes, flattened.
+
+        Arguments:
+            code: 0 … K − 1.
+            codebook: whose code it is, where there are several.
+            most: number of places, spread evenly over all; None for all of them.
+
+        Example:
+            >>> store = CodeStore(torch.tensor([[0, 3], [3, 2]]), sizes=(4,), tokenizer="t", data="d")
+            >>> store.occurrences(3).tolist()
+            [[0, 1], [1, 0]]
+        """
+        own = self.packed[:, codebook] if len(self.sizes) > 1 else self.packed
+        places = (own.flatten(1) == code).nonzero()
+        if most is not None and len(places) > most:
+            places = places[torch.linspace(0, len(places) - 1, most).long()]
+        first = codebook * own[0].numel()
+        return places + torch.tensor([0, first])
+
     def subset(self, indices: Int[Tensor, "n"]) -> CodeStore:
         """A store of those pictures alone, in that order."""
         return CodeStore(

@@ -60,7 +60,7 @@ class Fit:
     def __init__(
         self, task: Task, batches: BatchStream, config: TrainingConfig, machine: Machine = CPU, seed: int = 0
     ) -> None:
-        self.task = task.to(machine.device)
+        self.task = _on(task, machine.device)
         self.batches, self.config, self.machine, self.seed = batches, config, machine, seed
         self.optimiser = Optimiser(self.task, config)
         self.step, self.seconds = 0, 0.0
@@ -85,7 +85,7 @@ class Fit:
         model, begin = self._parallel_model(), time.perf_counter() - self.seconds
         with torch.random.fork_rng():
             for batch in self.batches.stream(self.step):
-                self.figures = self._update(model, to_device(batch, self.machine.device))
+                self.figures = self.update(model, to_device(batch, self.machine.device))
                 self._tick(begin)
                 if until(self) or self.progress >= 1:
                     break
@@ -95,7 +95,13 @@ class Fit:
         """Asks for a stop: `stopping` becomes true on every rank where it is called on the first."""
         self.stopping = True
 
-    def _update(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
+    def update(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
+        """One step on a batch: its figures.
+
+        Arguments:
+            model: the task, or what shares it between ranks.
+            batch: on the machine's device.
+        """
         config = self.config
         self.task.train()
         torch.manual_seed(_seed(self.seed, self.step, ranks.rank()))
@@ -159,6 +165,12 @@ def fit(
     """
     Fit(task, batches, config, machine, seed).run(until)
     return task.eval()
+
+
+def _on(task: Task, device: str) -> Task:
+    """The task on a device; left alone where it is there, as tensors without numbers cannot be moved."""
+    kinds = {tensor.device.type for tensor in (*task.parameters(), *task.buffers())}
+    return task if kinds == {device} else task.to(device)
 
 
 def _mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:

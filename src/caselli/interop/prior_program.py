@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,7 +12,6 @@ from torch import nn
 from caselli.mixer import Attention, LocalAttention, Mixer
 from caselli.mixer.parts import RecurrentMixer
 from caselli.prior import Autoregressive, Conditions, Prior
-from caselli.prior.block import Block
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -61,14 +61,17 @@ class Beginning(nn.Module):
     def forward(self, *parts: Tensor) -> tuple[Float[Tensor, "B L E"], ...]:
         conditions = Conditions(**dict(zip(self.parts(), parts, strict=True)))
         batch = parts[0].shape[0]
-        prefix, positions = self.prior.conditioned(conditions, batch)
+        prefix, positions, modulating = self.prior.conditioned(conditions, batch)
         positions = positions.expand(batch, -1, -1)
         places = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], positions[:, 1:]), 1)
-        return places, *(tensor for state in states(self.prior, batch) for tensor in state)
+        kept = [] if modulating is None else [modulating]
+        return places, *kept, *(tensor for state in states(self.prior, batch) for tensor in state)
 
 
 class Stepping(nn.Module):
     """One token: the state behind it, and the logits of the next slot, −∞ where an entry is not allowed.
+
+    What modulates the layers, if anything does, is the first tensor of the state, and stays.
 
     Arguments:
         prior: autoregressive.
@@ -78,8 +81,12 @@ class Stepping(nn.Module):
 
     def __init__(self, prior: Autoregressive) -> None:
         super().__init__()
-        self.prior, self.before = prior, prior.conditioner.length
+        self.before = prior.conditioner.length
         self.counts = [len(state) for state in states(prior, 1)]
+        self.kept = int(prior.config.layer.modulation)
+        self.prior = copy.deepcopy(prior)
+        for block in self.prior.blocks:
+            block.mixer = Stepped(block.mixer)
 
     def forward(
         self, codes: Int[Tensor, "B"], place: Int[Tensor, ""], vector: Float[Tensor, "B E"], *state: Tensor
@@ -87,23 +94,34 @@ class Stepping(nn.Module):
         prior, slot = self.prior, place - self.before + 1
         told = prior.code(codes + prior.offset[(slot - 1).clamp_min(0)])
         x = (vector + torch.where(slot > 0, told, torch.zeros_like(told)))[:, None]
-        rest, after = list(state), []
-        for block, count in zip(prior.blocks, self.counts, strict=True):
-            x, new = _block_step(block, x, rest[:count], place)
-            rest, after = rest[count:], after + new
-        return prior.outputs(x, slot.clamp_min(0)[None])[:, 0], *after
+        kept, rest = list(state[: self.kept]), list(state[self.kept :])
+        layers = []
+        for count in self.counts:
+            layers, rest = [*layers, (rest[:count], place)], rest[count:]
+        y, after = prior.through(x, tuple(layers), *kept)
+        tensors = [tensor for new, _ in after for tensor in new]
+        return prior.outputs(y, slot.clamp_min(0)[None])[:, 0], *kept, *tensors
+
+
+class Stepped(nn.Module):
+    """A mixer that takes one token, and a state of plain tensors with the number of tokens before."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        super().__init__()
+        self.mixer = mixer
+
+    def forward(
+        self, x: Float[Tensor, "B 1 E"], state: tuple[list[Tensor], Tensor], *, starts: None = None
+    ) -> tuple[Float[Tensor, "B 1 E"], tuple[list[Tensor], Tensor]]:
+        tensors, place = state
+        y, after = form_of(self.mixer).step(self.mixer, x, tensors, place)
+        return y, (after, place)
 
 
 def states(prior: Autoregressive, batch: int) -> list[list[Tensor]]:
     """The tensors of each layer's state before the first token, with room for a whole sequence."""
     capacity = prior.conditioner.length + prior.alphabet.length - 1
     return [form_of(block.mixer).begin(block.mixer, batch, capacity) for block in prior.blocks]
-
-
-def _block_step(block: Block, x: Tensor, state: list[Tensor], place: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """A block with its mixer's step as a program has it."""
-    y, new = form_of(block.mixer).step(block.mixer, block.norm1(x), state, place)
-    return block.behind(x, y), new
 
 
 # the forms of a step ----------------------------------------------------------------------------------------

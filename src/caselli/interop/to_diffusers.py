@@ -12,18 +12,18 @@ from safetensors.torch import save_file
 
 from caselli.errors import UserError
 from caselli.files import atomic_write, write_text
-from caselli.interop.diffusers import LAYOUT
-from caselli.interop.layout import Layout
+from caselli.interop.diffusers import NAMES
+from caselli.interop.layout import Names
 from caselli.interop.target import Exportable, Target
-from caselli.model import load_tokenizer
+from caselli.model import load
 from caselli.tokenizer import Tokenizer
 from caselli.tokenizer.base import level_widths
 from caselli.weights import Weights
 
 TOLERANCE = 1e-5
 """Largest difference of a picture's numbers, on [−1, 1]."""
-OWN = Layout(
-    places={own: theirs for theirs, own in LAYOUT.places.items()},
+OWN = Names(
+    places={own: theirs for theirs, own in NAMES.places.items()},
     parts={
         "skip": "conv_shortcut",
         "convolution": "conv",
@@ -42,7 +42,8 @@ class ToDiffusers(Target):
     name = "diffusers"
 
     def write(self, run: Exportable, folder: Path) -> str:
-        tokenizer, size = load_tokenizer(run.folder)
+        model = load(run.folder)
+        tokenizer, size = model.tokenizer, model.size
         _expect_served(tokenizer)
         weights = {name: x.detach().contiguous() for name, x in _renamed(tokenizer).items()}
         with atomic_write(folder / WEIGHTS) as temporary:

@@ -55,6 +55,26 @@ def save_model(model: Model, folder: Path) -> None:
         save_prior(model.prior, folder, fingerprint, model.classes, prior)
 
 
+def save_decoder(tokenizer: Tokenizer, folder: Path) -> None:
+    """`decoder.safetensors` and `decoder.json`: a decoder trained on what the prior draws, beside the
+    tokenizer, whose codes and fingerprint stay as they are."""
+    stamped = load_tokenizer(folder)[0].fingerprint()
+    save_weights(folder / "decoder", tokenizer.decoder, {"tokenizer": stamped})
+
+
+def holds_decoder(folder: Path, fingerprint: str | None = None) -> bool:
+    """True where a run has a decoder of its own for its tokenizer as it is now.
+
+    Arguments:
+        folder: the run.
+        fingerprint: of the tokenizer in the folder, where it is known.
+    """
+    if not (folder / "decoder.json").exists():
+        return False
+    stamped = fingerprint or load_tokenizer(folder)[0].fingerprint()
+    return read_description(folder / "decoder").get("tokenizer") == stamped
+
+
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     """The tokenizer of a run folder, and the picture size it was trained at."""
     described = read_description(folder / "tokenizer")
@@ -66,6 +86,8 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
 def load(run: str | Path) -> Model:
     """The model of a run folder; runs no code of the folder's, only weights and plain data are read.
 
+    A decoder that was trained on what the prior draws takes the place of the tokenizer's own.
+
     Errors: `UserError` for a folder without a tokenizer, damaged files, or a prior of another tokenizer.
     """
     folder = Path(run)
@@ -75,6 +97,14 @@ def load(run: str | Path) -> Model:
             "a folder with a trained tokenizer was expected",
             "make one with `caselli train SOURCE -o RUN --recipe small`",
         )
+    model = load_unrefined(folder)
+    if holds_decoder(folder, model.tokenizer.fingerprint()):
+        load_weights(folder / "decoder", model.tokenizer.decoder)
+    return model
+
+
+def load_unrefined(folder: Path) -> Model:
+    """The model of a run folder with the decoder that the tokenizer was trained with."""
     tokenizer, size = load_tokenizer(folder)
     made = {"tokenizer": read_compression(folder / "tokenizer")}
     if not (folder / "prior.json").exists():

@@ -114,6 +114,16 @@ class Model(Trained):
             "decoder": Part(tokenizer.decoder, (tokenizer.config.latent_width, *grid)),
         }
 
+    def remarks(self, pictures: int) -> list[str]:
+        if self.prior is None:
+            return []
+        alphabet = self.prior.alphabet
+        after = alphabet.pinned_after(pictures)
+        return [
+            f"a training picture is pinned down after {after} of {alphabet.length} codes: so many tell "
+            f"{pictures:,} pictures apart (⌈log₂ N / log₂ K⌉), and the prior can only memorise those behind"
+        ]
+
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:
         """The pictures' codes."""
         return self.tokenizer.encode(pictures.to(self.device))
@@ -170,6 +180,17 @@ class Model(Trained):
             sequence = sample(engine, part, seeds, options, progress)
             pictures.append(self.decode(self.order.restore(sequence, self.grid)).cpu())
         return torch.cat(pictures)
+
+    def drawn_codes(
+        self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED, batch: int = 64
+    ) -> Int[Tensor, "n *S"]:
+        """Codes drawn from the prior, as many as there are pictures, under the condition of each."""
+        engine, codes = self.engine()[0], []
+        for part in torch.arange(len(pictures)).split(batch):
+            seeds = (seed + part).tolist()
+            sequence = sample(engine, self.conditions_of(pictures, part), seeds, options)
+            codes.append(self.order.restore(sequence, self.grid).cpu())
+        return torch.cat(codes)
 
     def sample_like(
         self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED

@@ -8,6 +8,7 @@ from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, Pri
 from caselli.prior.drawing import Drawing
 from caselli.prior.head import Head, Slots, follow
 from caselli.prior.heads import HEADS
+from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.low_rank import adapt, differences
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
@@ -30,6 +31,7 @@ from caselli.prior.vocabulary import (
 __all__ = [
     "HEADS",
     "NO_CONDITION",
+    "OWN_LAYER",
     "PICTURE_CONDITIONS",
     "PRIORS",
     "VOCABULARIES",
@@ -40,6 +42,7 @@ __all__ = [
     "Conditions",
     "Drawing",
     "Head",
+    "LayerConfig",
     "Masked",
     "NextScale",
     "ParallelHeads",

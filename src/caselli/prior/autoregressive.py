@@ -16,15 +16,16 @@ from caselli.shapes import Float, Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class PriorState(State):
-    """The state behind some slots: each layer's, the number of slots whose logits have been computed, and the
-    position embeddings of all slots."""
+    """The state behind some slots: each layer's, the number of slots whose logits have been computed, the
+    position embeddings of all slots, and the vector that modulates the layers, if any does."""
 
     layers: tuple[State, ...]
     length: int
     positions: Float[Tensor, "*B T E"]
+    modulating: Float[Tensor, "B 1 E"] | None = None
 
     def carried(self) -> list[Tensor]:
-        """The tensors that go from step to step: all but the positions, which stay as they are."""
+        """The tensors that go from step to step; positions and modulation stay as they are."""
         return [tensor for layer in self.layers for tensor in layer.tensors()]
 
 
@@ -88,8 +89,8 @@ class Autoregressive(SequencePrior):
         """Logits of the next slot, given the codes of slot `state.length − 1`; and the state behind them."""
         slot = state.length
         x = self.code(codes + self.offset[slot - 1])[:, None] + state.positions[:, slot, None]
-        y, layers = self.through(x, state.layers)
-        return self._logits(y, slot)[:, 0], PriorState(layers, slot + 1, state.positions)
+        y, layers = self.through(x, state.layers, state.modulating)
+        return self._logits(y, slot)[:, 0], dataclasses.replace(state, layers=layers, length=slot + 1)
 
     def _begin(self, condition, batch, codes, layers):
         """Logits of the slots up to the one behind the codes, and the state there."""
@@ -98,8 +99,9 @@ class Autoregressive(SequencePrior):
         positions = self.positions(condition, batch)
         inputs = self.code(codes + self.offset[:seen]) + positions[:, 1 : seen + 1]
         x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
-        y, layers = self.through(x, layers)
-        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions)
+        modulating = self.modulating(condition, batch)
+        y, layers = self.through(x, layers, modulating)
+        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions, modulating)
 
     def _logits(self, y, slot):
         """Logits of the slots from `slot` on, from the layers' outputs there."""

@@ -143,7 +143,7 @@ class Conditioner(nn.Module):
         Errors: `UserError` for a part that the prior was not trained with.
         """
         self._check(conditions)
-        label = self.label(self.label_rows(conditions, batch))[:, None]
+        label = self.label_vector(conditions, batch)
         if self.place is None:
             return label
         further = []
@@ -163,6 +163,10 @@ class Conditioner(nn.Module):
         """Entries of the other picture's codes in an embedding; the last one where they are not known."""
         codes = self._given(conditions.codes, batch, len(self.alphabet.picture), "codes")
         return torch.where(codes < 0, sum(self.alphabet.sizes), codes + self.offset)
+
+    def label_vector(self, conditions: Conditions, batch: int) -> Float[Tensor, "B 1 E"]:
+        """Vector of each picture's label."""
+        return self.label(self.label_rows(conditions, batch))[:, None]
 
     def label_rows(self, conditions: Conditions, batch: int) -> Int[Tensor, "B"]:
         """Entry of the label embedding for each picture, the null label's where there is none."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 from caselli.errors import UnknownName, UserError, lookup
+from caselli.prior.layer import LayerConfig
 from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
 
 O = TypeVar("O")
@@ -40,7 +42,9 @@ class PriorConfig:
     depth: int = 6
     """Number of layers; each is a mixer and an MLP."""
     expansion: float = 4.0
-    """Inner width of the MLP, in units of `width`."""
+    """Inner width of the MLP, in units of `width`; 0 for layers without one."""
+    layer: LayerConfig = dataclasses.field(default_factory=LayerConfig)
+    """Parts of the layers beside the mixer."""
     dropout: float = 0.0
     """Share of each layer's output that is dropped in training."""
     label_dropout: float = 0.1
@@ -68,6 +72,8 @@ class PriorConfig:
     """Factor by which the sides are smaller at the low resolution."""
     picture_dropout: float = 0.1
     """Share of the pictures for which that other picture is left out in training; 0 forgoes guidance."""
+    guidance: float = 1.0
+    """Strength of label, caption or picture with which codes are drawn, unless another one is asked for."""
     code_dropout: float = 0.0
     """Share of the input codes that are replaced by random ones in training; the predicted ones stay as they
     are."""
@@ -84,6 +90,8 @@ class PriorConfig:
         for name in ("width", "depth", "text_length", "text_width", "text_depth", "text_vectors"):
             if getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
+        if self.guidance < 0:
+            raise UserError(f"prior guidance {self.guidance} was given", "0 or more was expected")
         for name in ("dropout", "label_dropout", "text_dropout", "picture_dropout", "code_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")
@@ -157,3 +165,26 @@ class Alphabet:
     def slot_sizes(self) -> tuple[int, ...]:
         """Number of codes that each slot may hold."""
         return self.limits or tuple(self.sizes[book] for book in self.codebooks)
+
+    def pinned_after(self, pictures: int) -> int:
+        r"""Number of codes in front that can tell N pictures apart, at most T: a prior of these pictures can
+        only memorise the codes behind them.
+
+        .. math:: t^* = \min\Bigl\{t : \sum_{s \le t} \log_2 K_s \ge \log_2 N\Bigr\}
+            = \lceil \log_2 N / \log_2 K \rceil \text{ for equal } K
+
+        Arguments:
+            pictures: N.
+
+        Source: VCQ 2026 (arXiv 2605.06207), there the entropy cliff.
+
+        Example:
+            >>> Alphabet((1024,), (0,) * 64).pinned_after(1302)
+            2
+        """
+        bits = 0.0
+        for slot, size in enumerate(self.slot_sizes):
+            if bits >= math.log2(max(pictures, 1)) - 1e-9:
+                return slot
+            bits += math.log2(size)
+        return self.length

@@ -63,6 +63,11 @@ class Head(nn.Module, ABC):
         """log p of the codes in nats, exact."""
         return -sum(nats.sum(-1) for nats in self._costs(outputs, codes, slots))
 
+    def every_log_prob(self, outputs: Float[Tensor, "B F"], slot: int, size: int) -> Float[Tensor, "B size"]:
+        """log p of each of the `size` codes of one slot, in nats."""
+        codes = torch.arange(size, device=outputs.device).expand(len(outputs), size)
+        return self.log_prob(outputs[:, None].expand(-1, size, -1), codes, [slot] * size)
+
     def part_logits(self, outputs: Tensor, codes: Tensor, slots: Slots) -> list[Float[Tensor, "*A n V"]]:
         """Logits of all parts, each given the codes' own parts before."""
         values, found = self.split(codes, slots), []
@@ -144,3 +149,7 @@ class Softmax(Head):
 
     def split(self, codes, slots):
         return (codes + self.offset[slots])[..., None]
+
+    def every_log_prob(self, outputs, slot, size):
+        first = int(self.offset[slot])
+        return outputs[:, first : first + size].log_softmax(-1)

@@ -76,18 +76,22 @@ class Masked(SequencePrior):
     # the distribution ---------------------------------------------------------------------------------------
 
     def logits(
-        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple[Tensor, Tensor]
+        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple
     ) -> Float[Tensor, "B T F"]:
         """Parameters of the head's distribution of every slot; the codes at masked slots do not matter.
 
         Arguments:
             conditioned: vectors of the conditions, see `SequencePrior.conditioned`.
         """
-        prefix, positions = conditioned
+        prefix, positions, modulating = conditioned
         known = self.code(torch.where(masked, 0, sequence) + self.offset)
         x = torch.where(masked[..., None], self.mask, known) + positions
-        y, _ = self.through(torch.cat((prefix, x), 1))
+        y, _ = self.through(torch.cat((prefix, x), 1), modulating=modulating)
         return self.outputs(y[:, prefix.shape[1] :], slice(None))
+
+    def logits_at(self, slot, sequence, condition):
+        masked = torch.arange(sequence.shape[1], device=sequence.device) == slot
+        return self.logits(sequence, masked, self.conditioned(condition, len(sequence)))[:, slot]
 
     def log_prob(self, sequence, condition, seen=None):
         conditioned = self.conditioned(condition, len(sequence))

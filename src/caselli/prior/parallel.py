@@ -76,21 +76,22 @@ class ParallelHeads(SequencePrior):
     def start(self, condition, batch: int, codes: Int[Tensor, "B T"], steps: int):
         """Output vector for the step behind `steps` known ones, and a state with capacity for all."""
         layers = self.initial_states(batch, len(self.slots) - 1)
-        y, layers, positions = self._begin(codes, condition, steps, layers)
-        return y[:, -1:], PriorState(layers, steps + 1, positions)
+        y, layers, positions, modulating = self._begin(codes, condition, steps, layers)
+        return y[:, -1:], PriorState(layers, steps + 1, positions, modulating)
 
     def step(self, codes: Int[Tensor, "B T"], state: PriorState):
         """Output vector for the next step, given the codes of step `state.length − 1`; and the state."""
         inputs = self._inputs(codes, slice(state.length - 1, state.length))
-        y, layers = self.through(inputs + state.positions[:, state.length, None], state.layers)
-        return y, PriorState(layers, state.length + 1, state.positions)
+        x = inputs + state.positions[:, state.length, None]
+        y, layers = self.through(x, state.layers, state.modulating)
+        return y, dataclasses.replace(state, layers=layers, length=state.length + 1)
 
     def _begin(self, codes, condition, steps, layers):
-        prefix, positions = self.conditioned(condition, len(codes))
+        prefix, positions, modulating = self.conditioned(condition, len(codes))
         inputs = self._inputs(codes, slice(0, steps)) + positions[:, 1 : steps + 1]
         x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
-        y, layers = self.through(x, layers)
-        return y[:, prefix.shape[1] - 1 :], layers, positions
+        y, layers = self.through(x, layers, modulating)
+        return y[:, prefix.shape[1] - 1 :], layers, positions, modulating
 
     def positions(self, condition, batch):
         """Position embeddings of the steps, with those of the other picture's codes at a step's places."""

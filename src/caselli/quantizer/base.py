@@ -76,6 +76,14 @@ class Quantizer(nn.Module, ABC):
         """The codes' axes, without batch and codebooks, for latents of spatial axes `space`: the same."""
         return space
 
+    def code_limits(self, space: tuple[int, ...]) -> Int[Tensor, "*S"] | None:
+        """Number of codes that each position may have, where some have fewer than their codebook; else None.
+
+        Arguments:
+            space: the codes' axes, see `code_shape`.
+        """
+        return None
+
     def check_latents(self, latents: Tensor) -> None:
         """Raises `UserError` unless the latents are `B D *S`."""
         if latents.dim() < 2 or latents.shape[1] != self.width:

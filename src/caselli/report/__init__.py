@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caselli.report.folder import read_run
+from caselli.report.folder import Contents, read_run
 from caselli.report.grid import grid, pairs, rows, save_png
 from caselli.report.inspection import Timing, inspection_page
 from caselli.report.masks import mask_image, masks_grid
@@ -17,6 +17,7 @@ __all__ = [
     "FAINT",
     "INK",
     "PALETTE",
+    "Contents",
     "Page",
     "Timing",
     "curves",

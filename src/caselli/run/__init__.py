@@ -5,6 +5,7 @@ A kind of run is one class (`Kind`): a new kind is a new file and a line in `KIN
 
 from caselli.run.adopted import adopt
 from caselli.run.config import DataConfig, ReadingConfig, RunConfig
+from caselli.run.devices import DEVICES, Device
 from caselli.run.family import FamilyRun
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.folder import RunFolder
@@ -12,6 +13,8 @@ from caselli.run.kind import Kind, Recipe, Stage
 from caselli.run.kinds import KINDS, RECIPES, kind_and_recipe, kind_of, load
 from caselli.run.old_pixels import refuse_old_names
 from caselli.run.pictures import Data, open_pictures, open_split
+from caselli.run.planning import Plan, plan
+from caselli.run.planning import words as plan_words
 from caselli.run.pretrained import from_pretrained
 from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
@@ -23,13 +26,16 @@ from caselli.run.two_stage import TwoStage
 from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
 
 __all__ = [
+    "DEVICES",
     "KINDS",
     "RECIPES",
     "Data",
     "DataConfig",
+    "Device",
     "FamilyRun",
     "FamilyRunConfig",
     "Kind",
+    "Plan",
     "ReadingConfig",
     "Recipe",
     "RunConfig",
@@ -51,6 +57,8 @@ __all__ = [
     "open_pictures",
     "open_split",
     "picture_bits",
+    "plan",
+    "plan_words",
     "refuse_old_names",
     "slim",
     "train",

@@ -108,7 +108,7 @@ def _carry_over(run: TwoStage, before: Model, old: Path) -> None:
         for split in ("train", "held_out"):
             source, target = (folder / "codes" / f"{split}.safetensors" for folder in (old, path))
             if source.exists() and not target.exists() and _encodes_alike(tokenizer, before.tokenizer):
-                store = CodeStore.load(source, before.tokenizer.fingerprint())
+                store = CodeStore.load(source, load_tokenizer(old)[0].fingerprint())
                 store.tokenizer = tokenizer.fingerprint()
                 store.save(target)
     ranks.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def train(
             `caselli.data.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `RECIPES`; a run that is resumed keeps its own.
-        stage: both, or the one stage to train: tokenizer or prior.
+        stage: both, for all stages of the recipe, or the one to train: tokenizer, prior or decoder.
         size: height and width in pixels; None for the set's own.
         minutes: wall-clock budget of the training asked for; the schedules follow the clock.
         steps: optimiser steps of each stage, instead of the recipe's.
@@ -72,11 +72,15 @@ def train(
             "leave it out, or choose another -o",
         )
     old_pixels.refuse_old_names(own_recipe, changes or {})
-    stages = _stages(kind, stage)
-    trained = [each for each in stages if each in kind.trained(own_recipe)]
+    shares = kind.stage_shares(own_recipe)
+    stages = _stages(kind, shares, stage)
+    trained = [each for each in stages if shares.get(each, 1)]
     if is_begun:
         trained = [each for each in trained if _goes_on(each(kind.probe(folder)))]
-    asked = {"data.source": str(source), **_budget(trained, minutes, steps)}
+    asked = {
+        "data.source": str(source),
+        **_budget({each: shares.get(each, 1) for each in trained}, minutes, steps),
+    }
     asked |= {} if size is None else {"data.size": size}
     asked |= changes or {}
     awaits = folder.awaits_pictures()
@@ -164,8 +168,8 @@ def _enter(out: str | Path, resume: bool) -> tuple[RunFolder, bool]:
     return folder, is_begun
 
 
-def _stages(kind: type[Kind], asked: str) -> list[type[Stage]]:
-    """The stages that are to be trained."""
+def _stages(kind: type[Kind], own: Iterable[type[Stage]], asked: str) -> list[type[Stage]]:
+    """The stages that are to be trained: those of the recipe, or the one asked for."""
     names = [stage.product for stage in kind.stages]
     if asked not in ("both", *names):
         if len(names) == 1:
@@ -173,7 +177,7 @@ def _stages(kind: type[Kind], asked: str) -> list[type[Stage]]:
         else:
             expected, remedy = f"one of both, {', '.join(names)} was expected", ""
         raise UserError(f"stage {asked!r} was given", expected, remedy)
-    return [stage for stage in kind.stages if asked in ("both", stage.product)]
+    return [stage for stage in kind.stages if asked == stage.product or (asked == "both" and stage in own)]
 
 
 def _goes_on(stage: Stage) -> bool:
@@ -206,15 +210,15 @@ def _expect_budgets(run: Kind, changed: Mapping[str, Any], stages: Sequence[type
             earlier = stage.product
 
 
-def _budget(stages: Sequence[type[Stage]], minutes: float | None, steps: int | None) -> dict[str, Any]:
+def _budget(shares: Mapping[type[Stage], float], minutes: float | None, steps: int | None) -> dict[str, Any]:
     """The changes that the minutes, shared among the stages, and the steps of each stand for."""
-    if not stages and (minutes or steps):
+    if not shares and (minutes or steps):
         raise UserError("a budget was given", "nothing of this run can be trained for longer", "leave it out")
-    whole = sum(stage.share for stage in stages)
+    whole = sum(shares.values())
     changes: dict[str, Any] = {}
-    for stage in stages:
+    for stage, share in shares.items():
         if minutes is not None:
-            changes[f"{stage.training}.minutes"] = minutes * (stage.share / whole)
+            changes[f"{stage.training}.minutes"] = minutes * (share / whole)
         if steps is not None:
             changes |= {f"{stage.training}.steps": steps, f"{stage.training}.minutes": None}
     return changes
@@ -235,7 +239,7 @@ def _ready(run: Kind) -> Kind:
     """Tells of the pictures, in the log and for the report."""
     data, log = run.data, Log(run.folder.path, "data")
     log.say(f"{len(data.train)} pictures to train on, {len(data.held_out)} held out; {run.machine.reason}")
-    for note in data.pictures.notes:
+    for note in (*data.pictures.notes, *run.plan(run.config, data)):
         log.say(note)
     for bad in data.pictures.bad:
         log.say(f"skipped {bad.name}: {bad.reason}")

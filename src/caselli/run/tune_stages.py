@@ -170,10 +170,11 @@ def _copy(store: CodeStore, codes, labels, classes, **more) -> CodeStore:
     return CodeStore(codes, labels=labels, classes=classes, **stamp, **more)
 
 
-def old_codes(run: Path, before: Model, most: int) -> CodeStore | None:
+def old_codes(run: Path, most: int) -> CodeStore | None:
     """Codes of the old run's held-out pictures, labelled; None where it has none any more."""
     path = run / "codes" / "held_out.safetensors"
     if not path.exists():
         return None
-    store = CodeStore.load(path, before.tokenizer.fingerprint())
+    stamp = load_tokenizer(run)[0].fingerprint()  # a refined decoder changes the model's, not the codes
+    store = CodeStore.load(path, stamp)
     return store.subset(torch.arange(min(most, len(store))))

@@ -137,7 +137,7 @@ def _look(run: TwoStage, stage: TunePrior, old: Path) -> None:
     look_at_tokenizer(folder, after.tokenizer, run.data.held_out)
     evaluation = dataclasses.asdict(evaluate_model(after, run.data.held_out))
     folder.add_results(evaluation={name: value for name, value in evaluation.items() if value is not None})
-    new, reference = stage.codes("held_out"), old_codes(old, before, MEASURED)
+    new, reference = stage.codes("held_out"), old_codes(old, MEASURED)
     if reference is None:
         reference = stage.drawn(256, seed=1)
         Log(folder.path, "tune").say(

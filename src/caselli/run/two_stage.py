@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,25 +12,37 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeStore, Pictures
+from caselli.data import CodeBatch, CodeStore, Pictures, spread
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
-from caselli.evaluate import Evaluation, Readability, SetComparison, evaluate_model, perceptual_distance
+from caselli.evaluate import (
+    Copies,
+    Evaluation,
+    Readability,
+    SetComparison,
+    evaluate_model,
+    perceptual_distance,
+)
 from caselli.figures import Figure, figures_of
 from caselli.model import (
     Model,
     build_prior,
+    condition_size,
     encode,
     grid_of,
+    holds_decoder,
     load,
     load_tokenizer,
+    load_unrefined,
+    save_decoder,
     save_prior,
     save_tokenizer,
 )
-from caselli.plain import options_of, override
+from caselli.plain import flatten, options_of, override
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
+from caselli.run.auto import Budget, auto, plan
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
@@ -37,10 +50,13 @@ from caselli.run.pictures import Data, open_split
 from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.tune_config import Tuned
 from caselli.run.two_stage_config import TwoStageConfig
-from caselli.run.two_stage_recipes import NOTHING_FIRST, TWO_STAGE_RECIPES
-from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerTask
+from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
+from caselli.tokenizer import Adversarial, AdversarialTask, RefiningTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.weights import read_description
+
+DRAWN_SEED = 1_000_000_000
+"""Seed of the first picture drawn for the decoder, far from those that users and judges draw with."""
 
 
 class TokenizerStage(Stage):
@@ -51,7 +67,6 @@ class TokenizerStage(Stage):
         "compression_ratio": Figure("compression ratio", ",.1f", "to 1", section="Bits", key=True)
     }
     training = "training.tokenizer"
-    share = 0.35
 
     def task(self) -> Autoencoding:
         run = self.run
@@ -77,11 +92,10 @@ class PriorStage(Stage):
 
     product = "prior"
     training = "training.prior"
-    share = 0.65
     augments = False
     results = "evaluation"
     figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
-    figures |= figures_of(Tuned)
+    figures |= figures_of(Copies) | figures_of(Tuned)
     figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
 
     @cached_property
@@ -113,6 +127,24 @@ class PriorStage(Stage):
         self.announce(prior, f"{prior.alphabet.length} codes a picture, ")
         return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
 
+    def rehearsed(self) -> PriorStage:
+        self.tokenizer = Tokenizer(self.run.config.tokenizer)
+        return self
+
+    def example(self, count: int) -> CodeBatch:
+        run, config = self.run, self.run.config.prior
+        shape = self.tokenizer.code_shape((run.data.pictures.size,) * 2)
+        books = len(self.tokenizer.quantizer.sizes)
+        codes = torch.zeros(count, *(books,) * (books > 1), *shape, dtype=torch.int64)
+        other = condition_size(config, run.data.pictures.size)
+        condition = None
+        if other:
+            length = math.prod(self.tokenizer.code_shape((other, other))) * books
+            condition = torch.zeros(count, length, dtype=torch.int64)
+        labels = torch.zeros(count, dtype=torch.int64) if run.data.classes else None
+        captions = run.data.pictures.captions and ("",) * count
+        return CodeBatch(codes, labels, captions, torch.arange(count), condition)
+
     def sets(self) -> tuple[CodeStore, CodeStore]:
         return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")
 
@@ -126,21 +158,62 @@ class PriorStage(Stage):
         look_at_samples(run.folder, model, run.data.pictures, run.data.held_out, run.config.reading)
 
 
+class DecoderStage(Stage):
+    """A third stage: the decoder, trained further on what the prior draws."""
+
+    product = "decoder"
+    training = "training.decoder"
+    results = "refinement"
+    figures = Adversarial.figures
+
+    def is_done(self) -> bool:
+        """True where the decoder is trained, of the tokenizer as it is now."""
+        return super().is_done() and holds_decoder(self.run.folder.path)
+
+    def task(self) -> RefiningTask:
+        run, model = self.run, load_unrefined(self.run.folder.path)
+        config = run.config.refinement.at_hand()
+        pictures = run.data.train
+        like = pictures.subset(spread(len(pictures), min(config.drawn, len(pictures))))
+        drawn = model.to(run.machine.device).drawn_codes(like, seed=DRAWN_SEED + run.config.seed)
+        with run.seeded():
+            task = RefiningTask(model.tokenizer, config.adversarial, drawn)
+        kind = config.adversarial.discriminator
+        self.log.say(f"codes of {len(drawn)} pictures drawn; the discriminator is of kind {kind}")
+        for words in task.words():
+            self.log.say(words)
+        return task
+
+    def save(self, task: RefiningTask) -> None:
+        save_decoder(task.tokenizer, self.run.folder.path)
+
+    def look(self) -> None:
+        """Looks at the samples again, with the new decoder."""
+        self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
+        PriorStage(self.run).look()
+
+
 class TwoStage(Kind):
-    """A tokenizer, then a prior over its codes."""
+    """A tokenizer, then a prior over its codes; where the recipe has it, the decoder again."""
 
     name = "two_stage"
     config_kind = TwoStageConfig
-    recipes = TWO_STAGE_RECIPES
-    stages = (TokenizerStage, PriorStage)
+    recipes = {"auto": auto, **TWO_STAGE_RECIPES}
+    stages = (TokenizerStage, PriorStage, DecoderStage)
     settled = Kind.settled | {
         "tokenizer.size": lambda data: data.pictures.size,
         "tokenizer.channels": lambda data: data.pictures.channels,
     }
 
     @classmethod
-    def trained(cls, recipe: str) -> tuple[type[Stage], ...]:
-        return cls.stages[1:] if recipe in NOTHING_FIRST else cls.stages
+    def stage_shares(cls, recipe: str) -> dict[type[Stage], float]:
+        return dict(zip(cls.stages, SHARES.get(recipe, TWO_STAGES), strict=False))
+
+    @classmethod
+    def plan(cls, config: TwoStageConfig, data: Data) -> list[str]:
+        if config.recipe != "auto" or config.training.prior.minutes is None:
+            return []
+        return plan(config, data.train, Budget.of(flatten(config)))
 
     @classmethod
     def config_in(cls, folder: RunFolder) -> TwoStageConfig:
@@ -151,7 +224,8 @@ class TwoStage(Kind):
     @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
         """The recipe's configuration, without options that another quantizer asked for does not know."""
-        config = super().start(recipe, pictures, changes)
+        plans = recipe == "auto"
+        config = auto(pictures, Budget.of(changes)) if plans else super().start(recipe, pictures, changes)
         tokenizer = config.tokenizer
         name = changes.get("tokenizer.quantizer", tokenizer.quantizer)
         known = options_of(lookup(QUANTIZERS, "quantizer", name))

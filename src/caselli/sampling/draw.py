@@ -24,6 +24,7 @@ def sample(
     options: Sampling = AS_LEARNED,
     progress: Callable[[int], None] = lambda codes: None,
     known: Int[Tensor, "B T"] | None = None,
+    watch: Callable[[Int[Tensor, "B T"]], None] = lambda codes: None,
 ) -> Int[Tensor, "B T"]:
     """A sequence for each seed.
 
@@ -37,6 +38,8 @@ def sample(
             the layers at once. One behind unknown ones is kept too, but codes drawn before it do not see it:
             the exact conditional distribution has the known codes first. A prior of any order sees all of
             them from the start.
+        watch: receives all codes whenever some have been drawn, −1 where one is still to come; what it raises
+            ends the drawing.
 
     Errors: `UserError` for guidance without a condition, and for options that the kind of prior does not
     follow.
@@ -44,8 +47,9 @@ def sample(
     engine = prior if isinstance(prior, Engine) else EagerEngine(prior)
     alphabet, device = engine.prior.alphabet, engine.prior.offset.device
     _check_options(engine.prior, options)
-    strengths = options.strengths(engine.prior.rounds(options.steps))
     conditions = Conditions.of(condition).to(device)
+    own = 1.0 if conditions.is_empty() else engine.prior.config.guidance
+    strengths = options.strengths(engine.prior.rounds(options.steps), own)
     if conditions.is_empty() and any(strength != 1 for strength in strengths):
         raise UserError(
             f"guidance {options.guidance} was given without a label or another condition",
@@ -59,7 +63,12 @@ def sample(
         parts = engine.prior.code_head.parts
         uniform = uniform_noise(seeds, alphabet.length * parts).to(device)
         uniform = uniform if parts == 1 else uniform.unflatten(1, (-1, parts))
-        engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, progress))
+
+        def tell(drawn: int) -> None:
+            progress(drawn)
+            watch(codes)
+
+        engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, tell))
     return codes
 
 

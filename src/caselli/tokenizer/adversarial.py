@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC
+
 import torch
 
 from caselli import ranks
@@ -14,6 +16,7 @@ from caselli.layer import DISCRIMINATORS, Discriminator, LeCam, diff_augment
 from caselli.ops import inject_gradient
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
+from caselli.tokenizer.adversarial_config import AdversarialConfig
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.tokenizer.tokenizer import Tokenizer
 
@@ -23,8 +26,8 @@ EPSILON = 1e-4
 """Added to the adversarial gradient's norm, as published."""
 
 
-class AdversarialTask(Autoencoding):
-    r"""VQGAN: the reconstruction's loss and a discriminator's, both players in one step.
+class Adversarial(Autoencoding, ABC):
+    r"""A reconstruction's loss and a discriminator's, both players in one step.
 
     .. math:: L_{\text{rec}} + L_{\text{quantizer}} + r\,w\,\lambda\,L_G(D(\hat x)), \qquad
         \lambda = \frac{\lVert\nabla_{\ell} L_{\text{rec}}\rVert}{\lVert\nabla_{\ell} L_G\rVert + 10^{-4}}
@@ -32,13 +35,14 @@ class AdversarialTask(Autoencoding):
     with w the configured weight, r the ramp of its schedule, and ℓ the decoder's last matrix; λ is taken from
     gradients averaged over the ranks, clamped, and 1 unless `adaptive`. The discriminator judges the batch
     once. Its own loss is differentiated in its weights; the tokenizer's losses are differentiated at the
-    reconstruction and their slope is carried to the tokenizer: so neither player gets the other's gradient,
-    and nothing is computed twice.
+    decoder's pictures and their slope is carried to the decoder: so neither player gets the other's
+    gradient, and nothing is computed twice.
 
     Before `start` the discriminator rests; in `warmup` it learns and does not count.
 
     Arguments:
         tokenizer: what is trained, by the weights and settings of its own configuration.
+        config: the discriminator and its part in the training.
 
     Errors: `UnknownName` for an objective that trains no critic, or an unknown discriminator.
 
@@ -58,9 +62,9 @@ class AdversarialTask(Autoencoding):
         "adversarial_weight": Figure("weight of the adversarial term", ".3f", section="Discriminator"),
     }
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: AdversarialConfig) -> None:
         super().__init__(tokenizer)
-        self.config = tokenizer.config.adversarial
+        self.config = config
         self.objective = critic_objective(self.config.objective)
         kind = lookup(CRITICS, "discriminator", self.config.discriminator)
         options = self.config.discriminator_options
@@ -73,24 +77,28 @@ class AdversarialTask(Autoencoding):
         parameters = list(self.discriminator.parameters())
         return [Part("discriminator", parameters, self.config.learning_rate, self.config.betas)]
 
-    def forward(self, batch, step: int) -> Losses:
-        self.diagnostics.correct()
-        pictures = batch.pictures
-        made, quantized = self.tokenizer(pictures)
+    def _losses(self, pictures: Tensor, made: Tensor, loss: Tensor, figures: dict, step: int) -> Losses:
+        """Losses of a step, both players'.
+
+        Arguments:
+            pictures: what the discriminator takes for real.
+            made: the decoder's pictures, the reconstructions of `pictures` first.
+            loss: further loss of the tokenizer's, such as the quantizer's.
+            figures: of the step; those of reconstruction and discriminator are added.
+        """
         made = widened(made)
         shown = made.detach().requires_grad_()
-        distorted = self.distortion(shown, pictures)
+        distorted = self.distortion(shown[: len(pictures)], pictures)
         (slope,) = torch.autograd.grad(distorted.loss, shown)
-        total = distorted.loss.detach() + quantized.loss
-        figures = self._figures(distorted, quantized)
+        total = distorted.loss.detach() + loss
+        figures = figures | self._distances(distorted)
         if self.config.learns(self.progress):
             judged, push, found = self._against(pictures, made, shown, slope, step)
             total, slope = total + judged, slope + push
             figures |= found
         else:  # every weight has a gradient in every step: ranks wait for all of them
             total = total + 0 * sum(p.sum() for p in self.discriminator.parameters())
-        self.diagnostics.note(figures, quantized.codes)
-        return Losses(total + inject_gradient(made, slope), figures | self.diagnostics.figures())
+        return Losses(total + inject_gradient(made, slope), figures)
 
     def _against(
         self, pictures: Tensor, made: Tensor, shown: Tensor, slope: Tensor, step: int
@@ -111,7 +119,7 @@ class AdversarialTask(Autoencoding):
         figures = {
             "score_real": real.mean(),
             "score_fake": fake.mean(),
-            "discriminator_right": (real > fake).float().mean(),
+            "discriminator_right": (real > fake[: len(real)]).float().mean(),
             "discriminator_loss": loss,
             "discriminator_doubt": loss / chance_loss(self.objective, real),
             "adversarial_loss": judged.generator_loss,
@@ -141,6 +149,27 @@ class AdversarialTask(Autoencoding):
             if self.config.r1 and step % self.config.r1_every == 0:
                 total = total + self.slopes.penalty(self.discriminator, pictures, shown)
         return total
+
+
+class AdversarialTask(Adversarial):
+    """VQGAN: encoder, quantizer and decoder against a discriminator of their reconstructions.
+
+    Arguments:
+        tokenizer: what is trained, by the weights and settings of its own configuration.
+
+    Source: Esser, Rombach, Ommer 2021, Taming Transformers for High-Resolution Image Synthesis.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__(tokenizer, tokenizer.config.adversarial)
+
+    def forward(self, batch, step: int) -> Losses:
+        self.diagnostics.correct()
+        made, quantized = self.tokenizer(batch.pictures)
+        figures = {"quantizer_loss": quantized.loss.detach(), **quantized.metrics}
+        losses = self._losses(batch.pictures, made, quantized.loss, figures, step)
+        self.diagnostics.note(losses.metrics, quantized.codes)
+        return Losses(losses.total, losses.metrics | self.diagnostics.figures())
 
 
 def critic_objective(name: str) -> CriticDivergence:

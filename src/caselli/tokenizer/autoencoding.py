@@ -67,10 +67,12 @@ class Autoencoding(Task, ABC):
 
     def _figures(self, distorted: Distorted, quantized: Quantized) -> dict[str, Tensor]:
         """Figures of a training step."""
-        figures = {"psnr": psnr_of(distorted.squared), "quantizer_loss": quantized.loss.detach()}
-        if distorted.perceptual is not None:
-            figures["perceptual"] = distorted.perceptual
-        return figures | quantized.metrics
+        return self._distances(distorted) | {"quantizer_loss": quantized.loss.detach(), **quantized.metrics}
+
+    def _distances(self, distorted: Distorted) -> dict[str, Tensor]:
+        """Figures of the reconstructions of a training step."""
+        figures = {"psnr": psnr_of(distorted.squared)}
+        return figures if distorted.perceptual is None else figures | {"perceptual": distorted.perceptual}
 
     def _count(self, codes: Tensor) -> None:
         sizes = self.tokenizer.quantizer.sizes
