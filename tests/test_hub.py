@@ -52,6 +52,9 @@ class Hub(BaseHTTPRequestHandler):
         name = self.path.partition("/resolve/")[2].partition("/")[2]
         if name in self.files:
             self.answer(200, self.files[name], {"ETag": f'"{name}"', "X-Repo-Commit": COMMIT})
+        elif "/tree/" in self.path:
+            sizes = {name: len(content) for name, content in self.files.items()}
+            self.answer(200, [{"type": "file", "path": n, "size": s, "oid": n} for n, s in sizes.items()])
         elif "/api/models/me/model" in self.path:
             siblings = [{"rfilename": name} for name in self.files]
             self.answer(200, {"id": "me/model", "sha": COMMIT, "siblings": siblings})

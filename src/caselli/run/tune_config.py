@@ -118,4 +118,4 @@ class Tuned:
     forgotten: float = figure("bits more on the old pictures", ".1%")
     """Share by which old pictures cost more than before."""
     replayed: float = figure("samples of the old run among those trained on", ".0%")
-    parameters_trained: int = figure("parameters trained", ",d")
+    parameters_trained: int = figure("parameters trained", ",.0f")

@@ -71,7 +71,7 @@ class TunePrior:
             if config.rank:
                 adapt(prior, config.rank, self.added)
         trained = sum(p.numel() for p in prior.parameters() if p.requires_grad)
-        self.log.say(f"{trained / 1e6:.3f} M of {count_parameters(prior) / 1e6:.2f} M parameters are trained")
+        self.log.say(f"{trained:,} of {count_parameters(prior):,} parameters are trained")
         task = PriorTask(prior, self.model.order, grid_of(self.model.tokenizer, self.model.size))
         budget = config.training(adapts=config.rank > 0)
         task = self.run.fit(task, budget, "tune_prior", self.sets(), augments=False)
