@@ -20,6 +20,7 @@ from caselli.features import features_of
 from caselli.model import Model, build_prior, load, save_prior, save_tokenizer
 from caselli.run import TuneConfig, picture_bits, tune, tuned_figures
 
+NEW = "new"
 HEAD = ("", "bits a new picture", "Fréchet distance", "bits more on old pictures", "minutes")
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     lines = [("the run as it was", *_measured(old, rest), "", "")]
     for name, (run, config) in ways.items():
         out, begin = asked.out / name.replace(", ", "-").replace(" ", "-"), time.perf_counter()
-        config = TuneConfig(**{**vars(config), "steps": asked.steps})
+        config = TuneConfig(**{**vars(config), "steps": asked.steps, "label": NEW})
         tune(run, asked.few, out, config, resume=True)
         minutes = (time.perf_counter() - begin) / 60
         forgotten = "" if name == "from nothing" else f"{tuned_figures(out)['forgotten']:+.1%}"
@@ -63,7 +64,7 @@ def _measured(model: Model, rest: data.Pictures) -> tuple[str, str]:
     """Bits of pictures of the class that nothing was trained on, and the distance of as many samples."""
     bits = picture_bits(model, model.encoded(rest))
     network = judge(installed_judge(model.teachers()), rest.size, model.teachers())
-    label = rest.classes[0] if rest.classes[0] in model.classes else None
+    label = NEW if NEW in model.classes else None
     made = model.sample(len(rest), label=label, seed=1_000)
     real = to_float(rest.read(torch.arange(len(rest))))
     features = [features_of(network, x, 64) for x in (real, made)]

@@ -24,8 +24,8 @@ from caselli.run.tune_stages import joined_stores, relabelled
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 OLD = Path(__file__).parent / "old_runs" / "two_stage"
-WORDS = ["--rank", "2", "--steps", "6", "--batch", "8", "--views", "2", "--patience", "0"]
-SMALL = TuneConfig(rank=2, steps=6, batch=8, views=2, patience=0)
+WORDS = ["--label", "cross", "--rank", "2", "--steps", "6", "--batch", "8", "--views", "2", "--patience", "0"]
+SMALL = TuneConfig(label="cross", rank=2, steps=6, batch=8, views=2, patience=0)
 
 
 @pytest.fixture(scope="module")

@@ -22,21 +22,21 @@ def pack_integers(path: Path) -> int:
     model, before = onnx.load(str(path)), path.stat().st_size
     graph = model.graph
     packed = [(each, *found) for each in graph.initializer if (found := _on_grid(each))]
-    for tensor, integers, scale, axis in packed:
-        names = [f"{tensor.name}_{part}" for part in ("integers", "scale")]
+    for tensor, integers, scale in packed:
+        names = [f"{tensor.name}_{part}" for part in ("integers", "scale", "widened")]
+        arrays = zip((integers, scale), names[:2], strict=True)
         graph.initializer.remove(tensor)
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(*p) for p in zip((integers, scale), names, strict=True)
-        )
-        graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", names, [tensor.name], axis=axis))
-        for value in [value for value in graph.value_info if value.name == tensor.name]:
-            graph.value_info.remove(value)
+        graph.initializer.extend(onnx.numpy_helper.from_array(*pair) for pair in arrays)
+        # not DequantizeLinear: onnxruntime takes it as leave to round what the weight is multiplied with
+        graph.node.insert(0, onnx.helper.make_node("Mul", [names[2], names[1]], [tensor.name]))
+        widen = onnx.helper.make_node("Cast", names[:1], names[2:], to=onnx.TensorProto.FLOAT)
+        graph.node.insert(0, widen)
     onnx.save(model, str(path))
     return before - path.stat().st_size
 
 
-def _on_grid(tensor: Any) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Integers, scales and axis of a tensor on the grid."""
+def _on_grid(tensor: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Integers and scales, which multiply to a tensor on the grid; None for another one."""
     import onnx
 
     if tensor.data_type != onnx.TensorProto.FLOAT or len(tensor.dims) < 2 or np.prod(tensor.dims) < SMALL:
@@ -47,5 +47,5 @@ def _on_grid(tensor: Any) -> tuple[np.ndarray, np.ndarray, int] | None:
         scale = np.maximum(np.abs(x).max(others, keepdims=True), np.float32(1e-30)) / np.float32(127)
         integers = np.rint(x / scale)
         if np.array_equal(integers * scale, x):
-            return integers.astype(np.int8), scale.reshape(-1), axis
+            return integers.astype(np.int8), scale
     return None

@@ -19,7 +19,6 @@ from caselli.interop.prior_program import Beginning, Stepping, refusal
 from caselli.interop.target import Exportable
 from caselli.model import Model, load
 from caselli.prior import Autoregressive, Conditions, described_vocabulary
-from caselli.weights import read_compression
 
 BEGIN, STEP, SCRIPT = "prior_begin.onnx", "prior_step.onnx", "sample.py"
 NOTHING = {"labels": -1, "text": 0, "codes": -1}
@@ -44,16 +43,20 @@ class ToOnnx(Programs):
         words = [super().write(run, folder)]
         model = load(run.folder)
         reason = "the run has no prior" if model.prior is None else refusal(model.prior)
-        words.append(f"no prior: {reason}" if reason else _write_prior(model, folder))
-        stems = ("tokenizer",) if model.prior is None else ("tokenizer", "prior")
-        if any(how.bits == 8 for s in stems for how in read_compression(run.folder / s).packed.values()):
+        if reason:
+            words.append(f"no prior: {reason}")
+        else:
+            _trace_prior(model, folder)
+        packed = [how for made in model.compressions.values() for how in made.packed.values()]
+        if any(how.bits == 8 for how in packed):
             saved = sum(pack_integers(path) for path in sorted(folder.glob("*.onnx")))
             words.append(f"{saved / 1e6:.2f} MB less by weights in int8")
+        words += [] if reason else [_describe_prior(model, folder)]
         return "\n".join(words)
 
 
-def _write_prior(model: Model, folder: Path) -> str:
-    """The prior's two programs, their description and the script; each was run."""
+def _trace_prior(model: Model, folder: Path) -> None:
+    """Writes the prior's two programs."""
     prior = model.require_prior().straight().cpu().eval()
     beginning, stepping = Beginning(prior), Stepping(prior)
     parts = [torch.full((2, *axes), NOTHING[name]) for name, axes in beginning.parts().items()]
@@ -66,6 +69,14 @@ def _write_prior(model: Model, folder: Path) -> str:
     begin = {"parts": tuple(ANY_BATCH for _ in parts)}
     _trace(beginning, tuple(parts), begin, folder / BEGIN, list(beginning.parts()), ["places", *states])
     _trace(stepping, given, step, folder / STEP, names, ["logits", *(f"new_{name}" for name in states)])
+
+
+def _describe_prior(model: Model, folder: Path) -> str:
+    """Runs the prior's programs, and writes their description and the script; says how they agree.
+
+    Errors: `UserError` for programs that differ from the prior; they are removed.
+    """
+    prior = model.require_prior().straight().cpu().eval()
     difference = _difference(prior, folder)
     if difference > TOLERANCE:
         for name in (BEGIN, STEP):
@@ -76,7 +87,7 @@ def _write_prior(model: Model, folder: Path) -> str:
             "it was removed",
         )
     described = json.loads((folder / "programs.json").read_text(encoding="utf-8"))
-    described["prior"] = _description(model, prior, beginning, len(states)) | {"difference": difference}
+    described["prior"] = _description(model, prior) | {"difference": difference}
     write_text(folder / "programs.json", json.dumps(described, indent=2))
     source = Path(__file__).with_name("sample_with_onnx.py")
     write_text(folder / SCRIPT, source.read_text(encoding="utf-8"))
@@ -114,7 +125,8 @@ def _difference(prior: Autoregressive, folder: Path) -> float:
     return worst
 
 
-def _description(model: Model, prior: Autoregressive, beginning: Beginning, states: int) -> dict[str, Any]:
+def _description(model: Model, prior: Autoregressive) -> dict[str, Any]:
+    beginning = Beginning(prior)
     cells = torch.arange(model.grid.length).view(1, *model.grid.shape)
     return {
         "begin": BEGIN,
@@ -122,7 +134,6 @@ def _description(model: Model, prior: Autoregressive, beginning: Beginning, stat
         "conditions": {
             name: {"shape": list(axes), "nothing": NOTHING[name]} for name, axes in beginning.parts().items()
         },
-        "states": states,
         "before": prior.conditioner.length,
         "slots": prior.alphabet.length,
         "first_entries": prior.offset.tolist(),

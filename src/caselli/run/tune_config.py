@@ -46,6 +46,8 @@ class TuneConfig:
     """Largest random shift in pixels; 0 for pictures whose place in the frame matters."""
     views: int = 0
     """Varied versions of each picture that the prior learns from; 0 for as many as few pictures need."""
+    label: str = ""
+    """Label of new pictures that have none, as those of a single folder; empty for no label."""
     seed: int = 0
     """Seed of everything random."""
 

@@ -59,7 +59,8 @@ class TunePrior:
         captions = run.data.pictures.captions
         text = before.require_prior().alphabet.text
         self.text = text if text is None or captions is None else text.grown(captions)
-        self.model, self.added = grown(before, run.data.pictures.classes, self.text)
+        self.classes = run.data.pictures.classes or ((config.label,) if config.label else ())
+        self.model, self.added = grown(before, self.classes, self.text)
 
     def make(self) -> None:
         """Trains and writes the prior, and the adapter where there is one, unless that is done."""
@@ -103,7 +104,7 @@ class TunePrior:
     def codes(self, split: str) -> CodeStore:
         """The codes of the new pictures, labelled as the new prior does."""
         store = self.run.codes(load_tokenizer(self.path)[0], split)
-        return relabelled(store, self.model.classes)
+        return relabelled(store, self.model.classes, self.config.label)
 
     def replayed(self, count: int) -> CodeStore | None:
         """Samples of the old run, of its labels and captions in turn; None where it has another condition."""
@@ -142,11 +143,17 @@ class TunePrior:
         )
 
 
-def relabelled(store: CodeStore, classes: tuple[str, ...]) -> CodeStore:
-    """A store with its labels as numbers of other classes; −1 where one is none of them, or has none."""
+def relabelled(store: CodeStore, classes: tuple[str, ...], label: str = "") -> CodeStore:
+    """A store with its labels as numbers of other classes; −1 where one is none of them.
+
+    Arguments:
+        store: codes, with labels or without.
+        classes: names of the other classes.
+        label: the label of a store that has none.
+    """
     number = {name: place for place, name in enumerate(classes)}
     if store.labels is None:
-        labels = torch.full((len(store),), -1) if classes else None
+        labels = torch.full((len(store),), number.get(label, -1)) if classes else None
     else:
         labels = torch.tensor([number.get(name, -1) for name in store.classes])[store.labels]
     texts = {"captions": store.captions, "all_captions": store.all_captions}

@@ -160,7 +160,7 @@ def _look(run: TwoStage, stage: TunePrior, old: Path) -> None:
         f"held out: {found.new_before:.1f} bits a new picture before, {found.new_after:.1f} after; "
         f"{found.old_before:.1f} an old one before, {found.old_after:.1f} after ({found.forgotten:+.1%})"
     )
-    _show(folder.path / "pictures", before, after, run.data.classes)
+    _show(folder.path / "pictures", before, after, stage.classes)
 
 
 def _show(folder: Path, before: Model, after: Model, classes: tuple[str, ...]) -> None:
