@@ -15,6 +15,7 @@ BENCHMARKS = {
     "slim": "quantised and pruned priors against whole ones; integer products against torchao",
     "codec": "the codec's pictures a second, and the same bits under all circumstances",
     "plan": "what `caselli plan` says, beside memory and time measured on this machine",
+    "studio": "a click on a code in `caselli studio demo`, in milliseconds",
     "race": "recipes against a pipeline of peers in equal minutes, judged by networks that taught neither",
     "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }

@@ -72,7 +72,8 @@ class Referee:
             part = self.kept.subset(spread(len(self.kept), min(6000, len(self.kept))))
             x = self.features(to_float(part.read(torch.arange(len(part)))))
             self.probe = fitted(x, part.labels)
-            self.read_real = agreement(self.probe, self.real, self.held_out.labels)
+            labels = held_out.labels_in(kept.classes, torch.arange(len(held_out)))
+            self.read_real = agreement(self.probe, self.real[labels >= 0], labels[labels >= 0])
 
     def features(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n F"]:
         """Features by the first judge, in half precision."""
@@ -81,9 +82,9 @@ class Referee:
 
     def labels(self) -> Int[Tensor, "n"] | None:
         """As many of each label for the samples."""
-        if self.held_out.labels is None:
+        if self.kept.labels is None:
             return None
-        return torch.arange(JUDGED) % len(self.held_out.classes)
+        return torch.arange(JUDGED) % len(self.kept.classes)
 
     def judged(
         self, made: Float[Tensor, "n C H W"], labels: Int[Tensor, "n"] | None, rebuilt: Tensor
@@ -182,7 +183,7 @@ def _written(pictures: Pictures, file: Path) -> str:
     """A set as one file that `caselli train` takes."""
     arrays = {"images": pictures.read(torch.arange(len(pictures))).permute(0, 2, 3, 1).numpy()}
     if pictures.labels is not None:
-        arrays["labels"] = pictures.labels.numpy()
+        arrays["labels"] = numpy.array(pictures.classes)[pictures.labels.numpy()]
     numpy.savez(file, **arrays)
     return str(file)
 

@@ -62,7 +62,7 @@ def _fresh(old: Model, folder: Path) -> Path:
 
 def _measured(model: Model, rest: data.Pictures) -> tuple[str, str]:
     """Bits of pictures of the class that nothing was trained on, and the distance of as many samples."""
-    bits = picture_bits(model, model.encoded(rest))
+    bits = picture_bits(model, model.encoded(rest), NEW)
     network = judge(installed_judge(model.teachers()), rest.size, model.teachers())
     label = NEW if NEW in model.classes else None
     made = model.sample(len(rest), label=label, seed=1_000)

@@ -19,6 +19,7 @@ from caselli.prior import HEADS, Alphabet, PriorConfig, build
 from caselli.quantizer import BSQ, FSQ, LFQ, Grouped
 from caselli.sampling import Sampling, sample
 from caselli.sampling.graph import GraphEngine
+from caselli.slim import Distilled, Distilling
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from tests.pictures import TINY, bars_and_stripes, options
 from tests.test_sampling_graph import Traced
@@ -117,6 +118,16 @@ def test_what_cannot_be_meant_is_refused(head):
         build(PriorConfig(head=head), Alphabet((16,), (0,) * 4))
     with pytest.raises(UserError, match="option of head"):
         prior(head, nonsense=1)
+
+
+@every_head
+def test_a_student_learns_all_parts_of_its_teacher(head):
+    teacher, codes = prior(head, (3, 2, 2)), torch.arange(12).view(4, 3)
+    same = Distilled(prior(head, (3, 2, 2)), teacher, Distilling(data=0.0))
+    assert same.training_loss(codes, None, codes, 1.0).item() == pytest.approx(0, abs=1e-5)
+    assert same.code_head.parts == teacher.code_head.parts
+    with pytest.raises(UserError, match="heads of one kind and of equal parts"):
+        Distilled(prior("softmax", (3, 2, 2)), teacher, Distilling())
 
 
 def test_self_correction_draws_bits_anew():

@@ -264,3 +264,14 @@ def test_a_field_with_a_number_that_nobody_can_mean(tmp_path, name, value, capsy
     assert main(["train", "glyphs", "-o", str(out), f"--training.prior.{name}", value]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "xpected" in said and not out.exists()
+
+
+def test_old_words_are_answered(capsys):
+    for words, new in (
+        (["evaluate", "run", "glyphs", "--reader-steps", "5"], "--classifier-steps"),
+        (["compare", "guidance", "run", "--reader_steps=5"], "--classifier-steps"),
+        (["evaluate", "run", "glyphs", "--features", "reader"], "'classifier'"),
+    ):
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert f"its name is {new} now" in said and said.count("\n") == 1

@@ -20,9 +20,6 @@ from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
     "refinement.drawn": 8,
-    "refinement.adversarial.discriminator": "patch",
-    "refinement.adversarial.width": 8,
-    "refinement.adversarial.discriminator_options": {"layers": 1},
     "training.decoder.batch": 8,
 }
 

@@ -138,6 +138,60 @@ def test_variations_and_the_way_between(studio, sample):
     assert len(way["codes"]) == 4
 
 
+def test_a_completion_keeps_what_was_not_painted_over(studio, sample):
+    painted = Image.new("L", (16, 16))
+    painted.paste(255, (0, 8, 16, 16))
+    given = {"picture": sample["pictures"][0], "painted": address_of(painted), "count": 2}
+    first, second = parts_of(studio, "complete/draw", **given)
+    kept = image_of(given["picture"]).crop((0, 0, 16, 8)).tobytes()
+    for part in (first, second):
+        assert image_of(part["pictures"][0]).crop((0, 0, 16, 8)).tobytes() == kept
+    larger = {"picture": given["picture"], "width": 32, "height": 24, "left": 4, "top": 2, "count": 1}
+    (part,) = parts_of(studio, "complete/draw", **larger)
+    found = image_of(part["pictures"][0])
+    whole = image_of(given["picture"]).tobytes()
+    assert found.size == (32, 24) and found.crop((4, 2, 20, 18)).tobytes() == whole
+    (part,) = parts_of(studio, "complete/draw", picture=given["picture"])
+    assert part["error"].startswith("nothing was painted over")
+
+
+def test_before_and_after_the_codec_and_between_runs(studio, sample):
+    picture = sample["pictures"][0]
+    found = posted(studio, "compare/slider", kind="codec", picture=picture)
+    assert image_of(found["before"]).tobytes() == image_of(picture).tobytes() and "bytes" in found["words"][1]
+    same = posted(studio, "compare/slider", kind="slim", other="bars", picture=picture)
+    assert same["before"] == same["after"] and same["psnr"] is None
+    assert "was expected" in posted(studio, "compare/slider", 400, kind="upscaling", picture=picture)["error"]
+    assert "was expected" in posted(studio, "compare/slider", 400, kind="other", picture=picture)["error"]
+
+
+def test_fields_and_costs_of_layers(studio, sample):
+    layers = studio.get("/api/inspect/layers", params={"run": "bars", "part": "encoder"}).json()["layers"]
+    asked = {"part": "encoder", "layer": layers[0]["path"], "position": [0, 0]}
+    found = posted(studio, "inspect/field", **asked, picture=sample["pictures"][0])
+    size = found["axes"][0]["last"] - found["axes"][0]["first"] + 1
+    assert [size] == layers[0]["field"][:1] and image_of(found["effective"]).mode == "RGBA"
+    latents = posted(studio, "inspect/field", part="decoder", position=[3, 3], picture=sample["pictures"][0])
+    assert latents["axes"][0]["picture"] < 16 and latents["effective"]
+
+
+def test_runs_are_listed_with_their_curves_and_pictures(studio):
+    listed = studio.get("/api/runs/all").json()
+    bars = next(run for run in listed["runs"] if run["name"] == "bars")
+    assert bars["state"] == "trained" and bars["figures"] and not bars["running"]
+    one = studio.get("/api/runs/one", params={"run": "bars"}).json()
+    assert {(each["stage"], each["split"]) for each in one["curves"]} >= {("prior", "train")}
+    progress = [name for name in one["pictures"] if name.startswith("progress/tokenizer-")]
+    answer = studio.get("/api/runs/picture", params={"run": "bars", "name": progress[0]})
+    assert Image.open(io.BytesIO(answer.content)).height == 32, "originals, and reconstructions below them"
+    asked = {"source": "my pictures", "name": "new", "recipe": "tiny", "minutes": 2}
+    words = studio.post("/api/runs/words", json=asked).json()["command"]
+    assert words.startswith("caselli train 'my pictures' -o ") and words.endswith(
+        " --recipe tiny --minutes 2"
+    )
+    assert studio.post("/api/runs/words", json=asked | {"recipe": "--out"}).status_code == 400
+
+
 # security ---------------------------------------------------------------------------------------------------
 
 

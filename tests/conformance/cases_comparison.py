@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
             "source": str(given.pictures),
             "strengths": (1.0, 3.0),
             "each": 3,
-            "reader_steps": 2,
+            "classifier_steps": 2,
         },
         {"each": 4},
     ),

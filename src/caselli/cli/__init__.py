@@ -9,6 +9,7 @@ import sys
 
 from caselli.cli.advice import START
 from caselli.errors import UnknownName, UserError, is_out_of_memory
+from caselli.files import is_full
 from caselli.version import __version__
 
 COMMANDS = {
@@ -59,10 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
+        if is_full(error):
+            return _say("the disk is full; make room, what was there before is intact", 2)
         if error.filename is None:
             raise
         return _say(f"{os.fsdecode(error.filename)} cannot be used ({error.strerror})", 2)
     except (MemoryError, RuntimeError) as error:
+        if is_full(error):
+            return _say("the disk is full; make room, what was there before is intact", 2)
         if not is_out_of_memory(error):
             raise
         return _say("there is not enough memory for what was asked; fewer or smaller pictures need less", 2)

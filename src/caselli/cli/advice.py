@@ -15,7 +15,9 @@ OWN = "own"
 """Stands for the first of the commands that the run in OUT can go on with, as its report lists them."""
 NEXT: dict[str, str] = {
     "demo": "caselli studio {out}",
+    "plan": "caselli train {source} -o run --recipe {recipe}",
     "train": OWN,
+    "tune": "caselli sample {out} -n 16 -o samples.png",
     "sample": "caselli variations {run} PICTURE -n 8 -o near.png",
     "complete": "caselli interpolate {run} FIRST LAST -n 8 -o way.png",
     "upscale": "caselli evaluate {run} PICTURES --upscaling",
@@ -27,7 +29,7 @@ NEXT: dict[str, str] = {
     "slim": "caselli evaluate {out} PICTURES",
     "import": "caselli reconstruct {out} PICTURES -o pairs.png",
     "export": "caselli inspect {run} -o page.html",
-    "push": "caselli inspect {run} -o page.html",
+    "push": "caselli evaluate {run} PICTURES",
     "encode": "caselli decode {run} {out} -o decoded",
     "decode": "caselli evaluate {run} PICTURES",
     "residual": "caselli compress {run} PICTURES --kind exact -o packed",

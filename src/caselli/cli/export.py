@@ -23,20 +23,24 @@ def command(
         licence: licence for the model card, such as cc0-1.0 (hub).
         pictures: where the pictures came from, for the model card (hub).
     """
-    folder = free(out, overwrite)
+    folder = free(out, overwrite, folder=True)
 
     from caselli.errors import lookup
+    from caselli.files import atomic_folder
     from caselli.interop import TARGETS
 
     target = lookup(TARGETS, "form", to)()
-    print(target.write(exportable(run, licence, pictures), folder))
+    given = exportable(run, folder.name, licence, pictures)
+    with atomic_folder(folder) as scratch:
+        said = target.write(given, scratch)
+    print(said.replace(str(scratch), str(folder)))
 
 
-def exportable(run: str, licence: str, pictures: str) -> Exportable:
+def exportable(run: str, name: str, licence: str, pictures: str) -> Exportable:
     """The run in a folder, as targets take it."""
     from pathlib import Path
 
     from caselli.interop import Exportable
     from caselli.run import kind_of
 
-    return Exportable(Path(run), kind_of(run).figures(), licence, pictures)
+    return Exportable(Path(run), kind_of(run).figures(), name, licence, pictures)

@@ -31,15 +31,20 @@ def command(
         scales: sides of a multi-scale tokenizer's maps, such as 1,2,4 (the published ones).
         out: folder of the new run.
     """
-    folder = free(out, overwrite)
+    folder = free(out, overwrite, folder=True)
 
+    from caselli.files import atomic_folder, is_taken
     from caselli.interop import Hints, import_files
     from caselli.run import adopt
 
     sides = numbers(scales)
     hints = Hints(groups=groups, size=size, heads=heads, classes=classes, scales=sides)
     imported = import_files(files, hints, from_)
-    adopt(imported, folder)
+    if is_taken(folder):
+        adopt(imported, folder)
+    else:
+        with atomic_folder(folder) as scratch:
+            adopt(imported, scratch)
     for words in imported.words:
         print(words)
     print(f"{folder}: {imported.tokenizer.report((imported.size, imported.size))}")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from caselli.anatomy import Inspection, MachineRates
     from caselli.report import Page, Timing
 
+MOST_SIDE = 1 << 16
+"""Largest size of an axis of the input."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _Subject:
@@ -66,7 +69,7 @@ def command(
     stated = [value for value in (rate, bandwidth) if value is not None]
     if len(stated) == 1 or any(value <= 0 for value in stated):
         raise UserError("half a machine was given", "positive --rate and --bandwidth were expected")
-    path = None if out is None else free(out, overwrite)
+    path = None if out is None else free(out, overwrite, (".html", ".htm"))
 
     from caselli import anatomy
 
@@ -177,16 +180,28 @@ def _users(name: str) -> nn.Module:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the user's own code runs here
         raise UserError(
-            f"{name} cannot be imported ({error})", "package.module:callable was expected"
+            f"{name} cannot be imported ({_in_short(error)})", "package.module:callable was expected"
         ) from None
     finally:
         sys.path.pop(0)
-    made = found() if inspect.isclass(found) or not isinstance(found, nn.Module) else found
-    if not isinstance(made, nn.Module):
-        raise UserError(f"{name} gives a {type(made).__name__}", "a torch.nn.Module was expected")
-    return made.eval()
+    try:
+        made = found() if inspect.isclass(found) or not isinstance(found, nn.Module) else found
+        if isinstance(made, nn.Module):
+            return made.eval()
+    except Exception as error:
+        raise UserError(
+            f"{name} cannot be called without arguments ({_in_short(error)})",
+            "a class, a function that makes a module, or a module was expected",
+            "write a function that calls it with yours, and name that",
+        ) from None
+    raise UserError(f"{name} gives a {type(made).__name__}", "a torch.nn.Module was expected")
+
+
+def _in_short(error: Exception) -> str:
+    """What a user's code raised, in a line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _shape(text: str | None) -> tuple[int, ...]:
@@ -195,7 +210,10 @@ def _shape(text: str | None) -> tuple[int, ...]:
         return ()
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", text):
         raise UserError(f"input {text!r} was given", "channels and sizes such as 3x256x256 were expected")
-    return tuple(map(int, text.split("x")))
+    sizes = tuple(map(int, text.split("x")))
+    if max(sizes) > MOST_SIDE:
+        raise UserError(f"input {text!r} was given", f"at most {MOST_SIDE:,} of anything were expected")
+    return sizes
 
 
 def _page(

@@ -23,4 +23,4 @@ def command(
     """
     from caselli.interop import push
 
-    print(push(exportable(run, licence, pictures), name, private=private))
+    print(push(exportable(run, name, licence, pictures), name, private=private))

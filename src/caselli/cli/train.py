@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caselli.cli.command import MOST, Parser, call, fields_of
+from caselli.cli.output import new_folder
 from caselli.errors import UserError
 
 if TYPE_CHECKING:
     from caselli.run import Kind
 
 MOST_CODES = 2**128
-HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "small", "run.yaml"
+HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "auto", "run.yaml"
 
 
 def run(arguments: list[str]) -> None:
@@ -66,6 +67,8 @@ def command(
         config: YAML file of fields, or another run's run.yaml, to begin a run like that one.
         resume: go on with the run in RUN, or begin it.
     """
+    new_folder(out)
+
     from caselli import ranks
     from caselli.engine import Interrupted
     from caselli.run import kind_and_recipe, train

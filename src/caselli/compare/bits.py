@@ -202,6 +202,8 @@ class Bits(Comparison):
         )
 
     def plot(self, rows: Sequence[Row]) -> Any:
+        from matplotlib.ticker import FuncFormatter  # loads slowly
+
         titles = {
             "samples": "Fréchet distance of samples",
             "reconstruction": "Fréchet distance of reconstructions",
@@ -213,6 +215,7 @@ class Bits(Comparison):
                 own = sorted((row.bits, getattr(row, field)) for row in rows if row.head == head)
                 axes.plot(*zip(*own, strict=True), "o-", color=PALETTE[number], label=head.replace("_", " "))
             axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
             axes.legend(frameon=False)
             dress(axes, title, "bits a picture of the codes")
         return drawing

@@ -28,8 +28,9 @@ from caselli.data.source import Request, Source
 from caselli.data.symmetry import asymmetry, mirrors_are_likely
 from caselli.data.tar import Tar
 from caselli.data.tree import picture_files
-from caselli.data.whole import whole_picture
+from caselli.data.whole import picture_bytes, whole_picture
 from caselli.errors import UserError
+from caselli.files import regular
 
 SOURCES: dict[str, type[Source]] = {
     "glyphs": Glyphs,
@@ -72,6 +73,7 @@ __all__ = [
     "open",
     "open_segmented",
     "oriented",
+    "picture_bytes",
     "picture_files",
     "spread",
     "to_bytes",
@@ -125,6 +127,7 @@ def open(
     check_split(split)
     request = Request(size, channels, workers, seed, progress)
     source = os.path.expanduser(source)
+    regular(source)
     for kind in SOURCES.values():
         if kind.accepts(source):
             return kind.open(source, request).split(split)

@@ -23,7 +23,11 @@ from caselli.engine.progress import Bar, Recent
 from caselli.engine.signals import on_signals
 from caselli.engine.task import Task
 from caselli.engine.tracker import Tracker
+from caselli.engine.views import save_views
 from caselli.errors import UserError
+
+PROGRESS = "progress"
+"""Folder of a run with the pictures of each validation."""
 
 
 class Interrupted(Exception):
@@ -65,7 +69,7 @@ class Training:
         self.fit = Fit(task, batches, config, machine, seed)
         self.task, self.config, self.machine = self.fit.task, config, machine
         self.validation, self.stage = validation, stage
-        self.log, self.trackers = Log(folder, stage), trackers
+        self.folder, self.log, self.trackers = folder, Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
         self.ema = Ema(self.task, config.ema)
         self.best, self.validated = math.inf, 0
@@ -136,6 +140,9 @@ class Training:
         self.worse = 0 if values and values["loss"] < self.best else self.worse + 1
         if self._is_over():
             self.log.say(f"no lower loss in {self.worse} validations: the training ends", self.fit.step)
+        views = task.views()
+        if views and ranks.is_first():
+            save_views(views, self.folder / PROGRESS / f"{self.stage}-{self.fit.step:07}.png")
         if values and (self.task.keeps_last or values["loss"] < self.best):
             self.best = min(self.best, values["loss"])
             if ranks.is_first():

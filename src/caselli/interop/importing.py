@@ -12,11 +12,11 @@ import torch
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.interop.layout import Codes, Family, Hints, fill
+from caselli.interop.layout import Codes, Converted, Family, Hints, fill
 from caselli.interop.origin import File, Origin, Part
 from caselli.layer import count_parameters
 from caselli.model import build_prior, grid_of, load_tokenizer
-from caselli.prior import Prior
+from caselli.prior import Prior, PriorConfig
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.weights import Checkpoint, Weights, read_checkpoint, widened
 
@@ -108,47 +108,65 @@ def import_files(
 
 
 def _built(checkpoints, parts: dict[str, Part], words: list[str], hints: Hints, runs: list[Path]) -> Imported:
+    """The networks of the parts, the tokenizer first: the prior is over its codes."""
     files = [widened(checkpoint.weights) for checkpoint in checkpoints]
-    raw = tuple(checkpoint.weights for checkpoint in checkpoints)
-    settings: dict[str, Any] = {}
-    for checkpoint in checkpoints:
-        settings |= checkpoint.settings
-    hints = dataclasses.replace(hints, settings=settings)
-    hints = dataclasses.replace(hints, groups=hints.groups or hints.number("norm_num_groups"))
+    hints = _with_settings(hints, checkpoints)
     described = tuple(File.of(checkpoint) for checkpoint in checkpoints)
     if runs:
         tokenizer, size = load_tokenizer(runs[0])
-        own = {}
     elif "tokenizer" in parts:
         converted = parts["tokenizer"].convert(files, hints, None)
         tokenizer = filled(converted.config, converted.weights)
         size = _size(hints, parts, files, tokenizer)
-        own = {"tokenizer": parts["tokenizer"]}
     else:
         raise UserError(
             "a prior without its tokenizer was given",
             "the file of the tokenizer too, or the folder of a run that has it, was expected",
         )
     tokenizer.architecture.check(tokenizer.config, (size, size))
-    if "prior" not in parts:
-        origin = Origin(described, own, hints, None)
-        return Imported(tokenizer, size, None, (), origin, raw, tuple(words))
-    grid = grid_of(tokenizer, size)
-    sizes = tokenizer.quantizer.sizes
+    prior, classes, codes = None, 0, None
+    if "prior" in parts:
+        codes = _codes(tokenizer, size)
+        prior, classes = _prior(parts["prior"].convert(files, hints, codes), tokenizer, size)
+    return Imported(
+        tokenizer,
+        size,
+        prior,
+        classes=tuple(map(str, range(classes))),
+        origin=Origin(described, parts, hints, codes),
+        files=tuple(checkpoint.weights for checkpoint in checkpoints),
+        words=tuple(words),
+    )
+
+
+def _with_settings(hints: Hints, checkpoints: Sequence[Checkpoint]) -> Hints:
+    """The hints, with what the config.json beside the files say."""
+    settings: dict[str, Any] = {}
+    for checkpoint in checkpoints:
+        settings |= checkpoint.settings
+    hints = dataclasses.replace(hints, settings=settings)
+    return dataclasses.replace(hints, groups=hints.groups or hints.number("norm_num_groups"))
+
+
+def _codes(tokenizer: Tokenizer, size: int) -> Codes:
+    """The codes that a prior over a tokenizer has.
+
+    Errors: `UserError` for a tokenizer without a codebook.
+    """
+    grid, sizes = grid_of(tokenizer, size), tokenizer.quantizer.sizes
     if not sizes:
         raise UserError(
             "a prior over a tokenizer without a codebook was given", "discrete codes were expected"
         )
-    codes = Codes(sizes[0], grid.shape[-1 if grid.flat else -2 :], len(sizes))
-    part = parts["prior"]
-    converted = part.convert(files, hints, codes)
+    return Codes(sizes[0], grid.shape[-1 if grid.flat else -2 :], len(sizes))
+
+
+def _prior(converted: Converted[PriorConfig], tokenizer: Tokenizer, size: int) -> tuple[Prior, int]:
+    """A prior with exactly these weights, and its number of labels."""
     with torch.random.fork_rng():
         prior, _ = build_prior(converted.config, tokenizer, size, converted.classes)
-    weights = _without_unknown(converted.weights)
-    fill(prior, {**_quantizer_of(prior), **weights})
-    origin = Origin(described, own | {"prior": part}, hints, codes)
-    classes = tuple(map(str, range(converted.classes)))
-    return Imported(tokenizer, size, prior, classes, origin, raw, tuple(words))
+    fill(prior, {**_quantizer_of(prior), **_without_unknown(converted.weights)})
+    return prior, converted.classes
 
 
 def _quantizer_of(prior: Prior) -> Weights:
@@ -255,7 +273,7 @@ def _words(checkpoint: Checkpoint, own: dict[str, str]) -> str:
     prefixes = [f"names behind {prefix!r}" for prefix in own.values() if prefix]
     beside = sum(not name.startswith(tuple(own.values())) for name in names)
     others = [f"{beside} weights beside them"] if beside else []
-    return f"{checkpoint.path}: {', '.join([*whats, *prefixes, *others])}"
+    return f"{checkpoint.path}: {', '.join([*whats, *prefixes, *others, *checkpoint.said])}"
 
 
 def _size(hints: Hints, parts: dict[str, Part], files: Sequence[Weights], tokenizer: Tokenizer) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import tempfile
 from pathlib import Path
@@ -40,7 +41,7 @@ def push(
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "model"
-        ToHub().named(run, folder, name)
+        ToHub().write(dataclasses.replace(run, name=name), folder)
         try:
             api.create_repo(name, private=private, exist_ok=True)
             return api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=SENT).commit_url

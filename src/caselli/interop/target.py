@@ -21,6 +21,8 @@ class Exportable:
     """The run's folder."""
     figures: Mapping[str, Figure]
     """The figures of such runs, by name."""
+    name: str = ""
+    """Name of the model on its card: USER/NAME, or that of the folder that is written."""
     licence: str = ""
     """Licence of the run and its pictures, for a model card; empty where none was said."""
     pictures: str = ""

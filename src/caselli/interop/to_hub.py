@@ -21,15 +21,11 @@ class ToHub(Target):
     name = "hub"
 
     def write(self, run: Exportable, folder: Path) -> str:
-        return self.named(run, folder, folder.name)
-
-    def named(self, run: Exportable, folder: Path, name: str) -> str:
-        """`write`, with the name of the repository on the card."""
         weights = sorted(run.folder.glob("*.safetensors"))
         files = [file for path in weights for file in (path, path.with_suffix(".json")) if file.exists()]
         if not files:
             raise UserError(f"{run.folder} was given as a run", "a folder with trained weights was expected")
-        text = card(run.folder, name, run.figures, run.licence, run.pictures)
+        text = card(run.folder, run.name or folder.name, run.figures, run.licence, run.pictures)
         folder.mkdir(parents=True, exist_ok=True)
         for path in files:
             shutil.copyfile(path, folder / path.name)

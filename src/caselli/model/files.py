@@ -55,11 +55,12 @@ def save_model(model: Model, folder: Path) -> None:
         save_prior(model.prior, folder, fingerprint, model.classes, prior)
 
 
-def save_decoder(tokenizer: Tokenizer, folder: Path) -> None:
+def save_decoder(tokenizer: Tokenizer, folder: Path, teachers: Sequence[str]) -> None:
     """`decoder.safetensors` and `decoder.json`: a decoder trained on what the prior draws, beside the
     tokenizer, whose codes and fingerprint stay as they are."""
     stamped = load_tokenizer(folder)[0].fingerprint()
-    save_weights(folder / "decoder", tokenizer.decoder, {"tokenizer": stamped})
+    described = {"tokenizer": stamped, "teachers": list(teachers)}
+    save_weights(folder / "decoder", tokenizer.decoder, described)
 
 
 def holds_decoder(folder: Path, fingerprint: str | None = None) -> bool:
@@ -95,11 +96,12 @@ def load(run: str | Path) -> Model:
         raise UserError(
             f"{folder} was given as a run",
             "a folder with a trained tokenizer was expected",
-            "make one with `caselli train SOURCE -o RUN --recipe small`",
+            "make one with `caselli train SOURCE -o RUN`",
         )
     model = load_unrefined(folder)
     if holds_decoder(folder, model.tokenizer.fingerprint()):
         load_weights(folder / "decoder", model.tokenizer.decoder)
+        model.decoder_teachers = tuple(read_description(folder / "decoder").get("teachers", ()))
     return model
 
 

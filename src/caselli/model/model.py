@@ -67,6 +67,7 @@ class Model(Trained):
         self.size, self.channels, self.classes = size, tokenizer.config.channels, tuple(classes)
         self.grid = grid_of(tokenizer, size)
         self.compressions = compressions or {}
+        self.decoder_teachers: tuple[str, ...] = ()
         if prior is not None:
             prior.eval()
 
@@ -104,7 +105,7 @@ class Model(Trained):
         return joined(self, adapters)
 
     def teachers(self) -> tuple[str, ...]:
-        return self.tokenizer.config.teachers()
+        return tuple(dict.fromkeys((*self.tokenizer.config.teachers(), *self.decoder_teachers)))
 
     def parts(self) -> dict[str, Part]:
         tokenizer, size = self.tokenizer, (self.size, self.size)

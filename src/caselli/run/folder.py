@@ -57,7 +57,7 @@ class RunFolder:
             described = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
             if not isinstance(described["config"], dict):
                 raise TypeError("no configuration")
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError) as error:
             raise UserError(f"{self.path / 'run.yaml'} cannot be read ({error})") from None
         return described
 

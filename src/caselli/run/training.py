@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from caselli import ranks
 from caselli.engine import Log, Machine, expect_trackers, machine
 from caselli.errors import UserError
+from caselli.files import alone
 from caselli.plain import override
 from caselli.report import write_report
 from caselli.run import old_pixels
@@ -21,7 +23,7 @@ from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
 from caselli.run.pictures import Data
 
-RECIPE = "small"
+RECIPE = "auto"
 """The recipe of a run that names none."""
 
 
@@ -60,7 +62,27 @@ def train(
         >>> train("pictures", "run", minutes=10)  # doctest: +SKIP
         PosixPath('run')
     """
-    folder, is_begun = _enter(out, resume)
+    ranks.start()
+    folder = RunFolder(out)
+    folder.refuse_foreign()
+    with alone(folder.path) if ranks.is_first() else contextlib.nullcontext():
+        return _trained(source, folder, recipe, stage, size, minutes, steps, resume, changes, progress)
+
+
+def _trained(
+    source: str | Path,
+    folder: RunFolder,
+    recipe: str,
+    stage: str,
+    size: int | None,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    changes: Mapping[str, Any] | None,
+    progress: bool,
+) -> Path:
+    """The whole of `train` in a folder of its own."""
+    out, is_begun = folder.path, _holds_run(folder, resume)
     if is_begun and ranks.is_first() and old_pixels.is_old(folder):
         old_pixels.modernise(folder)
     ranks.wait()
@@ -153,19 +175,16 @@ def write_page(folder: RunFolder, kind: type[Kind]) -> None:
     Log(folder.path, "report").say(f"look at {page}")
 
 
-def _enter(out: str | Path, resume: bool) -> tuple[RunFolder, bool]:
-    """The run folder, and whether it holds a run to go on with."""
-    ranks.start()
-    folder = RunFolder(out)
-    folder.refuse_foreign()
+def _holds_run(folder: RunFolder, resume: bool) -> bool:
+    """True where the folder holds a run to go on with."""
     is_begun = folder.holds_run()
     if is_begun and not resume:
         raise UserError(
-            f"{out} holds a run already",
+            f"{folder.path} holds a run already",
             "a new folder was expected",
             "go on with --resume, or choose another -o",
         )
-    return folder, is_begun
+    return is_begun
 
 
 def _stages(kind: type[Kind], own: Iterable[type[Stage]], asked: str) -> list[type[Stage]]:

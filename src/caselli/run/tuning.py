@@ -174,14 +174,20 @@ def _show(folder: Path, before: Model, after: Model, classes: tuple[str, ...]) -
 
 
 @torch.no_grad()
-def picture_bits(model: Model, store: CodeStore, batch: int = 64) -> float:
+def picture_bits(model: Model, store: CodeStore, label: str = "", batch: int = 64) -> float:
     """Mean bits that a model's prior needs for a picture of a store, given labels and captions that it knows.
+
+    Arguments:
+        model: with a prior.
+        store: codes of its tokenizer.
+        label: label of the pictures where the store has none.
+        batch: pictures at a time.
 
     Example:
         >>> picture_bits(load("run"), CodeStore.load("codes.safetensors", None))  # doctest: +SKIP
         412.7
     """
-    store = relabelled(store, model.classes)
+    store = relabelled(store, model.classes, label)
     task = PriorTask(model.require_prior(), model.order, model.grid)
     total = 0.0
     for indices in torch.arange(len(store)).split(batch):

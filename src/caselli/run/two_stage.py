@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeBatch, CodeStore, Pictures, spread
+from caselli.data import CodeBatch, CodeStore, Pictures, spread, to_float
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
@@ -51,12 +51,15 @@ from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.tune_config import Tuned
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
-from caselli.tokenizer import Adversarial, AdversarialTask, RefiningTask, Tokenizer, TokenizerTask
+from caselli.shapes import Float, Tensor
+from caselli.tokenizer import AdversarialTask, RefiningTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.weights import read_description
 
 DRAWN_SEED = 1_000_000_000
 """Seed of the first picture drawn for the decoder, far from those that users and judges draw with."""
+MEASURED, MEASURED_AT_ONCE = 3072, 256
+"""Real pictures whose moments the decoder's are compared with, at most, and in a batch."""
 
 
 class TokenizerStage(Stage):
@@ -164,28 +167,36 @@ class DecoderStage(Stage):
     product = "decoder"
     training = "training.decoder"
     results = "refinement"
-    figures = Adversarial.figures
+    figures = RefiningTask.figures
 
     def is_done(self) -> bool:
         """True where the decoder is trained, of the tokenizer as it is now."""
         return super().is_done() and holds_decoder(self.run.folder.path)
 
     def task(self) -> RefiningTask:
-        run, model = self.run, load_unrefined(self.run.folder.path)
-        config = run.config.refinement.at_hand()
-        pictures = run.data.train
-        like = pictures.subset(spread(len(pictures), min(config.drawn, len(pictures))))
-        drawn = model.to(run.machine.device).drawn_codes(like, seed=DRAWN_SEED + run.config.seed)
+        run, model = self.run, load_unrefined(self.run.folder.path).to(self.run.machine.device)
+        config, pictures = run.config.refinement, run.data.train
+        drawn = model.drawn_codes(
+            pictures.subset(spread(len(pictures), config.drawn)), seed=DRAWN_SEED + run.config.seed
+        )
+        moments = config.distance()
+        with run.machine.autocast():
+            moments.measure(self._real(pictures))
+        by = (
+            " and ".join(config.teachers())
+            or "values and slopes; pip install 'caselli[eyes]' brings better eyes"
+        )
+        self.log.say(f"{len(drawn)} pictures' codes drawn; sets are compared by the moments of {by}")
         with run.seeded():
-            task = RefiningTask(model.tokenizer, config.adversarial, drawn)
-        kind = config.adversarial.discriminator
-        self.log.say(f"codes of {len(drawn)} pictures drawn; the discriminator is of kind {kind}")
-        for words in task.words():
-            self.log.say(words)
-        return task
+            return RefiningTask(model.tokenizer, moments, config.weight, drawn)
+
+    def _real(self, pictures: Pictures) -> Iterator[Float[Tensor, "B C H W"]]:
+        """Real pictures, batch after batch."""
+        for part in spread(len(pictures), MEASURED).split(MEASURED_AT_ONCE):
+            yield to_float(pictures.read(part)).to(self.run.machine.device)
 
     def save(self, task: RefiningTask) -> None:
-        save_decoder(task.tokenizer, self.run.folder.path)
+        save_decoder(task.tokenizer, self.run.folder.path, self.run.config.refinement.teachers())
 
     def look(self) -> None:
         """Looks at the samples again, with the new decoder."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from torch import nn
+
 from caselli.engine import TrainingConfig
-from caselli.features import TEACHERS
+from caselli.errors import expect, lookup
+from caselli.features import TEACHERS, MomentDistance, pyramid, seen_by
 from caselli.prior import PriorConfig
 from caselli.run.config import ReadingConfig, RunConfig
-from caselli.tokenizer import AdversarialConfig, TokenizerConfig
+from caselli.tokenizer import TokenizerConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +24,7 @@ class StagesConfig:
     """Budget and optimiser of the second stage."""
     decoder: TrainingConfig = dataclasses.field(
         default_factory=lambda: TrainingConfig(
-            steps=400, batch=32, learning_rate=3e-4, betas=(0.0, 0.99), weight_decay=0.0, warmup=20, ema=0.99
+            steps=400, batch=64, learning_rate=3e-4, betas=(0.9, 0.99), weight_decay=0.0, warmup=20, ema=0.99
         )
     )
     """Budget and optimiser of the third stage, which `caselli refine` and the recipe auto have."""
@@ -33,34 +36,27 @@ class RefinementConfig:
 
     drawn: int = 4000
     """Pictures whose codes are drawn from the prior beforehand."""
-    adversarial: AdversarialConfig = dataclasses.field(
-        default_factory=lambda: AdversarialConfig(
-            weight=1.0,
-            discriminator="projected",
-            width=32,
-            augment=True,
-            learning_rate=1e-3,
-            betas=(0.0, 0.99),
-            start=0.0,
-            warmup=0.1,
-            ramp=0.0,
-        )
-    )
-    """The discriminator of drawn and reconstructed pictures; one of patches without the `eyes` extra."""
+    weight: float = 0.2
+    """Weight of the distance of drawn pictures from real ones, as sets, beside the reconstruction's loss."""
+    network: str = "efficientnet-lite1"
+    """Network whose maps' moments are compared: efficientnet-lite0, 1 or 2; where its weights are not
+    installed, the moments of values and slopes at several scales."""
 
-    def at_hand(self) -> RefinementConfig:
-        """The configuration, with a discriminator of patches for one whose weights are not installed."""
-        own, options = self.adversarial, self.adversarial.discriminator_options
-        if own.discriminator != "projected" or "weights" in options:
-            return self
-        if all(TEACHERS[name].is_installed() for name in own.teachers()):
-            return self
-        return dataclasses.replace(
-            self,
-            adversarial=dataclasses.replace(
-                own, discriminator="patch", discriminator_options={"layers": 2, "norm": "group"}
-            ),
-        )
+    def __post_init__(self) -> None:
+        lookup(TEACHERS, "refinement network", self.network)
+        expect(self.drawn >= 1, "refinement drawn", self.drawn, "at least 1")
+        expect(self.weight >= 0, "refinement weight", self.weight, "0 or more")
+
+    def teachers(self) -> tuple[str, ...]:
+        """Networks of features that the refinement uses, and that may not judge the result."""
+        return (self.network,) if TEACHERS[self.network].is_installed() else ()
+
+    def distance(self) -> MomentDistance:
+        """The distance of sets, which has yet to see real pictures."""
+        if not self.teachers():
+            return MomentDistance(nn.Identity(), pyramid)
+        network = TEACHERS[self.network].load()
+        return MomentDistance(network, seen_by(network))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 from caselli.errors import UserError
 from caselli.layer import Borrowed
-from caselli.prior import Autoregressive
+from caselli.prior import Autoregressive, Head
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -55,9 +55,21 @@ class Distilled(nn.Module):
 
     def __init__(self, student: Autoregressive, teacher: Autoregressive, how: Distilling) -> None:
         super().__init__()
+        heads = [prior.config.head for prior in (student, teacher)]
+        if heads[0] != heads[1] or student.code_head.parts != teacher.code_head.parts:
+            raise UserError(
+                f"a student with the head {heads[0]!r} was given to a teacher with {heads[1]!r}",
+                "heads of one kind and of equal parts were expected",
+                "leave --prior.head and its options as the teacher has them",
+            )
         self.student, self.how = student, how
         self.config, self.alphabet = student.config, student.alphabet
         self.teacher = Borrowed(teacher)
+
+    @property
+    def code_head(self) -> Head:
+        """The student's."""
+        return self.student.code_head
 
     def log_prob(self, sequence: Int[Tensor, "B T"], condition, seen=None) -> Float[Tensor, "B T"]:
         """The student's."""

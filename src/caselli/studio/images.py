@@ -15,6 +15,8 @@ from caselli.errors import UserError
 from caselli.shapes import Bool, Float, Tensor
 
 PREFIX = "data:image/png;base64,"
+HOT = 216, 24, 40
+"""Red, green and blue of a heat map."""
 
 
 def png(picture: Float[Tensor, "C H W"]) -> bytes:
@@ -62,8 +64,9 @@ def mask_of(words: str, size: int) -> Bool[Tensor, "H W"]:
 
 
 def heat(values: Float[Tensor, "H W"]) -> str:
-    """Values from 0 to 1 as an opaque grey picture's data address, white for the highest."""
-    grey = (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy().astype(np.uint8)
+    """Values from 0 to 1 as a data address of a red picture, the more opaque the higher."""
+    opacity = (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    red = [np.full_like(opacity, level) for level in HOT]
     buffer = io.BytesIO()
-    Image.fromarray(grey).save(buffer, "PNG")
+    Image.fromarray(np.stack([*red, opacity], -1)).save(buffer, "PNG")
     return PREFIX + base64.b64encode(buffer.getvalue()).decode()

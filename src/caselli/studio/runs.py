@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from caselli.errors import UserError
+from caselli.errors import UserError, lookup
 from caselli.report import Contents, read_run
 from caselli.run import RECIPES, RunFolder, kind_of
 from caselli.studio import jobs
@@ -103,6 +103,7 @@ def _words(studio: Studio, asked: Training) -> list[str]:
     """The command of a training; a source that is no set's name must be a path, never an option."""
     if asked.source.startswith("-"):
         raise UserError(f"the source {asked.source!r} was given", "a set or a folder was expected")
+    lookup(RECIPES, "recipe", asked.recipe)
     fields = {"recipe": None if asked.resume else asked.recipe, "minutes": asked.minutes}
     fields |= {} if asked.resume else {"size": asked.size}
     out = studio.jail.root / asked.name

@@ -1,6 +1,6 @@
 """Pictures ⟷ codes: encoder, quantizer, decoder, and how they are trained."""
 
-from caselli.tokenizer.adversarial import CRITICS, Adversarial, AdversarialTask
+from caselli.tokenizer.adversarial import CRITICS, AdversarialTask
 from caselli.tokenizer.adversarial_config import AdversarialConfig
 from caselli.tokenizer.base import Architecture
 from caselli.tokenizer.config import TokenizerConfig
@@ -31,7 +31,6 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 __all__ = [
     "ARCHITECTURES",
     "CRITICS",
-    "Adversarial",
     "AdversarialConfig",
     "AdversarialTask",
     "Architecture",

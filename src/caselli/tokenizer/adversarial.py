@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
-
 import torch
 
 from caselli import ranks
@@ -16,7 +14,6 @@ from caselli.layer import DISCRIMINATORS, Discriminator, LeCam, diff_augment
 from caselli.ops import inject_gradient
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer.adversarial_config import AdversarialConfig
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.tokenizer.tokenizer import Tokenizer
 
@@ -26,8 +23,8 @@ EPSILON = 1e-4
 """Added to the adversarial gradient's norm, as published."""
 
 
-class Adversarial(Autoencoding, ABC):
-    r"""A reconstruction's loss and a discriminator's, both players in one step.
+class AdversarialTask(Autoencoding):
+    r"""VQGAN: the reconstruction's loss and a discriminator's, both players in one step.
 
     .. math:: L_{\text{rec}} + L_{\text{quantizer}} + r\,w\,\lambda\,L_G(D(\hat x)), \qquad
         \lambda = \frac{\lVert\nabla_{\ell} L_{\text{rec}}\rVert}{\lVert\nabla_{\ell} L_G\rVert + 10^{-4}}
@@ -35,14 +32,13 @@ class Adversarial(Autoencoding, ABC):
     with w the configured weight, r the ramp of its schedule, and ℓ the decoder's last matrix; λ is taken from
     gradients averaged over the ranks, clamped, and 1 unless `adaptive`. The discriminator judges the batch
     once. Its own loss is differentiated in its weights; the tokenizer's losses are differentiated at the
-    decoder's pictures and their slope is carried to the decoder: so neither player gets the other's
-    gradient, and nothing is computed twice.
+    reconstruction and their slope is carried to the tokenizer: so neither player gets the other's gradient,
+    and nothing is computed twice.
 
     Before `start` the discriminator rests; in `warmup` it learns and does not count.
 
     Arguments:
         tokenizer: what is trained, by the weights and settings of its own configuration.
-        config: the discriminator and its part in the training.
 
     Errors: `UnknownName` for an objective that trains no critic, or an unknown discriminator.
 
@@ -62,9 +58,9 @@ class Adversarial(Autoencoding, ABC):
         "adversarial_weight": Figure("weight of the adversarial term", ".3f", section="Discriminator"),
     }
 
-    def __init__(self, tokenizer: Tokenizer, config: AdversarialConfig) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
-        self.config = config
+        self.config = tokenizer.config.adversarial
         self.objective = critic_objective(self.config.objective)
         kind = lookup(CRITICS, "discriminator", self.config.discriminator)
         options = self.config.discriminator_options
@@ -77,28 +73,24 @@ class Adversarial(Autoencoding, ABC):
         parameters = list(self.discriminator.parameters())
         return [Part("discriminator", parameters, self.config.learning_rate, self.config.betas)]
 
-    def _losses(self, pictures: Tensor, made: Tensor, loss: Tensor, figures: dict, step: int) -> Losses:
-        """Losses of a step, both players'.
-
-        Arguments:
-            pictures: what the discriminator takes for real.
-            made: the decoder's pictures, the reconstructions of `pictures` first.
-            loss: further loss of the tokenizer's, such as the quantizer's.
-            figures: of the step; those of reconstruction and discriminator are added.
-        """
+    def forward(self, batch, step: int) -> Losses:
+        self.diagnostics.correct()
+        pictures = batch.pictures
+        made, quantized = self.tokenizer(pictures)
         made = widened(made)
         shown = made.detach().requires_grad_()
-        distorted = self.distortion(shown[: len(pictures)], pictures)
+        distorted = self.distortion(shown, pictures)
         (slope,) = torch.autograd.grad(distorted.loss, shown)
-        total = distorted.loss.detach() + loss
-        figures = figures | self._distances(distorted)
+        total = distorted.loss.detach() + quantized.loss
+        figures = self._figures(distorted, quantized)
         if self.config.learns(self.progress):
             judged, push, found = self._against(pictures, made, shown, slope, step)
             total, slope = total + judged, slope + push
             figures |= found
         else:  # every weight has a gradient in every step: ranks wait for all of them
             total = total + 0 * sum(p.sum() for p in self.discriminator.parameters())
-        return Losses(total + inject_gradient(made, slope), figures)
+        self.diagnostics.note(figures, quantized.codes)
+        return Losses(total + inject_gradient(made, slope), figures | self.diagnostics.figures())
 
     def _against(
         self, pictures: Tensor, made: Tensor, shown: Tensor, slope: Tensor, step: int
@@ -119,7 +111,7 @@ class Adversarial(Autoencoding, ABC):
         figures = {
             "score_real": real.mean(),
             "score_fake": fake.mean(),
-            "discriminator_right": (real > fake[: len(real)]).float().mean(),
+            "discriminator_right": (real > fake).float().mean(),
             "discriminator_loss": loss,
             "discriminator_doubt": loss / chance_loss(self.objective, real),
             "adversarial_loss": judged.generator_loss,
@@ -149,27 +141,6 @@ class Adversarial(Autoencoding, ABC):
             if self.config.r1 and step % self.config.r1_every == 0:
                 total = total + self.slopes.penalty(self.discriminator, pictures, shown)
         return total
-
-
-class AdversarialTask(Adversarial):
-    """VQGAN: encoder, quantizer and decoder against a discriminator of their reconstructions.
-
-    Arguments:
-        tokenizer: what is trained, by the weights and settings of its own configuration.
-
-    Source: Esser, Rombach, Ommer 2021, Taming Transformers for High-Resolution Image Synthesis.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer, tokenizer.config.adversarial)
-
-    def forward(self, batch, step: int) -> Losses:
-        self.diagnostics.correct()
-        made, quantized = self.tokenizer(batch.pictures)
-        figures = {"quantizer_loss": quantized.loss.detach(), **quantized.metrics}
-        losses = self._losses(batch.pictures, made, quantized.loss, figures, step)
-        self.diagnostics.note(losses.metrics, quantized.codes)
-        return Losses(losses.total, losses.metrics | self.diagnostics.figures())
 
 
 def critic_objective(name: str) -> CriticDivergence:

@@ -16,6 +16,9 @@ from caselli.tokenizer.diagnostics import LARGEST, Diagnostics
 from caselli.tokenizer.loss import Distorted, Distortion
 from caselli.tokenizer.tokenizer import Tokenizer
 
+SHOWN = 8
+"""Pictures that a validation shows beside their reconstructions."""
+
 
 class Autoencoding(Task, ABC):
     """Autoencoding through the quantizer; a way of training extends this class, is final, and gives
@@ -40,13 +43,21 @@ class Autoencoding(Task, ABC):
         self.diagnostics = Diagnostics(tokenizer.config, tokenizer.quantizer)
         self.register_load_state_dict_pre_hook(_renamed)
         self.counts: list[Tensor] = []
+        self.seen: list[Tensor] = []
 
     def validate(self, batch) -> dict[str, Tensor]:
         reconstruction, quantized = self.tokenizer(batch.pictures)
         distorted = self.distortion(widened(reconstruction).clamp(-1, 1), batch.pictures)
         self._count(quantized.codes)
+        if not self.seen:
+            self.seen = [batch.pictures[:SHOWN], widened(reconstruction[:SHOWN]).clamp(-1, 1)]
         figures = {"loss": distorted.loss, "psnr": psnr_of(distorted.squared)}
         return figures if distorted.perceptual is None else figures | {"perceptual": distorted.perceptual}
+
+    def views(self):
+        """The first held-out pictures, and below them what has become of them."""
+        seen, self.seen = self.seen, []
+        return seen
 
     def finish(self) -> dict[str, float]:
         if not self.counts:

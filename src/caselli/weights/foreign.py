@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from caselli.errors import UserError, is_out_of_memory
+from caselli.files import regular
 from caselli.shapes import Tensor
 
 Weights = dict[str, Tensor]
@@ -36,6 +37,8 @@ HARMLESS = (
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
 WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
+AVERAGED = ("params_ema", "ema")
+"""Those of them whose weights are averages over the training, of which a line tells."""
 PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
 """Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
 within a larger model, whose other weights are left out."""
@@ -68,6 +71,8 @@ class Checkpoint:
     """By the names in the file, in the file's precision."""
     wrappers: tuple[str, ...]
     """Names of the dictionaries that the weights lie in, from the outside."""
+    said: tuple[str, ...]
+    """A line about each of them, for the user."""
     settings: dict[str, Any]
     """The config.json beside the file; empty without one."""
 
@@ -78,11 +83,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Errors: `UserError` for a file that is not there, cut short, holds code to be run or no weights.
     """
     settings = settings_beside(path)
-    path = weights_file(Path(path))
+    path = weights_file(regular(path))
     if not path.is_file():
         raise UserError(f"there is no file {path}", "a checkpoint was expected")
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    inner, wrappers = _unwrapped(found)
+    inner, wrappers, said = _unwrapped(found)
     weights = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     if not weights:
         raise UserError(f"{path} holds no weights", "a dictionary of tensors was expected")
@@ -91,15 +96,18 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(
             f"{path} holds weights that are no numbers: {damaged[0]}", "finite weights were expected"
         )
-    return Checkpoint(path, weights, wrappers, settings)
+    return Checkpoint(path, weights, wrappers, said, settings)
 
 
 def read_foreign(path: str | Path) -> Weights:
-    """The weights of a file by their names in the network itself, in float32; see `read_checkpoint`.
+    """The weights of a file by their names in the network itself, in float32; says where they lay.
 
     Errors: as of `read_checkpoint`.
     """
-    return widened(_without_prefixes(read_checkpoint(path).weights))
+    checkpoint = read_checkpoint(path)
+    for line in checkpoint.said:
+        print(line, file=sys.stderr)
+    return widened(_without_prefixes(checkpoint.weights))
 
 
 def widened(weights: Weights) -> Weights:
@@ -179,27 +187,28 @@ def _read_pickle(path: Path) -> Any:
 
 def _unknown_objects(path: Path) -> list[str]:
     """Names of the functions and classes in a file that are not torch's plain data; none is imported."""
-    if not zipfile.is_zipfile(path):
-        return []
     try:
-        return get_unsafe_globals_in_checkpoint(path)
+        return get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
     except Exception as error:  # no pickle in it: reading it says what is wrong
         if is_out_of_memory(error):
             raise
         return []
 
 
-def _unwrapped(found: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The innermost dictionary, and the names of those around it."""
+def _unwrapped(found: Any) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """The innermost dictionary, the names of those around it, and a line about each."""
     if isinstance(found, StandIn):
-        return _of_module(found), ()
+        return _of_module(found), (), ()
     if not isinstance(found, Mapping):
-        return {}, ()
+        return {}, (), ()
     name = next((name for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
     if name is None:
-        return found, ()
-    inner, wrappers = _unwrapped(found[name])
-    return inner, (name, *wrappers)
+        return found, (), ()
+    others = [other for other in WRAPPERS if other != name and isinstance(found.get(other), Mapping)]
+    beside = f", and {' and '.join(map(repr, others))} beside them are left out" if others else ""
+    own = (f"the weights are taken from {name!r}{beside}",) if others or name in AVERAGED else ()
+    inner, wrappers, said = _unwrapped(found[name])
+    return inner, (name, *wrappers), (*own, *said)
 
 
 def _without_prefixes(weights: Weights) -> Weights:

@@ -3,7 +3,7 @@
 import { get, post } from "./api.js";
 import { button, field, h, percent, picture, roving, say, select, trying } from "./dom.js";
 import { keep, kept } from "./kept.js";
-import { model as modelOf } from "./main.js";
+import { go, model as modelOf } from "./main.js";
 import { picker } from "./picker.js";
 
 const REST = 60;
@@ -82,7 +82,8 @@ class View {
       : null;
     return h("div", { class: "row" }, this.undoButton, this.redoButton, label, caption, book,
       prior ? h("label", { class: "check" }, this.heat, " Surprise") : null,
-      h("label", { class: "check" }, this.numbers, " Numbers"));
+      h("label", { class: "check" }, this.numbers, " Numbers"),
+      prior ? button("Complete it", () => go("complete", this.run)) : null);
   }
 
   cell(at) {

@@ -3,11 +3,16 @@
 import { get } from "./api.js";
 import { h, say, trying } from "./dom.js";
 import * as codes from "./codes.js";
+import * as compare from "./compare.js";
+import * as complete from "./complete.js";
+import * as inspect from "./inspect.js";
 import * as runs from "./runs.js";
 import * as sample from "./sample.js";
 
-const PAGES = { runs, sample, codes };
-const TITLES = { runs: "Runs", sample: "Sample", codes: "Codes" };
+const PAGES = { runs, sample, codes, complete, compare, inspect };
+const TITLES = {
+  runs: "Runs", sample: "Sample", codes: "Codes", complete: "Complete", compare: "Compare", inspect: "Inspect",
+};
 
 const main = document.getElementById("page");
 const chooser = document.getElementById("run");

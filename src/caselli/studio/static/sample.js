@@ -174,6 +174,7 @@ class View {
       one !== null && this.strength.box,
       one !== null && button("Variations", () => this.near(Number(this.strength.control.value))),
       one !== null && button("Change its codes", () => this.hand(one, "codes")),
+      one !== null && button("Complete it", () => this.hand(one, "complete")),
       count === 2 && button("The way between", () => this.between()),
     ].filter(Boolean));
   }
