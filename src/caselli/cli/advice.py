@@ -24,7 +24,6 @@ NEXT: dict[str, str] = {
     "variations": "caselli interpolate {run} {picture} PICTURE -n 8 -o way.png",
     "interpolate": "caselli variations {run} {first} -n 8 -o near.png",
     "reconstruct": "caselli evaluate {run} PICTURES",
-    "tune": "caselli sample {out} -n 16 -o new.png",
     "refine": "caselli sample {run} -n 16 -o samples.png",
     "slim": "caselli evaluate {out} PICTURES",
     "import": "caselli reconstruct {out} PICTURES -o pairs.png",
