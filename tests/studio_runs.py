@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from caselli.run import train
 from tests.pictures import TINY, bars_and_stripes
 
 TOKEN, PORT = "a-token-of-tests", 7865
@@ -15,6 +14,8 @@ TOKEN, PORT = "a-token-of-tests", 7865
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> Path:
     """A folder of runs with the run `bars`; beside it the pictures, outside of the folder."""
+    from caselli.run import train
+
     root = tmp_path_factory.mktemp("studio")
     source = bars_and_stripes(root / "pictures")
     changes = TINY | {"reading.seconds": 0}

@@ -214,9 +214,9 @@ def call(name: str, function: Callable[..., None], words: list[str]) -> None:
         words, fields = _parted(words)
     words = [_dashed(word) for word in words]
     for word in words:
-        name = word.partition("=")[0]
-        if name in RENAMED:
-            raise UserError(f"{name} was given", f"its name is {RENAMED[name]} now")
+        option = word.partition("=")[0]
+        if option in RENAMED:
+            raise UserError(f"{option} was given", f"its name is {RENAMED[option]} now")
     given = parser.parse_args(words)
     values = {option.name: option.value(given[option.key]) for option in parser.options.values()}
     for parameter, record in _records(function).items():
