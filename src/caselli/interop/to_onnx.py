@@ -89,7 +89,7 @@ def _describe_prior(model: Model, folder: Path) -> str:
     described = json.loads((folder / "programs.json").read_text(encoding="utf-8"))
     described["prior"] = _description(model, prior) | {"difference": difference}
     write_text(folder / "programs.json", json.dumps(described, indent=2))
-    source = Path(__file__).with_name("sample_with_onnx.py")
+    source = Path(__file__).with_name("sample_with_onnx.txt")
     write_text(folder / SCRIPT, source.read_text(encoding="utf-8"))
     words = f"{folder / STEP}: logits differ by up to {difference:.0e}"
     return f"{words}; draw with python {folder / SCRIPT} -o new.png"
