@@ -13,7 +13,9 @@ BENCHMARKS = {
     "sampling": "tokens per second against transformers' generate: GPT-2 and Mamba",
     "slim": "quantised and pruned priors against whole ones; integer products against torchao",
     "codec": "the codec's pictures a second, and the same bits under all circumstances",
+    "gpu": "one script for a day with a GPU: tests, kernels, training steps, sampling, memory",
     "plan": "what `caselli plan` says, beside memory and time measured on this machine",
+    "streams": "tar shards: pictures a second beside other readers, memory over a million pictures",
     "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeBatch, CodeStore, Pictures
+from caselli.data import CodeBatch, CodeShards, CodeStore, Pictures
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
 from caselli.evaluate import Evaluation, Readability, SetComparison, evaluate_model, perceptual_distance
@@ -32,6 +32,7 @@ from caselli.plain import options_of, override
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
+from caselli.run.coding import streamed_codes
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
@@ -200,8 +201,11 @@ class TwoStage(Kind):
         del figures["code_counts"]
         return figures
 
-    def codes(self, tokenizer: Tokenizer, split: str) -> CodeStore:
-        """The store of a split's codes, made by the first rank unless it is there already."""
+    def codes(self, tokenizer: Tokenizer, split: str) -> CodeStore | CodeShards:
+        """The store of a split's codes, made by the first rank unless it is there already; of pictures that
+        are streamed, shards made by all ranks."""
+        if split == "train" and self.config.data.stream:
+            return streamed_codes(self, tokenizer)
         path = self.folder.path / "codes" / f"{split}.safetensors"
         if ranks.is_first() and not _is_of(path, tokenizer):
             if path.exists():  # codes of the tokenizer before it was trained on
