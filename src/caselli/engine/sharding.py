@@ -10,14 +10,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import (
-    FSDPModule,
-    MixedPrecisionPolicy,
-    fully_shard,
-    register_fsdp_forward_method,
-)
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
@@ -43,6 +35,9 @@ def placed(task: Task, config: TrainingConfig, machine: Machine) -> Task:
     if not is_sharded(task, config):
         kinds = {tensor.device.type for tensor in (*task.parameters(), *task.buffers())}
         return task if kinds == {machine.device} else task.to(machine.device)  # fake tensors cannot be moved
+    from torch.distributed.device_mesh import init_device_mesh  # half a second, for those who need it
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+
     mesh = init_device_mesh(machine.device.split(":")[0], (ranks.count(),))
     low = torch.bfloat16 if machine.precision == "bfloat16" else None
     policy = MixedPrecisionPolicy(low, torch.float32, cast_forward_inputs=False)
@@ -65,7 +60,7 @@ def recompute(task: Task) -> None:
 def parallel(task: Task) -> nn.Module:
     """What a step calls: the task itself where it is alone or shared out, else a copy that follows the other
     ranks'."""
-    if ranks.count() == 1 or isinstance(task, FSDPModule):
+    if ranks.count() == 1 or _gathers(task):
         return task
     return DistributedDataParallel(task, broadcast_buffers=False, gradient_as_bucket_view=True)
 
@@ -73,7 +68,7 @@ def parallel(task: Task) -> nn.Module:
 @contextlib.contextmanager
 def gradients_of(model: nn.Module, last: bool) -> Iterator[None]:
     """Within it gradients are summed over the ranks at the last piece of a batch alone."""
-    if isinstance(model, FSDPModule):
+    if _gathers(model):
         model.set_requires_gradient_sync(last)
         yield
     elif isinstance(model, DistributedDataParallel) and not last:
@@ -85,12 +80,12 @@ def gradients_of(model: nn.Module, last: bool) -> Iterator[None]:
 
 def local(tensor: Tensor) -> Tensor:
     """This rank's part of a tensor that is shared out; another one as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if _is_part(tensor) else tensor
 
 
 def whole(tensor: Any) -> Any:
     """A tensor that is shared out, whole; anything else as it is. All ranks have to call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_part(tensor) else tensor
 
 
 def gathered(state: Any) -> Any:
@@ -100,7 +95,7 @@ def gathered(state: Any) -> Any:
     """
 
     def kept(leaf: Any) -> Any:
-        if not isinstance(leaf, DTensor):
+        if not _is_part(leaf):
             return leaf
         found = leaf.full_tensor()
         return found.cpu() if ranks.is_first() else None
@@ -110,8 +105,10 @@ def gathered(state: Any) -> Any:
 
 def shared_out(tensor: Any, like: Any) -> Any:
     """This rank's part of a whole tensor, laid out as another one; as it is where the other is whole."""
-    if not isinstance(like, DTensor) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
+    if not _is_part(like) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     tensor = tensor.to(like.device)
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
@@ -129,3 +126,13 @@ def shell(task: Task) -> Task:
         for p in task.parameters()
     }
     return copy.deepcopy(task, bare)
+
+
+def _is_part(tensor: Any) -> bool:
+    """True for a tensor that is shared out: torch's DTensor, which is not imported where there is none."""
+    return hasattr(tensor, "full_tensor")
+
+
+def _gathers(model: nn.Module) -> bool:
+    """True for a module of FSDP2."""
+    return hasattr(model, "set_requires_gradient_sync")
