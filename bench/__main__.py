@@ -11,11 +11,14 @@ BENCHMARKS = {
     "estimators": "evaluations of f and time against torch.distributions and loops written by hand",
     "mixers": "sequence mixers against SDPA and other libraries",
     "sampling": "tokens per second against transformers' generate: GPT-2 and Mamba",
+    "bits": "heads of bits against a softmax over 1024 codes: training step, memory, drawing",
     "slim": "quantised and pruned priors against whole ones; integer products against torchao",
     "codec": "the codec's pictures a second, and the same bits under all circumstances",
     "gpu": "one script for a day with a GPU: tests, kernels, training steps, sampling, memory",
     "plan": "what `caselli plan` says, beside memory and time measured on this machine",
     "streams": "tar shards: pictures a second beside other readers, memory over a million pictures",
+    "studio": "a click on a code in `caselli studio demo`, in milliseconds",
+    "race": "recipes against a pipeline of peers in equal minutes, judged by networks that taught neither",
     "resamplers": "every resampler: time, checkerboards, aliasing, reconstruction",
 }
 

@@ -23,10 +23,10 @@ def function_of(name):
 
 
 def test_every_command_has_one_that_follows():
-    assert NEXT.keys() == COMMANDS.keys()
+    assert COMMANDS.keys() <= NEXT.keys()
 
 
-@pytest.mark.parametrize("name", sorted(NEXT.keys() - {"completion", "train", "compare"}))
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - {"completion", "train", "compare"}))
 def test_what_follows_can_be_typed(name):
     given = {option.key: option.name for option in options_of(function_of(name))}
     program, other, *words = shlex.split(next_command(name, given))

@@ -24,11 +24,7 @@ FUNCTIONS = {
     "softplus": (nn.functional.softplus, -20.0, 20.0),
     "erf": (torch.erf, -4.0, 4.0),
 }
-REFUSED = dict.fromkeys(("lru", "s4d", "s4"), "complex") | {
-    "path": "linalg_solve_triangular",
-    "log_linear": "clamp",
-    "mesa_net": "clamp",
-}
+REFUSED = dict.fromkeys(("lru", "s4d", "s4"), "complex")
 WITHOUT_CAUSAL_FORM = {"linformer"}
 
 
@@ -157,3 +153,15 @@ def test_what_is_not_known_to_be_reproducible_is_refused():
         torch.fft.rfft(torch.ones(8, dtype=torch.float64))
     with pytest.raises(UserError, match="lgamma"), reproducible(Reproducible(nn.Identity())):
         torch.lgamma(torch.ones(8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("left", [False, True])
+def test_triangular_systems_are_solved(upper, left):
+    a = torch.randn(2, 5, 5, dtype=torch.float64) / 4 + torch.eye(5, dtype=torch.float64)
+    a, b = (a.triu() if upper else a.tril()), torch.randn(2, 5, 5, dtype=torch.float64)
+    for unit in (False, True):
+        expected = torch.linalg.solve_triangular(a, b, upper=upper, left=left, unitriangular=unit)
+        with reproducible(Reproducible(nn.Identity())):
+            found = torch.linalg.solve_triangular(a, b, upper=upper, left=left, unitriangular=unit)
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)

@@ -270,7 +270,7 @@ def test_the_evaluate_command(run, source, capsys):
         "--samples",
         "1",
     ]
-    assert main([*words, "--reader-steps", "2", "--json"]) == 0
+    assert main([*words, "--classifier-steps", "2", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     for name in ("captions_ranked_by_likelihood", "pictures_ranked_by_pixels_of_samples"):
         assert figures[name]["count"] == 48 and figures[name]["deviations"] is not None

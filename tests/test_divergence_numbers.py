@@ -458,3 +458,61 @@ def test_scipy_agrees_on_total_variation():
     expected = integrate.quad(gap, -30, 30, points=[-1.1, 0.0, 1.5], limit=400)[0]
     p, q = D.Normal(torch.tensor(0.0, dtype=DOUBLE), 1.0), D.Normal(torch.tensor(1.0, dtype=DOUBLE), 2.0)
     assert abs(TotalVariation()(p, q).value.item() - expected) < 1e-7
+
+
+# counts, and the edges of their families --------------------------------------------------------------------
+
+COUNTS = {
+    "poisson": (D.Poisson, [(0.0, 2.0), (2.0, 0.0), (0.0, 0.0), (1.5, 3.0), (40.0, 60.0)]),
+    "geometric": (D.Geometric, [(1.0, 0.5), (0.5, 1.0), (1.0, 1.0), (0.3, 0.6), (0.6, 0.3)]),
+}
+BETWEEN_COUNTS = {
+    "kl": (KL(), lambda p, q: special.rel_entr(p, q)),
+    "reverse kl": (ReverseKL(), lambda p, q: special.rel_entr(q, p)),
+    "total variation": (TotalVariation(), lambda p, q: abs(p - q) / 2),
+    "hellinger": (SquaredHellinger(), lambda p, q: (p**0.5 - q**0.5) ** 2),
+    "jensen-shannon": (
+        JensenShannon(),
+        lambda p, q: special.rel_entr(p, (p + q) / 2) / 2 + special.rel_entr(q, (p + q) / 2) / 2,
+    ),
+    "pearson": (Pearson(), lambda p, q: numpy.where(p == q, 0, (p - q) ** 2 / numpy.where(p == q, 1, q))),
+}
+
+
+@pytest.mark.parametrize("family", COUNTS)
+@pytest.mark.parametrize("name", BETWEEN_COUNTS)
+def test_counts_against_plain_sums(family, name):
+    make, pairs = COUNTS[family]
+    divergence, term = BETWEEN_COUNTS[name]
+    k = numpy.arange(150)  # beyond, masses underflow
+    for a, b in pairs:
+        found = divergence(make(torch.tensor(a, dtype=DOUBLE)), make(torch.tensor(b, dtype=DOUBLE)))
+        kind = (lambda x: stats.poisson.pmf(k, x)) if family == "poisson" else (lambda x: x * (1 - x) ** k)
+        with numpy.errstate(all="ignore"):
+            expected = numpy.nansum(term(kind(a), kind(b)))
+        if family == "geometric" and name == "pearson" and (1 - a) ** 2 >= 1 - b > 0:
+            expected = numpy.inf  # its terms grow
+        assert found.method in ("closed form", "sum")
+        assert found.value.item() == pytest.approx(expected, rel=1e-9, abs=1e-12), (a, b)
+
+
+@pytest.mark.parametrize("name", BETWEEN_COUNTS)
+@pytest.mark.parametrize("family", COUNTS)
+def test_slopes_on_the_edge_are_those_beside_it(family, name):
+    """One-sided differences where the slope is finite; a large number of their sign where it is not."""
+    make, pairs = COUNTS[family]
+    divergence, step = BETWEEN_COUNTS[name][0], 1e-6 * (1 if family == "poisson" else -1)
+    for a, b in [pair for pair in pairs if pair[0] != pair[1]]:
+        p, q = (torch.tensor(x, dtype=DOUBLE, requires_grad=True) for x in (a, b))
+        value = divergence(make(p), make(q)).value
+        if not value.isfinite():
+            continue
+        slopes = torch.autograd.grad(value, (p, q))
+        moved = [(a + step, b), (a, b + step)]
+        sides = [[make(torch.tensor(x, dtype=DOUBLE)) for x in pair] for pair in moved]
+        beside = [(divergence(*pair).value - value) / step for pair in sides]
+        for slope, difference in zip(slopes, beside, strict=True):
+            if abs(slope) > 1e100 or abs(difference) > 10:
+                assert slope.sign() == difference.sign() and abs(difference) > 5
+            else:
+                assert slope.item() == pytest.approx(difference.item(), rel=2e-3, abs=2e-3), (a, b)

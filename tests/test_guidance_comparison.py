@@ -30,7 +30,7 @@ def test_label_spread_is_the_distance_of_pairs():
 def test_the_command_writes_curve_table_and_samples(trained, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["compare", "guidance", str(trained[1]), str(trained[0]), "-o", str(out)]
-    assert main([*words, "--strengths", "1,3", "--each", "3", "--reader-steps", "2"]) == 0
+    assert main([*words, "--strengths", "1,3", "--each", "3", "--classifier-steps", "2"]) == 0
     table = (out / "table.md").read_text().splitlines()
     assert [line.split("|")[1].strip() for line in table[2:]] == ["1", "3"]
     assert (out / "plot.png").exists() and (out / "pictures.png").exists()

@@ -27,6 +27,7 @@ FLOORS = [
     "report",
     "run",
     "compare",
+    "studio",
     "cli",
 ]
 """Rooms, from the ground up; each knows those below it alone. CONTRIBUTING.md draws this list."""

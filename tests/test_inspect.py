@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from PIL import Image
 from torch import nn
@@ -95,3 +97,65 @@ def test_corners_and_middle():
 
 def test_words_of_a_timing():
     assert Timing("x", 0.5).words() == ("x", "500.000 ms", "", "")
+
+
+USERS = """
+import torch
+from torch import nn
+
+class NeedsArguments(nn.Module):
+    def __init__(self, width): super().__init__()
+
+class Nothing(nn.Module):
+    def forward(self, x): return None
+
+class Raises(nn.Module):
+    def forward(self, x): raise KeyError("mine")
+
+class Broken(nn.Module):
+    def __init__(self): raise ValueError("two\\nlines")
+
+class Forgets(nn.Module):
+    def __init__(self): pass
+
+class Two(nn.Module):
+    def forward(self, x, y): return x + y
+
+number = 3
+small = nn.Conv2d(3, 4, 3)
+flat = nn.Linear(5, 2)
+"""
+
+
+@pytest.mark.parametrize(("name", "more", "words"), [
+    ("NeedsArguments", [], "cannot be called without arguments"),
+    ("Broken", [], "cannot be called without arguments (two)"),
+    ("number", [], "cannot be called"),
+    ("missing", [], "cannot be imported"),
+    ("Forgets", [], "expected"),
+    ("Nothing", [], "gives no tensor"),
+    ("Raises", [], "takes no input of 3x224x224"),
+    ("Two", [], "takes no input of"),
+    ("small", ["--input", "4x8x8"], "takes no input of 4x8x8"),
+    ("small", ["--input", "3x2x2"], "takes no input of 3x2x2"),
+    ("small", ["--input", "3x5"], "expected"),
+    ("small", ["--input", "3x9x9x9x9"], "takes no input"),
+    ("small", ["--input", "3x99999999x9"], "at most 65,536"),
+    ("small", ["--input", "0x3"], "were expected"),
+    ("flat", ["--input", "4"], "were expected"),
+    ("flat", ["--input", "2x4"], "takes no input of 2x4"),
+    ("small", ["--at", "nowhere"], "nowhere"),
+])  # fmt: skip
+def test_what_cannot_be_inspected_is_said_in_a_line(name, more, words, tmp_path, capsys, monkeypatch):
+    (tmp_path / "of_a_user.py").write_text(USERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "of_a_user", raising=False)
+    assert main(["inspect", f"of_a_user:{name}", *more]) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1, said
+
+
+def test_networks_of_the_zoo_with_impossible_inputs(capsys):
+    for shape in ("1x8x8", "3x1x1", "3", "3x8", "3x8x8x8"):
+        assert main(["inspect", "vgg16", "--input", shape]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

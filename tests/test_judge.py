@@ -52,7 +52,10 @@ def test_a_run_is_judged_and_the_report_says_by_whom(run):
         assert found["features"] == "efficientnet-lite0 at 128 pixels, 1280 features"
         assert found["made_count"] == found["real_count"] == 8
         assert found["frechet"] > 0 and found["frechet_ratio"] > 0 and found["monge"] > 0
+    assert 0 <= results["memory"]["nearer_to_training"] <= 1 and results["memory"]["samples"] == 8
+    assert results["memory"]["nearer_by_chance"] == 0.5
     page = (run / "report.html").read_text()
+    assert "samples nearest to a training picture" in page
     assert "8 pictures of each kind beside 8 real ones" in page and "efficientnet-lite0 at 128" in page
 
 

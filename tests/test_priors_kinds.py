@@ -77,12 +77,12 @@ def test_rows_drawn_one_by_one_are_the_whole_grid():
     torch.manual_seed(0)
     prior = PixelCNN(PriorConfig(kind="pixel_cnn", width=16, depth=3), alphabet_of(Grid(5, 4), (6,))).double()
     codes, seen = torch.randint(6, (3, 20)), []
-    entries = prior.entries
-    prior.entries = lambda *given: seen.append(entries(*given)) or seen[-1]
+    outputs = prior.outputs
+    prior.outputs = lambda *given: seen.append(outputs(*given)) or seen[-1]
     given = codes.clone()
     given[0] = -1  # so that every slot is drawn in one row
     drawn = sample(prior, torch.tensor([0, 1, 2]), [0, 1, 2], known=given)
-    prior.entries = entries
+    prior.outputs = outputs
     with torch.no_grad():
         expected = prior.logits(drawn, torch.tensor([0, 1, 2]))
     assert torch.equal(drawn[1:], codes[1:])
@@ -206,7 +206,7 @@ def test_parallel_heads_from_the_state_equal_the_parallel_form():
             y, state = prior.start(None, len(codes), codes, known)
             for step in range(known, len(prior.slots)):
                 slots = prior.slots[step][prior.slots[step] >= 0]
-                logits = prior.entries(y.expand(-1, len(slots), -1), prior.allowed[slots])
+                logits = prior.outputs(y.expand(-1, len(slots), -1), slots)
                 torch.testing.assert_close(logits, expected[:, slots])
                 if step + 1 < len(prior.slots):
                     y, state = prior.step(codes, state)
@@ -247,12 +247,12 @@ def test_the_latents_so_far_end_in_what_the_quantizer_decodes():
 def test_scales_drawn_one_by_one_are_the_whole():
     prior, _ = next_scale()
     codes, seen = torch.randint(16, (3, 21)), []
-    entries = prior.entries
-    prior.entries = lambda *given: seen.append(entries(*given)) or seen[-1]
+    outputs = prior.outputs
+    prior.outputs = lambda *given: seen.append(outputs(*given)) or seen[-1]
     given = codes.clone()
     given[0] = -1
     drawn = sample(prior, torch.tensor([0, 1, 2]), [0, 1, 2], known=given)
-    prior.entries = entries
+    prior.outputs = outputs
     with torch.no_grad():
         expected = prior.logits(drawn, torch.tensor([0, 1, 2]))
     assert len(seen) == 3 and torch.equal(drawn[1:], codes[1:])

@@ -123,7 +123,17 @@ def test_mistakes_on_the_command_line(compared, tmp_path, capsys):
 def test_evaluate_names_its_protocol(compared, capsys, tmp_path):
     source, out, _ = compared
     run = str(out / "runs" / "residual")
-    words = ["evaluate", run, str(source), "--split", "train", "--features", "reader", "--reader-steps", "2"]
+    words = [
+        "evaluate",
+        run,
+        str(source),
+        "--split",
+        "train",
+        "--features",
+        "classifier",
+        "--classifier-steps",
+        "2",
+    ]
     assert main([*words, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     distances = figures["reconstructions_against_originals"]

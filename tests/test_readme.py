@@ -1,4 +1,4 @@
-"""Every command and example of the README runs, on the tiny recipe with a small budget."""
+"""Every command and example of the README and of the page of commands runs, on small pictures, quickly."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from caselli.cli import COMMANDS, main
+from caselli.cli import COMMANDS, demo, main
 from tests.pictures import TINY, bars_and_stripes, options
 from tests.reference import published
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+COMMANDS_PAGE = (Path(__file__).parent.parent / "docs" / "commands.md").read_text().split("## In a shell")[0]
 MAKEFILE = (Path(__file__).parent.parent / "Makefile").read_text()
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", README + COMMANDS_PAGE, re.DOTALL)
 
 
 def shell_lines() -> list[list[str]]:
@@ -51,6 +52,8 @@ def folder(tmp_path_factory):
 
 def test_every_caselli_command_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(demo, "train", lambda *given, **options: trained.append((given, options)))
+    trained: list[object] = []
     seen = set()
     for words in shell_lines():
         if words[0] != "caselli":
@@ -58,8 +61,9 @@ def test_every_caselli_command_runs(folder, monkeypatch, capsys):
             continue
         seen.add(words[1])
         if words[1] == "train" and (folder / "run").exists():
-            continue  # the README trains into `run` twice: once on your pictures, once on glyphs
+            continue  # both pages train into `run`: once on your pictures, once on glyphs
         assert main(small(words[1:], folder)) == 0, (words, capsys.readouterr().err)
+    assert len(trained) == 1  # `tests/test_wheel.py` runs the demo itself
     guide = " ".join(page.read_text() for page in PAGES)
     shown = seen | set(re.findall(r"^caselli ([a-z]+)", guide, re.MULTILINE))
     assert shown == set(COMMANDS), "the README and the guide show every command"

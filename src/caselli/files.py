@@ -1,9 +1,10 @@
-"""Files that are whole or not there: nothing half written is ever seen under a name."""
+"""Files that are whole or not there: nothing half written is seen under a name, nothing is left behind."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +12,18 @@ from pathlib import Path
 
 from caselli.errors import UserError
 
-FORBIDDEN = (errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks: then nothing is swept, and no folder is kept to one command
+    fcntl = None
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 """Error numbers of the system for places where nothing may be written."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Error numbers of the system for a disk that is full, or a limit that is reached."""
+UNFINISHED = ".caselli-"
+"""Beginning of the names of files and folders that are being written."""
+_swept: set[Path] = set()
 
 
 @contextmanager
@@ -20,7 +31,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path beside `path`; what is written there takes its name when the block ends well.
 
     The data are on the disk before the name is (fsync, rename, fsync of the folder). If the block fails, the
-    file that was there before stays, and nothing else is left. A full disk is a `UserError`.
+    file that was there before stays, and nothing else is left; what a process left that was killed is removed
+    by the next one that writes there. A full disk is a `UserError`.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -30,20 +42,101 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         'whole'
     """
     path = Path(path)
-    temporary = None
+    temporary = handle = None
+    with told(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sweep(path.parent)
+            suffix = path.suffix if len(path.suffix) < 16 else ""
+            handle, name = tempfile.mkstemp(prefix=f"{unfinished(path)}.", suffix=suffix, dir=path.parent)
+            _lock(handle)
+            temporary = Path(name)
+            yield temporary
+            _sync(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+            _sync(path.parent)
+        finally:
+            if temporary is not None:
+                with suppress(FileNotFoundError):
+                    temporary.unlink()
+            if handle is not None:
+                os.close(handle)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `path`; what is written there lies in `path` when the block ends well.
+
+    A folder that is new appears whole. Into one that is there already the files go one by one, each whole;
+    what else lies there stays.
+    """
+    path = Path(os.path.realpath(path))  # a link stays one
+    temporary = handle = None
+    with told(path):
+        try:
+            parent = path.parent
+            parent.mkdir(parents=True, exist_ok=True)
+            sweep(parent)
+            temporary = Path(tempfile.mkdtemp(prefix=f"{unfinished(path)}.", dir=parent))
+            handle = os.open(temporary, os.O_RDONLY)
+            _lock(handle)
+            yield temporary
+            os.chmod(temporary, 0o777 & ~_umask())
+            if is_taken(path):
+                for inside in sorted(one for one in temporary.rglob("*") if one.is_file()):
+                    target = path / inside.relative_to(temporary)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(inside, target)
+            else:
+                if path.is_dir():
+                    sweep(path)
+                os.replace(temporary, path)
+            _sync(parent)
+        finally:
+            if handle is not None:
+                os.close(handle)
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def alone(folder: str | Path) -> Iterator[None]:
+    """Keeps a folder to one command at a time; the folder is made. Nothing in it tells of it afterwards, also
+    where the command is killed.
+
+    Errors: `UserError` where another command works in it.
+    """
+    folder = Path(folder)
+    is_new = not folder.exists()
+    with told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    handle = None if fcntl is None else os.open(folder, os.O_RDONLY)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        suffix = path.suffix if len(path.suffix) < 16 else ""
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _sync(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync(path.parent)
+        if handle is not None and not _lock(handle):
+            raise UserError(
+                f"another command works in {folder}", "one at a time was expected", "wait until it has ended"
+            )
+        for inside, _, _ in os.walk(folder):
+            sweep(Path(inside))
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+        if is_new:
+            with suppress(OSError):  # something was written
+                folder.rmdir()
+
+
+@contextmanager
+def told(path: str | Path) -> Iterator[None]:
+    """Makes a full disk, and a place where nothing may be written, `UserError`s about `path`."""
+    try:
+        yield
+    except UserError:
+        raise
     except Exception as error:
-        if _is_full(error):
+        if is_full(error):
             raise UserError(
                 f"the disk is full: {path} was not written",
                 remedy="make room; what was there before is intact",
@@ -51,10 +144,72 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError) and error.errno in FORBIDDEN:
             raise UserError(f"{path} cannot be written ({error.strerror})") from error
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left unfinished in a folder; once a process."""
+    if fcntl is None or folder in _swept:
+        return
+    _swept.add(folder)
+    with os.scandir(folder) as entries:
+        left = [Path(entry.path) for entry in entries if entry.name.startswith(UNFINISHED)]
+    for path in left:
+        with suppress(OSError):  # another process was quicker, or it is not ours
+            _remove_dead(path)
+
+
+def _remove_dead(path: Path) -> None:
+    """Removes what no process writes any more: none of that number lives here, none anywhere has its lock.
+
+    The number alone would not do where machines share a disk, nor the lock where a compiler makes the file
+    anew under its name.
+    """
+    number = path.name.removeprefix(UNFINISHED).partition("-")[0]
+    if not number.isdecimal() or _lives(int(number)):
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        if _lock(handle):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     finally:
-        if temporary is not None:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+        os.close(handle)
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def unfinished(path: Path) -> str:
+    """Beginning of the name of a file or folder while this process writes it."""
+    return f"{UNFINISHED}{os.getpid()}-{path.name[:32]}"
+
+
+def regular(path: str | Path) -> Path:
+    """The path itself, of a file that has an end.
+
+    Errors: `UserError` for a pipe or a device, which might never end.
+
+    Example:
+        >>> regular("/dev/null")
+        Traceback (most recent call last):
+            ...
+        caselli.errors.UserError: /dev/null is a pipe or a device; a file was expected
+    """
+    path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path} is a pipe or a device", "a file was expected")
+    return path
+
+
+def is_taken(folder: Path) -> bool:
+    """True for a folder that holds anything but what a killed process left unfinished."""
+    return folder.is_dir() and any(not path.name.startswith(UNFINISHED) for path in folder.iterdir())
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -64,12 +219,33 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def _is_full(error: Exception) -> bool:
+def append_line(path: str | Path, line: str) -> None:
+    """One more line at a file's end, behind what was cut short there."""
+    with told(path), open(path, "a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        file.write(line.encode("utf-8") + b"\n")
+
+
+def is_full(error: BaseException) -> bool:
     """True if the disk is full: libraries that write for us wrap the system's error in their own."""
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    signs = ("os error 28", "PytorchStreamWriter failed", os.strerror(errno.ENOSPC))
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in FULL
+    signs = ("os error 28", "os error 27", "PytorchStreamWriter failed", os.strerror(errno.ENOSPC))
     return any(sign in str(error) for sign in signs)
+
+
+def _lock(handle: int) -> bool:
+    """Takes the lock of an open file, which ends with it; False where another has it. A file system without
+    locks has everything free."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def _sync(path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
 from caselli.errors import UserError
 from caselli.shapes import Int, Num, Tensor
+
+MOST_TABLES = 128
+"""Largest number of tables of slots that are kept."""
+_tables: dict[tuple, Tensor] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,14 +116,27 @@ def _expect(given: Tensor, shape: tuple[int, ...], what: str) -> None:
         )
 
 
-@functools.lru_cache(maxsize=64)
 def _slots(order: Order, grid: Grid, device: torch.device) -> Tensor:
-    return order.slots(grid).to(device)
+    return _kept(order, grid, device, "slots", lambda slots: slots)
 
 
-@functools.lru_cache(maxsize=64)
 def _places(order: Order, grid: Grid, device: torch.device) -> Tensor:
-    return order.slots(grid).argsort().to(device)
+    return _kept(order, grid, device, "places", torch.argsort)
+
+
+def _kept(
+    order: Order, grid: Grid, device: torch.device, what: str, of_slots: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What is made of an order's slots, once for each grid and device."""
+    key = order, grid, device, what
+    if key not in _tables:
+        made = of_slots(order.slots(grid)).to(device)
+        if type(made) is not torch.Tensor:  # a shape alone, while a plan is made: there is nothing to keep
+            return made
+        if len(_tables) >= MOST_TABLES:
+            del _tables[next(iter(_tables))]
+        _tables[key] = made
+    return _tables[key]
 
 
 def _interleaved(path: Tensor, grid: Grid) -> Tensor:

@@ -63,6 +63,8 @@ class Trained(ABC):
     """`density` where `likelihood` is exact, `bound` where it is an upper bound of the bits, else empty."""
     codes_per_picture: int = 1
     """Codes that are drawn for a picture; 1 where it is drawn at once."""
+    grid: Any = None
+    """Grid of a picture's codes, a `caselli.order.Grid`; None where a picture has no codes."""
     condition_size: int = 0
     """Side in pixels of another picture that new ones are drawn by; 0 where there is none to give."""
     grey_levels: int = 256
@@ -90,6 +92,10 @@ class Trained(ABC):
     def parts(self) -> dict[str, Part]:
         """The networks that `caselli inspect` looks at, by name, the usual one first."""
         raise self._cannot("be inspected", "a run with a tokenizer, of vae or gan, of unet or fcn")
+
+    def remarks(self, pictures: int) -> list[str]:
+        """Sentences on what a number of training pictures lets it learn; none for most kinds."""
+        return []
 
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Tensor:
         """A representation of each picture: codes, or a vector."""

@@ -109,7 +109,7 @@ CASES: dict[str, Case] = {
             "source": str(given.pictures),
             "strengths": (1.0, 3.0),
             "each": 3,
-            "reader_steps": 2,
+            "classifier_steps": 2,
         },
         {"each": 4},
     ),
@@ -120,6 +120,17 @@ CASES: dict[str, Case] = {
     "slim": Case(
         lambda given: {"source": str(given.pictures), "runs": given.runs, "pictures": 8},
         {"pictures": 7},
+    ),
+    "bits": Case(
+        lambda given: {
+            "source": str(given.pictures),
+            "bits": (3, 40),
+            "steps": 2,
+            "recipe": "tiny",
+            "samples": 8,
+        },
+        {"steps": 3},
+        TINY | {"prior.width": 16, "prior.depth": 1},
     ),
     "reconstructions": Case(
         lambda given: {"source": str(given.pictures), "runs": given.runs, "split": "all", "shown": 4},

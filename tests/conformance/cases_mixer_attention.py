@@ -5,6 +5,8 @@ from __future__ import annotations
 CASES: list[tuple[str, dict]] = [
     ("attention", {"heads": 2}),
     ("attention", {"heads": 4, "kv_heads": 2, "rotary_base": 0.0}),
+    ("attention", {"heads": 2, "bias": True, "query_key_norm": "layer", "rotary_columns": 3}),
+    ("attention", {"heads": 2, "query_key_norm": "sphere", "rotary_columns": 2, "rotary_front": 0}),
     ("forgetting", {"heads": 2}),
     ("forgetting", {"heads": 4, "kv_heads": 2, "rotary_base": 10.0}),
     ("path", {"heads": 2}),

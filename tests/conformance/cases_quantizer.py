@@ -52,6 +52,8 @@ CASES: list[Case] = [
     Case("vq", SMALL | {"gradient": "rotation", "kmeans_steps": 0, "restart_threshold": 0}),
     Case("vq", SMALL | {"distance": "cosine", "update": "gradient", "code_width": 3}),
     Case("vq", {"codebook_size": 300}, passes=1),
+    Case("growing", SMALL | {"first": 3}, passes=1),
+    Case("growing", SMALL | {"code_width": 3, "order": "hilbert"}),
     Case("fsq", {"levels": (4, 3, 2)}),
     Case("fsq", {"levels": (5, 4), "symmetric": True}, width=2),
     Case("gumbel", SMALL | {"anneal_steps": 10}, random=True),

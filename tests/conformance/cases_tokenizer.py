@@ -10,6 +10,9 @@ OPTIONS = {
     "vqgan": {"groups": 4},
     "vit": {"tokens": 6, "model_width": 16, "depth": 2, "heads": 2},
     "dvae": {"first_width": 8},
+    "magvit2": {"groups": 4},
+    "maskgit": {"groups": 4},
+    "titok": {"tokens": 6, "model_width": 16, "depth": 2, "heads": 2},
 }
 """Options that an architecture needs to be small; none where it is not named."""
 SMALL = {"size": 16, "factor": 4, "width": 8, "latent_width": 8, "quantizer_options": {"codebook_size": 16}}

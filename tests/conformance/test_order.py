@@ -108,3 +108,14 @@ def test_mistakes_are_named():
         Raster().restore(torch.zeros(1, 15, dtype=torch.int64), Grid(4, 4))
     with pytest.raises(UserError, match="delay"):
         Delayed(delay=-1)
+
+
+def test_shapes_alone_leave_nothing_behind():
+    """A grid that was first seen while a plan was made, from tensors without numbers."""
+    from caselli.private import shapes_alone
+
+    grid = Grid(3, 5)
+    with shapes_alone():
+        Raster().flatten(torch.zeros(1, 3, 5, dtype=torch.int64), grid)
+    codes = torch.arange(15).reshape(1, 3, 5)
+    assert torch.equal(Raster().restore(Raster().flatten(codes, grid), grid), codes)

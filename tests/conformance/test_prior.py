@@ -23,13 +23,13 @@ every_prior = pytest.mark.parametrize("name", CASES)
 
 def sequences_of(prior):
     """All of them."""
-    sizes = [prior.alphabet.sizes[q] for q in prior.alphabet.codebooks]
+    sizes = prior.alphabet.slot_sizes
     return torch.tensor(list(itertools.product(*map(range, sizes))))
 
 
 def number_of(prior, codes):
     """Which of `sequences_of` each is."""
-    sizes = [prior.alphabet.sizes[q] for q in prior.alphabet.codebooks]
+    sizes = prior.alphabet.slot_sizes
     weights = [math.prod(sizes[slot + 1 :]) for slot in range(len(sizes))]
     return (codes * torch.tensor(weights)).sum(1)
 
@@ -91,6 +91,23 @@ def test_log_prob_of_a_row_does_not_depend_on_the_others(name):
 
 
 @every_prior
+def test_a_slot_has_a_distribution_of_its_own(name):
+    prior, sequences = built(name), sequences_of(built(name))[::7]
+    label = torch.ones(len(sequences), dtype=torch.int64)
+    whole = prior.log_prob(sequences, label)
+    for slot in range(sequences.shape[1]):
+        found = prior.log_probs_at(slot, sequences, label)
+        assert found.shape == (len(sequences), prior.alphabet.sizes[prior.alphabet.codebooks[slot]])
+        torch.testing.assert_close(found.exp().sum(1), torch.ones(len(sequences)).double(), check_dtype=False)
+        other = sequences.clone()
+        other[:, slot] = 0
+        torch.testing.assert_close(prior.log_probs_at(slot, other, label), found)
+        if prior.exact and not prior.any_order:
+            own = found.gather(1, sequences[:, slot, None])[:, 0]
+            torch.testing.assert_close(own, whole[:, slot].to(own))
+
+
+@every_prior
 def test_every_parameter_learns_and_training_lowers_the_loss(name):
     prior = built(name).float().train()
     sequences, labels = sequences_of(prior)[::4], torch.ones(len(sequences_of(prior)[::4]), dtype=torch.int64)
@@ -134,9 +151,19 @@ def test_known_codes_are_kept(name):
     hidden = torch.rand(known.shape, generator=torch.Generator().manual_seed(0)) < 0.5
     hidden[:3], hidden[3:6] = True, False
     given = known.masked_fill(hidden, -1)
-    codes = sample(prior, None, list(range(40)), known=given, progress=told.append)
+    seen = []
+    codes = sample(
+        prior,
+        None,
+        list(range(40)),
+        known=given,
+        progress=told.append,
+        watch=lambda now: seen.append(now.clone()),
+    )
+    assert torch.equal(seen[-1], codes), "who watches sees the last codes too"
+    assert all(torch.equal(now[~hidden], known[~hidden]) for now in seen)
     assert torch.equal(codes[~hidden], known[~hidden]) and (codes >= 0).all()
-    sizes = torch.tensor([prior.alphabet.sizes[q] for q in prior.alphabet.codebooks])
+    sizes = torch.tensor(prior.alphabet.slot_sizes)
     assert (codes < sizes).all() and sum(told) >= hidden.sum()
     assert torch.equal(sample(prior, None, list(range(40)), known=known), known)
 

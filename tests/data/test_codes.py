@@ -141,3 +141,13 @@ def test_the_second_codebook_has_its_own_limit():
     assert torch.equal(store.read(torch.tensor([0])), codes)
     with pytest.raises(UserError, match="0 … 1 was expected"):
         CodeStore(codes.flip(1), sizes=(2, 10), tokenizer="t", data="d")
+
+
+def test_equal_stores_are_equal_files(tmp_path):
+    """Whatever the order in which the library writes what it keeps in a table."""
+    made = []
+    for number in range(6):
+        store = CodeStore(torch.tensor([[0, 3]]), sizes=(4,), tokenizer="t", data="d", names=("ä",))
+        store.save(tmp_path / f"{number}.safetensors")
+        made.append((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(set(made)) == 1 and CodeStore.load(tmp_path / "0.safetensors", "t").names == ("ä",)

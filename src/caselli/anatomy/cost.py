@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable, Iterable
 
 from torch import nn
 from torch.utils.flop_counter import flop_registry
 
+from caselli.anatomy.products import multiplies_nothing
 from caselli.anatomy.recording import record
 from caselli.anatomy.tape import Operation, Tape, Value
 from caselli.errors import UserError
@@ -68,6 +68,12 @@ def _distances(operation: Operation) -> int:
     return operation.outputs[0].elements * operation.inputs()[0].shape[-1]
 
 
+def _affine_grid(operation: Operation) -> int:
+    """A number of a position for each of its axes, and one more."""
+    grid = operation.outputs[0]
+    return grid.elements * (grid.shape[-1] + 1)
+
+
 def _triangular(operation: Operation) -> int:
     """Half of the products with the whole matrix."""
     return operation.outputs[0].elements * operation.inputs()[0].shape[-1] // 2
@@ -93,6 +99,19 @@ def _interpolation(taps: int) -> Callable[[Operation], int]:
     return lambda operation: operation.outputs[0].elements * taps
 
 
+def _antialiased(radius: int) -> Callable[[Operation], int]:
+    """Rows first, then columns; where it makes smaller, the filter is as many times wider."""
+
+    def count(operation: Operation) -> int:
+        before, after = operation.inputs()[0], operation.outputs[0]
+        (high, wide), (low, narrow) = before.shape[-2:], after.shape[-2:]
+        taps = [math.ceil(2 * radius * max(1, a / b)) for a, b in ((wide, narrow), (high, low))]
+        maps = math.prod(before.shape[:-2])
+        return maps * (high * narrow * taps[0] + low * narrow * taps[1])
+
+    return count
+
+
 MACS: dict[str, Callable[[Operation], int]] = {
     **dict.fromkeys(("mv", "dot", "addmv"), _vector),
     **dict.fromkeys(("addr", "outer", "ger"), _outer),
@@ -100,7 +119,8 @@ MACS: dict[str, Callable[[Operation], int]] = {
     "mkldnn_rnn_layer": _recurrent,
     "_trilinear": _trilinear,
     "addbmm": _batches,
-    "_cdist_forward": _distances,
+    **dict.fromkeys(("_cdist_forward", "_euclidean_dist"), _distances),
+    "affine_grid_generator": _affine_grid,
     **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), _fourier),
     "linalg_solve_triangular": _triangular,
     "conv_tbc": _time_convolution,
@@ -112,16 +132,21 @@ MACS: dict[str, Callable[[Operation], int]] = {
     "upsample_bilinear2d": _interpolation(4),
     "upsample_trilinear3d": _interpolation(8),
     "upsample_bicubic2d": _interpolation(16),
+    "_upsample_bilinear2d_aa": _antialiased(1),
+    "_upsample_bicubic2d_aa": _antialiased(2),
+    "_upsample_lanczos2d_aa": _antialiased(3),
     "grid_sampler_2d": _interpolation(4),
     "grid_sampler_3d": _interpolation(8),
 }
 """Name of an operation → its multiply-accumulates, for what torch's own table of FLOPs leaves out."""
 
-MULTIPLIES = re.compile(
-    r"mm(_|$)|mv$|dot$|conv|linear|(?<!_un)lstm|gru|rnn|cdist|pdist|attention|matmul|fft|_solve|cholesky|eig|svd|qr$"
-    r"|_lu|^lu_|_det$|_inv|matrix_exp|householder|embedding_bag"
-)
-"""Names of operations that multiply and sum; those that no table counts are refused."""
+OPERANDS = {
+    **dict.fromkeys(("convolution", "linear", "conv_tbc", "linalg_solve_triangular"), slice(0, 2)),
+    **dict.fromkeys((*(name for name in MACS if "upsample" in name or "grid" in name),), slice(0, 1)),
+    **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), slice(0, 1)),
+    "_trilinear": slice(0, 3),
+}
+"""Operands that products are made of, among the inputs of an operation; of others the last two."""
 FREE = {"detach", "alias", "empty", "new_empty", "empty_like", "arange", "overwrite", "lift_fresh"}
 """Operations that move no bytes; views are free too."""
 
@@ -132,12 +157,12 @@ def macs(operation: Operation) -> int:
         return MACS[operation.name](operation)
     flops = operation.function and flop_registry.get(operation.function.overloadpacket)
     if not flops:
-        if MULTIPLIES.search(operation.name) and "backward" not in operation.name:
-            raise UserError(
-                f"{operation.place} multiplies, and nobody has said how often",
-                "a counted operation was expected",
-            )
-        return 0
+        if operation.function is None or multiplies_nothing(operation.function):
+            return 0
+        raise UserError(
+            f"{operation.place} may multiply and sum, and nobody has said how often",
+            "operations that are counted, or known to multiply nothing, were expected",
+        )
     shapes = (operation.args, operation.kwargs, operation.outputs)
     args, kwargs, out = tree_map(lambda x: x.shape if isinstance(x, Value) else x, shapes)
     return flops(*args, **kwargs, out_val=out[0] if len(out) == 1 else out) // 2
@@ -150,12 +175,20 @@ def backward_macs(operation: Operation) -> int:
         return 0
     if operation.name.startswith("_scaled_dot"):
         return 2 * forward if any(v.needs_gradient for v in operation.inputs()[:3]) else 0
-    operands = (
-        operation.inputs()[:2] if operation.name in ("convolution", "linear") else operation.inputs()[-2:]
-    )
-    if operation.name.startswith(("upsample", "grid")):
-        operands = operands[:1]
+    if operation.name == "mkldnn_rnn_layer":
+        return _recurrent_backward(operation)
+    operands = operation.inputs()[OPERANDS.get(operation.name, slice(-2, None))]
     return forward * sum(value.needs_gradient for value in operands)
+
+
+def _recurrent_backward(operation: Operation) -> int:
+    """The state needs a gradient at every step, the input and the weights where somebody asks for it."""
+    x, into, again = operation.inputs()[:3]
+    steps = math.prod(x.shape[:-1])
+    return steps * (
+        into.elements * (x.needs_gradient + into.needs_gradient)
+        + again.elements * ((x.needs_gradient or into.needs_gradient) + again.needs_gradient)
+    )
 
 
 def moved(operation: Operation) -> int:

@@ -27,13 +27,17 @@ class _FusedAttention(TorchFunctionMode):
     """Lays attention's tensors out so that torch keeps it one operation, whose mask can then be followed."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
+        kwargs = dict(kwargs or {})
         if function is not F.scaled_dot_product_attention or len(args) < 3:
             return function(*args, **kwargs)
         query, key, value = (tensor.contiguous() for tensor in args[:3])
+        mask = args[3] if len(args) > 3 else kwargs.pop("attn_mask", None)
+        rest = args[4:]
         if query.dim() != 3:
-            return function(query, key, value, *args[3:], **kwargs)
-        return function(query[:, None], key[:, None], value[:, None], *args[3:], **kwargs)[:, 0]
+            return function(query, key, value, mask, *rest, **kwargs)
+        # a mask for each sequence: without a head of its own it would be taken for one of each head
+        mask = mask[:, None] if mask is not None and mask.dim() == 3 else mask
+        return function(query[:, None], key[:, None], value[:, None], mask, *rest, **kwargs)[:, 0]
 
 
 @contextlib.contextmanager
@@ -89,6 +93,35 @@ def _fake_state(module: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def _picture(given: Tensor | tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An input without data."""
+    if isinstance(given, Tensor):
+        return torch.empty(given.shape, dtype=given.dtype)
+    try:
+        return torch.empty(given, dtype=dtype)
+    except RuntimeError as error:  # more bytes than 64 bits can count
+        raise UserError(f"an input of {_shown(given)} was given", "a smaller one was expected") from error
+
+
+def _refusal(place: str, inputs: list[Tensor], error: Exception) -> UserError:
+    """The mistake behind what a module raised while it was recorded."""
+    if asks_for_numbers(error):
+        return UserError(
+            f"{place} asks for numbers ({getattr(error, 'func', error)})",
+            "a path that does not depend on the data was expected",
+            "analyse the parts on either side of it",
+        )
+    given = " and ".join(_shown(tuple(tensor.shape[1:])) for tensor in inputs)
+    why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{place} takes no input of {given} ({why})", "channels and sizes that it takes were expected"
+    )
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
 def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool = False) -> Tape:
     """Records what a module does with inputs of the given shapes; no data is touched, nothing computed.
 
@@ -98,7 +131,8 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
         training: record in training mode.
 
     Raises:
-        UserError: if the module's path depends on the data (`if x.sum() > 0`): there is no one answer.
+        UserError: if the module's path depends on the data (`if x.sum() > 0`): there is no one answer; if it
+            takes no input of that shape; if it gives no tensor.
 
     Example:
         >>> tape = record(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), (1, 3, 8, 8))
@@ -122,10 +156,7 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
             )
             for name, t in state.items()
         }
-        pictures = [
-            torch.empty(i.shape, dtype=i.dtype) if isinstance(i, Tensor) else torch.empty(i, dtype=dtype)
-            for i in inputs
-        ]
+        pictures = [_picture(i, dtype) for i in inputs]
         entered = tuple(recorder.enter(p, depends=True, needs_gradient=False) for p in pictures)
         own = {t.untyped_storage()._cdata for t in [*state.values(), *pictures]}
         try:
@@ -137,15 +168,14 @@ def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool 
                 recorder,
             ):
                 outputs = torch.func.functional_call(module, state, tuple(pictures))
-        except (RuntimeError, NotImplementedError) as error:
-            if not asks_for_numbers(error):
-                raise
-            place, asked = recorder.scope[-1] or type(module).__name__, getattr(error, "func", error)
+        except UserError:
+            raise
+        except Exception as error:  # the module's own, whatever its author raises
+            raise _refusal(recorder.scope[-1] or type(module).__name__, pictures, error) from error
+        if not any(isinstance(t, Tensor) for t in tree_leaves(outputs)):
             raise UserError(
-                f"{place} asks for numbers ({asked})",
-                "a path that does not depend on the data was expected",
-                "analyse the parts on either side of it",
-            ) from error
+                f"{type(module).__name__} gives no tensor", "a module that gives one was expected"
+            )
         saved_bytes = sum(t.untyped_storage().nbytes() for key, t in saved.items() if key not in own)
         values = tuple(recorder.lookup(t) for t in tree_leaves(outputs) if isinstance(t, Tensor))
     return Tape(module, entered, values, tuple(recorder.operations), tuple(calls), parameters, saved_bytes)

@@ -87,11 +87,19 @@ def variations(
 
     Errors: `UserError` for a picture of another size, or less than one variation.
     """
-    _expect(count >= 1, f"{count} variations were asked for", "at least 1 was expected")
     _check(model, picture)
+    return model.decode(varied_codes(model, model.encode(picture), count, how)).cpu()
+
+
+def varied_codes(
+    model: Model, codes: Int[Tensor, "1 *grid"], count: int, how: Redrawing | None = None
+) -> Int[Tensor, "n *grid"]:
+    """The codes of variations of a picture with these; arguments and errors see `variations`."""
+    _expect(count >= 1, f"{count} variations were asked for", "at least 1 was expected")
     how = how or Redrawing()
-    sequences = model.order.flatten(model.encode(picture), model.grid).repeat(count, 1)
-    return _pictures(model, redrawn(model, sequences, how, list(range(how.seed, how.seed + count))))
+    sequences = model.order.flatten(codes.to(model.device), model.grid).repeat(count, 1)
+    drawn = redrawn(model, sequences, how, list(range(how.seed, how.seed + count)))
+    return model.order.restore(drawn, model.grid)
 
 
 def interpolate(
@@ -112,6 +120,13 @@ def interpolate(
 
     Errors: `UserError` for pictures of another size, or less than two steps.
     """
+    return model.decode(interpolated_codes(model, ends, count, how)).cpu()
+
+
+def interpolated_codes(
+    model: Model, ends: Float[Tensor, "2 C H W"], count: int, how: Redrawing | None = None
+) -> Int[Tensor, "n *grid"]:
+    """The codes of the steps from one picture to another; arguments and errors see `interpolate`."""
     _expect(count >= 2, f"{count} steps were asked for", "at least 2, the ends, were expected")
     _check(model, ends)
     codes = mixed_codes(model, ends, torch.linspace(0, 1, count))
@@ -119,7 +134,7 @@ def interpolate(
     if how is not None and how.strength > 0 and count > 2:
         between = redrawn(model, sequences[1:-1], how, [how.seed] * (count - 2))
         sequences = torch.cat((sequences[:1], between, sequences[-1:]))
-    return _pictures(model, sequences)
+    return model.order.restore(sequences, model.grid)
 
 
 @torch.no_grad()
@@ -176,10 +191,6 @@ def _round(
     gumbel = -(-uniform_noise([window_seed(seed, number, -2) for seed in own], count).log()).log()
     best = (fit + gumbel.to(fit)).argmax(1)
     return drawn.view(len(own), count, -1)[torch.arange(len(own)), best]
-
-
-def _pictures(model: Model, sequences: Int[Tensor, "B T"]) -> Float[Tensor, "B C H W"]:
-    return model.decode(model.order.restore(sequences, model.grid)).cpu()
 
 
 def _check(model: Model, pictures: Tensor) -> None:

@@ -9,6 +9,7 @@ import sys
 
 from caselli.cli.advice import START
 from caselli.errors import UnknownName, UserError, is_out_of_memory
+from caselli.files import is_full
 from caselli.version import __version__
 
 COMMANDS = {
@@ -21,8 +22,9 @@ COMMANDS = {
     "variations": "make new pictures near a given one",
     "interpolate": "go from one picture to another",
     "reconstruct": "show pictures beside what the tokenizer makes of them",
+    "refine": "train a decoder further on what its prior draws",
     "slim": "make a run smaller: fewer bits, fewer weights, or a small network that learns from it",
-    "import": "make a run of a tokenizer trained elsewhere",
+    "import": "make a run of a tokenizer and a prior trained elsewhere",
     "export": "write a tokenizer as programs that run elsewhere",
     "encode": "turn pictures into codes",
     "decode": "turn codes into pictures",
@@ -34,6 +36,7 @@ COMMANDS = {
     "evaluate": "measure a run on held-out pictures",
     "compare": "methods side by side, a table and a picture",
     "inspect": "tell what each layer of a network sees and costs",
+    "studio": "see, sample, change and train runs in a web page on this machine",
     "list": "show the variants that there are: mixers, quantizers, recipes and so on",
     "completion": "print a script that completes commands and options in a shell",
 }
@@ -55,10 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
+        if is_full(error):
+            return _say("the disk is full; make room, what was there before is intact", 2)
         if error.filename is None:
             raise
         return _say(f"{os.fsdecode(error.filename)} cannot be used ({error.strerror})", 2)
     except (MemoryError, RuntimeError) as error:
+        if is_full(error):
+            return _say("the disk is full; make room, what was there before is intact", 2)
         if not is_out_of_memory(error):
             raise
         return _say("there is not enough memory for what was asked; fewer or smaller pictures need less", 2)

@@ -14,17 +14,21 @@ START = "caselli demo"
 OWN = "own"
 """Stands for the first of the commands that the run in OUT can go on with, as its report lists them."""
 NEXT: dict[str, str] = {
-    "demo": "caselli sample {out} -n 16 --label A -o letters.png",
+    "demo": "caselli studio {out}",
+    "plan": "caselli train {source} -o run --recipe {recipe}",
     "train": OWN,
+    "tune": "caselli sample {out} -n 16 -o samples.png",
     "sample": "caselli variations {run} PICTURE -n 8 -o near.png",
     "complete": "caselli interpolate {run} FIRST LAST -n 8 -o way.png",
     "upscale": "caselli evaluate {run} PICTURES --upscaling",
     "variations": "caselli interpolate {run} {picture} PICTURE -n 8 -o way.png",
     "interpolate": "caselli variations {run} {first} -n 8 -o near.png",
     "reconstruct": "caselli evaluate {run} PICTURES",
+    "refine": "caselli sample {run} -n 16 -o samples.png",
     "slim": "caselli evaluate {out} PICTURES",
     "import": "caselli reconstruct {out} PICTURES -o pairs.png",
     "export": "caselli inspect {run} -o page.html",
+    "push": "caselli evaluate {run} PICTURES",
     "encode": "caselli decode {run} {out} -o decoded",
     "decode": "caselli evaluate {run} PICTURES",
     "residual": "caselli compress {run} PICTURES --kind exact -o packed",
@@ -35,6 +39,7 @@ NEXT: dict[str, str] = {
     "evaluate": "caselli inspect {run} -o page.html",
     "compare": "caselli compare",
     "inspect": "caselli list",
+    "studio": "caselli train PICTURES -o run --size 64 --minutes 10",
     "list": "caselli train PICTURES -o run --size 64 --minutes 10",
     "completion": "",
 }

@@ -50,6 +50,8 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Least and largest value of numbers that zero, or a bound of their own, means something for. Others are more
 than zero, or not below it where zero is their default, and at most `MOST`."""
+RENAMED = {"--reader-steps": "--classifier-steps"}
+"""Options that have another name since → that name."""
 MOST = 1_000_000_000
 
 
@@ -206,7 +208,12 @@ def call(name: str, function: Callable[..., None], words: list[str]) -> None:
     parser, fields = parser_of(name, function), {}
     if _takes_fields(function):
         words, fields = _parted(words)
-    given = parser.parse_args([_dashed(word) for word in words])
+    words = [_dashed(word) for word in words]
+    for word in words:
+        name = word.partition("=")[0]
+        if name in RENAMED:
+            raise UserError(f"{name} was given", f"its name is {RENAMED[name]} now")
+    given = parser.parse_args(words)
     values = {option.name: option.value(given[option.key]) for option in parser.options.values()}
     for parameter, record in _records(function).items():
         values[parameter] = record(**{f.name: values.pop(f.name) for f in dataclasses.fields(record)})

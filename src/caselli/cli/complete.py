@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, place_of, say_made, size_of
-from caselli.cli.output import expect_count, free
+from caselli.cli.output import PICTURES, expect_count, free
 from caselli.errors import UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
@@ -15,6 +15,7 @@ def command(
     pictures: list[str],
     *,
     keep: str | None = None,
+    split: str = "held_out",
     count: int = 4,
     most: int = 8,
     label: str | None = None,
@@ -32,28 +33,30 @@ def command(
     """Draws the rest of pictures of which a part is kept; a row for each, first what was kept.
 
     Arguments:
-        pictures: picture files, or one set, of which the held-out ones are taken.
+        pictures: picture files, or one set.
         keep: part that is kept, upper, lower, left or right, or a picture, white where kept (upper).
         count: completions of each picture.
         most: pictures taken of a set.
         seed: the first completion's seed.
         paste: put the original's pixels where they are kept.
         at: X,Y, the place of the picture with --size, in pixels from the left and the top.
-        out: FILE.png.
+        out: FILE.png, .jpg, .webp or .tif.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, PICTURES)
 
     import torch
 
     from caselli.model import load
     from caselli.model import paste as pasted
-    from caselli.report import grid, save_png
+    from caselli.report import grid, save_picture
 
     expect_count(count, "completions")
     model = load(run)
     engine = engine_for(model, precision)
     given, kept = (
-        _kept(model, pictures, most, keep) if size is None else _placed(model, pictures, size, at, keep)
+        _kept(model, pictures, split, most, keep)
+        if size is None
+        else _placed(model, pictures, size, at, keep)
     )
     repeated, captions = given.repeat_interleave(count, 0), in_turn(text, len(given))
     texts = None if captions is None else [caption for caption in captions for _ in range(count)]
@@ -69,16 +72,16 @@ def command(
     about = {"run": run, "keep": keep or (f"at {at}" if size else "upper"), "seed": str(seed)}
     about |= sampling.described() | ({"caption": "; ".join(text)} if text else {})
     rows = torch.cat((torch.where(kept, given, 0.0)[:, None], completed.unflatten(0, (-1, count))), 1)
-    save_png(grid(rows.flatten(0, 1), columns=count + 1, scale=None if size is None else 1), path, about)
+    save_picture(grid(rows.flatten(0, 1), columns=count + 1, scale=None if size is None else 1), path, about)
     say_made(f"{len(completed)} completions in {path}", engine)
 
 
-def _kept(model: Any, names: list[str], most: int, keep: str | None) -> tuple[Any, Any]:
+def _kept(model: Any, names: list[str], split: str, most: int, keep: str | None) -> tuple[Any, Any]:
     """Pictures of the model's size, and the pixels of them that are kept."""
     from caselli.canvas import HALVES, half
     from caselli.cli.pictures import read_pictures
 
-    pictures, part = read_pictures(model, names, most), keep or "upper"
+    pictures, part = read_pictures(model, names, most, split=split), keep or "upper"
     if part in HALVES:
         return pictures, half(part, model.size)
     return pictures, read_pictures(model, [part], 1)[0].mean(0) > 0

@@ -36,7 +36,7 @@ def command(
         most: pictures taken of a set or folder (all).
         out: a folder for a file each, or with --archive one file.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, (".csl", "") if archive else (), folder=not archive)
 
     from caselli.codec import Codec, at_size, every_pixel, load_residual
     from caselli.model import load
@@ -46,20 +46,25 @@ def command(
     codec = Codec(model, residual, batch=batch, allow_large=allow_large)
     fingerprint = codec.fingerprint(kind)
     names, files = _files(pictures, most)
+    profiles: tuple[bytes, ...] = ()
     if not files:
         names, pixels = _named_set(model, pictures[0], split, most)
     elif kind == "exact":
-        pixels = [every_pixel(file, allow_large) for file in files]
+        read = [every_pixel(file, allow_large) for file in files]
+        pixels, profiles = [one.pixels for one in read], tuple(one.profile for one in read)
+        for note in filter(None, (one.note for one in read)):
+            print(note, file=sys.stderr)
     else:
         pixels = [at_size(file, model.size, model.channels) for file in files]
     begin = time.perf_counter()
     with progress(len(pixels)) as bar:
         coded = codec.compress(pixels, kind, shared=archive, progress=bar.update)
     seconds = time.perf_counter() - begin
+    profiles = profiles or (b"",) * len(pixels)
     if archive:
-        written = _archive(path, kind, fingerprint, names, coded)
+        written = _archive(path, kind, fingerprint, names, profiles, coded)
     else:
-        written = _each(path, fingerprint, names, coded)
+        written = _each(path, fingerprint, names, profiles, coded)
     bits = sum(c.bits for c in coded) / len(pixels)
     print(
         f"{len(pixels)} pictures in {path}, {written} bytes; {8 * written / len(pixels):.1f} bits each, "
@@ -103,27 +108,39 @@ def progress(pictures: int) -> Any:
     return tqdm(total=pictures, unit="picture", disable=not sys.stderr.isatty())
 
 
-def _archive(out: Path, kind: str, fingerprint: bytes, names: list[str], coded: list[Any]) -> int:
+def _archive(
+    out: Path, kind: str, fingerprint: bytes, names: list[str], profiles: tuple[bytes, ...], coded: list[Any]
+) -> int:
     from caselli.codec import Archive, serialise_archive
     from caselli.files import atomic_write
 
-    ordered = tuple(names[i] for c in coded for i in c.members)
-    data = serialise_archive(Archive(fingerprint, tuple(c.group for c in coded), ordered), kind)
+    groups, order = tuple(c.group for c in coded), [i for c in coded for i in c.members]
+    ordered = tuple(names[i] for i in order), tuple(profiles[i] for i in order)
+    data = serialise_archive(Archive(fingerprint, groups, *ordered), kind)
     with atomic_write(out) as temporary:
         temporary.write_bytes(data)
     return len(data)
 
 
-def _each(out: Path, fingerprint: bytes, names: list[str], coded: list[Any]) -> int:
+def _each(
+    out: Path, fingerprint: bytes, names: list[str], profiles: tuple[bytes, ...], coded: list[Any]
+) -> int:
     """NAME.csl, or NAME.png where a PNG is smaller; the bytes written."""
-    from caselli.codec import serialise_one
-    from caselli.files import atomic_write
+    from caselli.codec import serialise_one, with_profile
+    from caselli.files import atomic_folder
 
     written = 0
-    for one in coded:
-        png = one.group.kind == "png"
-        data = one.group.data if png else serialise_one(fingerprint, one.group)
-        with atomic_write(out / f"{names[one.members[0]]}.{'png' if png else 'csl'}") as temporary:
-            temporary.write_bytes(data)
-        written += len(data)
+    with atomic_folder(out) as scratch:
+        for one in coded:
+            (member,) = one.members
+            png, profile = one.group.kind == "png", profiles[member]
+            data = (
+                with_profile(one.group.data, profile)
+                if png
+                else serialise_one(fingerprint, one.group, profile)
+            )
+            path = scratch / f"{names[member]}.{'png' if png else 'csl'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            written += len(data)
     return written

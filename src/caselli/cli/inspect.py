@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from caselli.anatomy import Inspection, MachineRates
     from caselli.report import Page, Timing
 
+MOST_SIDE = 1 << 16
+"""Largest size of an axis of the input."""
+
 
 @dataclasses.dataclass(frozen=True)
 class _Subject:
@@ -31,6 +34,8 @@ class _Subject:
     """All that a stage of a run trains, with the inputs."""
     stage: str = ""
     """That stage's name in the log."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on what a run can learn from its pictures."""
 
 
 def command(
@@ -64,7 +69,7 @@ def command(
     stated = [value for value in (rate, bandwidth) if value is not None]
     if len(stated) == 1 or any(value <= 0 for value in stated):
         raise UserError("half a machine was given", "positive --rate and --bandwidth were expected")
-    path = None if out is None else free(out, overwrite)
+    path = None if out is None else free(out, overwrite, (".html", ".htm"))
 
     from caselli import anatomy
 
@@ -72,6 +77,8 @@ def command(
     subject = _subject(model, original, part, real)
     found = anatomy.inspect(subject.module, _shape(input) or subject.shape, at)
     print(found.table())
+    for remark in subject.remarks:
+        print(remark)
     machine = _machine(rate, bandwidth, measure)
     timings = () if machine is None else _timings(subject, found, machine, model, measure)
     for timing in timings:
@@ -152,15 +159,17 @@ def _subject(name: str, original: bool, part: str | None, real: bool) -> _Subjec
 
 def _of_run(run: Path, name: str | None) -> _Subject:
     """A part of what a run loads into; its first unless one is named."""
-    from caselli.run import load
+    from caselli.run import RunFolder, load
 
     model = load(run)
+    count = RunFolder(run).results().get("data", {}).get("count", 0)
     parts = model.parts()
     name = next(iter(parts)) if name is None else name
     if name not in parts:
         raise UnknownName("part", name, parts)
     trained = {part.network: part.shape for part in parts.values()}
-    return _Subject(parts[name].network, parts[name].shape, trained, model.stage)
+    remarks = tuple(model.remarks(count)) if count else ()
+    return _Subject(parts[name].network, parts[name].shape, trained, model.stage, remarks)
 
 
 def _users(name: str) -> nn.Module:
@@ -171,16 +180,28 @@ def _users(name: str) -> nn.Module:
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the user's own code runs here
         raise UserError(
-            f"{name} cannot be imported ({error})", "package.module:callable was expected"
+            f"{name} cannot be imported ({_in_short(error)})", "package.module:callable was expected"
         ) from None
     finally:
         sys.path.pop(0)
-    made = found() if inspect.isclass(found) or not isinstance(found, nn.Module) else found
-    if not isinstance(made, nn.Module):
-        raise UserError(f"{name} gives a {type(made).__name__}", "a torch.nn.Module was expected")
-    return made.eval()
+    try:
+        made = found() if inspect.isclass(found) or not isinstance(found, nn.Module) else found
+        if isinstance(made, nn.Module):
+            return made.eval()
+    except Exception as error:
+        raise UserError(
+            f"{name} cannot be called without arguments ({_in_short(error)})",
+            "a class, a function that makes a module, or a module was expected",
+            "write a function that calls it with yours, and name that",
+        ) from None
+    raise UserError(f"{name} gives a {type(made).__name__}", "a torch.nn.Module was expected")
+
+
+def _in_short(error: Exception) -> str:
+    """What a user's code raised, in a line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _shape(text: str | None) -> tuple[int, ...]:
@@ -189,7 +210,10 @@ def _shape(text: str | None) -> tuple[int, ...]:
         return ()
     if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)+", text):
         raise UserError(f"input {text!r} was given", "channels and sizes such as 3x256x256 were expected")
-    return tuple(map(int, text.split("x")))
+    sizes = tuple(map(int, text.split("x")))
+    if max(sizes) > MOST_SIDE:
+        raise UserError(f"input {text!r} was given", f"at most {MOST_SIDE:,} of anything were expected")
+    return sizes
 
 
 def _page(

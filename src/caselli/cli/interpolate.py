@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from caselli.cli.drawing import engine_for
-from caselli.cli.output import free
+from caselli.cli.output import PICTURES, free
 from caselli.sampling import AS_LEARNED, Sampling
 
 
@@ -31,14 +31,14 @@ def command(
         count: number of steps, the ends included.
         smooth: share of the codes between that the prior draws anew.
         seed: seed of that drawing.
-        out: FILE.png.
+        out: FILE.png, .jpg, .webp or .tif.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, PICTURES)
 
     from caselli.canvas import Redrawing, interpolate
     from caselli.cli.pictures import read_pictures
     from caselli.model import load
-    from caselli.report import grid, save_png
+    from caselli.report import grid, save_picture
 
     model = load(run)
     ends, how = read_pictures(model, [first, last], 2), None
@@ -47,5 +47,5 @@ def command(
         how = Redrawing(smooth, options=sampling, conditions=conditions, seed=seed, engine=engine)
     made = interpolate(model, ends, count, how)
     about = {"run": run, "smooth": str(smooth), "seed": str(seed), **sampling.described()}
-    save_png(grid(made, columns=count if count <= 12 else None), path, about)
+    save_picture(grid(made, columns=count if count <= 12 else None), path, about)
     print(f"{len(made)} steps in {path}", file=sys.stderr)

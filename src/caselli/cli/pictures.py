@@ -8,28 +8,32 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.data import BadPicture, decode
+from caselli.data import BadPicture, decode, picture_bytes
 from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
 from caselli.trained import Trained
 
 
 def source_for(model: Trained, source: str, split: str, size: int | None = None) -> data.Pictures:
-    """A set at the model's size and channels, or at another size."""
+    """A part of a set at the model's size and channels, or at another size; says which part it is."""
     channels, progress = model.channels, sys.stderr.isatty()
-    pictures = data.open(source, size=size or model.size, channels=channels, split=split, progress=progress)
-    for note in pictures.said_for(model.classes):
+    found = data.open(source, size=size or model.size, channels=channels, split="all", progress=progress)
+    for note in found.said_for(model.classes):
         print(note, file=sys.stderr)
-    return pictures
+    part = found.split(split)
+    if len(part) < len(found):
+        of = f"{len(part)} of the {len(found)} pictures of {found.name}"
+        print(f"{of} are taken, the part {split}; --split all takes every one", file=sys.stderr)
+    return part
 
 
 def read_pictures(
-    model: Trained, names: list[str], most: int, size: int | None = None
+    model: Trained, names: list[str], most: int, size: int | None = None, split: str = "held_out"
 ) -> Float[Tensor, "B C H W"]:
-    """Picture files, or up to `most` held-out pictures of one set, in [−1, 1]; of the model's size unless
+    """Picture files, or up to `most` pictures of a part of one set, in [−1, 1]; of the model's size unless
     another is given."""
     if is_set(names):
-        pictures = source_for(model, names[0], "held_out", size)
+        pictures = source_for(model, names[0], split, size)
         return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
     decoded = [_file(Path(name), size or model.size, model.channels) for name in names]
     return data.to_float(torch.stack(decoded))
@@ -43,8 +47,6 @@ def is_set(names: list[str]) -> bool:
 
 def _file(path: Path, size: int, channels: int) -> Tensor:
     try:
-        return torch.from_numpy(decode(path.read_bytes(), size, channels).copy())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})", "a picture was expected") from None
+        return torch.from_numpy(decode(picture_bytes(path), size, channels).copy())
     except BadPicture as error:
         raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None

@@ -43,19 +43,21 @@ def command(
 
     from caselli.cli.pictures import source_for
     from caselli.codec import learn_residual, load_residual, save_residual
+    from caselli.files import alone
     from caselli.model import load
 
     model = load(folder)
-    learnt = learn_residual(
-        model,
-        source_for(model, source, "train"),
-        seconds=60 * minutes,
-        steps=steps,
-        width=width,
-        start=load_residual(folder, model.tokenizer.fingerprint()) if resume else None,
-        seed=seed,
-        say=lambda words: print(words, file=sys.stderr),
-    )
-    save_residual(learnt, folder, model.tokenizer.fingerprint())
+    with alone(folder):
+        learnt = learn_residual(
+            model,
+            source_for(model, source, "train"),
+            seconds=60 * minutes,
+            steps=steps,
+            width=width,
+            start=load_residual(folder, model.tokenizer.fingerprint()) if resume else None,
+            seed=seed,
+            say=lambda words: print(words, file=sys.stderr),
+        )
+        save_residual(learnt, folder, model.tokenizer.fingerprint())
     size = (folder / "residual.safetensors").stat().st_size
     print(f"{sum(p.numel() for p in learnt.parameters())} parameters, {size} bytes in {folder}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, say_made
-from caselli.cli.output import expect_count, free, is_picture
+from caselli.cli.output import PICTURES, expect_count, free, is_picture
 from caselli.sampling import AS_LEARNED, Sampling
 
 
@@ -35,7 +35,7 @@ def command(
         seed: picture i is drawn with seed + i.
         batch: pictures drawn at a time.
         picture: another picture, for a run whose prior is conditioned on one.
-        out: FILE.png for a grid, or a folder for a file each.
+        out: FILE.png (.jpg, .webp, .tif) for a grid, or a folder for a file each.
     """
     from caselli import ranks
     from caselli.model import load as load_two_stages
@@ -43,7 +43,7 @@ def command(
 
     ranks.start()
     try:
-        path = free(out, overwrite)
+        path = free(out, overwrite, PICTURES, folder=True)
         ranks.wait()  # all have looked before the first rank writes
         expect_count(count, "pictures")
         # pictures of another size need codes with places
@@ -107,16 +107,19 @@ class Wanted:
 
 def write(pictures: Any, out: Path, wanted: Wanted) -> None:
     """A grid where `out` is a picture, else a folder with a file for each."""
-    from caselli.report import grid, save_png
+    from caselli.files import atomic_folder
+    from caselli.report import grid, save_picture, save_png
 
     if is_picture(out):
         text = {**wanted.about, "seed": str(wanted.seed)}
         if wanted.captions is not None:
             text["caption"] = "; ".join(dict.fromkeys(wanted.captions))
-        save_png(grid(pictures, labels=wanted.captions or wanted.labels), out, text)
+        save_picture(grid(pictures, labels=wanted.captions or wanted.labels), out, text)
         return
-    for number, picture in enumerate(pictures):
-        save_png(grid(picture[None], scale=1, gap=0), out / f"{number:05}.png", wanted.of_file(number))
+    with atomic_folder(out) as scratch:
+        for number, picture in enumerate(pictures):
+            image = grid(picture[None], scale=1, gap=0)
+            save_png(image, scratch / f"{number:05}.png", wanted.of_file(number))
 
 
 def _sample(model: Any, wanted: Wanted, batch: int, options: Sampling, engine: Any) -> Any:

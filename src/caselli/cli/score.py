@@ -23,7 +23,7 @@ def command(
         most: number of pictures printed.
         out: FILE.csv with a line for every picture.
     """
-    path = None if out is None else free(out, overwrite)
+    path = None if out is None else free(out, overwrite, (".csv",))
 
     from caselli.cli.pictures import source_for
     from caselli.evaluate import score_pictures

@@ -16,18 +16,20 @@ def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False)
         pictures: picture files or folders.
         out: folder of a palette PNG for each picture, whose values are the classes.
     """
-    folder, paths = free(out, overwrite), _paths(pictures)
+    folder, paths = free(out, overwrite, folder=True), _paths(pictures)
 
     from caselli.data import to_float, whole_picture
+    from caselli.files import atomic_folder
     from caselli.report import mask_image, save_png
     from caselli.run import load
 
     model = load(run)
     about = {"run": run, "classes": ", ".join(model.classes)}
-    for name, path in paths.items():
-        pixels = whole_picture(path, model.channels)
-        mask = model.segment(to_float(pixels)[None])[0]
-        save_png(mask_image(mask.cpu(), len(model.classes)), folder / f"{name}.png", about)
+    with atomic_folder(folder) as scratch:
+        for name, path in paths.items():
+            pixels = whole_picture(path, model.channels)
+            mask = model.segment(to_float(pixels)[None])[0]
+            save_png(mask_image(mask.cpu(), len(model.classes)), scratch / f"{name}.png", about)
     print(f"{len(paths)} masks in {folder}", file=sys.stderr)
 
 

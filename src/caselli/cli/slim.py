@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from caselli.cli.output import new_folder
 from caselli.run import SlimConfig
 
 
@@ -16,6 +17,8 @@ def command(
         source: pictures (where the run had them).
         out: folder of the new run.
     """
+    new_folder(out)
+
     from caselli import ranks
     from caselli.engine import Interrupted
     from caselli.run import slim

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caselli.cli.command import MOST, Parser, call, fields_of
+from caselli.cli.output import new_folder
 from caselli.errors import UserError
 
 if TYPE_CHECKING:
     from caselli.run import Kind
 
-HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "small", "run.yaml"
+MOST_CODES = 2**128
+HELP_FIELDS, RECIPE, RUN_FILE = "--help-fields", "auto", "run.yaml"
 
 
 def run(arguments: list[str]) -> None:
@@ -65,6 +67,8 @@ def command(
         config: YAML file of fields, or another run's run.yaml, to begin a run like that one.
         resume: go on with the run in RUN, or begin it.
     """
+    new_folder(out)
+
     from caselli import ranks
     from caselli.engine import Interrupted
     from caselli.run import kind_and_recipe, train
@@ -138,8 +142,11 @@ def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | N
     given.pop("config", None)
     changes = _dotted(given.as_dict())
     for name, value in changes.items():
-        if isinstance(value, int | float) and not 0 <= value <= MOST:
-            raise UserError(f"{name} {value} was given", f"a number from 0 to {MOST:,} was expected")
+        most = (
+            MOST_CODES if name.endswith(".codebook_size") else MOST
+        )  # its quantizer knows what it can serve
+        if isinstance(value, int | float) and not 0 <= value <= most:
+            raise UserError(f"{name} {value} was given", f"a number from 0 to {most:,} was expected")
     return changes
 
 

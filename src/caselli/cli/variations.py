@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from caselli.cli.drawing import bar, engine_for, say_made
-from caselli.cli.output import free
+from caselli.cli.output import PICTURES, free
 from caselli.sampling import AS_LEARNED, Sampling
 
 
@@ -31,16 +31,16 @@ def command(
         strength: share of the codes that are drawn anew, 0 to 1.
         rounds: rounds in which they are drawn.
         seed: variation i is drawn with seed + i.
-        out: FILE.png.
+        out: FILE.png, .jpg, .webp or .tif.
     """
-    path = free(out, overwrite)
+    path = free(out, overwrite, PICTURES)
 
     import torch
 
     from caselli.canvas import Redrawing, variations
     from caselli.cli.pictures import read_pictures
     from caselli.model import load
-    from caselli.report import grid, save_png
+    from caselli.report import grid, save_picture
 
     how, model = Redrawing(strength, rounds, options=sampling, seed=seed), load(run)
     engine, given = engine_for(model, precision), read_pictures(model, [picture], 1)
@@ -50,5 +50,5 @@ def command(
     rows = torch.cat((given, model.decode(model.encode(given)).cpu(), made))
     captions = ["original", "decoded", *(f"{seed + i}" for i in range(len(made)))]
     about = {"run": run, "strength": str(strength), "seed": str(seed), **sampling.described()}
-    save_png(grid(rows, len(rows) if len(rows) <= 10 else None, captions), path, about)
+    save_picture(grid(rows, len(rows) if len(rows) <= 10 else None, captions), path, about)
     say_made(f"{len(made)} variations in {path}", engine)

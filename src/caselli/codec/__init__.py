@@ -6,9 +6,9 @@ from caselli.codec.container import ENDINGS, KINDS, Archive, Group, parse, seria
 from caselli.codec.files import load_residual, save_residual
 from caselli.codec.groups import GroupCoder
 from caselli.codec.learning import learn_residual
-from caselli.codec.lossless import image_of, lossless_webp, optimised_png
+from caselli.codec.lossless import image_of, lossless_webp, optimised_png, with_profile
 from caselli.codec.pixels import Pixels
-from caselli.codec.reading import at_size, every_pixel
+from caselli.codec.reading import EveryPixel, at_size, every_pixel
 from caselli.codec.reproducible import Reproducible, reproducible
 from caselli.codec.residual import ResidualConfig, ResidualModel
 from caselli.codec.sequences import Sequences
@@ -21,6 +21,7 @@ __all__ = [
     "Coded",
     "Decoders",
     "Encoders",
+    "EveryPixel",
     "Group",
     "GroupCoder",
     "Pixels",
@@ -40,4 +41,5 @@ __all__ = [
     "save_residual",
     "serialise_archive",
     "serialise_one",
+    "with_profile",
 ]

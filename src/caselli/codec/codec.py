@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
@@ -64,7 +65,7 @@ class Codec:
         """Six bytes that change with anything that a file of this kind depends on."""
         prior = self.model.require_prior()
         digest = hashlib.sha256(self.model.tokenizer.fingerprint().encode())
-        plain = [dataclasses.asdict(prior.config), dataclasses.asdict(prior.alphabet), self.model.size]
+        plain = [_as_known(prior.config), _as_known(prior.alphabet), self.model.size]
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
         networks = [prior] if kind == "codes" else [prior, self.coder.require_residual()]
         for network in networks:
@@ -195,6 +196,18 @@ class Codec:
                 own, pixels = [*own, index], pixels + area
         if own:
             yield own
+
+
+_NEWER = ("head", "head_options", "limits")
+"""Fields that came after the first files: as they are by default they do not change the fingerprint."""
+
+
+def _as_known(record: Any) -> dict[str, Any]:
+    """The fields of a record as plain data, but for newer ones at their defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(record)} | {"head_options": {}}
+    plain = dataclasses.asdict(record)
+    plain.pop("levels", None)  # the tokenizer's, whose fingerprint counts already
+    return {k: v for k, v in plain.items() if k not in _NEWER or v != defaults[k]}
 
 
 def _file_size(coded: Coded) -> int:

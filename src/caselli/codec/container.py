@@ -13,17 +13,19 @@ from pathlib import PurePosixPath
 from PIL import Image
 
 from caselli.codec.lossless import MODES, SIGNATURE, check_png, damaged
+from caselli.codec.profiles import pack_profiles, unpack_profiles
 from caselli.errors import UserError, is_out_of_memory
 
-MAGIC, VERSION = b"CSLI", 1
+MAGIC, VERSION = b"CSLI", 2
 ENDINGS = (".csl", ".png")
 """Endings of files for one picture; a `.png` is a plain PNG, where that is the smallest."""
 KINDS = ("codes", "exact", "png", "webp")
 ESCAPED = {"n": "\n", "\\": "\\"}
 """Letters behind a backslash in the names of an archive's directory, whose lines end in newlines."""
 HEADER = struct.Struct("<4sBB6sHHHI")
-"""Magic word; version; kind (2 bits), channels − 1 (2 bits), archive (1 bit); the model's fingerprint;
-height; width; check sum of the content, check sum of the file: 22 bytes."""
+"""Magic word; version; kind (2 bits), channels − 1 (2 bits), archive (1 bit), colour profiles (1 bit); the
+model's fingerprint; height; width; check sum of the content, check sum of the file: 22 bytes."""
+ARCHIVE, PROFILES = 1 << 4, 1 << 5
 OWN_CHECK = -1
 """Stands for the check sum of a content that has its own, as a PNG has."""
 MOST_SIDE = 65_535
@@ -55,6 +57,13 @@ class Archive:
     groups: tuple[Group, ...]
     names: tuple[str, ...]
     """Names of the pictures, group by group; empty for a file of one picture."""
+    profiles: tuple[bytes, ...] = ()
+    """ICC profile of each picture, empty where it has none; no item where none has one."""
+
+    @property
+    def pictures(self) -> int:
+        """Number of pictures."""
+        return sum(group.count for group in self.groups)
 
 
 def checksum(content: bytes) -> int:
@@ -79,9 +88,9 @@ def agree(found: int, group: Group) -> None:
         )
 
 
-def serialise_one(fingerprint: bytes, group: Group) -> bytes:
-    """Bytes of a file for one picture."""
-    return _with_header(fingerprint, group, False, group.check, group.data)
+def serialise_one(fingerprint: bytes, group: Group, profile: bytes = b"") -> bytes:
+    """Bytes of a file for one picture, and its ICC profile where it has one."""
+    return _with_header(fingerprint, group, False, group.check, group.data, (profile,))
 
 
 def serialise_archive(archive: Archive, kind: str) -> bytes:
@@ -95,7 +104,7 @@ def serialise_archive(archive: Archive, kind: str) -> bytes:
     directory = zlib.compress(text.encode("utf-8", "surrogateescape"), 9)  # bytes as file systems have them
     body = struct.pack("<I", len(directory)) + directory + b"".join(g.data for g in archive.groups)
     empty = Group(kind, 1, 0, 0, 0, 0, b"")
-    return _with_header(archive.fingerprint, empty, True, 0, body)
+    return _with_header(archive.fingerprint, empty, True, 0, body, archive.profiles)
 
 
 def parse(data: bytes) -> Archive:
@@ -104,7 +113,7 @@ def parse(data: bytes) -> Archive:
     Errors: `UserError` for a file of another kind, of a later version, cut short or with any bit changed.
     """
     if data[: len(SIGNATURE)] == SIGNATURE:
-        return Archive(b"", (_picture_file(data),), ())
+        return _picture_file(data)
     if data[:4] != MAGIC:
         raise UserError(
             "a file that is none of the codec's was given", "one of `caselli compress` was expected"
@@ -117,15 +126,20 @@ def parse(data: bytes) -> Archive:
             f"a file of version {version} was given", f"up to {VERSION} was expected", "upgrade caselli"
         )
     body = data[HEADER.size :]
-    if crc != _crc(data[: HEADER.size - 4], body) or flags >> 5 or version < 1:
+    if crc != _crc(data[: HEADER.size - 4], body) or flags >> 6 or version != 1 + (flags >> 5):
         raise damaged()
-    if flags >> 4:
-        return _parse_archive(fingerprint, body)
-    kind, channels = KINDS[flags & 3], 1 + (flags >> 2 & 3)
-    return Archive(fingerprint, (_checked(Group(kind, channels, height, width, 1, check, body)),), ())
+    profiles, body = unpack_profiles(body) if flags & PROFILES else ((), body)
+    if flags & ARCHIVE:
+        archive = _parse_archive(fingerprint, body)
+    else:
+        kind, channels = KINDS[flags & 3], 1 + (flags >> 2 & 3)
+        archive = Archive(fingerprint, (_checked(Group(kind, channels, height, width, 1, check, body)),), ())
+    if profiles and len(profiles) != archive.pictures:
+        raise damaged("its colour profiles are wrong")
+    return dataclasses.replace(archive, profiles=profiles)
 
 
-def _picture_file(data: bytes) -> Group:
+def _picture_file(data: bytes) -> Archive:
     """A plain PNG, as it was written where that is the smallest."""
     check_png(data)
     try:
@@ -136,12 +150,19 @@ def _picture_file(data: bytes) -> Group:
         raise damaged(str(error)) from None
     mode = "RGB" if image.mode == "P" else image.mode
     channels = next((c for c, name in MODES.items() if name == mode), 3)
-    return _checked(Group("png", channels, image.height, image.width, 1, OWN_CHECK, data))
+    group = _checked(Group("png", channels, image.height, image.width, 1, OWN_CHECK, data))
+    profile = image.info.get("icc_profile")
+    return Archive(b"", (group,), (), (profile,) if profile else ())
 
 
-def _with_header(fingerprint: bytes, group: Group, archive: bool, check: int, body: bytes) -> bytes:
-    flags = KINDS.index(group.kind) | (group.channels - 1) << 2 | archive << 4
-    head = HEADER.pack(MAGIC, VERSION, flags, fingerprint, group.height, group.width, check, 0)[:-4]
+def _with_header(
+    fingerprint: bytes, group: Group, archive: bool, check: int, body: bytes, profiles: tuple[bytes, ...]
+) -> bytes:
+    """Header and body; a file without profiles is of the first version, which any release reads."""
+    coloured = any(profiles)
+    flags = KINDS.index(group.kind) | (group.channels - 1) << 2 | ARCHIVE * archive | PROFILES * coloured
+    body = pack_profiles(profiles) + body if coloured else body
+    head = HEADER.pack(MAGIC, 1 + coloured, flags, fingerprint, group.height, group.width, check, 0)[:-4]
     return head + struct.pack("<I", _crc(head, body)) + body
 
 

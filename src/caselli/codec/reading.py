@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from caselli.codec.codec import MOST_PIXELS
+from caselli.codec.depth import bits_per_sample
 from caselli.codec.lossless import MODES
-from caselli.data import BadPicture, decode, formats, oriented
+from caselli.codec.profiles import MOST_BYTES
+from caselli.data import BadPicture, decode, formats, oriented, picture_bytes
 from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
 
-def every_pixel(path: Path, allow_large: bool = False) -> Shaped[Tensor, "C H W"]:
-    """A picture's pixels, upright: grey or colour, with alpha where it has that; a palette is looked up.
+@dataclasses.dataclass(frozen=True)
+class EveryPixel:
+    """All that is kept of a picture file."""
 
-    Errors: `UserError` for what is no picture, has more than 8 bits a channel, several frames, or too many
+    pixels: Shaped[Tensor, "C H W"]
+    """Uint8, upright: grey or colour, with alpha where it has that."""
+    profile: bytes
+    """Its ICC profile; empty where it has none."""
+    note: str
+    """A sentence on what was left out; empty as a rule."""
+
+
+def every_pixel(path: Path, allow_large: bool = False) -> EveryPixel:
+    """A picture file's pixels and colour profile; a palette is looked up.
+
+    Errors: `UserError` for what is no picture, has more than 8 bits a sample, several frames, or too many
     pixels.
     """
-    try:
-        image = _opened(path)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror or 'no picture'})", "a picture was expected"
-        ) from None
-    if image.width * image.height > MOST_PIXELS and not allow_large:
-        raise UserError(
-            f"{path} has {image.width} × {image.height} pixels",
-            f"up to {MOST_PIXELS} were expected",
-            "add --allow-large if this is meant",
-        )
-    if getattr(image, "n_frames", 1) > 1:
-        raise UserError(f"{path} has {image.n_frames} frames", "a single picture was expected")
-    try:
+    data = picture_bytes(path)
+    with _one_line(path):
+        image = Image.open(io.BytesIO(data), formats=formats())
+        _expect_size(path, image, allow_large)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise UserError(f"{path} has {frames} frames", "a single picture was expected")
+        _expect_depth(path, bits_per_sample(image, data))
         image.load()
+        profile = image.info.get("icc_profile") or b""
         image = oriented(image)
-    except Exception as error:  # Pillow's decoders raise anything at all on broken files
-        if is_out_of_memory(error):
-            raise
-        raise UserError(f"{path} cannot be decoded ({error})", "a whole picture was expected") from None
-    pixels = np.array(image.convert(_mode(image, path)))
-    return torch.from_numpy(pixels.reshape(image.height, image.width, -1)).permute(2, 0, 1).contiguous()
-
-
-def _opened(path: Path) -> Image.Image:
-    return Image.open(io.BytesIO(path.read_bytes()), formats=formats())
+        mode = _mode(image, path)
+        pixels = np.array(image.convert(mode))
+    if len(profile) > MOST_BYTES:
+        raise UserError(
+            f"{path} has a colour profile of {len(profile)} bytes", f"up to {MOST_BYTES} were expected"
+        )
+    pixels = torch.from_numpy(pixels.reshape(image.height, image.width, -1)).permute(2, 0, 1).contiguous()
+    # the others of a camera's several pictures are previews, or the other eye's
+    note = f"{path}: the first of its {frames} pictures is kept" if frames > 1 else ""
+    return EveryPixel(pixels, profile, note)
 
 
 def _mode(image: Image.Image, path: Path) -> str:
@@ -64,14 +76,48 @@ def _mode(image: Image.Image, path: Path) -> str:
     return mode
 
 
+@contextlib.contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """Makes whatever Pillow raises and warns of a `UserError`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except UserError:
+        raise
+    except UnidentifiedImageError:
+        raise UserError(f"{path} cannot be read (no picture)", "a picture was expected") from None
+    except Exception as error:  # Pillow's decoders raise anything at all on broken files
+        if is_out_of_memory(error):
+            raise
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{path} cannot be decoded ({reason})", "a whole picture was expected") from None
+
+
+def _expect_size(path: Path, image: Image.Image, allow_large: bool) -> None:
+    if image.width * image.height > MOST_PIXELS and not allow_large:
+        raise UserError(
+            f"{path} has {image.width} × {image.height} pixels",
+            f"up to {MOST_PIXELS} were expected",
+            "add --allow-large if this is meant",
+        )
+
+
+def _expect_depth(path: Path, bits: int | None) -> None:
+    if bits is None or bits > 8:
+        raise UserError(
+            f"{path} has {f'{bits} bits a sample' if bits else 'samples of an unknown depth'}",
+            "8 bits were expected: exact keeps every sample or none",
+            "make it a PNG of 8 bits",
+        )
+
+
 def at_size(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:
     """The middle square at the model's size, as `caselli reconstruct` takes it.
 
     Errors: `UserError` for what is no picture.
     """
     try:
-        return torch.from_numpy(decode(path.read_bytes(), size, channels).copy())
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})", "a picture was expected") from None
+        return torch.from_numpy(decode(picture_bytes(path), size, channels).copy())
     except BadPicture as error:
         raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None

@@ -22,9 +22,10 @@ aten = torch.ops.aten
 _NAMES = """
 _assert_async _local_scalar_dense _reshape_alias _unsafe_view _upsample_nearest_exact2d abs alias all
 amax amin any arange argmax argmin bitwise_and bitwise_left_shift bitwise_not bitwise_or
-bitwise_right_shift bitwise_xor cat ceil chunk clamp clamp_max clamp_min clone constant_pad_nd
+bitwise_right_shift bitwise_xor cat ceil chunk clamp clamp_ clamp_max clamp_max_ clamp_min clamp_min_ clone
+constant_pad_nd
 contiguous copy_ cummax detach diagonal embedding empty empty_like empty_strided eq expand eye fill_
-flip floor floor_divide full full_like gather ge gt im2col index index_put_ index_select isfinite isinf
+flip floor floor_divide frexp full full_like gather ge gt im2col index index_put_ index_select isfinite isinf
 isnan le lift_fresh lift_fresh_copy logical_and logical_not logical_or lt masked_fill masked_fill_ max
 maximum min minimum mul mul_ ne neg neg_ new_empty new_full new_ones new_zeros ones ones_like permute
 pixel_shuffle pixel_unshuffle relu relu_ remainder repeat reshape roll round scalar_tensor scatter
@@ -251,6 +252,21 @@ def _linspace(mode, start, end, steps, dtype=None, device=None, **layout):
     return torch.arange(steps, dtype=torch.float64, device=device) * ((end - start) / (steps - 1)) + start
 
 
+def _solve_triangular(mode, a, b, upper, left=True, unitriangular=False):
+    """A row after another: each is what is left of it when those before are known."""
+    if not left:
+        return _solve_triangular(mode, a.mT, b.mT, not upper, True, unitriangular).mT
+    if upper:
+        return _solve_triangular(mode, a.flip(-2, -1), b.flip(-2), False, True, unitriangular).flip(-2)
+    rows: list[Tensor] = []
+    for i in range(a.shape[-1]):
+        row = b[..., i, :]
+        if rows:
+            row = row - total(a[..., i, :i, None] * torch.stack(rows, -2), -2)
+        rows.append(row if unitriangular else row / a[..., i, i, None])
+    return torch.stack(rows, -2)
+
+
 def _alone(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     return lambda mode, x: function(x)
 
@@ -277,6 +293,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     "scatter_add": _scatter_add,
     "cumsum": lambda mode, x, dim, dtype=None: arithmetic.running_total(x, dim),
     "linalg_vector_norm": _norm,
+    "linalg_solve_triangular": _solve_triangular,
     "native_layer_norm": _layer_norm,
     "native_group_norm": _group_norm,
     "convolution": _convolution,

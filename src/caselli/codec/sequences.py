@@ -20,8 +20,8 @@ MOST_STATE = 1 << 28
 stream holds its sequences in blocks of so many, slot by slot."""
 
 Progress = Callable[[int], None]
-Choose = Callable[[int, slice, Tensor], Tensor]
-"""Slot, rows, weights → the rows' codes at that slot."""
+Choose = Callable[[int, int, slice, Tensor], Tensor]
+"""Slot, part of a code, rows, weights → the rows' values of that part."""
 
 
 class Sequences:
@@ -45,10 +45,10 @@ class Sequences:
             raise UserError(f"batch {batch} was given", "at least 1 was expected")
         self.prior, self.batch = copy.deepcopy(prior).double().eval(), batch
         self.mode = Reproducible(self.prior)
-        alphabet = prior.alphabet
-        sizes = [alphabet.sizes[q] for q in alphabet.codebooks]
-        self.slots = [slice(o, o + n) for o, n in zip(prior.offset.tolist(), sizes, strict=True)]
-        self.length = alphabet.length
+        self.head, self.length = self.prior.code_head, prior.alphabet.length
+        # a table of all codebooks joined would spend probability on codes of the others
+        sizes = zip(prior.alphabet.offsets, prior.alphabet.slot_sizes, strict=True)
+        self.entries = [slice(o, o + n) if self.head.tabular else slice(None) for o, n in sizes]
 
     def encode(
         self,
@@ -66,10 +66,11 @@ class Sequences:
             progress: called with the number of sequences that are done.
         """
         bits = torch.zeros(len(codes), dtype=torch.float64)
+        values = torch.stack([self._values(codes[:, slot], slot) for slot in range(self.length)], 1)
 
-        def choose(slot: int, rows: slice, table: Tensor) -> Tensor:
-            bits[rows] += encoders.put(streams[rows], codes[rows, slot], table)
-            return codes[rows, slot]
+        def choose(slot: int, part: int, rows: slice, table: Tensor) -> Tensor:
+            bits[rows] += encoders.put(streams[rows], values[rows, slot, part], table)
+            return values[rows, slot, part]
 
         self._walk(streams, choose, progress)
         return bits
@@ -81,19 +82,22 @@ class Sequences:
         progress: Progress = lambda sequences: None,
     ) -> Int[Tensor, "B T"]:
         """The next sequences of the streams, one for each entry of `streams`; the inverse of `encode`."""
+
+        def choose(slot: int, part: int, rows: slice, table: Tensor) -> Tensor:
+            return decoders.take(streams[rows], table)
+
+        return self._walk(streams, choose, progress)
+
+    def _values(self, codes: Int[Tensor, "B"], slot: int) -> Int[Tensor, "B parts"]:
+        """Values of the codes' parts in the tables of a slot."""
+        return self.head.split(codes, slot) - (self.entries[slot].start or 0)
+
+    def _walk(self, streams: Int[Tensor, "B"], choose: Choose, progress: Progress) -> Int[Tensor, "B T"]:
         codes = torch.zeros(len(streams), self.length, dtype=torch.int64)
-
-        def choose(slot: int, rows: slice, table: Tensor) -> Tensor:
-            codes[rows, slot] = decoders.take(streams[rows], table)
-            return codes[rows, slot]
-
-        self._walk(streams, choose, progress)
-        return codes
-
-    def _walk(self, streams: Int[Tensor, "B"], choose: Choose, progress: Progress) -> None:
         for rows in self._blocks(streams):
-            self._steps(rows, choose)
+            self._steps(rows, choose, codes)
             progress(len(rows))
+        return codes
 
     def _blocks(self, streams: Int[Tensor, "B"]) -> Iterator[range]:
         """Rows that step together. A block of one stream is never cut in two, so that a stream reads alike
@@ -111,17 +115,33 @@ class Sequences:
         if last > first:
             yield range(first, last)
 
-    def _steps(self, rows: range, choose: Choose) -> None:
+    def _steps(self, rows: range, choose: Choose, codes: Int[Tensor, "B T"]) -> None:
         """Steps through all slots; at each the rows in turn, so that no byte depends on the batch."""
-        parts = [slice(r, min(r + self.batch, rows.stop)) for r in range(rows.start, rows.stop, self.batch)]
-        states: list[Any] = [None] * len(parts)
-        codes: list[Tensor] = [torch.empty(0)] * len(parts)
-        for slot, own in enumerate(self.slots):
-            for number, part in enumerate(parts):
+        blocks = [slice(r, min(r + self.batch, rows.stop)) for r in range(rows.start, rows.stop, self.batch)]
+        states: list[Any] = [None] * len(blocks)
+        for slot in range(self.length):
+            for number, own in enumerate(blocks):
                 with reproducible(self.mode):
                     if slot == 0:
-                        logits, states[number] = self.prior.start(None, part.stop - part.start)
+                        outputs, states[number] = self.prior.start(None, own.stop - own.start)
                     else:
-                        logits, states[number] = self.prior.step(codes[number], states[number])
-                table = weights(logits[:, own]).cpu()
-                codes[number] = choose(slot, part, table).to(logits.device)
+                        before = codes[own, slot - 1].to(self.prior.offset.device)
+                        outputs, states[number] = self.prior.step(before, states[number])
+                codes[own, slot] = self._code(outputs, slot, own, choose).cpu()
+
+    def _code(self, outputs: Tensor, slot: int, rows: slice, choose: Choose) -> Int[Tensor, "n"]:
+        """The rows' codes at a slot, part by part; the coder itself is not a part of the network."""
+        walk, entries = self.head.walk(outputs, slot), self.entries[slot]
+        with reproducible(self.mode):
+            logits, before = next(walk)
+        while True:
+            found = [
+                choose(slot, before + part, rows, weights(logits[:, part, entries]).cpu())
+                for part in range(logits.shape[1])
+            ]
+            values = torch.stack(found, 1).to(outputs.device) + (entries.start or 0)
+            try:
+                with reproducible(self.mode):
+                    logits, before = walk.send(values)
+            except StopIteration as end:
+                return end.value

@@ -2,6 +2,7 @@
 
 from caselli.compare.autoencoders import Autoencoders
 from caselli.compare.base import Comparison, Table, free, kept
+from caselli.compare.bits import Bits
 from caselli.compare.codecs import Codecs
 from caselli.compare.divergences import Divergences
 from caselli.compare.driver import compare, load, text
@@ -31,6 +32,7 @@ COMPARISONS: dict[str, type[Comparison]] = {
     "codecs": Codecs,
     "slim": Slim,
     "reconstructions": Reconstructions,
+    "bits": Bits,
 }
 """The comparisons by name; the name in `comparison.json` is the class's."""
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from caselli import markdown
 from caselli.compare.base import Comparison, kept_field, with_tensor
 from caselli.errors import UserError
-from caselli.files import atomic_write, write_text
+from caselli.files import alone, atomic_write, is_taken, write_text
 from caselli.plain import of_plain, to_plain
 from caselli.report import Page, save_png
 from caselli.version import __version__
@@ -62,6 +62,19 @@ def compare(
             return compare(comparison, temporary, say=say)
     folder, subjects, agreed = Path(out), comparison.subjects(), to_plain(comparison.agreed())
     rows = _begun(comparison, agreed, folder, resume, overwrite)
+    with alone(folder):
+        return _compared(comparison, subjects, agreed, rows, folder, say)
+
+
+def _compared(
+    comparison: Comparison,
+    subjects: dict[str, Any],
+    agreed: dict[str, Any],
+    rows: dict[str, Any],
+    folder: Path,
+    say: Callable[[str], None],
+) -> list[Any]:
+    """The rows that are missing made, each written when it is, and all shown."""
     todo = {name: subject for name, subject in subjects.items() if name not in rows}
     made = iter(comparison.rows(todo, folder))
     for number, name in enumerate(todo, 1):
@@ -110,12 +123,14 @@ def _begun(
     comparison: Comparison, agreed: dict[str, Any], folder: Path, resume: bool, overwrite: bool
 ) -> dict[str, Any]:
     """The finished rows in the folder, by subject."""
-    if folder.suffix in (".png", ".md"):
+    if folder.suffix in (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".md", ".html", ".json", ".csv"):
         hint = f"-o {folder.with_suffix('')} holds {PLOT}, {TABLE}"
         raise UserError(f"-o {folder} was given", "a folder was expected", hint)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and not is_taken(folder)):
         return {}
     if not (folder / FIGURES).exists():
+        if resume and {path.name for path in folder.iterdir()} <= {RUNS, KEPT}:
+            return {}  # killed before the first row: its runs go on
         raise UserError(f"{folder} holds other files", "a new or empty folder was expected")
     if overwrite:
         for name in (TABLE, PLOT, PICTURES, PAGE, FIGURES):

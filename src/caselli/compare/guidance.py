@@ -38,7 +38,7 @@ class Settings:
     """constant, linear or cosine."""
     each: int = 16
     """Samples a label."""
-    reader_steps: int = 150
+    classifier_steps: int = 150
     """Training steps of the classifier."""
 
 
@@ -73,7 +73,7 @@ class Guidance(Comparison):
 
     def rows(self, subjects: Mapping[str, float], folder: Path) -> Iterator[Row]:
         asked, model = self.settings, self.model
-        classifier = train_classifier(self.train, steps=asked.reader_steps, seed=1)
+        classifier = train_classifier(self.train, steps=asked.classifier_steps, seed=1)
         engine, _ = best_engine(model.prior)
         real = features_of(classifier, pixels(self.held_out))
         scale = label_spread(real, self.held_out.labels)

@@ -28,11 +28,13 @@ from caselli.data.shards import Shards, TarShards, shard_pictures, tar_shards
 from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
 from caselli.data.streaming import PictureStream, StreamOrder
+from caselli.data.symmetry import asymmetry, mirrors_are_likely
 from caselli.data.tar import Tar
 from caselli.data.tree import picture_files
-from caselli.data.whole import whole_picture
+from caselli.data.whole import picture_bytes, whole_picture
 from caselli.data.workers import default_workers
 from caselli.errors import UserError
+from caselli.files import regular
 
 SOURCES: dict[str, type[Source]] = {
     "glyphs": Glyphs,
@@ -67,6 +69,7 @@ __all__ = [
     "Source",
     "StreamOrder",
     "TarShards",
+    "asymmetry",
     "class_numbers",
     "decode",
     "default_workers",
@@ -78,9 +81,11 @@ __all__ = [
     "generator",
     "has_shard",
     "indices_at",
+    "mirrors_are_likely",
     "open",
     "open_segmented",
     "oriented",
+    "picture_bytes",
     "picture_files",
     "shard_pictures",
     "spread",
@@ -138,6 +143,7 @@ def open(
     check_split(split)
     request = Request(size, channels, workers, seed, progress)
     source = os.path.expanduser(source)
+    regular(source)
     for kind in SOURCES.values():
         if kind.accepts(source):
             return kind.open(source, request).split(split)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from caselli.data.shuffle import Shares, drawn_captions, picked
-from caselli.errors import UserError
-from caselli.files import atomic_write
+from caselli.errors import UserError, is_out_of_memory
+from caselli.files import atomic_write, regular
 from caselli.shapes import Float, Int, Shaped, Tensor
 
 KIND = "caselli codes"
@@ -127,6 +128,26 @@ class CodeStore:
         condition = None if self.condition is None else self.condition[indices].long()
         return CodeBatch(read, *known, indices, condition)
 
+    def occurrences(self, code: int, codebook: int = 0, most: int | None = None) -> Int[Tensor, "m 2"]:
+        """Places at which a code occurs: the picture, and the index of the place in its codes, flattened.
+
+        Arguments:
+            code: 0 … K − 1.
+            codebook: whose code it is, where there are several.
+            most: number of places, spread evenly over all; None for all of them.
+
+        Example:
+            >>> store = CodeStore(torch.tensor([[0, 3], [3, 2]]), sizes=(4,), tokenizer="t", data="d")
+            >>> store.occurrences(3).tolist()
+            [[0, 1], [1, 0]]
+        """
+        own = self.packed[:, codebook] if len(self.sizes) > 1 else self.packed
+        places = (own.flatten(1) == code).nonzero()
+        if most is not None and len(places) > most:
+            places = places[torch.linspace(0, len(places) - 1, most).long()]
+        first = codebook * own[0].numel()
+        return places + torch.tensor([0, first])
+
     def subset(self, indices: Int[Tensor, "n"]) -> CodeStore:
         """A store of those pictures alone, in that order."""
         return CodeStore(
@@ -160,7 +181,7 @@ class CodeStore:
         stamp = {name: getattr(self, name) for name in STAMP}
         metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(save(tensors, metadata))
+            temporary.write_bytes(_in_order(save(tensors, metadata)))
 
     @staticmethod
     def load(path: str | Path, tokenizer: str | None) -> CodeStore:
@@ -174,7 +195,23 @@ class CodeStore:
             UserError: there is no such file, it is cut short or something else, or its codes were made by
                 another tokenizer.
         """
-        stamp, tensors = _read(Path(path))
+        try:
+            return CodeStore._of_parts(path, tokenizer, *_read(Path(path)))
+        except UserError:
+            raise
+        except Exception as error:  # fields that are missing, too many, or of another kind
+            if is_out_of_memory(error):
+                raise
+            raise UserError(
+                f"{path} is no whole store of codes ({type(error).__name__}: {error})",
+                remedy="make it again by `caselli encode`",
+            ) from error
+
+    @staticmethod
+    def _of_parts(
+        path: str | Path, tokenizer: str | None, stamp: dict[str, Any], tensors: dict[str, Tensor]
+    ) -> CodeStore:
+        """The store of a file's contents, whatever they are."""
         if tokenizer is not None and stamp["tokenizer"] != tokenizer:
             raise UserError(
                 f"{path} holds codes of another tokenizer ({stamp['tokenizer']})",
@@ -219,9 +256,22 @@ def _check(store: CodeStore, codes: Tensor) -> None:
         )
 
 
+def _in_order(data: bytes) -> bytes:
+    """The bytes of a safetensors file with its metadata in the order of their names.
+
+    The library writes them in any order, and equal stores are to be equal files.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path), framework="pt") as file:
             metadata = file.metadata() or {}
             if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
                 raise UserError(

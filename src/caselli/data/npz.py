@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -103,8 +101,13 @@ def _arrays(source: str) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]
                 )
             others = sorted(set(archive.files) - set(found))
             notes = (f"left out, other arrays: {', '.join(others)}",) if others else ()
-            return archive[found[0]], None if found[1] is None else archive[found[1]], notes
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+            arrays = [None if name is None else archive[name] for name in found]
+            if not all(one is None or isinstance(one, np.ndarray) for one in arrays):
+                raise ValueError("a member that is no array")
+            return *arrays, notes
+    except UserError:
+        raise
+    except Exception as error:  # readers of zip files raise anything at all on broken ones
         raise UserError(
             f"{source} cannot be read ({error})", "a whole .npz file without pickled objects was expected"
         ) from error

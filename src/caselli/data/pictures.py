@@ -184,7 +184,9 @@ class Pictures:
         indices = torch.nonzero(self.held_out == (name == "held_out")).flatten()
         if len(indices) == 0:
             raise UserError(
-                f"no picture of {self.name} is left for the split {name!r}", "at least two were expected"
+                f"no picture of {self.name} is left for the split {name!r}",
+                "at least two were expected",
+                "the split 'all' takes every one",
             )
         return self.subset(indices)
 

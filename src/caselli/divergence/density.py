@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.divergence.base import Distance, Divergence, Need, require
+from caselli.divergence.counts import atoms
 from caselli.divergence.log_density import log_density, log_mass, mass
 from caselli.divergence.quadrature import integrable, integrate
 from caselli.errors import UserError
@@ -22,9 +23,9 @@ METHODS = ("closed form", "sum", "quadrature", "monte carlo")
 class DensityDivergence(Divergence):
     r"""A function of one integral :math:`\int h(\log p, \log q)\,dx`.
 
-    Closed forms where they are known, a sum over a finite support, quadrature in one dimension, and Monte
-    Carlo otherwise: half the samples from each side, weighed by the mixture's density, so that no weight is
-    large and the gradient in both sides is unbiased without reparameterisation.
+    Closed forms where they are known, a sum over a finite support or over counts, quadrature in one
+    dimension, and Monte Carlo otherwise: half the samples from each side, weighed by the mixture's density,
+    so that no weight is large and the gradient in both sides is unbiased without reparameterisation.
 
     Arguments:
         method: one of `METHODS`; by default the first that the pair allows.
@@ -83,18 +84,23 @@ class DensityDivergence(Divergence):
         return None if value is None else Distance(value, torch.zeros_like(value.detach()), method)
 
     def _sum(self, p: Distribution, q: Distribution) -> Tensor | None:
+        if (whole := atoms(p, q)) is not None:
+            return self.transform(self.of_masses(*self._sides(p, q, whole)).sum(0))
         if not (p.has_enumerate_support and q.has_enumerate_support):
             return None
         try:
-            atoms, others = (d.enumerate_support(expand=False) for d in (p, q))
+            points, others = (d.enumerate_support(expand=False) for d in (p, q))
         except NotImplementedError:  # of `Independent`: a product of supports
             return None
-        if len(atoms) != len(others):
+        if len(points) != len(others):
             raise UserError(
-                f"supports of {len(atoms)} and {len(others)} were given", "equal ones were expected"
+                f"supports of {len(points)} and {len(others)} were given", "equal ones were expected"
             )
-        sides = mass(p, atoms), mass(q, atoms), log_mass(p, atoms), log_mass(q, atoms)
-        return self.transform(self.of_masses(*sides).sum(0))
+        return self.transform(self.of_masses(*self._sides(p, q, points)).sum(0))
+
+    @staticmethod
+    def _sides(p: Distribution, q: Distribution, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return mass(p, points), mass(q, points), log_mass(p, points), log_mass(q, points)
 
     def of_logs(self, log_p: Tensor, log_q: Tensor) -> Tensor:
         """h of logarithms that may be −∞, without NaN in the gradient."""

@@ -134,8 +134,9 @@ class Jeffreys(DensityDivergence):
 class JensenShannon(DensityDivergence):
     r"""The Jensen-Shannon divergence, in nats, at most log 2.
 
-    .. math:: \mathrm{JSD}(P, Q) = \tfrac12 \mathrm{KL}(P \| M) + \tfrac12 \mathrm{KL}(Q \| M), \quad M =
-    \tfrac12 (P + Q)
+    .. math::
+        \mathrm{JSD}(P, Q) = \tfrac12 \mathrm{KL}(P \| M) + \tfrac12 \mathrm{KL}(Q \| M), \quad
+        M = \tfrac12 (P + Q)
 
     With both halves: f-GAN's "Jensen-Shannon" (`function`, and `f_gan` here too) is twice this number. No
     root.

@@ -7,6 +7,8 @@ from torch import Tensor
 from torch import distributions as D
 from torch.distributions import Distribution
 
+from caselli.divergence import counts
+
 
 def moments(p: Distribution) -> tuple[Tensor, Tensor] | None:
     """Mean `*batch D` and covariance `*batch D D` of a Gaussian; None for any other distribution.
@@ -40,7 +42,7 @@ def relative_entropy(p: Distribution, q: Distribution) -> Tensor | None:
 
 
 def log_affinity(p: Distribution, q: Distribution, order: float) -> Tensor | None:
-    r"""log ∫ pᵃ q¹⁻ᵃ; infinite where the integral diverges, None for other distributions.
+    r"""log ∫ pᵃ q¹⁻ᵃ of Gaussians or counts; infinite where it diverges, None for other distributions.
 
     With Σ = aΣ_q + (1−a)Σ_p: :math:`-\tfrac{a(1-a)}2 δᵀΣ⁻¹δ - \tfrac12 \log |Σ| / (|Σ_p|^{1-a} |Σ_q|^a)`.
 
@@ -49,7 +51,7 @@ def log_affinity(p: Distribution, q: Distribution, order: float) -> Tensor | Non
     """
     first, second = moments(p), moments(q)
     if first is None or second is None:
-        return None
+        return counts.log_affinity(p, q, order)
     (m, s), (n, t) = first, second
     root, failed = torch.linalg.cholesky_ex(order * t + (1 - order) * s)
     identity = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)

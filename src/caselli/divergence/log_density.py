@@ -108,6 +108,20 @@ def _(p: D.Binomial, x: Tensor) -> Tensor:
 
 
 @mass.register
+def _(p: D.Poisson, x: Tensor) -> Tensor:
+    few = p.rate < 1  # its powers neither overflow nor hide a rate of 0
+    of_few = torch.where(few, p.rate, 0.0)
+    powers = of_few**x * (-of_few - (x + 1).lgamma()).exp()
+    many = D.Poisson(torch.where(few, 1.0, p.rate), validate_args=False)
+    return torch.where(few, powers, many.log_prob(x).exp())
+
+
+@mass.register
+def _(p: D.Geometric, x: Tensor) -> Tensor:
+    return p.probs * (1 - p.probs) ** x
+
+
+@mass.register
 def _(p: D.Categorical, x: Tensor) -> Tensor:
     return _of_class(p.probs, x)
 

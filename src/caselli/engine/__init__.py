@@ -6,6 +6,7 @@ from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
 from caselli.engine.machine import CPU, Machine, machine
+from caselli.engine.rate import rate_of
 from caselli.engine.task import Losses, Part, Task
 from caselli.engine.tracker import Tracker
 from caselli.engine.trackers import TRACKERS, expect_trackers, tracked
@@ -28,6 +29,7 @@ __all__ = [
     "expect_trackers",
     "fit",
     "machine",
+    "rate_of",
     "read_log",
     "tracked",
 ]

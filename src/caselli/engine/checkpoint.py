@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from caselli.errors import UserError, is_out_of_memory
-from caselli.files import atomic_write
+from caselli.files import atomic_write, unfinished
 
 LAST, BEFORE, BEST = "last.pt", "before.pt", "best.pt"
 
@@ -64,7 +64,7 @@ class Checkpoints:
         return _read(path) if path.exists() else None
 
     def _copy_of_last(self) -> Path:
-        copy = self.folder / f".{BEFORE}.new"
+        copy = self.folder / f"{unfinished(Path(BEFORE))}.new"
         copy.unlink(missing_ok=True)
         try:
             os.link(self.folder / LAST, copy)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from caselli import ranks
-from caselli.files import write_text
+from caselli.files import append_line, write_text
 
 
 class Log:
@@ -48,8 +48,7 @@ class Log:
         return line.get("stage") == self.stage and line.get("step", 0) > step
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": self.stage, **line}) + "\n")
+        append_line(self.path, json.dumps({"stage": self.stage, **line}))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -23,8 +23,12 @@ from caselli.engine.sharding import gathered, is_sharded, load, placed, shell, w
 from caselli.engine.signals import on_signals
 from caselli.engine.task import Task
 from caselli.engine.tracker import Tracker
+from caselli.engine.views import save_views
 from caselli.errors import UserError
 from caselli.private import tree_map
+
+PROGRESS = "progress"
+"""Folder of a run with the pictures of each validation."""
 
 
 class Interrupted(Exception):
@@ -69,7 +73,7 @@ class Training:
         self.fit = Fit(task, batches, config, machine, seed)
         self.task, self.config, self.machine = self.fit.task, config, machine
         self.validation, self.stage = validation, stage
-        self.log, self.trackers = Log(folder, stage), trackers
+        self.folder, self.log, self.trackers = folder, Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
         self.best, self.validated = math.inf, 0
 
@@ -130,6 +134,9 @@ class Training:
                 figures.add(task.validate(to_device(batch, self.machine.device)), samples(batch))
         values = figures.take(rate=False) | task.finish()
         self._record("validation", values)
+        views = task.views()
+        if views and ranks.is_first():
+            save_views(views, self.folder / PROGRESS / f"{self.stage}-{self.fit.step:07}.png")
         if values and (self.task.keeps_last or values["loss"] < self.best):
             self.best = min(self.best, values["loss"])
             kept = gathered(task.state_dict())

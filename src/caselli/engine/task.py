@@ -68,6 +68,11 @@ class Task(nn.Module, ABC):
         losses = self(batch, 0)
         return {"loss": losses.total.detach(), **losses.metrics}
 
+    def views(self) -> list[Float[Tensor, "n C H W"]]:
+        """Rows of pictures in [−1, 1] that show how far it is, of the validation that has just been; none by
+        default."""
+        return []
+
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The weights that Muon may take: of linear layers whose inputs and outputs are hidden; none by
         default."""

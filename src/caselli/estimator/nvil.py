@@ -15,8 +15,8 @@ from caselli.estimator.score import regression, score_term
 class NVIL(Estimator):
     r"""The score function with an input-dependent and a running baseline.
 
-    .. math:: \hat g = \frac1S \sum_i \big(f(z_i) - c_\psi(x) - \bar c\big) \, \nabla_\theta \log
-    p_\theta(z_i)
+    .. math::
+        \hat g = \frac1S \sum_i \big(f(z_i) - c_\psi(x) - \bar c\big) \, \nabla_\theta \log p_\theta(z_i)
 
     x is the context (p's parameters without one), c_ψ a network trained by `auxiliary_loss`, c̄ the moving
     average of what is left. Unbiased. Cost: S evaluations of f. The paper also divides the signal by

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from caselli.evaluate.captions import Ranking, captioned, pooled_pixels, rank_captions, rank_pictures
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
+from caselli.evaluate.copies import Copies, copies
 from caselli.evaluate.family import FamilyEvaluation, evaluate_family
 from caselli.evaluate.frechet import Moments, frechet_between, frechet_distance, frechet_ratio
 from caselli.evaluate.judges import JUDGES, installed_judge, judge, refuse_teacher
@@ -26,6 +27,7 @@ from caselli.evaluate.upscaling import evaluate_upscaling
 __all__ = [
     "JUDGES",
     "CodebookUse",
+    "Copies",
     "Distance",
     "Evaluation",
     "FamilyEvaluation",
@@ -40,6 +42,7 @@ __all__ = [
     "bits_per_picture",
     "captioned",
     "compare_sets",
+    "copies",
     "evaluate_family",
     "evaluate_model",
     "evaluate_upscaling",

@@ -27,10 +27,18 @@ class Usage:
     """The entropy in bits: what a code costs on average when nothing but its frequency is known."""
 
 
-def usage(counts: Int[Tensor, "K"]) -> Usage:
+LARGEST = 1 << 20
+"""Number of codes up to which a codebook has a count of each; of larger ones those that occur are counted."""
+
+
+def usage(counts: Int[Tensor, "K"], size: int = 0) -> Usage:
     r"""The use of a codebook, from how often each code occurred.
 
     .. math:: H = -\sum_k p_k \log_2 p_k, \qquad \mathrm{perplexity} = 2^H
+
+    Arguments:
+        counts: of each code.
+        size: K, where codes that did not occur are left out of the counts.
 
     Example:
         >>> usage(torch.tensor([2, 2, 0, 0]))
@@ -40,8 +48,9 @@ def usage(counts: Int[Tensor, "K"]) -> Usage:
     p = counts.double() / max(seen, 1)
     bits = float(-torch.xlogy(p, p).sum()) / math.log(2)
     bits = max(bits, 0.0)
-    used = float((counts > 0).double().mean())
-    return Usage(len(counts), seen, used, 2**bits, bits)
+    size = size or len(counts)
+    used = float((counts > 0).double().sum()) / size
+    return Usage(size, seen, used, 2**bits, bits)
 
 
 class CodebookUse:
@@ -59,7 +68,8 @@ class CodebookUse:
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
         self.sizes = tuple(sizes)
-        self._counts = [torch.zeros(size, dtype=torch.int64) for size in self.sizes]
+        self._counts = [torch.zeros(size if size <= LARGEST else 0, dtype=torch.int64) for size in self.sizes]
+        self._seen: list[list[Tensor]] = [[] for _ in self.sizes]
 
     def add(self, codes: Int[Tensor, "B *S"]) -> None:
         """Counts a batch: `B *S` with one codebook, `B Q *S` with several."""
@@ -71,6 +81,9 @@ class CodebookUse:
             )
         for q, size in enumerate(self.sizes):
             row = (codes[:, q] if many else codes).reshape(-1)
+            if size > LARGEST:
+                self._seen[q].append(row.cpu())
+                continue
             new = torch.bincount(row, minlength=size)
             if len(new) > size:
                 raise UserError(
@@ -79,12 +92,16 @@ class CodebookUse:
             self._counts[q] = self._counts[q].to(new.device) + new
 
     def counts(self) -> tuple[Int[Tensor, "K"], ...]:
-        """Number of times that each code of each codebook occurred."""
-        return tuple(self._counts)
+        """Number of times that each code of each codebook occurred; of a codebook of more than `LARGEST`
+        codes, those alone that did."""
+        return tuple(
+            torch.unique(torch.cat(seen), return_counts=True)[1] if seen else counts
+            for counts, seen in zip(self._counts, self._seen, strict=True)
+        )
 
     def usages(self) -> tuple[Usage, ...]:
         """The use of each codebook."""
-        return tuple(usage(row) for row in self.counts())
+        return tuple(usage(row, size) for row, size in zip(self.counts(), self.sizes, strict=True))
 
     def together(self) -> Usage:
         """One record for all codebooks: the share of all their codes that occurred, the entropy as bits per

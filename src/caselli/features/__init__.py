@@ -13,6 +13,7 @@ from caselli.features.frozen import Frozen
 from caselli.features.inception import Inception
 from caselli.features.lpips import LPIPS
 from caselli.features.map_distance import MapDistance
+from caselli.features.moments import MomentDistance, pyramid, seen_by
 from caselli.features.probe import linear_probe
 from caselli.features.projected import ProjectedDiscriminator
 from caselli.features.vgg import VGG16, VGG_WIDTHS, published_vgg, vgg_stages
@@ -47,6 +48,7 @@ __all__ = [
     "Frozen",
     "Inception",
     "MapDistance",
+    "MomentDistance",
     "ProjectedDiscriminator",
     "accuracy",
     "classify",
@@ -57,6 +59,8 @@ __all__ = [
     "most_confused",
     "own_features",
     "published_vgg",
+    "pyramid",
+    "seen_by",
     "train_classifier",
     "train_rotation_classifier",
     "vgg_stages",

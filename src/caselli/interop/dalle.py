@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 
 from caselli.errors import UserError
-from caselli.interop.layout import Hints, Layout, count, filled, refuse, shape_of
-from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, count, refuse, shape_of
+from caselli.tokenizer import TokenizerConfig
 from caselli.tokenizer.config import FACTORS
 from caselli.weights import Weights
 
 ENDS = {"w": "weight", "b": "bias"}
-LAYOUT = Layout(
+NAMES = Names(
     places={
         "encoder.blocks.input.": "encoder.first.",
         "encoder.blocks.output.conv.": "logits.",
@@ -27,34 +27,39 @@ LAYOUT = Layout(
 )
 
 
-def import_dalle(files: Sequence[Weights], hints: Hints) -> Tokenizer:
+class DALLE(TokenizerFamily):
     """OpenAI's dVAE: one file, or the two published ones, encoder.pkl and decoder.pkl, in any order.
 
     The decoder's second half of outputs, the logistic's scales, has no part in a picture and is left out.
-
-    Errors: `UserError` for weights of another family.
     """
-    weights = _from_zero(LAYOUT.rename(_together(files)))
-    for name in ("logits.weight", "embedding.weight", "decoder.last.weight"):
-        shape_of(weights, name)
-    channels = weights["encoder.first.weight"].shape[1]
-    width, start = weights["logits.weight"].shape[1], len(weights["embedding.weight"])
-    if start > width:
-        raise UserError(
-            f"a decoder that starts with {start} channels was given", f"at most {width} were expected"
-        )
-    embedding = weights.pop("embedding.weight").flatten(1)
-    padding = torch.zeros(embedding.shape[1], width - start)  # the quantizer's vectors have one width
-    weights |= {
-        "quantizer.codebook": torch.cat((embedding.T, padding), 1),
-        "decoder.first.weight": torch.eye(start, width)[..., None, None],
-        "decoder.first.bias": weights.pop("embedding.bias"),
-        "quantizer.logits.weight": weights.pop("logits.weight").flatten(1),
-        "quantizer.logits.bias": weights.pop("logits.bias"),
-        "decoder.last.weight": weights["decoder.last.weight"][:channels],
-        "decoder.last.bias": weights["decoder.last.bias"][:channels],
-    }
-    return filled(_config(weights, start), weights)
+
+    signs = ("blocks.group_1.block_1.res_path.conv_1.w",)
+    own = ("encoder.", "decoder.", "")
+    files = 2
+
+    @classmethod
+    def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
+        weights = _from_zero(NAMES.rename(_together(files)))
+        for name in ("logits.weight", "embedding.weight", "decoder.last.weight"):
+            shape_of(weights, name)
+        channels = weights["encoder.first.weight"].shape[1]
+        width, start = weights["logits.weight"].shape[1], len(weights["embedding.weight"])
+        if start > width:
+            raise UserError(
+                f"a decoder that starts with {start} channels was given", f"at most {width} were expected"
+            )
+        embedding = weights.pop("embedding.weight").flatten(1)
+        padding = torch.zeros(embedding.shape[1], width - start)  # the quantizer's vectors have one width
+        weights |= {
+            "quantizer.codebook": torch.cat((embedding.T, padding), 1),
+            "decoder.first.weight": torch.eye(start, width)[..., None, None],
+            "decoder.first.bias": weights.pop("embedding.bias"),
+            "quantizer.logits.weight": weights.pop("logits.weight").flatten(1),
+            "quantizer.logits.bias": weights.pop("logits.bias"),
+            "decoder.last.weight": weights["decoder.last.weight"][:channels],
+            "decoder.last.bias": weights["decoder.last.bias"][:channels],
+        }
+        return Converted(_config(weights, start), weights)
 
 
 def _config(weights: Weights, start: int) -> TokenizerConfig:

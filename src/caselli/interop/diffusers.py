@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caselli.interop.layout import Hints, Layout, only
+from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, only
 from caselli.interop.vqgan import LEGACY, vqgan_tokenizer
-from caselli.tokenizer import Tokenizer
+from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
-LAYOUT = Layout(
+NAMES = Names(
     places={
         "quant_conv.": "encoder.to_latents.",
         "post_quant_conv.": "decoder.from_latents.",
@@ -49,9 +49,17 @@ LAYOUT = Layout(
 )
 
 
-def import_diffusers(files: Sequence[Weights], hints: Hints) -> Tokenizer:
-    """The VQModel or the AutoencoderKL of diffusers; the number of groups is in its config.json.
+class Diffusers(TokenizerFamily):
+    """The VQModel or the AutoencoderKL of diffusers; the number of groups is in its config.json."""
 
-    Errors: `UserError` for weights of another family.
-    """
-    return vqgan_tokenizer(LAYOUT.rename(only(files)), hints, LEGACY)
+    signs = ("encoder.down_blocks.0.resnets.0.conv1.weight",)
+
+    arithmetic = {
+        "act_fn": ("silu", "swish"),
+        "norm_type": ("group", None),
+        "lookup_from_codebook": (False,),
+    }
+
+    @classmethod
+    def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
+        return vqgan_tokenizer(NAMES.rename(only(files)), hints, LEGACY)

@@ -1,19 +1,25 @@
-"""Names: a family's weights under Caselli's, and a tokenizer filled with them."""
+"""Names: a family's weights under Caselli's, and a network filled with them."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from caselli.errors import UserError
+from caselli.prior import PriorConfig
 from caselli.shapes import Tensor
-from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
 NUMBER = re.compile(r"(\d+)")
+
+C = TypeVar("C")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +28,130 @@ class Hints:
 
     groups: int | None = None
     """Groups of the normalisations; None for the family's own."""
+    size: int | None = None
+    """Height and width of the pictures; None where the files tell, or for 256."""
+    heads: int | None = None
+    """Attention heads of the prior; None for the config.json's, or the family's own."""
+    classes: int | None = None
+    """Number of labels, where the prior's labels are codes of its vocabulary."""
+    scales: tuple[int, ...] = ()
+    """Sides of a multi-scale tokenizer's maps, coarse to fine; empty for the published ones."""
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The config.json beside the file."""
+
+    def number(self, *names: str) -> int | None:
+        """The first of these settings that is a positive number."""
+        found = (self.settings.get(name) for name in names)
+        return next((value for value in found if type(value) is int and value > 0), None)
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class Converted(Generic[C]):
+    """Weights under Caselli's names, and the configuration of the network that has them.
+
+    A NaN stands for a number that the family has not, and that does not matter to it.
+    """
+
+    config: C
+    weights: Weights
+    classes: int = 0
+    """Number of labels of a prior."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Codes:
+    """The codes that a prior is over."""
+
+    size: int
+    """K of each codebook."""
+    shape: tuple[int, ...]
+    """Rows and columns of a picture's codes, or their number on one axis."""
+    codebooks: int = 1
+    """Q."""
+
+    @property
+    def positions(self) -> int:
+        """Places of a picture's codes."""
+        return torch.Size(self.shape).numel()
+
+
+class Family(ABC):
+    """A family of checkpoints, known by names of weights; in the table of the room."""
+
+    stage: ClassVar[str]
+    """tokenizer or prior."""
+    signs: ClassVar[tuple[str, ...]]
+    """Names of weights that every file of the family has."""
+    foreign: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of names that the family has not, where another has its names too."""
+    files: ClassVar[int] = 1
+    """Largest number of files that one network is spread over."""
+    arithmetic: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
+    """Settings of a config.json that change what the same weights compute → values followed."""
+    own: ClassVar[tuple[str, ...]] = ("",)
+    """Beginnings that may stand before a sign and belong to the name."""
+
+    @classmethod
+    def prefix(cls, names: Iterable[str]) -> str | None:
+        """Beginning of every name of a file's weights of this family; None for another family's file.
+
+        Example:
+            >>> from caselli.interop import IMPORTERS
+            >>> IMPORTERS["dalle"].prefix(["module.encoder.blocks.group_1.block_1.res_path.conv_1.w"])
+            'module.'
+        """
+        names = set(names)
+        for name in sorted(name for name in names if name.endswith(cls.signs[0])):
+            before = name.removesuffix(cls.signs[0])
+            own = next((own for own in cls.own if before.endswith(own)), "")
+            prefix = before.removesuffix(own)
+            if (not prefix or prefix.endswith(".")) and cls._fits(names, prefix):
+                return prefix
+        return None
+
+    @classmethod
+    def _fits(cls, names: set[str], prefix: str) -> bool:
+        """True where all signs stand behind a prefix, and nothing of another family does."""
+        there = all(any(prefix + own + sign in names for own in cls.own) for sign in cls.signs)
+        others = tuple(prefix + own + name for own in cls.own for name in cls.foreign)
+        return there and not (others and any(name.startswith(others) for name in names))
+
+
+class TokenizerFamily(Family):
+    """A family of tokenizers."""
+
+    stage = "tokenizer"
+
+    @classmethod
+    @abstractmethod
+    def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
+        """The weights of its files under Caselli's names.
+
+        It only moves numbers: names, axes, pieces; what it adds are zeros and ones. So it can be followed
+        backwards, see `Origin`.
+
+        Errors: `UserError` for weights of another family.
+        """
+
+
+class PriorFamily(Family):
+    """A family of priors over codes."""
+
+    stage = "prior"
+
+    @classmethod
+    def positions(cls, weights: Weights) -> int | None:
+        """Number of codes of a picture, where the shapes tell."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
+        """A prior's weights under Caselli's names, as of `TokenizerFamily`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
     """Names of a family's weights. `#` stands for a number."""
 
     places: Mapping[str, str]
@@ -33,7 +159,7 @@ class Layout:
     parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Layers within a place, where their name differs."""
     dropped: tuple[str, ...] = ()
-    """Beginnings of names that no tokenizer needs."""
+    """Beginnings of names that no network needs."""
 
     def rename(self, weights: Weights) -> Weights:
         """The weights under Caselli's names.
@@ -62,8 +188,8 @@ def refuse(what: str, names: Iterable[str]) -> None:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise UserError(
             f"the file has {len(names)} {what} weights: {shown}",
-            "the weights of this family's tokenizer were expected",
-            "is --from the right family, and the file whole?",
+            "the weights of one network of this family were expected",
+            "is it the right family, and the file whole?",
         )
 
 
@@ -74,22 +200,22 @@ def shape_of(weights: Weights, name: str) -> tuple[int, ...]:
     return tuple(weights[name].shape)
 
 
-def filled(config: TokenizerConfig, weights: Weights) -> Tokenizer:
-    """The tokenizer of a configuration with exactly these weights, in evaluation mode.
+def fill(network: nn.Module, weights: Weights, counted: Iterable[str] = ()) -> None:
+    """Loads exactly these weights, and sets evaluation mode.
 
-    What the quantizer counts while it is trained may be absent.
+    Arguments:
+        network: as its configuration builds it.
+        weights: by its own names.
+        counted: names that may be absent.
 
-    Errors: `UserError` for a weight that is missing, unknown or of another shape.
+    Errors: `UserError` that lists weights that are missing, unknown or of another shape.
     """
-    with torch.random.fork_rng():
-        tokenizer = Tokenizer(config)
-    own = tokenizer.state_dict()
-    counted = {name for name, _ in tokenizer.quantizer.named_buffers(prefix="quantizer")}
-    refuse("missing", own.keys() - weights.keys() - counted)
+    own = network.state_dict()
+    refuse("missing", own.keys() - weights.keys() - set(counted))
     refuse("unknown", weights.keys() - own.keys())
     refuse("misshapen", [name for name in weights if weights[name].shape != own[name].shape])
-    tokenizer.load_state_dict(own | weights)
-    return tokenizer.eval()
+    network.load_state_dict(own | weights)
+    network.eval()
 
 
 def reverse(weights: Weights, place: str) -> Weights:

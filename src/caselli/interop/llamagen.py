@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caselli.interop.layout import Hints, Layout, only
+from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, only
 from caselli.interop.taming import OUTER, PARTS
 from caselli.interop.vqgan import vqgan_tokenizer
-from caselli.tokenizer import Tokenizer
+from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
-LAYOUT = Layout(
+NAMES = Names(
     places=OUTER
     | {
         "encoder.conv_blocks.#.res.#.": "encoder.levels.#.steps.#.0.",
@@ -27,10 +27,12 @@ LAYOUT = Layout(
 )
 
 
-def import_llamagen(files: Sequence[Weights], hints: Hints) -> Tokenizer:
-    """LlamaGen's VQ tokenizer: codes of few channels on the unit sphere.
+class LlamaGen(TokenizerFamily):
+    """LlamaGen's VQ tokenizer: codes of few channels on the unit sphere."""
 
-    Errors: `UserError` for weights of another family.
-    """
-    options = {"distance": "cosine", "commitment": 0.25, "codebook_weight": 1.0}
-    return vqgan_tokenizer(LAYOUT.rename(only(files)), hints, options)
+    signs = ("encoder.conv_blocks.0.res.0.conv1.weight",)
+
+    @classmethod
+    def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
+        options = {"distance": "cosine", "commitment": 0.25, "codebook_weight": 1.0}
+        return vqgan_tokenizer(NAMES.rename(only(files)), hints, options)

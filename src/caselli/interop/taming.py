@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caselli.interop.layout import Hints, Layout, only, reverse
+from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, only, reverse
 from caselli.interop.vqgan import LEGACY, vqgan_tokenizer
-from caselli.tokenizer import Tokenizer
+from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
 OUTER = {
@@ -22,7 +22,7 @@ OUTER = {
 }
 """Names that taming-transformers and LlamaGen share."""
 PARTS = {"nin_shortcut": "skip", "proj_out": "output", "conv": "convolution"}
-LAYOUT = Layout(
+NAMES = Names(
     places=OUTER
     | {
         "quantize.embed.": "gumbel_codebook.",
@@ -45,12 +45,19 @@ LAYOUT = Layout(
 )
 
 
-def import_taming(files: Sequence[Weights], hints: Hints) -> Tokenizer:
+class Taming(TokenizerFamily):
     """A VQGAN of taming-transformers: VQModel, GumbelVQ, or the KL autoencoder of latent diffusion.
 
     GumbelVQ draws its codes at random even in evaluation; here they are the likeliest.
-
-    Errors: `UserError` for weights of another family.
     """
-    weights = reverse(LAYOUT.rename(only(files)), "decoder.levels.")  # theirs begin with the finest
-    return vqgan_tokenizer(weights, hints, LEGACY)
+
+    signs = (
+        "encoder.down.0.block.0.conv1.weight",
+        "encoder.mid.block_1.conv1.weight",
+    )
+    foreign = ("quantize.quant_resi.",)
+
+    @classmethod
+    def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
+        weights = reverse(NAMES.rename(only(files)), "decoder.levels.")  # theirs begin with the finest
+        return vqgan_tokenizer(weights, hints, LEGACY)

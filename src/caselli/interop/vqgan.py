@@ -7,8 +7,8 @@ import math
 import torch
 
 from caselli.errors import UserError
-from caselli.interop.layout import Hints, count, filled, refuse, shape_of
-from caselli.tokenizer import Tokenizer, TokenizerConfig
+from caselli.interop.layout import Converted, Hints, count, refuse, shape_of
+from caselli.tokenizer import TokenizerConfig
 from caselli.tokenizer.config import FACTORS
 from caselli.weights import Weights
 
@@ -18,8 +18,8 @@ LEGACY = {"commitment": 1.0, "codebook_weight": 0.25}
 """The loss weights of taming-transformers and diffusers: β = 0.25 on the codebook's term."""
 
 
-def vqgan_tokenizer(weights: Weights, hints: Hints, vq_options: dict) -> Tokenizer:
-    """The tokenizer of weights under Caselli's names, but for the attention's and the bottleneck's.
+def vqgan_tokenizer(weights: Weights, hints: Hints, vq_options: dict) -> Converted[TokenizerConfig]:
+    """A tokenizer from weights under Caselli's names, but for the attention's and the bottleneck's.
 
     Arguments:
         weights: encoder and decoder, and one of `codebook` (VQ), `gumbel_codebook` with `logits` (Gumbel),
@@ -34,7 +34,7 @@ def vqgan_tokenizer(weights: Weights, hints: Hints, vq_options: dict) -> Tokeniz
         weights, quantizer, options = _gumbel(weights)
     else:
         weights, quantizer, options = _kl(weights)
-    return filled(_config(weights, hints, quantizer, options), weights)
+    return Converted(_config(weights, hints, quantizer, options), weights)
 
 
 def _config(weights: Weights, hints: Hints, quantizer: str, options: dict) -> TokenizerConfig:
@@ -54,6 +54,7 @@ def _config(weights: Weights, hints: Hints, quantizer: str, options: dict) -> To
             "encoded_width": shape_of(weights, "encoder.last.weight")[0],
             "decoded_width": shape_of(weights, "decoder.first.weight")[1],
             "middle_attention": "encoder.middle.1.norm.weight" in weights,
+            "latent_kernel": shape_of(weights, "encoder.to_latents.weight")[-1],
         },
         factor=2 ** (levels - 1),
         channels=channels,
@@ -82,7 +83,9 @@ def _joined_attention(weights: Weights) -> Weights:
     joined = {}
     for name, weight in weights.items():
         place, _, kind = name.rpartition(".")
-        if place.endswith(".q"):
+        if place.endswith(".qkv"):
+            joined[f"{place.removesuffix('.qkv')}.query_key_value.{kind}"] = weight
+        elif place.endswith(".q"):
             stem = place.removesuffix(".q")
             names = [f"{stem}.{part}.{kind}" for part in "qkv"]
             refuse("missing", [part for part in names if part not in weights])

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from caselli.mixer.heads import AttentionState, CachedMixer
+from caselli.mixer.full import FullAttention
+from caselli.mixer.heads import AttentionState
 from caselli.ops import attention, packed_mask
 
 __all__ = ["Attention", "AttentionState"]
 
 
-class Attention(CachedMixer):
+class Attention(FullAttention):
     r"""Multi-head and grouped-query softmax attention with rotary positions.
 
     .. math:: y_t = W_o \sum_{s \le t} \mathrm{softmax}_s\big(q_t \cdot k_s / \sqrt d\big)\, v_s
 
     The state keeps every key and value: it grows with the tokens seen.
 
-    Arguments: `width` and those of `caselli.mixer.heads.ProjectingMixer`.
+    Arguments: `width` and those of `caselli.mixer.full.FullAttention`.
 
     Sources: Vaswani et al. 2017, Attention Is All You Need; Su et al. 2021, RoFormer; Ainslie et al. 2023,
     GQA: Training Generalized Multi-Query Transformer Models.

@@ -74,6 +74,8 @@ class Mixer(nn.Module, ABC):
     preferred_form = "parallel"
     bounded = False
     """Built for sequences of at most so many tokens, which its argument `length` says."""
+    has_extras = False
+    """True where options change its arithmetic in a way that only its own forms know, not compiled steps."""
 
     def __init__(self, width: int, *, causal: bool = True, chunk_size: int = 64) -> None:
         super().__init__()

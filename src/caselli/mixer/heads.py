@@ -157,6 +157,9 @@ class CachedMixer(ProjectingMixer):
     """
 
     window: int | None = None
+    counts_from_start = False
+    """True where a token's place counts, and not its distances alone: it is counted from where its sequence
+    begins."""
 
     @abstractmethod
     def attend(
@@ -175,12 +178,12 @@ class CachedMixer(ProjectingMixer):
         return AttentionState(empty, empty.clone(), begin, length=0, packed=False)
 
     def parallel(self, x, state, starts):
-        first, length = state.length, x.shape[1]
-        q, k, v = self.project(x, first)
-        k, v, state = self._slide(k, v, state) if self.window else self._append(k, v, state)
-        begin = None
+        first, length, begin = state.length, x.shape[1], None
         if starts is not None or state.packed:
             begin = begins(starts, state.begin, first, length)
+        q, k, v = self.project(x, first, begin if self.counts_from_start else None)
+        k, v, state = self._slide(k, v, state) if self.window else self._append(k, v, state)
+        if begin is not None:
             state = dataclasses.replace(state, begin=begin[:, -1], packed=True)
             begin = begin - (state.length - k.shape[2])
         return self.join(self.attend(q, k, v, begin)), state

@@ -2,20 +2,38 @@
 
 from caselli.model.building import build_prior, condition_size, grid_of
 from caselli.model.encoding import encode, encoded
-from caselli.model.files import load, load_tokenizer, save_prior, save_tokenizer
+from caselli.model.files import (
+    holds_decoder,
+    load,
+    load_tokenizer,
+    load_unrefined,
+    save_decoder,
+    save_prior,
+    save_tokenizer,
+)
+from caselli.model.looking import Alternatives, CodeFields, Extent, alternatives, surprise, unfinished
 from caselli.model.model import Model, Score, paste
 
 __all__ = [
+    "Alternatives",
+    "CodeFields",
+    "Extent",
     "Model",
     "Score",
+    "alternatives",
     "build_prior",
     "condition_size",
     "encode",
     "encoded",
     "grid_of",
+    "holds_decoder",
     "load",
     "load_tokenizer",
+    "load_unrefined",
     "paste",
+    "save_decoder",
     "save_prior",
     "save_tokenizer",
+    "surprise",
+    "unfinished",
 ]

@@ -66,12 +66,15 @@ def build_prior(
         )
     order: Order = lookup(ORDERS, "order", config.order)()
     grid = grid_of(tokenizer, size)
+    limits = tokenizer.quantizer.code_limits(tokenizer.code_shape((size, size)))
     alphabet = Alphabet(
         tokenizer.quantizer.sizes,
         tuple(order.codebook(grid).tolist()),
         places=tuple(map(tuple, order.position(grid).tolist())),
         classes=classes,
         text=text,
+        levels=tokenizer.quantizer.digits,
+        limits=() if limits is None else tuple(order.flatten(limits[None], grid)[0].tolist()),
         **_picture(config, tokenizer, size),
     )
     return build(config, alphabet, tokenizer.quantizer), order

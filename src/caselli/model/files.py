@@ -45,6 +45,27 @@ def save_prior(
     save_weights(folder / "prior", prior, described, compression)
 
 
+def save_decoder(tokenizer: Tokenizer, folder: Path, teachers: Sequence[str]) -> None:
+    """`decoder.safetensors` and `decoder.json`: a decoder trained on what the prior draws, beside the
+    tokenizer, whose codes and fingerprint stay as they are."""
+    stamped = load_tokenizer(folder)[0].fingerprint()
+    described = {"tokenizer": stamped, "teachers": list(teachers)}
+    save_weights(folder / "decoder", tokenizer.decoder, described)
+
+
+def holds_decoder(folder: Path, fingerprint: str | None = None) -> bool:
+    """True where a run has a decoder of its own for its tokenizer as it is now.
+
+    Arguments:
+        folder: the run.
+        fingerprint: of the tokenizer in the folder, where it is known.
+    """
+    if not (folder / "decoder.json").exists():
+        return False
+    stamped = fingerprint or load_tokenizer(folder)[0].fingerprint()
+    return read_description(folder / "decoder").get("tokenizer") == stamped
+
+
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     """The tokenizer of a run folder, and the picture size it was trained at."""
     described = read_description(folder / "tokenizer")
@@ -56,6 +77,8 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
 def load(run: str | Path) -> Model:
     """The model of a run folder; runs no code of the folder's, only weights and plain data are read.
 
+    A decoder that was trained on what the prior draws takes the place of the tokenizer's own.
+
     Errors: `UserError` for a folder without a tokenizer, damaged files, or a prior of another tokenizer.
     """
     folder = Path(run)
@@ -63,8 +86,17 @@ def load(run: str | Path) -> Model:
         raise UserError(
             f"{folder} was given as a run",
             "a folder with a trained tokenizer was expected",
-            "make one with `caselli train SOURCE -o RUN --recipe small`",
+            "make one with `caselli train SOURCE -o RUN`",
         )
+    model = load_unrefined(folder)
+    if holds_decoder(folder, model.tokenizer.fingerprint()):
+        load_weights(folder / "decoder", model.tokenizer.decoder)
+        model.decoder_teachers = tuple(read_description(folder / "decoder").get("teachers", ()))
+    return model
+
+
+def load_unrefined(folder: Path) -> Model:
+    """The model of a run folder with the decoder that the tokenizer was trained with."""
     tokenizer, size = load_tokenizer(folder)
     if not (folder / "prior.json").exists():
         return Model(tokenizer, None, ORDERS["raster"](), size)

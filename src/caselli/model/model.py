@@ -62,6 +62,7 @@ class Model(Trained):
         self.tokenizer, self.prior, self.order = tokenizer.eval(), prior, order
         self.size, self.channels, self.classes = size, tokenizer.config.channels, tuple(classes)
         self.grid = grid_of(tokenizer, size)
+        self.decoder_teachers: tuple[str, ...] = ()
         if prior is not None:
             prior.eval()
 
@@ -89,7 +90,7 @@ class Model(Trained):
         return [self.tokenizer] if self.prior is None else [self.tokenizer, self.prior]
 
     def teachers(self) -> tuple[str, ...]:
-        return self.tokenizer.config.teachers()
+        return tuple(dict.fromkeys((*self.tokenizer.config.teachers(), *self.decoder_teachers)))
 
     def parts(self) -> dict[str, Part]:
         tokenizer, size = self.tokenizer, (self.size, self.size)
@@ -98,6 +99,16 @@ class Model(Trained):
             "encoder": Part(tokenizer.encoder, (self.channels, *size)),
             "decoder": Part(tokenizer.decoder, (tokenizer.config.latent_width, *grid)),
         }
+
+    def remarks(self, pictures: int) -> list[str]:
+        if self.prior is None:
+            return []
+        alphabet = self.prior.alphabet
+        after = alphabet.pinned_after(pictures)
+        return [
+            f"a training picture is pinned down after {after} of {alphabet.length} codes: so many tell "
+            f"{pictures:,} pictures apart (⌈log₂ N / log₂ K⌉), and the prior can only memorise those behind"
+        ]
 
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:
         """The pictures' codes."""
@@ -155,6 +166,17 @@ class Model(Trained):
             sequence = sample(engine, part, seeds, options, progress)
             pictures.append(self.decode(self.order.restore(sequence, self.grid)).cpu())
         return torch.cat(pictures)
+
+    def drawn_codes(
+        self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED, batch: int = 64
+    ) -> Int[Tensor, "n *S"]:
+        """Codes drawn from the prior, as many as there are pictures, under the condition of each."""
+        engine, codes = self.engine()[0], []
+        for part in torch.arange(len(pictures)).split(batch):
+            seeds = (seed + part).tolist()
+            sequence = sample(engine, self.conditions_of(pictures, part), seeds, options)
+            codes.append(self.order.restore(sequence, self.grid).cpu())
+        return torch.cat(codes)
 
     def sample_like(
         self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED

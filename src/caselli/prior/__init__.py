@@ -6,6 +6,9 @@ from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
+from caselli.prior.head import Head, Slots, follow
+from caselli.prior.heads import HEADS
+from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
@@ -25,7 +28,9 @@ from caselli.prior.vocabulary import (
 )
 
 __all__ = [
+    "HEADS",
     "NO_CONDITION",
+    "OWN_LAYER",
     "PICTURE_CONDITIONS",
     "PRIORS",
     "VOCABULARIES",
@@ -35,6 +40,8 @@ __all__ = [
     "Conditioner",
     "Conditions",
     "Drawing",
+    "Head",
+    "LayerConfig",
     "Masked",
     "NextScale",
     "ParallelHeads",
@@ -46,10 +53,12 @@ __all__ = [
     "PriorState",
     "PriorTask",
     "RandomOrder",
+    "Slots",
     "Vocabulary",
     "Words",
     "build",
     "described_vocabulary",
+    "follow",
     "read_vocabulary",
     "vocabulary_of",
 ]

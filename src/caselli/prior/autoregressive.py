@@ -16,15 +16,16 @@ from caselli.shapes import Float, Int, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class PriorState(State):
-    """The state behind some slots: each layer's, the number of slots whose logits have been computed, and the
-    position embeddings of all slots."""
+    """The state behind some slots: each layer's, the number of slots whose logits have been computed, the
+    position embeddings of all slots, and the vector that modulates the layers, if any does."""
 
     layers: tuple[State, ...]
     length: int
     positions: Float[Tensor, "*B T E"]
+    modulating: Float[Tensor, "B 1 E"] | None = None
 
     def carried(self) -> list[Tensor]:
-        """The tensors that go from step to step: all but the positions, which stay as they are."""
+        """The tensors that go from step to step; positions and modulation stay as they are."""
         return [tensor for layer in self.layers for tensor in layer.tensors()]
 
 
@@ -62,12 +63,12 @@ class Autoregressive(SequencePrior):
     ) -> Float[Tensor, "B T"]:
         """log p(x_t | condition, x_<t) in nats; arguments see `Prior.log_prob`."""
         logits = self.logits(sequence if seen is None else seen, condition)
-        return self.chosen(logits, sequence, self.offset)
+        return self.code_head.log_prob(logits, sequence, slice(None))
 
     def logits(
         self, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         return self._begin(condition, len(sequence), sequence[:, :-1], None)[0]
 
     def start(
@@ -75,7 +76,7 @@ class Autoregressive(SequencePrior):
         condition: Conditions | Int[Tensor, "B"] | None,
         batch: int,
         known: Int[Tensor, "B N"] | None = None,
-    ) -> tuple[Float[Tensor, "B K"], PriorState]:
+    ) -> tuple[Float[Tensor, "B F"], PriorState]:
         """Logits of the first slot, or of the first behind N < T known codes, which go through the layers at
         once; and a state with capacity for a whole sequence."""
         layers = self.initial_states(batch, self.alphabet.length - 1)
@@ -84,12 +85,12 @@ class Autoregressive(SequencePrior):
         logits, state = self._begin(condition, batch, known, layers)
         return logits[:, -1], state
 
-    def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B K"], PriorState]:
+    def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B F"], PriorState]:
         """Logits of the next slot, given the codes of slot `state.length − 1`; and the state behind them."""
         slot = state.length
         x = self.code(codes + self.offset[slot - 1])[:, None] + state.positions[:, slot, None]
-        y, layers = self.through(x, state.layers)
-        return self._logits(y, slot)[:, 0], PriorState(layers, slot + 1, state.positions)
+        y, layers = self.through(x, state.layers, state.modulating)
+        return self._logits(y, slot)[:, 0], dataclasses.replace(state, layers=layers, length=slot + 1)
 
     def _begin(self, condition, batch, codes, layers):
         """Logits of the slots up to the one behind the codes, and the state there."""
@@ -98,20 +99,20 @@ class Autoregressive(SequencePrior):
         positions = self.positions(condition, batch)
         inputs = self.code(codes + self.offset[:seen]) + positions[:, 1 : seen + 1]
         x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
-        y, layers = self.through(x, layers)
-        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions)
+        modulating = self.modulating(condition, batch)
+        y, layers = self.through(x, layers, modulating)
+        return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions, modulating)
 
     def _logits(self, y, slot):
         """Logits of the slots from `slot` on, from the layers' outputs there."""
-        return self.entries(y, self.allowed[slot : slot + y.shape[1]])
+        return self.outputs(y, slice(slot, slot + y.shape[1]))
 
     # drawing ------------------------------------------------------------------------------------------------
 
     def draw(self, drawing: Drawing) -> int:
         logits, state = self.start(*drawing.start())
         for slot in range(drawing.first, self.alphabet.length):
-            drawn = drawing.sampled(logits, slot, drawing.uniform[:, slot])
-            drawing.fill(slot, drawn - self.offset[slot])
+            drawing.fill(slot, drawing.drawn(self.code_head, logits, slot, slot, drawing.uniform[:, slot]))
             if slot + 1 < self.alphabet.length:
                 logits, state = self.step(drawing.in_rows(drawing.codes[:, slot]), state)
         return sum(tensor.nbytes for tensor in state.carried())

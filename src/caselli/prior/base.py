@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
@@ -16,10 +15,16 @@ from caselli.prior.block import Block, build_mixers
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.shapes import Bool, Float, Int, Tensor
+from caselli.prior.head import Head, Slots
+from caselli.prior.heads import build_head
+from caselli.prior.layer import Entrance, FinalModulation, NoFinalModulation, NoPositions
+from caselli.shapes import Float, Int, Tensor
 
 if TYPE_CHECKING:
     from caselli.prior.autoregressive import Autoregressive
+
+MOST_LISTED = 1 << 16
+"""Codes of a slot whose probabilities are listed, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +66,9 @@ class Prior(nn.Module, ABC):
     blocks: nn.ModuleList
     """The layers; the linear ones in them are Muon's, and what slimming works on."""
     head: nn.Linear
-    """Gives the logits over the entries of all codebooks joined."""
+    """Gives what `code_head` takes: with softmax the logits over the entries of all codebooks joined."""
+    code_head: Head
+    """The distribution of a code, given the output of `head`."""
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__()
@@ -73,12 +80,8 @@ class Prior(nn.Module, ABC):
             )
         self.config, self.alphabet = config, alphabet
         self.options = config.options(self.options_kind)
-        sizes, codebooks = alphabet.sizes, torch.tensor(alphabet.codebooks)
-        firsts = torch.tensor([sum(sizes[:q]) for q in range(len(sizes))])
-        self.register_buffer("offset", firsts[codebooks], persistent=False)
-        entries = torch.arange(sum(sizes))
-        first, size = firsts[codebooks, None], torch.tensor(sizes)[codebooks, None]
-        self.register_buffer("allowed", (entries >= first) & (entries < first + size), persistent=False)
+        self.register_buffer("offset", torch.tensor(alphabet.offsets), persistent=False)
+        self.code_head = build_head(config, alphabet)
 
     @abstractmethod
     def log_prob(
@@ -103,6 +106,36 @@ class Prior(nn.Module, ABC):
 
         Returns: bytes of the state that was carried to the last round.
         """
+
+    def logits_at(
+        self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, "B F"]:
+        """Parameters of the head's distribution of one slot, given the codes that the prior sees there; see
+        `log_probs_at`."""
+        return self.logits(sequence, condition)[:, slot]
+
+    @torch.no_grad()
+    def log_probs_at(
+        self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
+    ) -> Float[Tensor, "B K"]:
+        r"""Log-probabilities of all codes that one slot could have, in nats.
+
+        .. math:: \log p(x_t = k \mid c, x_{\text{seen}})
+
+        A prior of any order sees all other codes, another one those before the slot. The slot's own code does
+        not matter.
+
+        Arguments:
+            slot: 0 … T − 1.
+            sequence: the codes around it.
+            condition: as of `log_prob`.
+
+        Errors: `UserError` for more than 65,536 codes.
+        """
+        size = self.alphabet.slot_sizes[slot]
+        if size > MOST_LISTED:
+            raise UserError(f"a slot of {size:,} codes was given", f"at most {MOST_LISTED:,} can be listed")
+        return self.code_head.every_log_prob(self.logits_at(slot, sequence, condition), slot, size)
 
     def straight(self) -> Autoregressive | None:
         """An autoregressive prior of this distribution over the slots as they stand: itself where it is one,
@@ -165,20 +198,6 @@ class Prior(nn.Module, ABC):
         """The conditions as P ≥ 1 vectors in front of the sequence."""
         return self.conditioner(Conditions.of(condition), batch)
 
-    def masked(
-        self, logits: Float[Tensor, "B T K"], allowed: Bool[Tensor, "*B T K"]
-    ) -> Float[Tensor, "B T K"]:
-        """Logits in float32, −∞ for entries of other codebooks than the slot's."""
-        logits = logits.float()
-        return logits if len(self.alphabet.sizes) == 1 else logits.masked_fill(~allowed, -torch.inf)
-
-    def chosen(
-        self, logits: Float[Tensor, "B T K"], sequence: Int[Tensor, "B T"], offset: Int[Tensor, "*B T"]
-    ) -> Float[Tensor, "B T"]:
-        """Logarithm of the probability that the logits give the codes."""
-        nats = F.cross_entropy(logits.flatten(0, 1), (sequence + offset).flatten(), reduction="none")
-        return -nats.view(sequence.shape)
-
 
 class SequencePrior(Prior):
     """A prior whose network is a stack of blocks over a sequence of vectors.
@@ -196,19 +215,32 @@ class SequencePrior(Prior):
     def __init__(self, config: PriorConfig, alphabet: Alphabet, positions: int) -> None:
         super().__init__(config, alphabet)
         width = config.width
-        self.code = nn.Embedding(sum(alphabet.sizes), width) if self.embeds_codes else None
+        self.code = self.code_head.embedding(alphabet, width) if self.embeds_codes else None
         self.conditioner = Conditioner(config, alphabet)
-        self.position = nn.Embedding(positions, width)
-        self.blocks = nn.ModuleList(Block(m, config.expansion, config.dropout) for m in self.mixers())
-        self.norm = nn.LayerNorm(width, bias=False)
-        self.head = nn.Linear(width, sum(alphabet.sizes), bias=False)
+        layer = config.layer
+        learns = layer.positions == "learned"
+        self.position = (nn.Embedding if learns else NoPositions)(positions, width)
+        places = self.conditioner.length
+        self.front = nn.Parameter(0.02 * torch.randn(places, width)) if layer.front else None
+        self.entrance = Entrance(width, layer) if layer.entrance else nn.Identity()
+        blocks = (Block(mixer, config.expansion, config.dropout, layer) for mixer in self.mixers())
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.Identity() if layer.modulation else layer.final(width)
+        self.modulation = FinalModulation(width, layer) if layer.modulation else NoFinalModulation()
+        self.head = nn.Linear(width, self.code_head.features, bias=layer.head_bias)
         if self.code is not None:
             nn.init.normal_(self.code.weight, std=0.02)
         self.conditioner.start()
-        nn.init.normal_(self.position.weight, std=0.02)
+        if learns:
+            nn.init.normal_(self.position.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=0.02)
         for block in self.blocks:  # a deep stack begins near the identity
-            nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+            if block.down is not None:
+                nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+
+    def prefix(self, condition, batch):
+        vectors = super().prefix(condition, batch)
+        return vectors if self.front is None else vectors + self.front
 
     def positions(
         self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
@@ -224,9 +256,10 @@ class SequencePrior(Prior):
 
     def conditioned(
         self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
-    ) -> tuple[Float[Tensor, "B P E"], Float[Tensor, "*B T E"]]:
-        """`prefix` and `positions`."""
-        return self.prefix(condition, batch), self.positions(condition, batch)
+    ) -> tuple[Float[Tensor, "B P E"], Float[Tensor, "*B T E"], Float[Tensor, "B 1 E"] | None]:
+        """`prefix`, `positions` and `modulating`."""
+        vectors = self.prefix(condition, batch), self.positions(condition, batch)
+        return *vectors, self.modulating(condition, batch)
 
     def mixers(self) -> list[Mixer]:
         """The mixer of each layer."""
@@ -240,16 +273,28 @@ class SequencePrior(Prior):
         capacity = self.conditioner.length + length
         return tuple(block.mixer.initial_state(batch, capacity=capacity) for block in self.blocks)
 
-    def through(
-        self, x: Float[Tensor, "B T E"], states: tuple[State, ...] | None = None
-    ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
-        """The outputs of the blocks, and each layer's state behind x."""
-        after = []
-        for number, block in enumerate(self.blocks):
-            x, state = block(x, None if states is None else states[number])
-            after.append(state)
-        return x, tuple(after)
+    def modulating(
+        self, condition: Conditions | Int[Tensor, "B"] | None, batch: int
+    ) -> Float[Tensor, "B 1 E"] | None:
+        """The label's vector, where it modulates the layers."""
+        if not self.config.layer.modulation:
+            return None
+        return self.conditioner.label_vector(Conditions.of(condition), batch)
 
-    def entries(self, y: Float[Tensor, "B T E"], allowed: Bool[Tensor, "*B T K"]) -> Float[Tensor, "B T K"]:
-        """Logits over the entries of all codebooks joined, −∞ where an entry is not allowed."""
-        return self.masked(self.head(self.norm(y)), allowed)
+    def through(
+        self,
+        x: Float[Tensor, "B T E"],
+        states: tuple[State, ...] | None = None,
+        modulating: Float[Tensor, "B T E"] | None = None,
+    ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
+        """The outputs of the blocks, normalised where they are modulated, and each layer's state behind x."""
+        x, after = self.entrance(x), []
+        for number, block in enumerate(self.blocks):
+            x, state = block(x, None if states is None else states[number], condition=modulating)
+            after.append(state)
+        return self.modulation(x, modulating), tuple(after)
+
+    def outputs(self, y: Float[Tensor, "B T E"], slots: Slots) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distributions of slots, from the layers' outputs there: with softmax
+        logits over the entries of all codebooks joined, −∞ where a slot does not have an entry."""
+        return self.code_head.outputs(self.head(self.norm(y)), slots)

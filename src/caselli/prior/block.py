@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UnknownName, UserError, lookup
 from caselli.mixer import MIXERS, Bidirectional, Mixer, State
 from caselli.mixer.dense import Dense
 from caselli.plain import options_of
+from caselli.prior.layer import ACTIVATIONS, OWN_LAYER, UNCHANGED, LayerConfig, Modulation, NoModulation
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -19,31 +19,66 @@ class Block(nn.Module):
 
     .. math:: x \leftarrow x + \mathrm{mixer}(N x), \qquad x \leftarrow x + W_2\,\mathrm{GELU}(W_1 N x)
 
-    with N a layer normalisation without offset.
+    with N a layer normalisation without offset. A `LayerConfig` may put other parts in their places: another
+    N, or N behind the sum; another activation, or no MLP at all; and a condition c that scales and shifts
+    N x, and gates what is added.
+
+    Arguments:
+        mixer: sequence → sequence.
+        expansion: inner width of the MLP, in units of the mixer's width; 0 for no MLP.
+        dropout: share of each branch's output that is dropped in training.
+        layer: the parts.
 
     Sources: Vaswani et al. 2017, Attention Is All You Need; Xiong et al. 2020, On Layer Normalization in the
     Transformer Architecture.
     """
 
-    def __init__(self, mixer: Mixer, expansion: float, dropout: float) -> None:
+    def __init__(
+        self, mixer: Mixer, expansion: float, dropout: float, layer: LayerConfig = OWN_LAYER
+    ) -> None:
         super().__init__()
         width = mixer.width
         inner = round(expansion * width)
-        self.mixer = mixer
-        self.norm1, self.norm2 = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
-        self.up, self.down = Dense(width, inner), Dense(inner, width)
+        self.mixer, self.normalises_first = mixer, layer.norm_place == "before"
+        self.norm1 = layer.normalisation(width)
+        self.norm2 = layer.normalisation(width) if inner else None
+        self.activation, taken = ACTIVATIONS[layer.activation]
+        self.up = Dense(width, taken * inner, bias=layer.bias) if inner else None
+        self.down = Dense(inner, width, bias=layer.bias) if inner else None
+        self.modulation = Modulation(width, 2 if inner else 1) if layer.modulation else NoModulation()
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Float[Tensor, "B T E"], state: State | None, starts: Bool[Tensor, "B T"] | None = None
+        self,
+        x: Float[Tensor, "B T E"],
+        state: State | None,
+        starts: Bool[Tensor, "B T"] | None = None,
+        condition: Float[Tensor, "B T E"] | None = None,
     ) -> tuple[Float[Tensor, "B T E"], State]:
-        y, state = self.mixer(self.norm1(x), state, starts=starts)
-        return self.behind(x, y), state
+        first, second = self.modulation(condition)
+        y, state = self.mixer(first.enter(self._before(x, self.norm1)), state, starts=starts)
+        return self.behind(x, y, first, second), state
 
-    def behind(self, x: Float[Tensor, "B T E"], y: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
-        """The layer's output for an input x of which y is the mixer's."""
-        x = x + self.dropout(y)
-        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
+    def behind(
+        self, x: Float[Tensor, "B T E"], y: Float[Tensor, "B T E"], first=UNCHANGED[0], second=UNCHANGED[1]
+    ) -> Float[Tensor, "B T E"]:
+        """The layer's output for an input x of which y is the mixer's.
+
+        Arguments:
+            x, y: input and the mixer's output.
+            first, second: what a condition makes of the two branches.
+        """
+        x = self._after(x + first.leave(self.dropout(y)), self.norm1)
+        if self.up is None:
+            return x
+        y = self.down(self.activation(self.up(second.enter(self._before(x, self.norm2)))))
+        return self._after(x + second.leave(self.dropout(y)), self.norm2)
+
+    def _before(self, x: Tensor, norm: nn.Module) -> Tensor:
+        return norm(x) if self.normalises_first else x
+
+    def _after(self, x: Tensor, norm: nn.Module) -> Tensor:
+        return x if self.normalises_first else norm(x)
 
 
 def build_mixers(

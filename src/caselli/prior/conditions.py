@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from caselli.errors import UserError
+from caselli.errors import UserError, lookup
 from caselli.prior.config import Alphabet, PriorConfig
+from caselli.prior.heads import HEADS
 from caselli.prior.text import TextEncoder
 from caselli.shapes import Float, Int, Tensor
 
@@ -115,11 +116,11 @@ class Conditioner(nn.Module):
             self.text = TextEncoder(alphabet.text, out=width, dropout=config.dropout, **sizes)
         self.beside = None
         if alphabet.picture:
-            self.picture = nn.Embedding(sum(alphabet.sizes) + 1, width)
+            self.picture = embedding_of(config, alphabet, width)
             firsts = [sum(alphabet.sizes[:q]) for q in alphabet.picture]
             self.register_buffer("offset", torch.tensor(firsts), persistent=False)
         if alphabet.picture and alphabet.places and all(alphabet.picture_shape):
-            self.beside = nn.Embedding(sum(alphabet.sizes) + 1, width)
+            self.beside = embedding_of(config, alphabet, width)
             self.register_buffer("same_place", same_place(alphabet), persistent=False)
         blank = torch.empty(1, len(alphabet.picture), 1)
         further = (config.text_vectors if self.text else 0) + pooled(alphabet, blank).shape[1]
@@ -142,7 +143,7 @@ class Conditioner(nn.Module):
         Errors: `UserError` for a part that the prior was not trained with.
         """
         self._check(conditions)
-        label = self.label(self.label_rows(conditions, batch))[:, None]
+        label = self.label_vector(conditions, batch)
         if self.place is None:
             return label
         further = []
@@ -161,7 +162,11 @@ class Conditioner(nn.Module):
     def _entries(self, conditions: Conditions, batch: int) -> Int[Tensor, "B P"]:
         """Entries of the other picture's codes in an embedding; the last one where they are not known."""
         codes = self._given(conditions.codes, batch, len(self.alphabet.picture), "codes")
-        return torch.where(codes < 0, self.picture.num_embeddings - 1, codes + self.offset)
+        return torch.where(codes < 0, sum(self.alphabet.sizes), codes + self.offset)
+
+    def label_vector(self, conditions: Conditions, batch: int) -> Float[Tensor, "B 1 E"]:
+        """Vector of each picture's label."""
+        return self.label(self.label_rows(conditions, batch))[:, None]
 
     def label_rows(self, conditions: Conditions, batch: int) -> Int[Tensor, "B"]:
         """Entry of the label embedding for each picture, the null label's where there is none."""
@@ -191,6 +196,11 @@ class Conditioner(nn.Module):
                     "a prior trained with such conditions was expected",
                     "leave it out, or see the guide's page of conditions",
                 )
+
+
+def embedding_of(config: PriorConfig, alphabet: Alphabet, width: int) -> nn.Module:
+    """Embedding of the other picture's codes by the prior's head, with an entry for those not known."""
+    return lookup(HEADS, "head", config.head).embedding(alphabet, width, null=True)
 
 
 def same_place(alphabet: Alphabet) -> Int[Tensor, "T Q"]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 from caselli.errors import UnknownName, UserError, lookup
+from caselli.prior.layer import LayerConfig
 from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
 
 O = TypeVar("O")
@@ -24,6 +26,11 @@ class PriorConfig:
     """Name in `caselli.prior.PRIORS`."""
     prior_options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Options of that kind alone, such as steps; see the guide's page of priors."""
+    head: str = "softmax"
+    """Distribution of a code: a name in `caselli.prior.HEADS`. The others than softmax draw a code of lfq,
+    bsq or fsq as its bits, and have no table of codes."""
+    head_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of that head alone, such as group_bits; see the guide's page of priors."""
     mixer: list[str] | str = "attention"
     """Names in `caselli.mixer.MIXERS`, repeated over the layers in turn: one name, or a list for a hybrid."""
     mixer_options: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -35,7 +42,9 @@ class PriorConfig:
     depth: int = 6
     """Number of layers; each is a mixer and an MLP."""
     expansion: float = 4.0
-    """Inner width of the MLP, in units of `width`."""
+    """Inner width of the MLP, in units of `width`; 0 for layers without one."""
+    layer: LayerConfig = dataclasses.field(default_factory=LayerConfig)
+    """Parts of the layers beside the mixer."""
     dropout: float = 0.0
     """Share of each layer's output that is dropped in training."""
     label_dropout: float = 0.1
@@ -63,6 +72,8 @@ class PriorConfig:
     """Factor by which the sides are smaller at the low resolution."""
     picture_dropout: float = 0.1
     """Share of the pictures for which that other picture is left out in training; 0 forgoes guidance."""
+    guidance: float = 1.0
+    """Strength of label, caption or picture with which codes are drawn, unless another one is asked for."""
     code_dropout: float = 0.0
     """Share of the input codes that are replaced by random ones in training; the predicted ones stay as they
     are."""
@@ -79,6 +90,8 @@ class PriorConfig:
         for name in ("width", "depth", "text_length", "text_width", "text_depth", "text_vectors"):
             if getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
+        if self.guidance < 0:
+            raise UserError(f"prior guidance {self.guidance} was given", "0 or more was expected")
         for name in ("dropout", "label_dropout", "text_dropout", "picture_dropout", "code_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")
@@ -88,11 +101,11 @@ class PriorConfig:
 
         Errors: `UnknownName` for an option that the record does not have.
         """
-        known = [field.name for field in dataclasses.fields(kind)]
-        for name in self.prior_options:
-            if name not in known:
-                raise UnknownName(f"option of prior {self.kind}", name, known)
-        return kind(**self.prior_options)
+        return _filled(kind, self.prior_options, f"option of prior {self.kind}")
+
+    def options_of_head(self, kind: type[O]) -> O:
+        """A head's own options, filled from `head_options`; errors see `options`."""
+        return _filled(kind, self.head_options, f"option of head {self.head}")
 
     def mixers(self) -> list[str]:
         """Names of the mixers, repeated over the layers in turn.
@@ -102,6 +115,14 @@ class PriorConfig:
             ['attention']
         """
         return [self.mixer] if isinstance(self.mixer, str) else list(self.mixer)
+
+
+def _filled(kind: type[O], given: dict[str, Any], what: str) -> O:
+    known = [field.name for field in dataclasses.fields(kind)]
+    for name in given:
+        if name not in known:
+            raise UnknownName(what, name, known)
+    return kind(**given)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +145,46 @@ class Alphabet:
     """Side of the squares of those codes that share a vector in front of the sequence."""
     places: tuple[tuple[int, int], ...] = ()
     """Row and column of each slot, for priors that go by them; empty where codes have none."""
+    levels: tuple[int, ...] = ()
+    """Levels of the digits that a code of any codebook consists of, the most significant first: twos for
+    bits; empty where codes are mere numbers."""
+    limits: tuple[int, ...] = ()
+    """Number of codes of each slot, where the first slots have fewer than their codebook; else empty."""
 
     @property
     def length(self) -> int:
         """T."""
         return len(self.codebooks)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """First entry of each slot's codebook, where those of all are joined."""
+        return tuple(sum(self.sizes[:book]) for book in self.codebooks)
+
+    @property
+    def slot_sizes(self) -> tuple[int, ...]:
+        """Number of codes that each slot may hold."""
+        return self.limits or tuple(self.sizes[book] for book in self.codebooks)
+
+    def pinned_after(self, pictures: int) -> int:
+        r"""Number of codes in front that can tell N pictures apart, at most T: a prior of these pictures can
+        only memorise the codes behind them.
+
+        .. math:: t^* = \min\Bigl\{t : \sum_{s \le t} \log_2 K_s \ge \log_2 N\Bigr\}
+            = \lceil \log_2 N / \log_2 K \rceil \text{ for equal } K
+
+        Arguments:
+            pictures: N.
+
+        Source: VCQ 2026 (arXiv 2605.06207), there the entropy cliff.
+
+        Example:
+            >>> Alphabet((1024,), (0,) * 64).pinned_after(1302)
+            2
+        """
+        bits = 0.0
+        for slot, size in enumerate(self.slot_sizes):
+            if bits >= math.log2(max(pictures, 1)) - 1e-9:
+                return slot
+            bits += math.log2(size)
+        return self.length

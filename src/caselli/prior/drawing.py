@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from caselli.prior.conditions import Conditions
+from caselli.prior.head import Head, Slots, follow
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -20,8 +21,8 @@ class Drawing(ABC):
     """The sequences, filled in place; −1 where a code is to be drawn."""
     first: int
     """Number of leading slots that are known in every sequence, less than T."""
-    uniform: Float[Tensor, "B T"]
-    """The noise of each slot."""
+    uniform: Float[Tensor, "B T ..."]
+    """The noise of each slot, `B T`, or `B T parts` where the prior's head has several parts."""
 
     @property
     @abstractmethod
@@ -61,14 +62,39 @@ class Drawing(ABC):
         """Puts what was drawn into slots that are not known; known codes stay."""
 
     @abstractmethod
-    def fill_surest(self, logits: Float[Tensor, "R T K"], round: int, offset: Int[Tensor, "T"]) -> None:
+    def fill_surest(self, head: Head, outputs: Float[Tensor, "R T F"], round: int) -> None:
         """Draws all codes that are not known, and keeps those that a round may keep.
 
         Arguments:
-            logits: of every slot.
+            head: the distribution of a code.
+            outputs: of every slot.
             round: number of the round; after the last one all codes are known.
-            offset: first entry of each slot's codebook.
         """
+
+    def drawn(
+        self,
+        head: Head,
+        outputs: Float[Tensor, "R *T F"],
+        slots: Slots,
+        round: int,
+        uniform: Float[Tensor, "B *T ..."],
+    ) -> Int[Tensor, "B *T"]:
+        """Codes drawn from a head's distributions.
+
+        Arguments:
+            head: the distribution of a code.
+            outputs: what it takes, for every row.
+            slots: where the codes are.
+            round: number of the round, for guidance.
+            uniform: noise, with an axis of the head's parts behind where there are several.
+        """
+        uniform = uniform if head.parts > 1 else uniform[..., None]
+
+        def choose(logits: Tensor, first: int) -> Tensor:
+            noise = uniform[..., first : first + logits.shape[-2]]
+            return self.in_rows(self.sampled(logits, round, noise))
+
+        return follow(head.walk(outputs, slots), choose)[: len(uniform)]
 
     def start(self) -> tuple[Conditions, int, Tensor]:
         """Arguments of `Autoregressive.start`: conditions, rows, and the codes known in every row."""

@@ -76,18 +76,22 @@ class Masked(SequencePrior):
     # the distribution ---------------------------------------------------------------------------------------
 
     def logits(
-        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple[Tensor, Tensor]
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot; the codes at masked slots do not matter.
+        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot; the codes at masked slots do not matter.
 
         Arguments:
             conditioned: vectors of the conditions, see `SequencePrior.conditioned`.
         """
-        prefix, positions = conditioned
+        prefix, positions, modulating = conditioned
         known = self.code(torch.where(masked, 0, sequence) + self.offset)
         x = torch.where(masked[..., None], self.mask, known) + positions
-        y, _ = self.through(torch.cat((prefix, x), 1))
-        return self.entries(y[:, prefix.shape[1] :], self.allowed)
+        y, _ = self.through(torch.cat((prefix, x), 1), modulating=modulating)
+        return self.outputs(y[:, prefix.shape[1] :], slice(None))
+
+    def logits_at(self, slot, sequence, condition):
+        masked = torch.arange(sequence.shape[1], device=sequence.device) == slot
+        return self.logits(sequence, masked, self.conditioned(condition, len(sequence)))[:, slot]
 
     def log_prob(self, sequence, condition, seen=None):
         conditioned = self.conditioned(condition, len(sequence))
@@ -105,7 +109,8 @@ class Masked(SequencePrior):
 
     def _term(self, sequence, seen, masked, conditioned) -> Float[Tensor, "B T"]:
         """The bound's estimate by one mask: log p of the masked codes, weighted by T over their number."""
-        found = self.chosen(self.logits(seen, masked, conditioned), sequence, self.offset)
+        logits = self.logits(seen, masked, conditioned)
+        found = self.code_head.log_prob(logits, sequence, slice(None))
         return found * masked * (self.alphabet.length / masked.sum(-1, keepdim=True))
 
     def bound_masks(self, passes: int, seed: int = 0) -> Bool[Tensor, "passes T"]:
@@ -121,7 +126,7 @@ class Masked(SequencePrior):
         """−log p of the masked codes, mean over the batch."""
         masked = self.training_masks(*sequence.shape)
         logits = self.logits(seen, masked, self.conditioned(condition, len(sequence)))
-        return -self.chosen(logits, sequence, self.offset)[masked].mean()
+        return -self.code_head.log_prob(logits, sequence, slice(None))[masked].mean()
 
     def training_masks(self, batch: int, length: int) -> Bool[Tensor, "B T"]:
         """Random slots of each row, ⌈γ(u) T⌉ of them, at least one."""
@@ -139,5 +144,5 @@ class Masked(SequencePrior):
         conditioned = self.conditioned(drawing.row_conditions(), drawing.rows)
         for round in range(drawing.rounds):
             codes = drawing.in_rows(drawing.codes)
-            drawing.fill_surest(self.logits(codes, codes < 0, conditioned), round, self.offset)
+            drawing.fill_surest(self.code_head, self.logits(codes, codes < 0, conditioned), round)
         return 0

@@ -66,31 +66,32 @@ class ParallelHeads(SequencePrior):
 
     def log_prob(self, sequence, condition, seen=None):
         logits = self.logits(sequence if seen is None else seen, condition)
-        return self.chosen(logits, sequence, self.offset)
+        return self.code_head.log_prob(logits, sequence, slice(None))
 
-    def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
+    def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot, see `SequencePrior.outputs`."""
         y, *_ = self._begin(sequence, condition, len(self.slots) - 1, None)
-        return self.entries(y[:, list(self.steps)], self.allowed)
+        return self.outputs(y[:, list(self.steps)], slice(None))
 
     def start(self, condition, batch: int, codes: Int[Tensor, "B T"], steps: int):
         """Output vector for the step behind `steps` known ones, and a state with capacity for all."""
         layers = self.initial_states(batch, len(self.slots) - 1)
-        y, layers, positions = self._begin(codes, condition, steps, layers)
-        return y[:, -1:], PriorState(layers, steps + 1, positions)
+        y, layers, positions, modulating = self._begin(codes, condition, steps, layers)
+        return y[:, -1:], PriorState(layers, steps + 1, positions, modulating)
 
     def step(self, codes: Int[Tensor, "B T"], state: PriorState):
         """Output vector for the next step, given the codes of step `state.length − 1`; and the state."""
         inputs = self._inputs(codes, slice(state.length - 1, state.length))
-        y, layers = self.through(inputs + state.positions[:, state.length, None], state.layers)
-        return y, PriorState(layers, state.length + 1, state.positions)
+        x = inputs + state.positions[:, state.length, None]
+        y, layers = self.through(x, state.layers, state.modulating)
+        return y, dataclasses.replace(state, layers=layers, length=state.length + 1)
 
     def _begin(self, codes, condition, steps, layers):
-        prefix, positions = self.conditioned(condition, len(codes))
+        prefix, positions, modulating = self.conditioned(condition, len(codes))
         inputs = self._inputs(codes, slice(0, steps)) + positions[:, 1 : steps + 1]
         x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
-        y, layers = self.through(x, layers)
-        return y[:, prefix.shape[1] - 1 :], layers, positions
+        y, layers = self.through(x, layers, modulating)
+        return y[:, prefix.shape[1] - 1 :], layers, positions, modulating
 
     def positions(self, condition, batch):
         """Position embeddings of the steps, with those of the other picture's codes at a step's places."""
@@ -117,9 +118,8 @@ class ParallelHeads(SequencePrior):
         y, state = self.start(drawing.row_conditions(), drawing.rows, drawing.in_rows(drawing.codes), first)
         for step in range(first, len(self.slots)):
             slots = self.slots[step][self.slots[step] >= 0]
-            logits = self.entries(y.expand(-1, len(slots), -1), self.allowed[slots])
-            drawn = drawing.sampled(logits, step, drawing.uniform[:, slots])
-            drawing.fill(slots, drawn - self.offset[slots])
+            logits, noise = self.outputs(y.expand(-1, len(slots), -1), slots), drawing.uniform[:, slots]
+            drawing.fill(slots, drawing.drawn(self.code_head, logits, slots, step, noise))
             if step + 1 < len(self.slots):
                 y, state = self.step(drawing.in_rows(drawing.codes), state)
         return sum(tensor.nbytes for tensor in state.carried())

@@ -13,7 +13,7 @@ from caselli.prior.base import SequencePrior
 from caselli.prior.block import build_mixers
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.prior.random_order import of_slots
+from caselli.prior.random_order import of_each, of_slots
 from caselli.prior.round_attention import RoundAttention, rounds_mask
 from caselli.prior.rounds import locality_order, round_sizes
 from caselli.shapes import Float, Int, Tensor
@@ -73,6 +73,11 @@ class ParallelOrder(SequencePrior):
     any_order = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
+        if config.layer.modulation or config.layer.norm_place == "after" or config.layer.entrance:
+            raise UserError(
+                "a layer with modulation, entrance or norm_place after was given",
+                "a parallel-order prior has layers that normalise first, without modulation",
+            )
         super().__init__(config, alphabet, alphabet.length)
         self.query = nn.Parameter(0.02 * torch.randn(config.width))
         places = torch.tensor(alphabet.places or [(0, slot) for slot in range(alphabet.length)])
@@ -103,7 +108,7 @@ class ParallelOrder(SequencePrior):
         order = self.order(sizes).expand(sequence.shape) if order is None else order
         given = (sequence if seen is None else seen).gather(1, order)
         logits = self.logits(given, condition, order, sizes)
-        found = self.chosen(logits, sequence.gather(1, order), self.offset[order])
+        found = self.code_head.log_prob(logits, sequence.gather(1, order), order)
         return torch.zeros_like(found).scatter(1, order, found)
 
     def order(self, sizes: list[int]) -> Int[Tensor, "1 T"]:
@@ -113,14 +118,20 @@ class ParallelOrder(SequencePrior):
 
     def logits(
         self, ordered: Int[Tensor, "B T"], condition, order, sizes: list[int]
-    ) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of each slot of the order, from the codes of the rounds before."""
-        prefix, positions = self.conditioned(condition, len(ordered))
+    ) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of each slot of the order, from the rounds before."""
+        prefix, positions, _ = self.conditioned(condition, len(ordered))
         last = ordered.shape[1] - sizes[-1]
         codes = self._inputs(ordered[:, :last], order[:, :last], positions)
         queries = self.query + of_slots(positions, order)
         y = (self._all_rounds if self.at_once else self._in_turn)(prefix, codes, queries, sizes)
-        return self.entries(y, self.allowed[order])
+        return self.outputs(y, order)
+
+    def logits_at(self, slot, sequence, condition):
+        slots = torch.arange(sequence.shape[1], device=sequence.device)
+        last = torch.cat((slots[slots != slot], slots[slot : slot + 1])).expand(sequence.shape)
+        sizes = [size for size in (len(slots) - 1, 1) if size]
+        return self.logits(sequence.gather(1, last), condition, last, sizes)[:, -1]
 
     def _inputs(self, codes, slots, positions) -> Float[Tensor, "B N E"]:
         return self.code(codes + self.offset[slots]) + of_slots(positions, slots)
@@ -198,7 +209,7 @@ class ParallelOrder(SequencePrior):
         codes, length = drawing.codes, self.alphabet.length
         sizes = round_sizes(length - known, drawing.rounds, drawing.schedule)
         order = locality_order(self.places, codes >= 0, sizes, self.options.order_seed)
-        piece, positions = self.conditioned(drawing.row_conditions(), drawing.rows)
+        piece, positions, _ = self.conditioned(drawing.row_conditions(), drawing.rows)
         states, first = self.initial_states(drawing.rows, length), order[:, :known]
         if known:  # a round of their own, as in `log_prob`
             _, states = self.through(piece, states)
@@ -206,8 +217,8 @@ class ParallelOrder(SequencePrior):
         for round, slots in enumerate(order[:, known:].split(sizes, 1)):
             rows = drawing.in_rows(slots)
             y, states = self._round(piece, self.query + of_slots(positions, rows), states)
-            logits = self.entries(y, self.allowed[rows])
-            drawn = drawing.sampled(logits, round, drawing.uniform.gather(1, slots)) - self.offset[slots]
+            noise = of_each(drawing.uniform, slots)
+            drawn = drawing.drawn(self.code_head, self.outputs(y, rows), rows, round, noise)
             codes.scatter_(1, slots, drawn)
             drawing.progress(drawn.numel())
             piece = self._inputs(drawing.in_rows(drawn), rows, positions)

@@ -14,6 +14,7 @@ from caselli.prior.base import Prior
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
+from caselli.prior.head import Slots
 from caselli.shapes import Float, Tensor
 
 
@@ -126,15 +127,15 @@ class PixelCNN(Prior):
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__(config, alphabet)
         self.height, self.columns = raster_size(alphabet)
-        width, entries = config.width, sum(alphabet.sizes)
-        self.code, self.conditioner = nn.Embedding(entries, width), Conditioner(config, alphabet)
+        width, embedding = config.width, self.code_head.embedding
+        self.code, self.conditioner = embedding(alphabet, width), Conditioner(config, alphabet)
         self.position = nn.Embedding(self.height * self.columns, width)
         self.blocks = nn.ModuleList(
             GatedLayer(width, self.options.kernel, config.dropout) for _ in range(config.depth)
         )
         self.norm, self.mix = nn.LayerNorm(width, bias=False), Dense(width, width)
-        self.head = nn.Linear(width, entries, bias=False)
-        self.beside = nn.Embedding(entries, width) if len(alphabet.sizes) > 1 else None
+        self.head = nn.Linear(width, self.code_head.features, bias=False)
+        self.beside = embedding(alphabet, width) if len(alphabet.sizes) > 1 else None
         self.conditioner.start()
         for layer in (self.code, self.position, self.head, *([self.beside] if self.beside else [])):
             nn.init.normal_(layer.weight, std=0.02)
@@ -142,10 +143,11 @@ class PixelCNN(Prior):
     # the distribution ---------------------------------------------------------------------------------------
 
     def log_prob(self, sequence, condition, seen=None):
-        return self.chosen(self.logits(sequence if seen is None else seen, condition), sequence, self.offset)
+        logits = self.logits(sequence if seen is None else seen, condition)
+        return self.code_head.log_prob(logits, sequence, slice(None))
 
-    def logits(self, sequence, condition) -> Float[Tensor, "B T K"]:
-        """Unnormalised log-probabilities of every slot, over the entries of all codebooks joined."""
+    def logits(self, sequence, condition) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distribution of every slot, see `outputs`."""
         vector, position = (
             self.conditioned(condition, len(sequence)),
             self._positions(condition, len(sequence)),
@@ -163,7 +165,7 @@ class PixelCNN(Prior):
         if self.beside is not None:
             inner = self.beside(codes).unflatten(1, (y.shape[1], -1))
             y = y + inner.cumsum(2) - inner
-        return self.entries(y.flatten(1, 2), self.allowed)
+        return self.outputs(y.flatten(1, 2), slice(None))
 
     def conditioned(self, condition, batch: int) -> Float[Tensor, "B E"]:
         """The conditions as one vector."""
@@ -175,9 +177,9 @@ class PixelCNN(Prior):
         positions = self.position.weight[None]
         return positions if there is None else positions + there[:, :: len(self.alphabet.sizes)]
 
-    def entries(self, y: Float[Tensor, "B T E"], allowed) -> Float[Tensor, "B T K"]:
-        """Logits over the entries of all codebooks joined, −∞ where an entry is not allowed."""
-        return self.masked(self.head(F.gelu(self.mix(self.norm(y)))), allowed)
+    def outputs(self, y: Float[Tensor, "B T E"], slots: Slots) -> Float[Tensor, "B T F"]:
+        """Parameters of the head's distributions of slots, see `SequencePrior.outputs`."""
+        return self.code_head.outputs(self.head(F.gelu(self.mix(self.norm(y)))), slots)
 
     def _blank(self, layer: GatedLayer, row: Float[Tensor, "B 1 W E"]) -> Float[Tensor, "B R W E"]:
         """Rows above the first: zeros."""
@@ -223,9 +225,8 @@ class PixelCNN(Prior):
         total = 0
         for slot in range(place * len(self.alphabet.sizes), (place + 1) * len(self.alphabet.sizes)):
             if slot >= drawing.first:
-                logits = self.entries(y, self.allowed[slot])[:, 0]
-                drawn = drawing.sampled(logits, slot, drawing.uniform[:, slot])
-                drawing.fill(slot, drawn - self.offset[slot])
+                logits, noise = self.outputs(y, slot)[:, 0], drawing.uniform[:, slot]
+                drawing.fill(slot, drawing.drawn(self.code_head, logits, slot, slot, noise))
             entry = drawing.in_rows(drawing.codes[:, slot]) + self.offset[slot]
             total = total + self.code(entry)
             if self.beside is not None:

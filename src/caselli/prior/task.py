@@ -46,6 +46,7 @@ class PriorTask(Task):
     def forward(self, batch, step: int) -> Losses:
         sequence = self.order.flatten(batch.codes, self.grid)
         seen = corrupted(sequence, self.prior.alphabet, self.prior.config.code_dropout)
+        seen = self.prior.code_head.noisy(seen)
         conditions = self.conditions(batch).dropped(self.shares)
         nats = self.prior.training_loss(sequence, conditions, seen, self.progress)
         return Losses(nats, {"bits_per_code": nats.detach() / math.log(2)})
@@ -115,6 +116,6 @@ def corrupted(sequence: Int[Tensor, "B T"], alphabet: Alphabet, share: float) ->
     """
     if share == 0:
         return sequence
-    sizes = torch.tensor([alphabet.sizes[q] for q in alphabet.codebooks], device=sequence.device)
+    sizes = torch.tensor(alphabet.slot_sizes, device=sequence.device)
     random = (torch.rand(sequence.shape, device=sequence.device, dtype=torch.float64) * sizes).long()
     return torch.where(torch.rand(sequence.shape, device=sequence.device) < share, random, sequence)

@@ -6,6 +6,7 @@ from caselli.quantizer.build import build
 from caselli.quantizer.fsq import FSQ
 from caselli.quantizer.gaussian import Gaussian
 from caselli.quantizer.grouped import Grouped
+from caselli.quantizer.growing import Growing
 from caselli.quantizer.gumbel import Gumbel
 from caselli.quantizer.ibq import IBQ
 from caselli.quantizer.identity import Identity
@@ -19,6 +20,7 @@ from caselli.quantizer.vq import VQ
 
 QUANTIZERS: dict[str, type[Quantizer]] = {
     "vq": VQ,
+    "growing": Growing,
     "gumbel": Gumbel,
     "fsq": FSQ,
     "lfq": LFQ,
@@ -43,6 +45,7 @@ __all__ = [
     "VQ",
     "Gaussian",
     "Grouped",
+    "Growing",
     "Gumbel",
     "Identity",
     "MultiHead",

@@ -45,6 +45,9 @@ class Quantizer(nn.Module, ABC):
         """D, the latents' width."""
         self.sizes = sizes
         """The number of codes of each codebook."""
+        self.digits: tuple[int, ...] = ()
+        """Levels of the digits that a code of each codebook consists of, the most significant first, such as
+        a two for each bit; empty where codes are mere numbers."""
 
     @classmethod
     def options_for(cls, side: int) -> dict[str, Any]:
@@ -72,6 +75,14 @@ class Quantizer(nn.Module, ABC):
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """The codes' axes, without batch and codebooks, for latents of spatial axes `space`: the same."""
         return space
+
+    def code_limits(self, space: tuple[int, ...]) -> Int[Tensor, "*S"] | None:
+        """Number of codes that each position may have, where some have fewer than their codebook; else None.
+
+        Arguments:
+            space: the codes' axes, see `code_shape`.
+        """
+        return None
 
     def check_latents(self, latents: Tensor) -> None:
         """Raises `UserError` unless the latents are `B D *S`."""

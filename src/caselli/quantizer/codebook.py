@@ -52,11 +52,11 @@ class Codebook(nn.Module):
             raise UnknownName("distance", distance, DISTANCES)
         if update not in UPDATES:
             raise UnknownName("update", update, UPDATES)
-        if size < 1 or not 0 <= decay < 1 or min(warmup, restart_threshold, kmeans_steps) < 0:
+        if not 1 <= size <= 1 << 30 or not 0 <= decay < 1 or min(warmup, restart_threshold, kmeans_steps) < 0:
             raise UserError(
                 f"codebook_size {size}, decay {decay}, warmup {warmup}, "
                 f"restart_threshold {restart_threshold}, kmeans_steps {kmeans_steps} were given",
-                "a size of at least 1, a decay in [0, 1) and no negative number were expected",
+                "a size from 1 to 2**30, a decay in [0, 1) and no negative number were expected",
             )
         self.distance, self.update = distance, update
         self.decay, self.warmup, self.epsilon = decay, warmup, epsilon

@@ -72,6 +72,7 @@ class FSQ(Pointwise):
         if self.project_in is not None:  # keeps the variance, so that the first latents reach most levels
             nn.init.normal_(self.project_in.weight, std=width**-0.5)
         self.levels, self.symmetric = levels, symmetric
+        self.digits = levels[::-1]
         self.whitening = Whitening(len(levels), decay=whitening) if whitening else None
         basis = [math.prod(levels[:channel]) for channel in range(len(levels))]
         numbers = torch.tensor(levels, dtype=torch.get_default_dtype())

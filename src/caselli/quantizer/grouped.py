@@ -44,7 +44,7 @@ class Grouped(Quantizer):
             )
         quantizers = parts(quantizer, width // groups, options, groups)
         super().__init__(width, tuple(size for one in quantizers for size in one.sizes))
-        self.groups = quantizers
+        self.groups, self.digits = quantizers, quantizers[0].digits
 
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
         return self.groups[0].code_shape(space)

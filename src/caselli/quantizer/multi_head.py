@@ -43,7 +43,7 @@ class MultiHead(Quantizer):
             )
         (shared,) = parts(quantizer, width // heads, options, 1)
         super().__init__(width, shared.sizes * heads)
-        self.heads, self.shared = heads, shared
+        self.heads, self.shared, self.digits = heads, shared, shared.digits
 
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
         return self.shared.code_shape(space)

@@ -44,6 +44,8 @@ class MultiScale(Quantizer):
             must be the latents' size.
         refinement: ρ, the share of the convolution.
         convolutions: how many different φ the scales share.
+        assigned: number of the φ of each scale; by default the one that is nearest on the way from the first
+            scale to the last.
         commitment: β, the weight of the encoder's term.
 
     Raises:
@@ -69,6 +71,7 @@ class MultiScale(Quantizer):
         scales: Sequence[int | Sequence[int]] = (1, 2, 3, 4),
         refinement: float = 0.5,
         convolutions: int = 4,
+        assigned: Sequence[int] = (),
         commitment: float = 0.25,
     ) -> None:
         pairs = tuple((scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales)
@@ -77,14 +80,19 @@ class MultiScale(Quantizer):
                 f"scales {tuple(scales)}, convolutions {convolutions} were given",
                 "one or more sizes and at least one convolution were expected",
             )
+        if assigned and (len(assigned) != len(pairs) or not set(assigned) <= set(range(convolutions))):
+            raise UserError(
+                f"assigned {tuple(assigned)}, {len(pairs)} scales, {convolutions} convolutions were given",
+                "the number of one for each scale was expected",
+            )
         (shared,) = parts(quantizer, width, options, 1)
         super().__init__(width, shared.sizes)
         self.scales, self.refinement, self.commitment = pairs, refinement, commitment
         self.lengths = tuple(math.prod(pair) for pair in pairs)
-        self.shared = shared
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(width, width, 3, padding=1) for _ in range(min(convolutions, len(pairs)))
-        )
+        self.shared, self.digits = shared, shared.digits
+        number = convolutions if assigned else min(convolutions, len(pairs))
+        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(number))
+        self.assigned = tuple(assigned) or nearest_on_the_way(number, len(pairs))
 
     @classmethod
     def options_for(cls, side: int) -> dict[str, Any]:
@@ -160,10 +168,7 @@ class MultiScale(Quantizer):
         """To the last scale's size, then φ: the convolution of the nearest share of the way."""
         if self.scales[scale] != self.scales[-1]:
             latents = F.interpolate(latents, self.scales[-1], mode="bicubic")
-        number, way = len(self.convolutions), scale / max(1, len(self.scales) - 1)
-        edge = 1 / (3 * number)
-        centres = [edge + (1 - 2 * edge) * index / max(1, number - 1) for index in range(number)]
-        layer = self.convolutions[min(range(number), key=lambda index: abs(centres[index] - way))]
+        layer = self.convolutions[self.assigned[scale]]
         refined = F.conv2d(latents, widened(layer.weight), widened(layer.bias), padding=1)
         return (1 - self.refinement) * latents + self.refinement * refined
 
@@ -176,3 +181,16 @@ class MultiScale(Quantizer):
         books = codes.unbind(1) if len(self.sizes) > 1 else [codes]
         found = [usage(book, size, self.training) for book, size in zip(books, self.sizes, strict=True)]
         return {name: torch.stack([one[name] for one in found]).mean() for name in found[0]}
+
+
+def nearest_on_the_way(number: int, scales: int) -> tuple[int, ...]:
+    """The convolution of each scale: the one whose share of the way is nearest.
+
+    Example:
+        >>> nearest_on_the_way(2, 4)
+        (0, 0, 1, 1)
+    """
+    edge = 1 / (3 * number)
+    centres = [edge + (1 - 2 * edge) * index / max(1, number - 1) for index in range(number)]
+    ways = [scale / max(1, scales - 1) for scale in range(scales)]
+    return tuple(min(range(number), key=lambda index: abs(centres[index] - way)) for way in ways)

@@ -40,7 +40,7 @@ class Residual(Quantizer):
     ) -> None:
         quantizers = parts(quantizer, width, options, stages)
         super().__init__(width, tuple(size for one in quantizers for size in one.sizes))
-        self.stages = quantizers
+        self.stages, self.digits = quantizers, quantizers[0].digits
 
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
         return self.stages[0].code_shape(space)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from caselli.report.folder import read_run
-from caselli.report.grid import grid, pairs, rows, save_png
+from caselli.report.folder import Contents, read_run
+from caselli.report.grid import grid, pairs, rows, save_picture, save_png
 from caselli.report.inspection import Timing, inspection_page
 from caselli.report.masks import mask_image, masks_grid
 from caselli.report.page import Page
@@ -17,6 +17,7 @@ __all__ = [
     "FAINT",
     "INK",
     "PALETTE",
+    "Contents",
     "Page",
     "Timing",
     "curves",
@@ -31,6 +32,7 @@ __all__ = [
     "read_run",
     "rows",
     "save_canvas",
+    "save_picture",
     "save_png",
     "save_strips",
     "slim_table",

@@ -18,6 +18,17 @@ TILE = 96
 """Small pictures are enlarged by a whole factor to about this many pixels."""
 LINES = 3
 """Largest number of lines of a caption under a picture."""
+JPEG = ("JPEG", 65_535, {"quality": 95, "subsampling": 0})
+TIFF = ("TIFF", 1 << 30, {"compression": "tiff_adobe_deflate"})
+FORMATS = {
+    ".png": ("PNG", 1 << 30, {}),
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".webp": ("WEBP", 16_383, {"lossless": True}),
+    ".tif": TIFF,
+    ".tiff": TIFF,
+}
+"""Ending → format by Pillow's name, most pixels a side, and options."""
 PAGE_WIDTH = 1160
 """Pixels across a page: a grid no wider is shown there pixel by pixel."""
 
@@ -121,11 +132,44 @@ def save_png(image: Image.Image, path: str | Path, text: dict[str, str] | None =
         path: where to.
         text: keyword → value; read it back as `PIL.Image.open(path).text`.
     """
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        chunks.add_itxt(key[:79] or "Comment", str(value).encode("utf-8", "replace").decode("utf-8"))
     with atomic_write(path) as temporary:
-        image.save(temporary, format="PNG", pnginfo=chunks, optimize=True)
+        _write_png(image, temporary, text or {})
+
+
+def save_picture(image: Image.Image, path: str | Path, text: dict[str, str] | None = None) -> None:
+    """Writes a picture in the format of its file's ending, atomically; how it was made stands in it.
+
+    Arguments:
+        image: the picture.
+        path: a file that ends in one of `FORMATS`.
+        text: keyword → value; text chunks of a PNG, the description (EXIF 270) in other formats.
+
+    Errors: `UserError` for another ending, and for a side that the format has no room for.
+    """
+    ending = Path(path).suffix.lower()
+    if ending == ".png":
+        save_png(image, path, text)
+        return
+    if ending not in FORMATS:
+        raise UserError(f"{path} was given", f"a file that ends in {', '.join(FORMATS)} was expected")
+    format, most, options = FORMATS[ending]
+    if max(image.size) > most:
+        raise UserError(
+            f"a picture of {image.width} × {image.height} pixels was to be written as {ending}",
+            f"at most {most} a side were expected",
+            "write a .png",
+        )
+    exif = Image.Exif()
+    exif[270] = "; ".join(f"{key}: {value}" for key, value in (text or {}).items()).encode("utf-8", "replace")
+    with atomic_write(path) as temporary:
+        image.save(temporary, format=format, exif=exif, **options)
+
+
+def _write_png(image: Image.Image, path: Path, text: dict[str, str]) -> None:
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        chunks.add_itxt(key[:79] or "Comment", str(value).encode("utf-8", "replace").decode("utf-8"))
+    image.save(path, format="PNG", pnginfo=chunks, optimize=True)
 
 
 def _tiles(pictures: Tensor, scale: int | None) -> list[Image.Image]:

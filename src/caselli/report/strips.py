@@ -14,7 +14,7 @@ import torch
 from caselli.canvas import Canvas
 from caselli.data import to_bytes
 from caselli.files import atomic_write
-from caselli.report.grid import grid, save_png
+from caselli.report.grid import FORMATS, grid, save_picture
 from caselli.shapes import Float, Int, Tensor
 
 _COLOURS = {1: 0, 3: 2}
@@ -29,12 +29,15 @@ def save_canvas(
     Arguments:
         canvas: decodes the codes strip by strip.
         codes: of all pictures.
-        out: FILE.png, a grid where there are several pictures; or a folder for a file each.
+        out: a file that ends in one of `FORMATS`, a grid where there are several pictures; or a folder for a
+            file each. A PNG of one picture is written strip by strip, never whole in memory.
         about: number of a picture → keywords and values for its file.
     """
-    one_file = out.suffix.lower() == ".png"
-    if one_file and len(codes) > 1:
-        save_png(grid(torch.cat(list(canvas.strips(codes)), 2), scale=1), out, about(0))
+    one_file = out.suffix.lower() in FORMATS and not out.is_dir()
+    if one_file and (len(codes) > 1 or out.suffix.lower() != ".png"):
+        save_picture(
+            grid(torch.cat(list(canvas.strips(codes)), 2), scale=1, gap=6 * (len(codes) > 1)), out, about(0)
+        )
         return
     for number in range(len(codes)):
         strips = (strip[0] for strip in canvas.strips(codes[number : number + 1]))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from caselli.errors import UserError, lookup
-from caselli.evaluate import FamilyEvaluation, Readability, SetComparison, evaluate_family
+from caselli.evaluate import Copies, FamilyEvaluation, Readability, SetComparison, evaluate_family
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
 from caselli.figures import Figure, figures_of
 from caselli.run.family_config import FamilyRunConfig
@@ -28,6 +28,7 @@ class FamilyStage(Stage):
         FamilyTask.figures
         | figures_of(FamilyEvaluation)
         | figures_of(SetComparison)
+        | figures_of(Copies)
         | figures_of(Readability)
         | {"drawn_per_second": Figure("pictures drawn per second", ",.0f")}
     )

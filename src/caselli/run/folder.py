@@ -46,7 +46,7 @@ class RunFolder:
         """Raises `UserError` when the folder holds something that is no run of ours."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file", "a folder for the run was expected")
-        if self.path.exists() and not self.holds_run() and any(self.path.iterdir()):
+        if self.path.exists() and not self.holds_run() and any(map(_counts, self.path.iterdir())):
             raise UserError(
                 f"{self.path} holds other files", "a new or empty folder was expected", "choose another -o"
             )
@@ -57,7 +57,7 @@ class RunFolder:
             described = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
             if not isinstance(described["config"], dict):
                 raise TypeError("no configuration")
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError) as error:
             raise UserError(f"{self.path / 'run.yaml'} cannot be read ({error})") from None
         return described
 
@@ -106,6 +106,11 @@ class RunFolder:
         """Adds sections of figures to `results.json`."""
         results = {**self.results(), **sections}
         write_text(self.path / "results.json", json.dumps(results, indent=2))
+
+
+def _counts(path: Path) -> bool:
+    """True for what makes a folder taken: not what the system, or the studio, keeps out of sight."""
+    return not path.name.startswith(".")
 
 
 def resumed_config(old: Any, changes: Mapping[str, Any]) -> Any:

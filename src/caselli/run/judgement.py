@@ -11,7 +11,7 @@ import torch
 from caselli.data import Pictures, spread, to_float
 from caselli.engine import Log
 from caselli.errors import UserError
-from caselli.evaluate import JUDGES, compare_sets, installed_judge, judge
+from caselli.evaluate import JUDGES, Copies, compare_sets, copies, installed_judge, judge
 from caselli.features import TEACHERS, features_of
 from caselli.run.folder import RunFolder
 from caselli.shapes import Float, Tensor
@@ -65,10 +65,25 @@ def look_as_judge(
     with suppress(UserError):  # some families cannot reconstruct
         made["reconstructions"] = torch.cat([model.reconstruct(part).cpu() for part in x.split(BATCH)])
     for kind, y in made.items():
-        found = compare_sets(seen, features(y), others=further, **judged)
+        shown = features(y)
+        if kind == "samples":
+            _look_for_copies(folder, log, model, copies(shown, further, seen), len(pictures))
+        found = compare_sets(seen, shown, others=further, **judged)
         folder.add_results(**{f"{kind}_judged": dataclasses.asdict(found)})
         log.say(
             f"{len(y)} {kind} beside {len(x)} held-out pictures by {network.features_name}: kernel distance "
             f"{1000 * found.kernel:.1f} / 1000, Monge distance {found.monge:.1f}, Fréchet distance "
             f"{found.frechet:.1f} ({found.frechet_ratio:.2f} times that of {len(others)} training pictures)"
+        )
+
+
+def _look_for_copies(folder: RunFolder, log: Log, model: Trained, found: Copies, pictures: int) -> None:
+    """The share of samples that are nearest to a training picture, and a warning where it is large."""
+    folder.add_results(memory=dataclasses.asdict(found))
+    if found.many:
+        log.say(
+            f"diagnostics: samples copy: {found.nearer_to_training:.0%} of {found.samples} lie nearer to "
+            f"a training picture than to any held-out one, {found.nearer_by_chance:.0%} by chance"
+            + "".join(f"; {remark}" for remark in model.remarks(pictures))
+            + "; more pictures, --tokenizer.quantizer growing, or a shorter training help"
         )

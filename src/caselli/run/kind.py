@@ -39,8 +39,6 @@ class Stage(ABC):
     """Stem of the files that the stage leaves; where their description is, the stage is done."""
     training: ClassVar[str] = "training"
     """Dotted name of the stage's budget and optimiser in the configuration."""
-    share: ClassVar[float] = 1.0
-    """Share of the minutes of a whole run that the stage gets."""
     augments: ClassVar[bool] = True
     """True where the samples are pictures, which the run's augmentation changes."""
     validated: ClassVar[int | None] = VALIDATED
@@ -151,14 +149,20 @@ class Kind(ABC):
         return cls.config_kind()
 
     @classmethod
-    def trained(cls, recipe: str) -> tuple[type[Stage], ...]:
-        """The stages in which a recipe has something to train: they share the minutes of a run."""
-        return cls.stages
+    def stage_shares(cls, recipe: str) -> dict[type[Stage], float]:
+        """The stages that a recipe's runs go through, with their shares of the minutes: 0 where there is
+        nothing to train."""
+        return dict.fromkeys(cls.stages, 1.0)
 
     @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> Any:
         """The recipe's configuration for these pictures, before the changes are made."""
         return lookup(cls.recipes, "recipe", recipe)(pictures)
+
+    @classmethod
+    def plan(cls, config: Any, data: Data) -> list[str]:
+        """Sentences for the log about what a recipe chose, and why."""
+        return []
 
     @classmethod
     def config_in(cls, folder: RunFolder) -> Any:

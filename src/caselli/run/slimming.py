@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from caselli import ranks
 from caselli.data import CodeStore, Pictures, to_float
 from caselli.errors import UserError
 from caselli.evaluate import run_figures
+from caselli.files import alone
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
 from caselli.plain import override
 from caselli.report import rows, save_png
@@ -54,6 +56,16 @@ def slim(
         PosixPath('small')
     """
     ranks.start()
+    with alone(out) if ranks.is_first() else contextlib.nullcontext():
+        return _slimmed(run, out, config, source, resume, progress)
+
+
+def _slimmed(
+    run: str | Path, out: str | Path, config: SlimConfig, source: str | None, resume: bool, progress: bool
+) -> Path:
+    """The whole of `slim` in a folder of its own."""
+    if not RunFolder(out).holds_run() and ranks.is_first():
+        (Path(out) / SLIMMED).unlink(missing_ok=True)  # killed before there was a run
     before = load(run)
     if config.covers("prior"):
         before.require_prior()
@@ -108,7 +120,7 @@ def _carry_over(run: TwoStage, before: Model, old: Path) -> None:
         for split in ("train", "held_out"):
             source, target = (folder / "codes" / f"{split}.safetensors" for folder in (old, path))
             if source.exists() and not target.exists() and _encodes_alike(tokenizer, before.tokenizer):
-                store = CodeStore.load(source, before.tokenizer.fingerprint())
+                store = CodeStore.load(source, load_tokenizer(old)[0].fingerprint())
                 store.tokenizer = tokenizer.fingerprint()
                 store.save(target)
     ranks.wait()

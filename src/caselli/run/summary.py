@@ -53,7 +53,10 @@ def look_at_samples(
     log = Log(folder.path, "samples")
     labels = _labels_to_show(model, pictures, 48)
     names = None if labels is None else [model.classes[label] for label in labels]
-    engine = Timed(best_engine(model.require_prior())[0])
+    fastest, why = best_engine(model.require_prior())
+    if why:
+        log.say(f"sampling {fastest.name}: {why}")
+    engine = Timed(fastest)
     if model.require_prior().config.condition_picture == "low_resolution":
         look_at_upscaled(folder, model, held_out, engine)
     if reads_captions(model, held_out):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from caselli import ranks
 from caselli.engine import Log, Machine, expect_trackers, machine
 from caselli.errors import UserError
+from caselli.files import alone
 from caselli.plain import override
 from caselli.report import write_report
 from caselli.run import old_pixels
@@ -21,7 +23,7 @@ from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
 from caselli.run.pictures import Data
 
-RECIPE = "small"
+RECIPE = "auto"
 """The recipe of a run that names none."""
 
 
@@ -46,7 +48,7 @@ def train(
             `caselli.data.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `RECIPES`; a run that is resumed keeps its own.
-        stage: both, or the one stage to train: tokenizer or prior.
+        stage: both, for all stages of the recipe, or the one to train: tokenizer, prior or decoder.
         size: height and width in pixels; None for the set's own.
         minutes: wall-clock budget of the training asked for; the schedules follow the clock.
         steps: optimiser steps of each stage, instead of the recipe's.
@@ -60,7 +62,27 @@ def train(
         >>> train("pictures", "run", minutes=10)  # doctest: +SKIP
         PosixPath('run')
     """
-    folder, is_begun = _enter(out, resume)
+    ranks.start()
+    folder = RunFolder(out)
+    folder.refuse_foreign()
+    with alone(folder.path) if ranks.is_first() else contextlib.nullcontext():
+        return _trained(source, folder, recipe, stage, size, minutes, steps, resume, changes, progress)
+
+
+def _trained(
+    source: str | Path,
+    folder: RunFolder,
+    recipe: str,
+    stage: str,
+    size: int | None,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    changes: Mapping[str, Any] | None,
+    progress: bool,
+) -> Path:
+    """The whole of `train` in a folder of its own."""
+    out, is_begun = folder.path, _holds_run(folder, resume)
     if is_begun and ranks.is_first() and old_pixels.is_old(folder):
         old_pixels.modernise(folder)
     ranks.wait()
@@ -72,11 +94,15 @@ def train(
             "leave it out, or choose another -o",
         )
     old_pixels.refuse_old_names(own_recipe, changes or {})
-    stages = _stages(kind, stage)
-    trained = [each for each in stages if each in kind.trained(own_recipe)]
+    shares = kind.stage_shares(own_recipe)
+    stages = _stages(kind, shares, stage)
+    trained = [each for each in stages if shares.get(each, 1)]
     if is_begun:
         trained = [each for each in trained if _goes_on(each(kind.probe(folder)))]
-    asked = {"data.source": str(source), **_budget(trained, minutes, steps)}
+    asked = {
+        "data.source": str(source),
+        **_budget({each: shares.get(each, 1) for each in trained}, minutes, steps),
+    }
     asked |= {} if size is None else {"data.size": size}
     asked |= changes or {}
     awaits = folder.awaits_pictures()
@@ -149,23 +175,20 @@ def write_page(folder: RunFolder, kind: type[Kind]) -> None:
     Log(folder.path, "report").say(f"look at {page}")
 
 
-def _enter(out: str | Path, resume: bool) -> tuple[RunFolder, bool]:
-    """The run folder, and whether it holds a run to go on with."""
-    ranks.start()
-    folder = RunFolder(out)
-    folder.refuse_foreign()
+def _holds_run(folder: RunFolder, resume: bool) -> bool:
+    """True where the folder holds a run to go on with."""
     is_begun = folder.holds_run()
     if is_begun and not resume:
         raise UserError(
-            f"{out} holds a run already",
+            f"{folder.path} holds a run already",
             "a new folder was expected",
             "go on with --resume, or choose another -o",
         )
-    return folder, is_begun
+    return is_begun
 
 
-def _stages(kind: type[Kind], asked: str) -> list[type[Stage]]:
-    """The stages that are to be trained."""
+def _stages(kind: type[Kind], own: Iterable[type[Stage]], asked: str) -> list[type[Stage]]:
+    """The stages that are to be trained: those of the recipe, or the one asked for."""
     names = [stage.product for stage in kind.stages]
     if asked not in ("both", *names):
         if len(names) == 1:
@@ -173,7 +196,7 @@ def _stages(kind: type[Kind], asked: str) -> list[type[Stage]]:
         else:
             expected, remedy = f"one of both, {', '.join(names)} was expected", ""
         raise UserError(f"stage {asked!r} was given", expected, remedy)
-    return [stage for stage in kind.stages if asked in ("both", stage.product)]
+    return [stage for stage in kind.stages if asked == stage.product or (asked == "both" and stage in own)]
 
 
 def _goes_on(stage: Stage) -> bool:
@@ -206,15 +229,15 @@ def _expect_budgets(run: Kind, changed: Mapping[str, Any], stages: Sequence[type
             earlier = stage.product
 
 
-def _budget(stages: Sequence[type[Stage]], minutes: float | None, steps: int | None) -> dict[str, Any]:
+def _budget(shares: Mapping[type[Stage], float], minutes: float | None, steps: int | None) -> dict[str, Any]:
     """The changes that the minutes, shared among the stages, and the steps of each stand for."""
-    if not stages and (minutes or steps):
+    if not shares and (minutes or steps):
         raise UserError("a budget was given", "nothing of this run can be trained for longer", "leave it out")
-    whole = sum(stage.share for stage in stages)
+    whole = sum(shares.values())
     changes: dict[str, Any] = {}
-    for stage in stages:
+    for stage, share in shares.items():
         if minutes is not None:
-            changes[f"{stage.training}.minutes"] = minutes * (stage.share / whole)
+            changes[f"{stage.training}.minutes"] = minutes * (share / whole)
         if steps is not None:
             changes |= {f"{stage.training}.steps": steps, f"{stage.training}.minutes": None}
     return changes
@@ -235,7 +258,7 @@ def _ready(run: Kind) -> Kind:
     """Tells of the pictures, in the log and for the report."""
     data, log = run.data, Log(run.folder.path, "data")
     log.say(f"{len(data.train)} pictures to train on, {len(data.held_out)} held out; {run.machine.reason}")
-    for note in data.pictures.notes:
+    for note in (*data.pictures.notes, *run.plan(run.config, data)):
         log.say(note)
     for bad in data.pictures.bad:
         log.say(f"skipped {bad.name}: {bad.reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,17 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeBatch, CodeShards, CodeStore, Pictures
+from caselli.data import CodeBatch, CodeShards, CodeStore, Pictures, spread, to_float
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
-from caselli.evaluate import Evaluation, Readability, SetComparison, evaluate_model, perceptual_distance
+from caselli.evaluate import (
+    Copies,
+    Evaluation,
+    Readability,
+    SetComparison,
+    evaluate_model,
+    perceptual_distance,
+)
 from caselli.figures import Figure, figures_of
 from caselli.model import (
     Model,
@@ -23,15 +30,19 @@ from caselli.model import (
     condition_size,
     encode,
     grid_of,
+    holds_decoder,
     load,
     load_tokenizer,
+    load_unrefined,
+    save_decoder,
     save_prior,
     save_tokenizer,
 )
-from caselli.plain import options_of, override
+from caselli.plain import flatten, options_of, override
 from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
+from caselli.run.auto import Budget, auto, plan
 from caselli.run.coding import streamed_codes
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.folder import RunFolder
@@ -39,10 +50,16 @@ from caselli.run.kind import Kind, Stage
 from caselli.run.pictures import Data, open_split
 from caselli.run.summary import look_at_samples, look_at_tokenizer
 from caselli.run.two_stage_config import TwoStageConfig
-from caselli.run.two_stage_recipes import NOTHING_FIRST, TWO_STAGE_RECIPES
-from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerTask
+from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
+from caselli.shapes import Float, Tensor
+from caselli.tokenizer import AdversarialTask, RefiningTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
 from caselli.weights import read_description
+
+DRAWN_SEED = 1_000_000_000
+"""Seed of the first picture drawn for the decoder, far from those that users and judges draw with."""
+MEASURED, MEASURED_AT_ONCE = 3072, 256
+"""Real pictures whose moments the decoder's are compared with, at most, and in a batch."""
 
 
 class TokenizerStage(Stage):
@@ -53,7 +70,6 @@ class TokenizerStage(Stage):
         "compression_ratio": Figure("compression ratio", ",.1f", "to 1", section="Bits", key=True)
     }
     training = "training.tokenizer"
-    share = 0.35
 
     def task(self) -> Autoencoding:
         run = self.run
@@ -79,11 +95,10 @@ class PriorStage(Stage):
 
     product = "prior"
     training = "training.prior"
-    share = 0.65
     augments = False
     results = "evaluation"
     figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
-    figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
+    figures |= figures_of(Copies) | {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -145,21 +160,70 @@ class PriorStage(Stage):
         look_at_samples(run.folder, model, run.data.pictures, run.data.held_out, run.config.reading)
 
 
+class DecoderStage(Stage):
+    """A third stage: the decoder, trained further on what the prior draws."""
+
+    product = "decoder"
+    training = "training.decoder"
+    results = "refinement"
+    figures = RefiningTask.figures
+
+    def is_done(self) -> bool:
+        """True where the decoder is trained, of the tokenizer as it is now."""
+        return super().is_done() and holds_decoder(self.run.folder.path)
+
+    def task(self) -> RefiningTask:
+        run, model = self.run, load_unrefined(self.run.folder.path).to(self.run.machine.device)
+        config, pictures = run.config.refinement, run.data.train
+        drawn = model.drawn_codes(
+            pictures.subset(spread(len(pictures), config.drawn)), seed=DRAWN_SEED + run.config.seed
+        )
+        moments = config.distance()
+        with run.machine.autocast():
+            moments.measure(self._real(pictures))
+        by = (
+            " and ".join(config.teachers())
+            or "values and slopes; pip install 'caselli[eyes]' brings better eyes"
+        )
+        self.log.say(f"{len(drawn)} pictures' codes drawn; sets are compared by the moments of {by}")
+        with run.seeded():
+            return RefiningTask(model.tokenizer, moments, config.weight, drawn)
+
+    def _real(self, pictures: Pictures) -> Iterator[Float[Tensor, "B C H W"]]:
+        """Real pictures, batch after batch."""
+        for part in spread(len(pictures), MEASURED).split(MEASURED_AT_ONCE):
+            yield to_float(pictures.read(part)).to(self.run.machine.device)
+
+    def save(self, task: RefiningTask) -> None:
+        save_decoder(task.tokenizer, self.run.folder.path, self.run.config.refinement.teachers())
+
+    def look(self) -> None:
+        """Looks at the samples again, with the new decoder."""
+        self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
+        PriorStage(self.run).look()
+
+
 class TwoStage(Kind):
-    """A tokenizer, then a prior over its codes."""
+    """A tokenizer, then a prior over its codes; where the recipe has it, the decoder again."""
 
     name = "two_stage"
     config_kind = TwoStageConfig
-    recipes = TWO_STAGE_RECIPES
-    stages = (TokenizerStage, PriorStage)
+    recipes = {"auto": auto, **TWO_STAGE_RECIPES}
+    stages = (TokenizerStage, PriorStage, DecoderStage)
     settled = Kind.settled | {
         "tokenizer.size": lambda data: data.pictures.size,
         "tokenizer.channels": lambda data: data.pictures.channels,
     }
 
     @classmethod
-    def trained(cls, recipe: str) -> tuple[type[Stage], ...]:
-        return cls.stages[1:] if recipe in NOTHING_FIRST else cls.stages
+    def stage_shares(cls, recipe: str) -> dict[type[Stage], float]:
+        return dict(zip(cls.stages, SHARES.get(recipe, TWO_STAGES), strict=False))
+
+    @classmethod
+    def plan(cls, config: TwoStageConfig, data: Data) -> list[str]:
+        if config.recipe != "auto" or config.training.prior.minutes is None:
+            return []
+        return plan(config, data.train, Budget.of(flatten(config)))
 
     @classmethod
     def config_in(cls, folder: RunFolder) -> TwoStageConfig:
@@ -170,7 +234,8 @@ class TwoStage(Kind):
     @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
         """The recipe's configuration, without options that another quantizer asked for does not know."""
-        config = super().start(recipe, pictures, changes)
+        plans = recipe == "auto"
+        config = auto(pictures, Budget.of(changes)) if plans else super().start(recipe, pictures, changes)
         tokenizer = config.tokenizer
         name = changes.get("tokenizer.quantizer", tokenizer.quantizer)
         known = options_of(lookup(QUANTIZERS, "quantizer", name))

@@ -19,7 +19,7 @@ def tiny(pictures: Pictures) -> TwoStageConfig:
 
     On glyphs, four and a half minutes on two cores; see the README for what came out.
     """
-    factor = _factor(pictures.size, grid=4, largest=8)
+    factor = nearest_factor(pictures.size, grid=4, largest=8)
     return TwoStageConfig(
         recipe="tiny",
         data=DataConfig(shift=1, views=3),
@@ -47,7 +47,7 @@ def small(pictures: Pictures) -> TwoStageConfig:
 
     Ten minutes on two cores for pictures of 32 to 64 pixels; better with an hour.
     """
-    factor = _factor(pictures.size, grid=8, largest=16)
+    factor = nearest_factor(pictures.size, grid=8, largest=16)
     return TwoStageConfig(
         recipe="small",
         data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
@@ -77,7 +77,7 @@ def vqgan(pictures: Pictures) -> TwoStageConfig:
     The reconstruction alone for a quarter of the budget, then the discriminator; see the guide's page of the
     VQGAN for what came out. With VGG-16's weights (--tokenizer.vgg FILE) the perceptual term is LPIPS.
     """
-    factor = _factor(pictures.size, grid=8, largest=16)
+    factor = nearest_factor(pictures.size, grid=8, largest=16)
     return TwoStageConfig(
         recipe="vqgan",
         data=DataConfig(shift=max(1, pictures.size // 32), views=4 if len(pictures) < 10_000 else 1),
@@ -116,7 +116,7 @@ def base(pictures: Pictures) -> TwoStageConfig:
     For pictures of 256 pixels on a data-centre GPU; `caselli plan` says what it takes, computed and
     not measured.
     """
-    factor = _factor(pictures.size, grid=16, largest=16)
+    factor = nearest_factor(pictures.size, grid=16, largest=16)
     return TwoStageConfig(
         recipe="base",
         data=DataConfig(flip=True, shift=max(1, pictures.size // 32)),
@@ -178,11 +178,13 @@ TWO_STAGE_RECIPES: dict[str, Callable[[Pictures], TwoStageConfig]] = {
 }
 """The recipes of two stages by name."""
 
-NOTHING_FIRST = ("pixels",)
-"""Recipes whose first stage has nothing to learn."""
+TWO_STAGES = (0.35, 0.65)
+"""Shares of the minutes of a run that the tokenizer and the prior get."""
+SHARES = {"pixels": (0.0, 1.0), "auto": (0.35, 0.5, 0.15)}
+"""Shares of recipes that differ: of the tokenizer, the prior and, where there is one, the refined decoder."""
 
 
-def _factor(size: int, grid: int, largest: int) -> int:
+def nearest_factor(size: int, grid: int, largest: int) -> int:
     """The factor that divides the size and comes nearest to `grid` codes a side, in ratio."""
     fitting = [f for f in FACTORS if size % f == 0 and f <= largest]
     return min(fitting, key=lambda f: abs(math.log(size / f / grid)))

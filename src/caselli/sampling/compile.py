@@ -36,13 +36,13 @@ def library() -> ctypes.CDLL:
         raise Unavailable(f"no C++ compiler was found ({given or ', '.join(COMPILERS)})")
     if not SOURCE.exists():
         raise Unavailable(f"{SOURCE} is missing")
-    path = _folder() / f"fused-{_fingerprint(compiler)}.so"
     try:
+        path = _folder() / f"fused-{_fingerprint(compiler)}.so"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             _compile(compiler, path)
         loaded = ctypes.CDLL(str(path))
-    except (OSError, UserError) as error:
+    except (OSError, UserError, RuntimeError) as error:
         raise Unavailable(f"the fused step cannot be kept or loaded ({error})") from None
     loaded.lanes.restype = ctypes.c_int64
     loaded.run.restype = None

@@ -24,6 +24,7 @@ def sample(
     options: Sampling = AS_LEARNED,
     progress: Callable[[int], None] = lambda codes: None,
     known: Int[Tensor, "B T"] | None = None,
+    watch: Callable[[Int[Tensor, "B T"]], None] = lambda codes: None,
 ) -> Int[Tensor, "B T"]:
     """A sequence for each seed.
 
@@ -37,6 +38,8 @@ def sample(
             the layers at once. One behind unknown ones is kept too, but codes drawn before it do not see it:
             the exact conditional distribution has the known codes first. A prior of any order sees all of
             them from the start.
+        watch: receives all codes whenever some have been drawn, −1 where one is still to come; what it raises
+            ends the drawing.
 
     Errors: `UserError` for guidance without a condition, and for options that the kind of prior does not
     follow.
@@ -44,8 +47,9 @@ def sample(
     engine = prior if isinstance(prior, Engine) else EagerEngine(prior)
     alphabet, device = engine.prior.alphabet, engine.prior.offset.device
     _check_options(engine.prior, options)
-    strengths = options.strengths(engine.prior.rounds(options.steps))
     conditions = Conditions.of(condition).to(device)
+    own = 1.0 if conditions.is_empty() else engine.prior.config.guidance
+    strengths = options.strengths(engine.prior.rounds(options.steps), own)
     if conditions.is_empty() and any(strength != 1 for strength in strengths):
         raise UserError(
             f"guidance {options.guidance} was given without a label or another condition",
@@ -56,13 +60,28 @@ def sample(
     codes = codes.to(device)
     first = int((codes >= 0).cumprod(1).sum(1).min())
     if first < alphabet.length:
-        uniform = uniform_noise(seeds, alphabet.length).to(device)
-        engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, progress))
+        parts = engine.prior.code_head.parts
+        uniform = uniform_noise(seeds, alphabet.length * parts).to(device)
+        uniform = uniform if parts == 1 else uniform.unflatten(1, (-1, parts))
+
+        def tell(drawn: int) -> None:
+            progress(drawn)
+            watch(codes)
+
+        engine.draw(SeededDrawing(codes, first, conditions, uniform, seeds, strengths, options, tell))
     return codes
 
 
 def _check_options(prior: Prior, options: Sampling) -> None:
-    """Errors: `UserError` for a changed option that other kinds of prior follow, and this one does not."""
+    """Errors: `UserError` for a changed option that other kinds of prior follow, and this one does not; or
+    that has no meaning for the prior's head."""
+    for name in prior.code_head.refuses:
+        if name in options.changed():
+            raise UserError(
+                f"{name.replace('_', '-')} was given to a prior with the head {prior.config.head!r}",
+                "it draws a code in parts, and does not know the probabilities of whole codes",
+                "use temperature or top-p, which act on each part",
+            )
     for name, value in options.changed().items():
         fitting = [kind.replace("_", "-") for kind, known in PRIORS.items() if name in known.sampling_options]
         if fitting and name not in prior.sampling_options:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import torch
 
-from caselli.prior import Conditions, Drawing
+from caselli.prior import Conditions, Drawing, follow
 from caselli.sampling.choice import (
     guided,
     inverse_transform,
@@ -29,7 +28,7 @@ class SeededDrawing(Drawing):
     first: int
     conditions: Conditions
     """The condition of each sequence."""
-    uniform: Float[Tensor, "B T"]
+    uniform: Float[Tensor, "B T ..."]
     seeds: list[int]
     """The seed of each sequence, for priors that need more noise than `uniform`."""
     strengths: list[float]
@@ -37,6 +36,8 @@ class SeededDrawing(Drawing):
     options: Sampling
     progress: Callable[[int], None]
     """Receives the number of codes drawn since its last call."""
+    masked_noise: dict[int, tuple] = dataclasses.field(default_factory=dict, init=False)
+    """The noise of a masked prior, made once."""
 
     @property
     def rounds(self) -> int:
@@ -78,7 +79,7 @@ class SeededDrawing(Drawing):
         self.codes[:, slots] = torch.where(codes < 0, drawn, codes)
         self.progress(codes.numel())
 
-    def fill_surest(self, logits, round, offset):
+    def fill_surest(self, head, outputs, round):
         r"""Keeps the codes with the highest sureness.
 
         .. math:: \log p(x_j \mid c, x_{\text{kept}}) + \tau\,(1 - r)\, g_j
@@ -88,20 +89,32 @@ class SeededDrawing(Drawing):
 
         Source: Chang et al. 2022, MaskGIT: Masked Generative Image Transformer.
         """
-        (unknown, noise), options = self._masked_noise, self.options
+        (unknown, noise), options = self._masked_noise(head.parts), self.options
         hidden, numbers = self.codes < 0, noise[:, round]
-        entry = self.sampled(logits, round, numbers[:, 0])
-        log_p = self.guided(logits, round).log_softmax(-1).gather(2, entry[..., None])[..., 0]
+        log_p = torch.zeros(self.codes.shape, device=self.codes.device)
+
+        def choose(logits: Tensor, first: int) -> Tensor:
+            nonlocal log_p
+            uniform = numbers[:, first : first + logits.shape[-2]].movedim(1, -1)
+            values = self.sampled(logits, round, uniform)
+            found = self.guided(logits, round).log_softmax(-1).gather(-1, values[..., None])[..., 0]
+            log_p = log_p + found.sum(-1)
+            return self.in_rows(values)
+
+        codes = follow(head.walk(outputs, slice(None)), choose)[: len(self.codes)]
         done = (round + 1) / self.rounds
         fading = options.choice_temperature * (1 - done) if done < 1 else 0.0
-        sure = sureness(log_p, numbers[:, 1], fading)
+        sure = sureness(log_p, numbers[:, -1], fading)
         rank = sure.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
         kept = hidden & (rank >= still_masked(unknown, hidden.sum(1), done, options.mask_schedule)[:, None])
-        self.codes.copy_(torch.where(kept, entry - offset, self.codes))
+        self.codes.copy_(torch.where(kept, codes, self.codes))
         self.progress(int(kept.sum()))
 
-    @functools.cached_property
-    def _masked_noise(self) -> tuple[Int[Tensor, "B"], Float[Tensor, "B rounds 2 T"]]:
-        """Number of codes to be drawn before the first round, and two uniform numbers a slot and round."""
-        numbers = uniform_noise(self.seeds, self.rounds * 2 * self.codes.shape[1]).to(self.codes.device)
-        return (self.codes < 0).sum(1), numbers.view(len(self.codes), self.rounds, 2, -1)
+    def _masked_noise(self, parts: int) -> tuple[Int[Tensor, "B"], Float[Tensor, "B rounds n T"]]:
+        """Number of codes to be drawn before the first round; and the uniform numbers of each slot and round:
+        one for each part of a code, and one for the choice."""
+        if parts not in self.masked_noise:
+            numbers = uniform_noise(self.seeds, self.rounds * (parts + 1) * self.codes.shape[1])
+            numbers = numbers.to(self.codes.device).view(len(self.codes), self.rounds, parts + 1, -1)
+            self.masked_noise[parts] = (self.codes < 0).sum(1), numbers
+        return self.masked_noise[parts]

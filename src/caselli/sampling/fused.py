@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from caselli.prior import Autoregressive, Prior, PriorState
+from caselli.prior import OWN_LAYER, Autoregressive, Prior, PriorState
 from caselli.sampling.base import Engine, Unavailable, expect_served
 from caselli.sampling.compile import library
 from caselli.sampling.drawing import SeededDrawing
-from caselli.sampling.lower import LOWERINGS
+from caselli.sampling.lower import LOWERINGS, is_lowered
 from caselli.sampling.options import Sampling
 from caselli.sampling.program import DRAW, EMBED, GELU, Panels, Program
 from caselli.sampling.rounding import rounded
@@ -42,14 +42,18 @@ class FusedEngine(Engine):
     def refusal(prior: Prior) -> str | None:
         if prior.straight() is not prior:
             return f"no fused step for a {prior.kind.replace('_', '-')} prior"
+        if not prior.code_head.tabular:
+            return f"no fused step for the head {prior.config.head.replace('_', '-')}"
         weight = prior.head.weight
         if weight.device.type != "cpu":
             return f"the fused step is for the CPU, the prior is on {weight.device.type}"
         if weight.dtype != torch.float32:
             return f"the fused step is for float32, the prior has {weight.dtype}"
-        others = sorted({type(b.mixer).__name__ for b in prior.blocks if type(b.mixer) not in LOWERINGS})
+        others = sorted({type(b.mixer).__name__ for b in prior.blocks if not is_lowered(b.mixer)})
         if others:
             return f"no fused step for {', '.join(others)}"
+        if prior.config.layer != OWN_LAYER:
+            return "no fused step for layers of other parts than Caselli's own"
         try:
             library()
         except Unavailable as reason:
@@ -72,9 +76,9 @@ class FusedEngine(Engine):
         while first < length:
             last = min(first + _PIECE, length) if first > drawing.first else first + 1
             steps.program.run(first, last)
+            drawing.codes.copy_(steps.codes)
             drawing.progress((last - first) * len(drawing.codes))
             first = last
-        drawing.codes.copy_(steps.codes)
 
     def _start(self, steps: FusedSteps, drawing: SeededDrawing) -> int:
         """Computes the state behind the conditions and the known codes in PyTorch, all at once, and draws the
@@ -83,6 +87,7 @@ class FusedEngine(Engine):
         steps.load_state(state)
         steps.logits.copy_(logits)
         steps.program.run(drawing.first, drawing.first + 1, begin=len(steps.program.operations) - 1)
+        drawing.codes.copy_(steps.codes)
         drawing.progress(len(drawing.codes))
         return drawing.first + 1
 
@@ -125,7 +130,7 @@ class FusedSteps:
 
     def _draw(self, prior: Autoregressive, length: int) -> None:
         options: Sampling = self.options
-        sizes = torch.tensor([prior.alphabet.sizes[q] for q in prior.alphabet.codebooks])
+        sizes = torch.tensor(prior.alphabet.slot_sizes)
         guides = int(self.rows > self.samples)
         self.program.add(
             DRAW,

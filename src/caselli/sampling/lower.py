@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from caselli.mixer import Attention, LocalAttention, Mamba, State
+from caselli.mixer import Attention, LocalAttention, Mamba, Mixer, State
 from caselli.ops import rotary_angles
 from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, padded_to
 from caselli.shapes import Float, Tensor
@@ -89,3 +89,8 @@ LOWERINGS: dict[type, Callable[..., Load]] = {
 }
 """Mixer → its lowering, which appends its operations to a program: program, mixer, normalisation, the vectors
 x that it reads and adds to, slots, and tokens in front of them. Priors with other mixers step in PyTorch."""
+
+
+def is_lowered(mixer: Mixer) -> bool:
+    """True for a mixer of `LOWERINGS` without options that the fused step does not know."""
+    return type(mixer) in LOWERINGS and not mixer.has_extras

@@ -36,9 +36,9 @@ class Sampling:
     """Probability that the likeliest codes, those that are drawn from, hold together; 1 for all."""
     min_p: float = 0.0
     """Share of the likeliest code's probability that a code needs to be drawn; 0 for all."""
-    guidance: float = 1.0
-    """Strength s of label, caption or picture, 1 as learned and 2 to 4 clearer: the logits are u + s (c − u),
-    with c those of the condition and u those without."""
+    guidance: float | None = None
+    """Strength s of label, caption or picture, 1 as learned, 2 to 4 clearer, and unless given the run's own:
+    the logits are u + s (c − u), with c those of the condition and u those without."""
     guidance_schedule: str = "constant"
     """Growth of guidance from 1 to s along the sequence: constant, linear or cosine."""
     guidance_from: float = 0.0
@@ -59,6 +59,8 @@ class Sampling:
         lookup(MASK_SCHEDULES, "mask schedule", self.mask_schedule)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
+            if value is None:
+                continue
             if not least <= value <= most or (name == "top_p" and value == 0):
                 expected = f"{least} to {most}" if most < math.inf else f"{least} or more"
                 raise UserError(f"{name.replace('_', '-')} {value} was given", f"{expected} was expected")
@@ -77,8 +79,12 @@ class Sampling:
         """The changed fields in words, as a picture's file says how it was made."""
         return {name: str(value) for name, value in self.changed().items()}
 
-    def strengths(self, rounds: int) -> list[float]:
+    def strengths(self, rounds: int, own: float = 1.0) -> list[float]:
         """Guidance s in each round; 1 where there is none.
+
+        Arguments:
+            rounds: number of times that the prior is asked.
+            own: s, unless given.
 
         Example:
             >>> Sampling(guidance=3.0, guidance_schedule="linear", guidance_to=0.5).strengths(5)
@@ -86,10 +92,9 @@ class Sampling:
         """
         shares = [number / max(1, rounds - 1) for number in range(rounds)]
         grown = GUIDANCE_SCHEDULES[self.guidance_schedule]
+        guidance = own if self.guidance is None else self.guidance
         return [
-            1.0 + (self.guidance - 1.0) * grown(share)
-            if self.guidance_from <= share <= self.guidance_to
-            else 1.0
+            1.0 + (guidance - 1.0) * grown(share) if self.guidance_from <= share <= self.guidance_to else 1.0
             for share in shares
         ]
 
@@ -108,4 +113,4 @@ _RANGES = {
 """Least and largest value of each number."""
 
 AS_LEARNED = Sampling()
-"""Drawing from the prior's own distribution."""
+"""Drawing from the prior's own distribution, with the guidance that its configuration names."""

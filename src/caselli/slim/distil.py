@@ -9,7 +9,7 @@ from torch import nn
 
 from caselli.errors import UserError
 from caselli.layer import Borrowed
-from caselli.prior import Autoregressive
+from caselli.prior import Autoregressive, Head
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -55,9 +55,21 @@ class Distilled(nn.Module):
 
     def __init__(self, student: Autoregressive, teacher: Autoregressive, how: Distilling) -> None:
         super().__init__()
+        heads = [prior.config.head for prior in (student, teacher)]
+        if heads[0] != heads[1] or student.code_head.parts != teacher.code_head.parts:
+            raise UserError(
+                f"a student with the head {heads[0]!r} was given to a teacher with {heads[1]!r}",
+                "heads of one kind and of equal parts were expected",
+                "leave --prior.head and its options as the teacher has them",
+            )
         self.student, self.how = student, how
         self.config, self.alphabet = student.config, student.alphabet
         self.teacher = Borrowed(teacher)
+
+    @property
+    def code_head(self) -> Head:
+        """The student's."""
+        return self.student.code_head
 
     def log_prob(self, sequence: Int[Tensor, "B T"], condition, seen=None) -> Float[Tensor, "B T"]:
         """The student's."""
@@ -76,8 +88,14 @@ class Distilled(nn.Module):
         with torch.no_grad():
             wanted = teacher.logits(seen, condition)
         logits = self.student.logits(seen, condition)
-        likelihood = self.student.chosen(logits, sequence, self.student.offset).mean()
-        nearness = divergence(wanted, logits, self.how.temperature)
+        heads, whole = (teacher.code_head, self.student.code_head), slice(None)
+        likelihood = heads[1].log_prob(logits, sequence, whole).mean()
+        parts = [
+            head.part_logits(x, sequence, whole) for head, x in zip(heads, (wanted, logits), strict=True)
+        ]
+        nearness = sum(
+            a.shape[-2] * divergence(a, b, self.how.temperature) for a, b in zip(*parts, strict=True)
+        )
         return (1 - self.how.data) * nearness - self.how.data * likelihood
 
     def hidden_matrices(self) -> list[nn.Parameter]:

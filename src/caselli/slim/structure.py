@@ -87,11 +87,14 @@ def heads_of_attention(path: str, mixer: Attention) -> Units:
     slices = (
         Slice("query.weight", 0, queries),
         Slice("key_value.weight", 0, torch.cat((keys, keys + units * width), 1)),
+        Slice("query.bias", 0, queries),
+        Slice("key_value.bias", 0, torch.cat((keys, keys + units * width), 1)),
+        Slice("query_key_norm.log_scale", 0, _blocks(units, repeat)),
         Slice("output.weight", 1, queries),
     )
     numbers = {("", "heads"): repeat, ("", "kv_heads"): 1, ("query", "out_features"): repeat * width}
     numbers |= {("key_value", "out_features"): 2 * width, ("output", "in_features"): repeat * width}
-    return Units(path, slices, numbers)
+    return Units(path, _present(mixer, slices), numbers)
 
 
 def heads_of_mamba2(path: str, mixer: Mamba2) -> Units:
@@ -130,14 +133,18 @@ def heads_of_transformer(path: str, block: TransformerBlock) -> Units:
 
 
 def channels_of_mlp(path: str, block: Block | TransformerBlock) -> Units:
-    """A hidden channel of a layer's MLP."""
-    channels = _blocks(block.up.out_features, 1)
+    """A hidden channel of a layer's MLP, if it has one; with a gate two rows belong to each."""
+    if block.up is None:
+        return Units(path, (Slice("", 0, _blocks(0, 0)),), {})
+    inner, taken = block.down.in_features, block.up.out_features // block.down.in_features
+    channels = _blocks(inner, 1)
+    rows = torch.cat([channels + i * inner for i in range(taken)], 1)
     slices = (
-        Slice("up.weight", 0, channels),
-        Slice("up.bias", 0, channels),
+        Slice("up.weight", 0, rows),
+        Slice("up.bias", 0, rows),
         Slice("down.weight", 1, channels),
     )
-    return Units(path, slices, {("up", "out_features"): 1, ("down", "in_features"): 1})
+    return Units(path, _present(block, slices), {("up", "out_features"): taken, ("down", "in_features"): 1})
 
 
 def channels_of_convolutions(path: str, block: ResidualBlock) -> Units:
@@ -175,6 +182,12 @@ def units_of(network: nn.Module, kinds: dict[type, Callable[[str, nn.Module], Un
     """
     found = [kinds[type(p)](path, p) for path, p in network.named_modules() if type(p) in kinds]
     return [units for units in found if len(units) > 1]
+
+
+def _present(part: nn.Module, slices: tuple[Slice, ...]) -> tuple[Slice, ...]:
+    """The slices of tensors that the part has; biases are optional."""
+    own = dict(part.named_parameters())
+    return tuple(piece for piece in slices if piece.tensor in own)
 
 
 def _blocks(number: int, size: int) -> Int[Tensor, "U n"]:

@@ -12,9 +12,12 @@ from caselli.engine import Task
 from caselli.figures import Figure
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer.diagnostics import Diagnostics
+from caselli.tokenizer.diagnostics import LARGEST, Diagnostics
 from caselli.tokenizer.loss import Distorted, Distortion
 from caselli.tokenizer.tokenizer import Tokenizer
+
+SHOWN = 8
+"""Pictures that a validation shows beside their reconstructions."""
 
 
 class Autoencoding(Task, ABC):
@@ -40,13 +43,21 @@ class Autoencoding(Task, ABC):
         self.diagnostics = Diagnostics(tokenizer.config, tokenizer.quantizer)
         self.register_load_state_dict_pre_hook(_renamed)
         self.counts: list[Tensor] = []
+        self.seen: list[Tensor] = []
 
     def validate(self, batch) -> dict[str, Tensor]:
         reconstruction, quantized = self.tokenizer(batch.pictures)
         distorted = self.distortion(widened(reconstruction).clamp(-1, 1), batch.pictures)
         self._count(quantized.codes)
+        if not self.seen:
+            self.seen = [batch.pictures[:SHOWN], widened(reconstruction[:SHOWN]).clamp(-1, 1)]
         figures = {"loss": distorted.loss, "psnr": psnr_of(distorted.squared)}
         return figures if distorted.perceptual is None else figures | {"perceptual": distorted.perceptual}
+
+    def views(self):
+        """The first held-out pictures, and below them what has become of them."""
+        seen, self.seen = self.seen, []
+        return seen
 
     def finish(self) -> dict[str, float]:
         if not self.counts:
@@ -67,14 +78,16 @@ class Autoencoding(Task, ABC):
 
     def _figures(self, distorted: Distorted, quantized: Quantized) -> dict[str, Tensor]:
         """Figures of a training step."""
-        figures = {"psnr": psnr_of(distorted.squared), "quantizer_loss": quantized.loss.detach()}
-        if distorted.perceptual is not None:
-            figures["perceptual"] = distorted.perceptual
-        return figures | quantized.metrics
+        return self._distances(distorted) | {"quantizer_loss": quantized.loss.detach(), **quantized.metrics}
+
+    def _distances(self, distorted: Distorted) -> dict[str, Tensor]:
+        """Figures of the reconstructions of a training step."""
+        figures = {"psnr": psnr_of(distorted.squared)}
+        return figures if distorted.perceptual is None else figures | {"perceptual": distorted.perceptual}
 
     def _count(self, codes: Tensor) -> None:
         sizes = self.tokenizer.quantizer.sizes
-        if len(sizes) == 1:
+        if len(sizes) == 1 and sizes[0] <= LARGEST:
             self.counts.append(torch.bincount(codes.flatten(), minlength=sizes[0]))
 
 

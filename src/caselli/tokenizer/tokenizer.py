@@ -102,7 +102,8 @@ class Tokenizer(nn.Module):
         """Codes, bits, compression and parameters for pictures of `size` (height, width) pixels."""
         grid = self.code_shape(size)
         positions, sizes = math.prod(grid), self.quantizer.sizes
-        bits = positions * sum(math.log2(k) for k in sizes)
+        limits = self.quantizer.code_limits(grid)
+        bits = positions * sum(map(math.log2, sizes)) if limits is None else limits.log2().sum().item()
         return TokenizerReport(
             grid=grid,
             codes=positions * len(sizes),

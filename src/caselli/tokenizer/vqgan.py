@@ -39,6 +39,8 @@ class VQGAN(Architecture):
     """Channels that the decoder starts with, after the 1×1 convolution; None for the latents' width."""
     middle_attention: bool = True
     """True for attention in the middle."""
+    latent_kernel: int = 1
+    """Side of the convolutions around the quantizer, odd."""
 
     def encoder(self, config: TokenizerConfig) -> VQGANEncoder:
         return VQGANEncoder(config, self)
@@ -82,7 +84,7 @@ class VQGANEncoder(nn.Module):
         self.middle = _middle(width, options)
         self.norm = options.norm(width)
         self.last = nn.Conv2d(width, encoded, 3, padding=1)
-        self.to_latents = nn.Conv2d(encoded, config.latent_width, 1)
+        self.to_latents = _outer(encoded, config.latent_width, options)
 
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         x = self.first(pictures)
@@ -105,7 +107,7 @@ class VQGANDecoder(nn.Module):
         super().__init__()
         widths = level_widths(config)[::-1]
         width, decoded = widths[0], options.decoded_width or config.latent_width
-        self.from_latents = nn.Conv2d(config.latent_width, decoded, 1)
+        self.from_latents = _outer(config.latent_width, decoded, options)
         self.first = nn.Conv2d(decoded, width, 3, padding=1)
         self.middle = _middle(width, options)
         self.levels = nn.ModuleList()
@@ -165,6 +167,11 @@ def _steps(width: int, out: int, blocks: int, attention: bool, norm: Norm) -> li
         steps.append(Step(ResidualBlock(width, out, norm=norm), *extra))
         width = out
     return steps
+
+
+def _outer(width: int, out: int, options: VQGAN) -> nn.Conv2d:
+    """A convolution beside the quantizer."""
+    return nn.Conv2d(width, out, options.latent_kernel, padding=options.latent_kernel // 2)
 
 
 def _middle(width: int, options: VQGAN) -> nn.Sequential:

@@ -9,7 +9,14 @@ from caselli.weights.files import (
     read_description,
     save_weights,
 )
-from caselli.weights.foreign import Weights, read_foreign, settings_beside
+from caselli.weights.foreign import (
+    Checkpoint,
+    Weights,
+    read_checkpoint,
+    read_foreign,
+    settings_beside,
+    widened,
+)
 from caselli.weights.integer import IntegerLinear, multiply_integers, rounded_rows
 from caselli.weights.packing import AS_IT_IS, Packing, pack, rounded, smallest, snapped, unpack
 from caselli.weights.published import fill, read_weights
@@ -17,6 +24,7 @@ from caselli.weights.published import fill, read_weights
 __all__ = [
     "AS_IT_IS",
     "UNCOMPRESSED",
+    "Checkpoint",
     "Compression",
     "IntegerLinear",
     "Packing",
@@ -27,6 +35,7 @@ __all__ = [
     "narrow",
     "narrowed",
     "pack",
+    "read_checkpoint",
     "read_compression",
     "read_config",
     "read_description",
@@ -40,4 +49,5 @@ __all__ = [
     "snapped",
     "take_in",
     "unpack",
+    "widened",
 ]

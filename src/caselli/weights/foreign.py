@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import zipfile
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from caselli.errors import UserError, is_out_of_memory
+from caselli.files import regular
 from caselli.shapes import Tensor
 
 Weights = dict[str, Tensor]
@@ -35,11 +37,18 @@ HARMLESS = (
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
 WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
+AVERAGED = ("params_ema", "ema")
+"""Those of them whose weights are averages over the training, of which a line tells."""
 PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
 """Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
 within a larger model, whose other weights are left out."""
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
-"""Files of weights in a folder of diffusers."""
+WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+"""Files of weights in a folder of diffusers or transformers."""
 
 
 class StandIn:
@@ -52,25 +61,68 @@ class StandIn:
         self.state = state
 
 
-def read_foreign(path: str | Path) -> Weights:
-    """The weights of a .safetensors, .pt, .pth, .ckpt, .bin or .pkl file, or of a folder of diffusers.
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights as it was written."""
+
+    path: Path
+    """The file itself, also where a folder was given."""
+    weights: Weights
+    """By the names in the file, in the file's precision."""
+    wrappers: tuple[str, ...]
+    """Names of the dictionaries that the weights lie in, from the outside."""
+    said: tuple[str, ...]
+    """A line about each of them, for the user."""
+    settings: dict[str, Any]
+    """The config.json beside the file; empty without one."""
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """A .safetensors, .pt, .pth, .ckpt, .bin or .pkl file, or one in a folder of diffusers or transformers.
 
     Errors: `UserError` for a file that is not there, cut short, holds code to be run or no weights.
     """
-    path = weights_file(Path(path))
+    settings = settings_beside(path)
+    path = weights_file(regular(path))
     if not path.is_file():
         raise UserError(f"there is no file {path}", "a checkpoint was expected")
     found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    weights = {name: value for name, value in _unwrapped(found).items() if isinstance(value, Tensor)}
+    inner, wrappers, said = _unwrapped(found)
+    weights = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     if not weights:
         raise UserError(f"{path} holds no weights", "a dictionary of tensors was expected")
-    weights = _without_prefixes(weights)
-    damaged = [name for name, value in weights.items() if not value.isfinite().all()]
+    damaged = [name for name, value in weights.items() if not _is_finite(value)]
     if damaged:
         raise UserError(
             f"{path} holds weights that are no numbers: {damaged[0]}", "finite weights were expected"
         )
+    return Checkpoint(path, weights, wrappers, said, settings)
+
+
+def read_foreign(path: str | Path) -> Weights:
+    """The weights of a file by their names in the network itself, in float32; says where they lay.
+
+    Errors: as of `read_checkpoint`.
+    """
+    checkpoint = read_checkpoint(path)
+    for line in checkpoint.said:
+        print(line, file=sys.stderr)
+    return widened(_without_prefixes(checkpoint.weights))
+
+
+def widened(weights: Weights) -> Weights:
+    """Weights of any precision in float32; integers stay.
+
+    Example:
+        >>> widened({"w": torch.zeros(2, dtype=torch.float16)})["w"].dtype
+        torch.float32
+    """
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def _is_finite(value: Tensor) -> bool:
+    """True without infinities and numbers that are none."""
+    return bool((value.float() if value.is_floating_point() else value).isfinite().all())
 
 
 def settings_beside(path: str | Path) -> dict[str, Any]:
@@ -135,23 +187,28 @@ def _read_pickle(path: Path) -> Any:
 
 def _unknown_objects(path: Path) -> list[str]:
     """Names of the functions and classes in a file that are not torch's plain data; none is imported."""
-    if not zipfile.is_zipfile(path):
-        return []
     try:
-        return get_unsafe_globals_in_checkpoint(path)
+        return get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
     except Exception as error:  # no pickle in it: reading it says what is wrong
         if is_out_of_memory(error):
             raise
         return []
 
 
-def _unwrapped(found: Any) -> Mapping[str, Any]:
+def _unwrapped(found: Any) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]:
+    """The innermost dictionary, the names of those around it, and a line about each."""
     if isinstance(found, StandIn):
-        return _of_module(found)
+        return _of_module(found), (), ()
     if not isinstance(found, Mapping):
-        return {}
-    wrapped = next((found[name] for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
-    return found if wrapped is None else _unwrapped(wrapped)
+        return {}, (), ()
+    name = next((name for name in WRAPPERS if isinstance(found.get(name), Mapping)), None)
+    if name is None:
+        return found, (), ()
+    others = [other for other in WRAPPERS if other != name and isinstance(found.get(other), Mapping)]
+    beside = f", and {' and '.join(map(repr, others))} beside them are left out" if others else ""
+    own = (f"the weights are taken from {name!r}{beside}",) if others or name in AVERAGED else ()
+    inner, wrappers, said = _unwrapped(found[name])
+    return inner, (name, *wrappers), (*own, *said)
 
 
 def _without_prefixes(weights: Weights) -> Weights:

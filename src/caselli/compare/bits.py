@@ -1,0 +1,224 @@
+"""`caselli compare bits`: how many bits a set of pictures wants its tokenizer to spend, at equal minutes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caselli import data, ranks
+from caselli.compare.base import Comparison, TrainingSettings, free, kept, panels
+from caselli.compare.pictures import labels_for, pixels, some
+from caselli.data import Pictures
+from caselli.errors import MissingExtra, UserError, lookup
+from caselli.evaluate import (
+    JUDGES,
+    evaluate_model,
+    frechet_between,
+    installed_judge,
+    judge,
+    refuse_teacher,
+)
+from caselli.features import TEACHERS, features_of
+from caselli.figures import figure
+from caselli.model import Model, load
+from caselli.prior import HEADS
+from caselli.report import PALETTE, dress
+from caselli.run import RECIPES, TwoStage, train
+from caselli.sampling import best_engine
+from caselli.shapes import Float, Tensor
+
+MINUTES = 10.0
+SHOWN = 10
+MOST_SOFTMAX = 16
+"""Bits of a code up to which a softmax over all codes is trained too."""
+FIRST = 20_000
+"""Seed of the first sample that is measured."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(TrainingSettings):
+    """Pictures and budget of every point."""
+
+    bits: tuple[int, ...] = free((4, 7, 10, 14, 18, 24, 32))
+    """Bits of a code, log₂ K, with commas between."""
+    heads: tuple[str, ...] = free(("bits", "softmax"))
+    """Heads of the prior with commas between; softmax is left out above 16 bits."""
+    quantizer: str = "bsq"
+    """Quantizer whose codes are bits: bsq or lfq."""
+    minutes: float | None = None
+    """Minutes of training of each point, both stages; 10 by default."""
+    steps: int | None = None
+    """Training steps of each stage, instead of minutes."""
+    recipe: str = "small"
+    """Recipe that gives tokenizer and prior."""
+    samples: int = 1024
+    """Number of samples, and of held-out pictures that they are measured against, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One size of the codes with one head, on held-out pictures."""
+
+    point: str = figure("bits a code, head")
+    bits: float = figure("bits", ",.0f")
+    """Bits of a picture's codes when nothing is known of them."""
+    prior_bits: float = figure("prior's bits", ",.1f")
+    """Bits of a picture's codes by the prior."""
+    psnr: float = figure("PSNR (dB)", ".2f")
+    distance: float = figure("perceptual distance", ".4f")
+    reconstruction: float = figure("Fréchet distance, reconstructions", ".1f")
+    samples: float = figure("Fréchet distance, samples", ".1f")
+    use: float | None = figure("codes that occur", ".1%")
+    head: str
+    """Name in `caselli.prior.HEADS`."""
+    shown: Float[Tensor, "B C H W"] | None = kept()
+
+
+class Bits(Comparison):
+    """Codes of more and more bits at equal minutes: reconstruction, the prior's bits, quality of samples.
+
+    The run of each point stays in `runs/NAME`; a training that was killed resumes at its last checkpoint.
+    Distances between sets are by a network of features that trained none of them.
+
+    Arguments:
+        settings: a record of `Settings`.
+        changes: fields of the runs by dotted name, the same for all.
+
+    Source: Yu et al. 2026, Autoregressive Image Generation with Masked Bit Modeling, for the axis.
+    """
+
+    Settings, Row = Settings, Row
+
+    def __init__(self, settings: Settings, changes: Mapping[str, Any] | None = None) -> None:
+        super().__init__(settings)
+        self.changes = dict(changes or {})
+
+    def subjects(self) -> dict[str, tuple[int, str]]:
+        asked = self.settings
+        if asked.minutes is not None and asked.steps is not None:
+            raise UserError("minutes and steps were given", "one of them was expected")
+        if asked.quantizer not in ("bsq", "lfq"):
+            raise UserError(f"quantizer {asked.quantizer!r} was given", "bsq or lfq was expected")
+        if lookup(RECIPES, "recipe", asked.recipe).kind is not TwoStage:
+            raise UserError(f"recipe {asked.recipe!r} was given", "one of two stages was expected")
+        for head in asked.heads:
+            lookup(HEADS, "head", head)
+        return {
+            f"{bits} {head.replace('_', ' ')}": (bits, head)
+            for bits in asked.bits
+            for head in asked.heads
+            if bits <= MOST_SOFTMAX or head != "softmax"
+        }
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """Both parts of the set."""
+        progress = ranks.is_first() and sys.stderr.isatty()
+        return data.open(self.settings.source, size=self.settings.size, split="all", progress=progress)
+
+    @cached_property
+    def held_out(self) -> Pictures:
+        """The pictures that are measured against."""
+        return some(self.pictures.split("held_out"), self.settings.samples)
+
+    @cached_property
+    def judges(self) -> str:
+        """Name of that network.
+
+        Errors: `MissingExtra` where none is installed.
+        """
+        name = installed_judge()
+        if name is None:
+            raise MissingExtra("caselli compare bits", TEACHERS[JUDGES[0]].package(), "eyes")
+        return name
+
+    @cached_property
+    def judge(self) -> Any:
+        """The network of features."""
+        return judge(self.judges, self.held_out.size)
+
+    def features(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n F"]:
+        """Features of pictures."""
+        return features_of(self.judge, x, 64).cpu()
+
+    def rows(self, subjects: Mapping[str, tuple[int, str]], folder: Path) -> Iterator[Row]:
+        real = self.features(pixels(self.held_out))
+        for name, (bits, head) in subjects.items():
+            run = folder / "runs" / name.replace(" ", "_")
+            self._train(run, bits, head)
+            yield self._row(load(run), name, head, real)
+
+    def _train(self, run: Path, bits: int, head: str) -> None:
+        asked = self.settings
+        changes = {
+            "tokenizer.quantizer": asked.quantizer,
+            "tokenizer.quantizer_options": {"codebook_size": 1 << bits},
+            "prior.head": head,
+        }
+        train(
+            asked.source,
+            run,
+            recipe=asked.recipe,
+            size=asked.size,
+            minutes=None if asked.steps else asked.minutes or MINUTES,
+            steps=asked.steps,
+            resume=True,
+            changes={"seed": asked.seed, **self.changes, **changes},
+        )
+
+    def _row(self, model: Model, name: str, head: str, real: Float[Tensor, "n F"]) -> Row:
+        refuse_teacher(self.judges, model.teachers())
+        found, x = evaluate_model(model, self.held_out), pixels(self.held_out)
+        engine = best_engine(model.require_prior())[0]
+        made = model.sample_like(self.held_out, seed=FIRST)
+        again = torch.cat([model.reconstruct(part.to(model.device)).cpu() for part in x.split(64)])
+        return Row(
+            point=name,
+            bits=found.bits_per_picture,
+            prior_bits=found.prior_bits_per_picture,
+            psnr=found.psnr,
+            distance=found.perceptual,
+            reconstruction=frechet_between(real, self.features(again)),
+            samples=frechet_between(real, self.features(made.cpu())),
+            use=found.codebook_use,
+            head=head,
+            shown=model.sample(SHOWN, labels_for(model, SHOWN), 0, engine=engine).cpu(),
+        )
+
+    def notes(self, rows: Sequence[Row]) -> str:
+        asked, best = self.settings, min(rows, key=lambda row: row.samples)
+        budget = f"{asked.steps} steps a stage" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
+        return (
+            f"The {asked.recipe} recipe on {asked.source} with {asked.quantizer}, {budget} for each point, "
+            f"seed {asked.seed}. Fréchet distances are those of {len(self.held_out)} pictures to as many "
+            f"held-out ones, by {self.judge.features_name}. The samples nearest to them are those of "
+            f"{best.point}: {best.bits:,.0f} bits a picture."
+        )
+
+    def plot(self, rows: Sequence[Row]) -> Any:
+        from matplotlib.ticker import FuncFormatter  # loads slowly
+
+        titles = {
+            "samples": "Fréchet distance of samples",
+            "reconstruction": "Fréchet distance of reconstructions",
+            "prior_bits": "bits a picture by the prior",
+        }
+        drawing, (line,) = panels(4.8 * len(titles), 4.0, columns=len(titles))
+        for axes, (field, title) in zip(line, titles.items(), strict=True):
+            for number, head in enumerate(dict.fromkeys(row.head for row in rows)):
+                own = sorted((row.bits, getattr(row, field)) for row in rows if row.head == head)
+                axes.plot(*zip(*own, strict=True), "o-", color=PALETTE[number], label=head.replace("_", " "))
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.legend(frameon=False)
+            dress(axes, title, "bits a picture of the codes")
+        return drawing
+
+    def original(self) -> Float[Tensor, "B C H W"]:
+        return pixels(some(self.held_out, SHOWN))

@@ -1,0 +1,1 @@
+"""Kills, faults and made-up inputs: nothing is lost, nothing is left behind, every mistake is one line."""

@@ -1,0 +1,123 @@
+"""Commands in forked processes, which need no time to import anything and can be killed at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import caselli.compare
+import caselli.interop
+import caselli.run  # noqa: F401  (imported here once, not in every process)
+from caselli import files
+from caselli.cli import main
+
+TIMED = ("log.jsonl", "results.json", "report.html", "comparison.json", "table.md", "index.html", "run.yaml")
+"""Files that tell of times."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A command that is over."""
+
+    code: int
+    """Exit code; −9 where it was killed."""
+    said: str
+    seconds: float
+
+    @property
+    def is_one_line(self) -> bool:
+        """True where a mistake was answered in one line, with exit code 2."""
+        last = self.said.strip().splitlines()[-1:]
+        return self.code == 2 and "Traceback" not in self.said and last and last[0].startswith("caselli: ")
+
+
+class Running:
+    """A command that runs.
+
+    Arguments:
+        words: of the command line.
+        prepare: called in the process before the command.
+    """
+
+    def __init__(self, words: list[str], prepare: Callable[[], None] = lambda: None) -> None:
+        self.begin = time.monotonic()
+        # a pipe, with room for all that a command says: a limit on files has no hold on it
+        self.output, self.input = os.pipe()
+        fcntl.fcntl(self.input, fcntl.F_SETPIPE_SZ, 1 << 20)
+        self.number = os.fork()
+        if self.number == 0:
+            self._be(words, prepare)
+        os.close(self.input)
+
+    def _be(self, words: list[str], prepare: Callable[[], None]) -> None:
+        code = 1
+        try:
+            for stream in (1, 2):
+                os.dup2(self.input, stream)
+            sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+            files._swept.clear()
+            prepare()
+            code = main(list(map(str, words)))
+            sys.stdout.flush()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+            os._exit(code)
+
+    def kill(self) -> None:
+        """`kill -9`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.number, signal.SIGKILL)
+
+    def wait(self, most: float = 600.0) -> Ended:
+        """Its end; it is killed after so many seconds."""
+        while time.monotonic() - self.begin < most:
+            done, status = os.waitpid(self.number, os.WNOHANG)
+            if done:
+                with os.fdopen(self.output, "rb") as output:
+                    said = output.read().decode(errors="replace")
+                return Ended(os.waitstatus_to_exitcode(status), said, time.monotonic() - self.begin)
+            time.sleep(0.002)
+        self.kill()
+        os.waitpid(self.number, 0)
+        raise AssertionError("it hangs")
+
+
+def run(words: list[str], prepare: Callable[[], None] = lambda: None, most: float = 600.0) -> Ended:
+    """A command from its beginning to its end."""
+    return Running(words, prepare).wait(most)
+
+
+def killed_at(words: list[str], seconds: float) -> Ended:
+    """A command that is killed after so many seconds, unless it has ended."""
+    running = Running(words)
+    time.sleep(seconds)
+    running.kill()
+    return running.wait()
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Path → digest of the files that tell of no times; what is left unfinished has no digest."""
+    paths = [folder] if folder.is_file() else sorted(path for path in folder.rglob("*") if path.is_file())
+    found = {}
+    for path in paths:
+        name = path.name if path == folder else path.relative_to(folder).as_posix()
+        if path.name not in TIMED and not name.startswith(("checkpoints/", "tensorboard/")):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def strays(folder: Path) -> list[Path]:
+    """What killed commands left."""
+    return [path for path in folder.rglob(".*") if path.name not in (".", "..")]

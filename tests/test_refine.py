@@ -1,0 +1,111 @@
+"""The third stage: a decoder trained further on what the prior draws; and the recipe that has it."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from caselli.cli import main
+from caselli.data import Pictures, mirrors_are_likely
+from caselli.engine import rate_of
+from caselli.engine.machine import CPU
+from caselli.model import load, load_tokenizer, load_unrefined
+from caselli.run import train
+from caselli.run.auto import LADDER, Budget, shape, weights
+from tests.pictures import TINY, bars_and_stripes, equal_weights
+
+REFINED = {
+    "refinement.drawn": 8,
+    "training.decoder.batch": 8,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("refine")
+    changes = TINY | REFINED
+    return train(
+        bars_and_stripes(folder / "pictures"), folder / "run", recipe="tiny", steps=4, changes=changes
+    )
+
+
+def test_refining_changes_the_decoder_alone(run, tmp_path, capsys):
+    refined = shutil.copytree(run, tmp_path / "run")
+    assert main(["refine", str(refined), "--steps", "3"]) == 0
+    assert equal_weights(run, refined)
+    before, after = load(run), load(refined)
+    x = torch.rand(2, 1, 16, 16)
+    assert torch.equal(before.encode(x), after.encode(x))
+    assert not torch.equal(before.reconstruct(x), after.reconstruct(x))
+    unrefined = load_unrefined(refined)
+    assert torch.equal(before.reconstruct(x), unrefined.reconstruct(x))
+    capsys.readouterr()
+    assert main(["refine", str(refined)]) == 0  # done already
+    assert load_file(refined / "decoder.safetensors").keys() == before.tokenizer.decoder.state_dict().keys()
+
+
+def test_a_stale_decoder_is_not_taken(run, tmp_path):
+    refined = shutil.copytree(run, tmp_path / "run")
+    assert main(["refine", str(refined), "--steps", "2"]) == 0
+    text = (refined / "decoder.json").read_text()
+    stamped = load_tokenizer(refined)[0].fingerprint()
+    (refined / "decoder.json").write_text(text.replace(stamped, "0" * 16))
+    x = torch.rand(1, 1, 16, 16)
+    assert torch.equal(load(refined).reconstruct(x), load(run).reconstruct(x))
+
+
+def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):
+    half = shutil.copytree(run, tmp_path / "run")
+    (half / "prior.json").unlink()
+    assert main(["refine", str(half), "--steps", "2"]) == 2
+    assert "prior" in capsys.readouterr().err
+
+
+def test_auto_has_three_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pictures = bars_and_stripes(tmp_path / "pictures")
+    sizes = {name: value for name, value in (TINY | REFINED).items() if not name.startswith("prior.")}
+    out = train(pictures, tmp_path / "run", recipe="auto", minutes=0.02, changes=sizes)
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("auto: ") >= 3
+    assert (out / "decoder.safetensors").exists()
+    config = yaml.safe_load((out / "run.yaml").read_text())["config"]
+    minutes = [config["training"][stage]["minutes"] for stage in ("tokenizer", "prior", "decoder")]
+    assert sum(minutes) == pytest.approx(0.02)
+    assert (config["prior"]["width"], config["prior"]["depth"]) == LADDER[0]
+    assert (tmp_path / "cache" / "caselli" / "rates.json").exists()
+
+
+def test_the_law_grows_with_the_budget():
+    counts = [weights(Budget(minutes, 2e11)) for minutes in (1, 10, 100)]
+    assert counts[1] / counts[0] == pytest.approx(10**0.5)
+    assert shape(counts[0]) < shape(counts[1]) < shape(counts[2])
+
+
+def test_a_rate_is_measured_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = rate_of(CPU)
+    monkeypatch.setattr("caselli.engine.rate.measured", lambda machine: 1.0)
+    assert rate_of(CPU) == first > 1e8
+
+
+@pytest.mark.parametrize("given", ["", "[]", '{"a": "b"}'])
+def test_a_damaged_file_of_rates_is_made_anew(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "caselli").mkdir()
+    (tmp_path / "caselli" / "rates.json").write_text(given)
+    assert rate_of(CPU) > 1e8
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_mirrors_are_likely_where_the_pictures_are_mirrored(turned):
+    """Wedges that grow to the right, half of them turned round or none."""
+    random = torch.Generator().manual_seed(0)
+    wedge = torch.linspace(0, 255, 16).expand(200, 1, 16, 16)
+    pixels = (wedge * torch.rand(200, 1, 1, 1, generator=random)).byte()
+    pixels[::2] = pixels[::2].flip(3) if turned else pixels[::2]
+    assert mirrors_are_likely(Pictures.of("wedges", pixels)) == turned
