@@ -28,7 +28,7 @@ def sampled(out: Path, **environment: str) -> subprocess.CompletedProcess:
 def test_without_a_compiler(tmp_path):
     done = sampled(tmp_path / "a.png", PATH=str(tmp_path), HOME=str(tmp_path))
     assert done.returncode == 0 and (tmp_path / "a.png").exists()
-    (line,) = [line for line in done.stderr.splitlines() if "compiler" in line]
+    (line,) = [line for line in done.stderr.splitlines() if "C++" in line]
     assert line.startswith("sampling ") and line.endswith("no C++ compiler was found (c++, g++, clang++)")
 
 

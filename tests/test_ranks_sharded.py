@@ -59,7 +59,7 @@ def trained(folder, parallel="replicated", accumulate=1):
         batch=8,
         accumulate=accumulate,
         parallel=parallel,
-        optimiser="muon",
+        optimiser="adamw",  # Muon's iteration in bfloat16 magnifies rounding, replicated weights' as much
         learning_rate=3e-3,
         warmup=5,
         ema=0.9,

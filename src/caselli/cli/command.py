@@ -45,6 +45,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "smooth": (0, 1),
     "share": (0.001, 1),
     "count": (1, 1_000_000),
+    "rank": (0, 4096),
+    "patience": (0, 1000),
+    "shift": (0, 1024),
+    "replay": (0, 0.99),
     **dict.fromkeys(("temperature", "choice_temperature", "guidance", "strengths", "top_p"), (0, 1e9)),
     **dict.fromkeys(("data", "transfer", "trial", "guidance_to"), (0, 1)),
 }
@@ -210,9 +214,9 @@ def call(name: str, function: Callable[..., None], words: list[str]) -> None:
         words, fields = _parted(words)
     words = [_dashed(word) for word in words]
     for word in words:
-        name = word.partition("=")[0]
-        if name in RENAMED:
-            raise UserError(f"{name} was given", f"its name is {RENAMED[name]} now")
+        option = word.partition("=")[0]
+        if option in RENAMED:
+            raise UserError(f"{option} was given", f"its name is {RENAMED[option]} now")
     given = parser.parse_args(words)
     values = {option.name: option.value(given[option.key]) for option in parser.options.values()}
     for parameter, record in _records(function).items():

@@ -49,7 +49,7 @@ class CodeStore:
         sizes: the number of codes of each codebook, Q of them.
         tokenizer: fingerprint of the tokenizer that made the codes.
         data: fingerprint of the set of pictures.
-        labels: n indices of `classes`, or None.
+        labels: n indices of `classes`, −1 for a picture without; or None.
         classes: names of the classes; empty without labels.
         captions: n captions, or None.
         all_captions: n tuples of captions, where some pictures have several.
@@ -249,10 +249,10 @@ def _check(store: CodeStore, codes: Tensor) -> None:
         if values is not None and len(values) != len(codes):
             raise UserError(f"{len(values)} {what} were given", f"one for each of {len(codes)} pictures")
     labels = store.labels
-    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(store.classes):
+    if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < len(store.classes):
         raise UserError(
             f"the labels lie in {labels.min()} … {labels.max()}",
-            f"indices of the {len(store.classes)} classes were expected",
+            f"indices of the {len(store.classes)} classes, or −1 for none, were expected",
         )
 
 

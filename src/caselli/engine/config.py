@@ -45,6 +45,8 @@ class TrainingConfig:
     """Decay of the averaged weights that are validated and kept; 0 for none."""
     validations: int = 8
     """Number of validations in a run."""
+    patience: int = 0
+    """Validations without a lower loss after which the training ends early; 0 for none."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints."""
     checkpoint_steps: int = 0
@@ -66,6 +68,7 @@ class TrainingConfig:
         )
         expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
         expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
+        expect(self.patience >= 0, "patience", self.patience, "0 or more")
         expect(self.validations >= 1, "validations", self.validations, "at least 1")
 
     def spent(self, step: int, seconds: float) -> float:

@@ -76,11 +76,13 @@ class Training:
         self.folder, self.log, self.trackers = folder, Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
         self.best, self.validated = math.inf, 0
+        self.worse = 0
+        """Validations since the best one."""
 
     def run(self) -> Task:
         """Trains to the end of the budget; returns the best averaged task."""
         self._resume()
-        if self.fit.progress < 1:
+        if self.fit.progress < 1 and not self._is_over():
             self._train()
         return self._best_task()
 
@@ -90,7 +92,7 @@ class Training:
         with on_signals(self.fit.stop):
             self.fit.run(self._after_step)
         self.bar.close()
-        if self.fit.stopping and self.fit.progress < 1:
+        if self.fit.stopping and self.fit.progress < 1 and not self._is_over():
             raise Interrupted(f"stopped at step {self.fit.step} of the {self.stage}; a checkpoint is written")
 
     def _after_step(self, fit: Fit) -> bool:
@@ -104,9 +106,13 @@ class Training:
             self._advise()
         if done or fit.progress * self.config.validations >= self.validated + 1:
             self._validate()
-        if done or fit.stopping or self._is_time_to_save():
+        if done or fit.stopping or self._is_over() or self._is_time_to_save():
             self._save()
-        return fit.stopping
+        return fit.stopping or self._is_over()
+
+    def _is_over(self) -> bool:
+        """True where held-out loss has not become lower for as long as was asked."""
+        return 0 < self.config.patience <= self.worse
 
     # words --------------------------------------------------------------------------------------------------
 
@@ -134,6 +140,9 @@ class Training:
                 figures.add(task.validate(to_device(batch, self.machine.device)), samples(batch))
         values = figures.take(rate=False) | task.finish()
         self._record("validation", values)
+        self.worse = 0 if values and values["loss"] < self.best else self.worse + 1
+        if self._is_over():
+            self.log.say(f"no lower loss in {self.worse} validations: the training ends", self.fit.step)
         views = task.views()
         if views and ranks.is_first():
             save_views(views, self.folder / PROGRESS / f"{self.stage}-{self.fit.step:07}.png")
@@ -174,6 +183,7 @@ class Training:
             "step": self.fit.step,
             "seconds": self.fit.seconds,
             "best": self.best,
+            "worse": self.worse,
         }
         if ranks.is_first():
             self.checkpoints.save(state)
@@ -190,6 +200,7 @@ class Training:
         self.fit.optimiser.load_state_dict(state["optimiser"])
         self.fit.step, self.fit.seconds = state["step"], state["seconds"]
         self.validated = int(self.fit.progress * self.config.validations)  # of this budget, a longer one too
+        self.worse = state.get("worse", 0)  # earlier versions did not count
         if self.checkpoints.load_best() is not None:
             self.best = state["best"]
         self.log.rewind(self.fit.step)

@@ -49,6 +49,7 @@ from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
 from caselli.run.pictures import Data, open_split
 from caselli.run.summary import look_at_samples, look_at_tokenizer
+from caselli.run.tune_config import Tuned
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
 from caselli.shapes import Float, Tensor
@@ -98,7 +99,8 @@ class PriorStage(Stage):
     augments = False
     results = "evaluation"
     figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
-    figures |= figures_of(Copies) | {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
+    figures |= figures_of(Copies) | figures_of(Tuned)
+    figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
