@@ -150,12 +150,12 @@ def plan(
     precision = run.config.precision if run.config.precision != "auto" else device.precision
     run.machine = Machine(CPU, precision, "planned")
     number = pictures or len(run.data.train)
-    stages = [each for each in kind.stages if each in kind.trained(recipe)]
-    whole = sum(each.share for each in stages)
+    shares = {each: own for each, own in kind.stage_shares(recipe).items() if own}
+    whole = sum(shares.values())
     planned = []
-    for each in stages:
+    for each, part in shares.items():
         stage = each(run)
-        own = None if hours is None else hours * each.share / whole
+        own = None if hours is None else hours * part / whole
         samples = number * (1 if each.augments else run.config.data.views)
         planned.append(_stage(stage, samples, count, device, precision, share, own))
     shown = run.data.pictures

@@ -191,6 +191,9 @@ class DecoderStage(Stage):
         with run.seeded():
             return RefiningTask(model.tokenizer, moments, config.weight, drawn)
 
+    def rehearsed(self) -> RehearsedDecoderStage:
+        return RehearsedDecoderStage(self.run)
+
     def _real(self, pictures: Pictures) -> Iterator[Float[Tensor, "B C H W"]]:
         """Real pictures, batch after batch."""
         for part in spread(len(pictures), MEASURED).split(MEASURED_AT_ONCE):
@@ -203,6 +206,17 @@ class DecoderStage(Stage):
         """Looks at the samples again, with the new decoder."""
         self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
         PriorStage(self.run).look()
+
+
+class RehearsedDecoderStage(DecoderStage):
+    """The third stage with an untrained tokenizer and a single drawn picture, where a run is only planned."""
+
+    def task(self) -> RefiningTask:
+        config, pictures = self.run.config.refinement, self.run.data.pictures
+        tokenizer, moments = Tokenizer(self.run.config.tokenizer), config.distance()
+        x = torch.zeros(2, pictures.channels, pictures.size, pictures.size)
+        moments.measure([x])
+        return RefiningTask(tokenizer, moments, config.weight, tokenizer.eval().encode(x))
 
 
 class TwoStage(Kind):
