@@ -12,9 +12,15 @@ from typing import Any
 
 from caselli.version import __version__
 
-_LAZY = {"load": "caselli.run", "Model": "caselli.model", "train": "caselli.run"}
+_LAZY = {
+    "from_pretrained": "caselli.run",
+    "load": "caselli.run",
+    "Model": "caselli.model",
+    "train": "caselli.run",
+    "tune": "caselli.run",
+}
 
-__all__ = ["Model", "__version__", "load", "train"]
+__all__ = ["Model", "__version__", "from_pretrained", "load", "train", "tune"]
 
 
 def __getattr__(name: str) -> Any:

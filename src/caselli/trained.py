@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -84,6 +84,14 @@ class Trained(ABC):
         for network in self.networks():
             network.to(device)
         return self
+
+    @abstractmethod
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the weights and the plain data that rebuild them; `caselli.load` reads the folder."""
+
+    def with_adapters(self, adapters: Mapping[str | Path, float]) -> Trained:
+        """This with adapters of `caselli tune`, each of a weight."""
+        raise self._cannot("be joined with an adapter", "a run with a prior")
 
     def teachers(self) -> tuple[str, ...]:
         """Names of the networks of features that trained this, and that may not judge it."""

@@ -45,6 +45,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "smooth": (0, 1),
     "share": (0.001, 1),
     "count": (1, 1_000_000),
+    "rank": (0, 4096),
+    "patience": (0, 1000),
+    "shift": (0, 1024),
+    "replay": (0, 0.99),
     **dict.fromkeys(("temperature", "choice_temperature", "guidance", "strengths", "top_p"), (0, 1e9)),
     **dict.fromkeys(("data", "transfer", "trial", "guidance_to"), (0, 1)),
 }

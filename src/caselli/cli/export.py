@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from caselli.cli.output import free
 
+if TYPE_CHECKING:
+    from caselli.interop import Exportable
 
-def command(run: str, *, to: str = "onnx", out: str, overwrite: bool = False) -> None:
-    """Writes encoder and decoder as programs that run without Caselli, and checks them by running them; or an
-    imported run as the files that it came from.
+
+def command(
+    run: str, *, to: str = "onnx", out: str, licence: str = "", pictures: str = "", overwrite: bool = False
+) -> None:
+    """Writes a run in a form that other tools open, and checks it by opening it.
 
     Arguments:
-        to: form of the programs, onnx or torch; original for the layout that the run was imported from.
-        out: the folder of the programs or files.
+        to: diffusers (a VQGAN's tokenizer), onnx (tokenizer and prior's step, with a script that samples),
+            torch (the tokenizer), hub (the whole run with a model card), or original for the layout that the
+            run was imported from.
+        out: the folder to write.
+        licence: licence for the model card, such as cc0-1.0 (hub).
+        pictures: where the pictures came from, for the model card (hub).
     """
     folder = free(out, overwrite, folder=True)
 
+    from caselli.errors import lookup
     from caselli.files import atomic_folder
-    from caselli.interop import export_tokenizer, write_back
-    from caselli.model import load
+    from caselli.interop import TARGETS
 
-    model = load(run)
-    if to == "original":
-        networks = {"tokenizer": model.tokenizer, "prior": model.prior}
-        with atomic_folder(folder) as scratch:
-            written = [path.relative_to(scratch) for path in write_back(run, networks, scratch)]
-        print(", ".join(str(folder / path) for path in written))
-        return
+    target = lookup(TARGETS, "form", to)()
+    given = exportable(run, folder.name, licence, pictures)
     with atomic_folder(folder) as scratch:
-        found = export_tokenizer(model.tokenizer, model.size, scratch, to)
-    programs = " and ".join(str(folder / path.name) for path in (found.encoder, found.decoder))
-    print(
-        f"{programs}: {found.differing} of {found.codes} codes differ "
-        f"from the run's, pictures by up to {found.largest_difference:.0e}"
-    )
+        said = target.write(given, scratch)
+    print(said.replace(str(scratch), str(folder)))
+
+
+def exportable(run: str, name: str, licence: str, pictures: str) -> Exportable:
+    """The run in a folder, as targets take it."""
+    from pathlib import Path
+
+    from caselli.interop import Exportable
+    from caselli.run import kind_of
+
+    return Exportable(Path(run), kind_of(run).figures(), name, licence, pictures)

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from caselli.data.shuffle import drawn_captions, picked
+from caselli.data.shuffle import Shares, drawn_captions, picked
 from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, regular
 from caselli.shapes import Float, Int, Shaped, Tensor
@@ -49,7 +49,7 @@ class CodeStore:
         sizes: the number of codes of each codebook, Q of them.
         tokenizer: fingerprint of the tokenizer that made the codes.
         data: fingerprint of the set of pictures.
-        labels: n indices of `classes`, or None.
+        labels: n indices of `classes`, −1 for a picture without; or None.
         classes: names of the classes; empty without labels.
         captions: n captions, or None.
         all_captions: n tuples of captions, where some pictures have several.
@@ -96,6 +96,10 @@ class CodeStore:
 
     def __len__(self) -> int:
         return len(self.packed)
+
+    def order(self, batch: int, seed: int, rank: int, ranks: int) -> Shares:
+        """The order in which batches of the set are read."""
+        return Shares(len(self), batch, seed, rank, ranks)
 
     def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n *S"]:
         """The codes of those pictures, int64."""
@@ -245,10 +249,10 @@ def _check(store: CodeStore, codes: Tensor) -> None:
         if values is not None and len(values) != len(codes):
             raise UserError(f"{len(values)} {what} were given", f"one for each of {len(codes)} pictures")
     labels = store.labels
-    if labels is not None and len(labels) and not 0 <= labels.min() <= labels.max() < len(store.classes):
+    if labels is not None and len(labels) and not -1 <= labels.min() <= labels.max() < len(store.classes):
         raise UserError(
             f"the labels lie in {labels.min()} … {labels.max()}",
-            f"indices of the {len(store.classes)} classes were expected",
+            f"indices of the {len(store.classes)} classes, or −1 for none, were expected",
         )
 
 

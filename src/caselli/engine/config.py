@@ -7,6 +7,7 @@ import dataclasses
 from caselli.errors import UnknownName, expect
 
 OPTIMISERS = ("adamw", "muon")
+PARALLEL = ("replicated", "sharded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,11 @@ class TrainingConfig:
     """Samples a step, over all ranks and accumulated pieces."""
     accumulate: int = 1
     """Pieces that a batch is split into to save memory."""
+    parallel: str = "replicated"
+    """replicated, or sharded over the ranks (FSDP2), where the network has blocks: weights, gradients and
+    averages of each rank are then a part of the whole."""
+    recompute: bool = False
+    """Computes each block's activations again in the backward pass, to save memory."""
     optimiser: str = "adamw"
     """adamw, or muon: Muon for the matrices inside the network and AdamW for the rest."""
     learning_rate: float = 1e-3
@@ -39,6 +45,8 @@ class TrainingConfig:
     """Decay of the averaged weights that are validated and kept; 0 for none."""
     validations: int = 8
     """Number of validations in a run."""
+    patience: int = 0
+    """Validations without a lower loss after which the training ends early; 0 for none."""
     checkpoint_seconds: float = 60.0
     """Seconds between checkpoints."""
     checkpoint_steps: int = 0
@@ -47,6 +55,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
+        if self.parallel not in PARALLEL:
+            raise UnknownName("parallel", self.parallel, PARALLEL)
         expect(self.steps >= 1, "steps", self.steps, "at least 1")
         expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         expect(self.batch >= 1, "batch", self.batch, "at least 1")
@@ -58,6 +68,7 @@ class TrainingConfig:
         )
         expect(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
         expect(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
+        expect(self.patience >= 0, "patience", self.patience, "0 or more")
         expect(self.validations >= 1, "validations", self.validations, "at least 1")
 
     def spent(self, step: int, seconds: float) -> float:

@@ -77,6 +77,9 @@ class FamilyModel(Trained):
         self.size, self.channels = family.config.size, family.config.channels
         self.density, self.grey_levels = family.density, family.levels()
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        save_family(self, Path(folder))
+
     def networks(self) -> list[nn.Module]:
         return [self.family]
 

@@ -1,17 +1,9 @@
-"""The field's checkpoints in and out again, and programs: `IMPORTERS` by family, `EXPORTERS` by format."""
+"""The field's checkpoints in, whole runs out: `IMPORTERS` by family, `TARGETS` by form."""
 
 from caselli.interop.aim import AiM
+from caselli.interop.card import card
 from caselli.interop.dalle import DALLE
 from caselli.interop.diffusers import Diffusers
-from caselli.interop.export import (
-    Exported,
-    Exporter,
-    export_tokenizer,
-    run_onnx,
-    run_torch,
-    write_onnx,
-    write_torch,
-)
 from caselli.interop.ibq import IBQTokenizer
 from caselli.interop.importing import Imported, import_files, import_tokenizer
 from caselli.interop.layout import Family, Hints
@@ -22,8 +14,15 @@ from caselli.interop.mingpt import MinGPT
 from caselli.interop.one_d_tokenizer import RAR, ImageBert
 from caselli.interop.open_magvit2 import OpenMAGVIT2
 from caselli.interop.origin import write_back
+from caselli.interop.push import push
 from caselli.interop.taming import Taming
+from caselli.interop.target import Exportable, Target
 from caselli.interop.titok import TiTokTokenizer
+from caselli.interop.to_diffusers import ToDiffusers
+from caselli.interop.to_hub import ToHub
+from caselli.interop.to_onnx import ToOnnx
+from caselli.interop.to_original import ToOriginal
+from caselli.interop.to_torch import ToTorch
 from caselli.interop.transformers import GPT2, Mamba2LM, MambaLM
 from caselli.interop.var import VAR, VARTokenizer
 
@@ -49,22 +48,26 @@ IMPORTERS: dict[str, type[Family]] = {
 }
 """Families of checkpoints, tokenizers and priors: name → how its files are known, and become ours."""
 
-EXPORTERS: dict[str, Exporter] = {
-    "torch": Exporter(write_torch, run_torch, ".pt2"),
-    "onnx": Exporter(write_onnx, run_onnx, ".onnx", ("onnx", "onnxscript", "onnxruntime")),
+TARGETS: dict[str, type[Target]] = {
+    "diffusers": ToDiffusers,
+    "onnx": ToOnnx,
+    "torch": ToTorch,
+    "hub": ToHub,
+    "original": ToOriginal,
 }
-"""Formats of programs by name."""
+"""Forms that a run is written in for other tools."""
 
 __all__ = [
-    "EXPORTERS",
     "IMPORTERS",
-    "Exported",
-    "Exporter",
+    "TARGETS",
+    "Exportable",
     "Family",
     "Hints",
     "Imported",
-    "export_tokenizer",
+    "Target",
+    "card",
     "import_files",
     "import_tokenizer",
+    "push",
     "write_back",
 ]

@@ -1,25 +1,26 @@
-"""A tokenizer as programs for elsewhere: ONNX, or torch.export; each is run before it is called done."""
+"""A tokenizer as programs for elsewhere, each of which is run before it is called done."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib.util
 import json
 import logging
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-import caselli.interop as room  # the door's table is whole by the time that this is called
-from caselli.errors import MissingExtra, UserError, is_out_of_memory, lookup
+from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, write_text
+from caselli.interop.target import Exportable, Target
+from caselli.model import load
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
 
@@ -29,31 +30,15 @@ DIFFERING = 0.001
 """Largest share of codes (one is allowed in any case) that may differ: between two that are equally near the
 last bit decides."""
 
+ANY_BATCH = {0: Dim("batch", min=1)}
+"""An input whose batch may have any size."""
 Runner = Callable[[Tensor], Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Exporter:
-    """A format of programs."""
-
-    write: Callable[[ExportedProgram, Path], None]
-    """Writes a program to a file."""
-    run: Callable[[Path], Runner]
-    """Loads a file as a function of a tensor."""
-    suffix: str
-    """Ending of the file's name."""
-    libraries: tuple[str, ...] = ()
-    """Packages needed beside torch."""
-
-    def require(self, name: str) -> None:
-        """Raises `MissingExtra` for the first library that is not installed."""
-        for library in self.libraries:
-            if importlib.util.find_spec(library) is None:
-                raise MissingExtra(f"export to {name}", library, "export")
 
 
 class Encoding(nn.Module):
     """Pictures → codes, as one program."""
+
+    noun = "tokenizer"
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -65,6 +50,8 @@ class Encoding(nn.Module):
 
 class Decoding(nn.Module):
     """Codes → pictures in [−1, 1], as one program."""
+
+    noun = "tokenizer"
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -89,59 +76,90 @@ class Exported:
     largest_difference: float
     """Largest difference of pictures, on [−1, 1]."""
 
+    def words(self) -> str:
+        """The files, and their agreement with the run, for people."""
+        return (
+            f"{self.encoder} and {self.decoder}: {self.differing} of {self.codes} codes differ "
+            f"from the run's, pictures by up to {self.largest_difference:.0e}"
+        )
+
     def agree(self) -> bool:
         """True where the programs agree with the tokenizer, but for rounding."""
         return self.differing <= max(1, DIFFERING * self.codes) and self.largest_difference <= TOLERANCE
 
 
-def export_tokenizer(tokenizer: Tokenizer, size: int, folder: str | Path, form: str) -> Exported:
-    """Writes `encoder` and `decoder` programs and `programs.json`, and runs both on batches of other sizes.
+class Programs(Target):
+    """Encoder and decoder as programs for any batch of pictures of one size, compared with the tokenizer."""
 
-    Programs take any batch, and pictures of one size.
+    suffix: ClassVar[str]
+    """Ending of the files' names."""
+
+    @abstractmethod
+    def save(self, program: ExportedProgram, path: Path) -> None:
+        """Writes a program to a file."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Runner:
+        """A program of one input, in a file, as a function of a tensor."""
+
+    def write(self, run: Exportable, folder: Path) -> str:
+        model = load(run.folder)
+        return self.tokenizer(model.tokenizer, model.size, folder).words()
+
+    def tokenizer(self, tokenizer: Tokenizer, size: int, folder: Path) -> Exported:
+        """Writes `encoder` and `decoder` and `programs.json`, and runs both on batches of other sizes.
+
+        Arguments:
+            tokenizer: with its weights.
+            size: height and width of the pictures.
+            folder: made if need be; files of the same names are replaced.
+
+        Errors: `UserError` for a tokenizer that cannot be written so, or a program that differs from the
+        tokenizer; `MissingExtra` without the libraries that are needed.
+        """
+        self.require()
+        tokenizer = copy.deepcopy(tokenizer).cpu().eval()
+        pictures = _pictures(tokenizer, size, 2)
+        codes = tokenizer.encode(pictures)
+        paths = [folder / f"{name}{self.suffix}" for name in ("encoder", "decoder")]
+        for path, part, example in zip(paths, (Encoding, Decoding), (pictures, codes), strict=True):
+            with atomic_write(path) as temporary, quiet():
+                self.save(traced(part(tokenizer), (example,), (ANY_BATCH,)), temporary)
+        found = Exported(*paths, *_compare(tokenizer, size, *map(self.read, paths)))
+        if not found.agree():
+            for path in paths:
+                path.unlink()
+            raise UserError(
+                f"the programs differ from the tokenizer in {found.differing} of {found.codes} codes, "
+                f"and by up to {found.largest_difference:.1e} in the pictures",
+                f"at most {DIFFERING:.1%} and {TOLERANCE:.0e} were expected",
+                "they were removed; try the other --to",
+            )
+        write_text(
+            folder / "programs.json", json.dumps(_description(tokenizer, size, codes, found), indent=2)
+        )
+        return found
+
+
+def traced(part: nn.Module, examples: tuple[Tensor, ...], shapes: Any) -> ExportedProgram:
+    """The graph of a module.
 
     Arguments:
-        tokenizer: with its weights.
-        size: height and width of the pictures.
-        folder: made if need be; files of the same names are replaced.
-        form: name in `EXPORTERS`.
+        part: what is traced.
+        examples: its inputs.
+        shapes: the axes of the inputs that may change, as of `torch.export.export`.
 
-    Errors: `UserError` for an unknown form, a tokenizer that cannot be written so, or a program that differs
-    from the tokenizer; `MissingExtra` without the libraries that ONNX needs.
+    Errors: `UserError` for a module that cannot be followed.
     """
-    chosen, folder = lookup(room.EXPORTERS, "form", form), Path(folder)
-    chosen.require(form)
-    tokenizer = copy.deepcopy(tokenizer).cpu().eval()
-    pictures = _pictures(tokenizer, size, 2)
-    codes = tokenizer.encode(pictures)
-    paths = [folder / f"{name}{chosen.suffix}" for name in ("encoder", "decoder")]
-    for path, part, example in zip(paths, (Encoding, Decoding), (pictures, codes), strict=True):
-        with atomic_write(path) as temporary, _quiet():
-            chosen.write(_program(part(tokenizer), example), temporary)
-    found = Exported(*paths, *_compare(tokenizer, size, chosen.run(paths[0]), chosen.run(paths[1])))
-    if not found.agree():
-        for path in paths:
-            path.unlink()
-        raise UserError(
-            f"the programs differ from the tokenizer in {found.differing} of {found.codes} codes, "
-            f"and by up to {found.largest_difference:.1e} in the pictures",
-            f"at most {DIFFERING:.1%} and {TOLERANCE:.0e} were expected",
-            "they were removed; try the other --to",
-        )
-    write_text(folder / "programs.json", json.dumps(_description(tokenizer, size, codes, found), indent=2))
-    return found
-
-
-def _program(part: nn.Module, example: Tensor) -> ExportedProgram:
-    """The graph of one half, for any batch."""
     try:
         with torch.no_grad():
-            return torch.export.export(part, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+            return torch.export.export(part, examples, dynamic_shapes=shapes)
     except Exception as error:  # whatever of a hundred things the tracer cannot follow
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"this tokenizer cannot be made a program ({reason[:200]})",
+            f"this {part.noun} cannot be made a program ({reason[:200]})",
             "an architecture and a quantizer that torch.export can trace were expected",
         ) from error
 
@@ -185,7 +203,7 @@ def _description(tokenizer: Tokenizer, size: int, codes: Tensor, found: Exported
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporters' remarks on libraries and functions that are not ours."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -196,30 +214,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-# the forms --------------------------------------------------------------------------------------------------
-
-
-def write_torch(program: ExportedProgram, path: Path) -> None:
-    """Writes a program in torch's own format."""
-    torch.export.save(program, path)
-
-
-def run_torch(path: Path) -> Runner:
-    """The program in a file of torch's own format."""
-    return torch.export.load(path).module()
-
-
-def write_onnx(program: ExportedProgram, path: Path) -> None:
-    """Writes a program as ONNX, weights included."""
-    torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False)
-
-
-def run_onnx(path: Path) -> Runner:
-    """The program in an ONNX file, run on the CPU."""
-    from onnxruntime import InferenceSession
-
-    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda given: torch.from_numpy(session.run(None, {name: given.numpy()})[0])

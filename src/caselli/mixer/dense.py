@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from caselli.ops import linear, linear_parts
@@ -35,6 +36,6 @@ class Dense(nn.Linear):
             >>> torch.allclose(torch.cat((first, second), 1), dense(x), atol=1e-6)
             True
         """
-        if x.numel() < FEW * x.shape[-1]:
+        if torch.compiler.is_exporting() or x.numel() < FEW * x.shape[-1]:
             return list(self(x).split(sizes, -1))
         return linear_parts(x, self.weight, self.bias, sizes)

@@ -1,5 +1,6 @@
 """Tokenizer, order and prior together: what a run folder loads into."""
 
+from caselli.model.adapter import Adapter, grown, joined
 from caselli.model.building import build_prior, condition_size, grid_of
 from caselli.model.encoding import encode, encoded
 from caselli.model.files import (
@@ -15,6 +16,7 @@ from caselli.model.looking import Alternatives, CodeFields, Extent, alternatives
 from caselli.model.model import Model, Score, paste
 
 __all__ = [
+    "Adapter",
     "Alternatives",
     "CodeFields",
     "Extent",
@@ -26,7 +28,9 @@ __all__ = [
     "encode",
     "encoded",
     "grid_of",
+    "grown",
     "holds_decoder",
+    "joined",
     "load",
     "load_tokenizer",
     "load_unrefined",

@@ -15,6 +15,7 @@ from caselli.weights import (
     UNCOMPRESSED,
     Compression,
     load_weights,
+    read_compression,
     read_config,
     read_description,
     save_weights,
@@ -43,6 +44,15 @@ def save_prior(
         "text": described_vocabulary(prior.alphabet.text),
     }
     save_weights(folder / "prior", prior, described, compression)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Both parts of a model, as small as they were loaded."""
+    made = model.compressions
+    save_tokenizer(model.tokenizer, folder, model.size, made.get("tokenizer", UNCOMPRESSED))
+    if model.prior is not None:
+        fingerprint, prior = model.tokenizer.fingerprint(), made.get("prior", UNCOMPRESSED)
+        save_prior(model.prior, folder, fingerprint, model.classes, prior)
 
 
 def save_decoder(tokenizer: Tokenizer, folder: Path, teachers: Sequence[str]) -> None:
@@ -98,8 +108,9 @@ def load(run: str | Path) -> Model:
 def load_unrefined(folder: Path) -> Model:
     """The model of a run folder with the decoder that the tokenizer was trained with."""
     tokenizer, size = load_tokenizer(folder)
+    made = {"tokenizer": read_compression(folder / "tokenizer")}
     if not (folder / "prior.json").exists():
-        return Model(tokenizer, None, ORDERS["raster"](), size)
+        return Model(tokenizer, None, ORDERS["raster"](), size, compressions=made)
     described = read_description(folder / "prior")
     if described["tokenizer"] != tokenizer.fingerprint():
         raise UserError(
@@ -110,5 +121,5 @@ def load_unrefined(folder: Path) -> Model:
     config = read_config(PriorConfig, described, folder / "prior")
     text = read_vocabulary(described.get("text"))
     prior, order = build_prior(config, tokenizer, size, len(described["classes"]), text)
-    load_weights(folder / "prior", prior)
-    return Model(tokenizer, prior, order, size, described["classes"])
+    made["prior"] = load_weights(folder / "prior", prior)
+    return Model(tokenizer, prior, order, size, described["classes"], made)

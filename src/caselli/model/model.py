@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
 from caselli.trained import Likelihood, Part, Trained
+from caselli.weights import Compression
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Model(Trained):
         order: how codes become a sequence.
         size: height and width that the model was trained at, in pixels.
         classes: names of the labels, in order; empty without labels.
+        compressions: how tokenizer and prior, by name, were made smaller; None for not at all.
     """
 
     title = "a tokenizer with a prior"
@@ -58,10 +61,12 @@ class Model(Trained):
         order: Order,
         size: int,
         classes: Sequence[str] = (),
+        compressions: Mapping[str, Compression] | None = None,
     ) -> None:
         self.tokenizer, self.prior, self.order = tokenizer.eval(), prior, order
         self.size, self.channels, self.classes = size, tokenizer.config.channels, tuple(classes)
         self.grid = grid_of(tokenizer, size)
+        self.compressions = compressions or {}
         self.decoder_teachers: tuple[str, ...] = ()
         if prior is not None:
             prior.eval()
@@ -88,6 +93,16 @@ class Model(Trained):
 
     def networks(self) -> list[nn.Module]:
         return [self.tokenizer] if self.prior is None else [self.tokenizer, self.prior]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        from caselli.model.files import save_model
+
+        save_model(self, Path(folder))
+
+    def with_adapters(self, adapters: Mapping[str | Path, float]) -> Model:
+        from caselli.model.adapter import joined
+
+        return joined(self, adapters)
 
     def teachers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*self.tokenizer.config.teachers(), *self.decoder_teachers)))

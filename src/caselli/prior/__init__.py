@@ -9,6 +9,7 @@ from caselli.prior.drawing import Drawing
 from caselli.prior.head import Head, Slots, follow
 from caselli.prior.heads import HEADS
 from caselli.prior.layer import OWN_LAYER, LayerConfig
+from caselli.prior.low_rank import adapt, differences
 from caselli.prior.masked import Masked
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
@@ -56,8 +57,10 @@ __all__ = [
     "Slots",
     "Vocabulary",
     "Words",
+    "adapt",
     "build",
     "described_vocabulary",
+    "differences",
     "follow",
     "read_vocabulary",
     "vocabulary_of",

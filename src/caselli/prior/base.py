@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -19,6 +20,7 @@ from caselli.prior.head import Head, Slots
 from caselli.prior.heads import build_head
 from caselli.prior.layer import Entrance, FinalModulation, NoFinalModulation, NoPositions
 from caselli.shapes import Float, Int, Tensor
+from caselli.weights import take_in
 
 if TYPE_CHECKING:
     from caselli.prior.autoregressive import Autoregressive
@@ -188,6 +190,12 @@ class Prior(nn.Module, ABC):
         """Weights that Muon may train: those of linear layers whose inputs and outputs are hidden."""
         layers = [m.weight for m in self.blocks.modules() if isinstance(m, nn.Linear)]
         return [w for w in (*layers, *self.conditioner.hidden_matrices()) if w.requires_grad]
+
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any weight."""
+        digest = hashlib.sha256()
+        take_in(digest, self.state_dict())
+        return digest.hexdigest()[:16]
 
     def weight_bytes(self) -> int:
         """Bytes of the weights that a round reads: all but the embeddings'."""

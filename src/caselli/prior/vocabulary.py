@@ -40,6 +40,10 @@ class Vocabulary(ABC):
     def embedding(self, width: int) -> nn.Module:
         """A module that turns numbers `B L` into vectors `B L width`."""
 
+    def grown(self, captions: Sequence[str]) -> Vocabulary:
+        """The vocabulary with what further captions need, behind what it has; itself where it has all."""
+        return self
+
     def encode(self, captions: Sequence[str]) -> Int[Tensor, "B L"]:
         """The captions' numbers; an empty caption is none.
 
@@ -86,6 +90,11 @@ class Words(Vocabulary):
         counts = collections.Counter(word for caption in captions for word in _words(caption))
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(length, tuple(ordered[:_MOST_WORDS]))
+
+    def grown(self, captions: Sequence[str]) -> Words:
+        new = [word for word in Words.of(captions, self.length).words if word not in self._number_of]
+        room = max(0, _MOST_WORDS - len(self.words))
+        return dataclasses.replace(self, words=(*self.words, *new[:room]))
 
     def numbers(self, caption: str) -> list[int]:
         return [self._number_of.get(word, 1) for word in _words(caption)]

@@ -15,10 +15,13 @@ from caselli.run.old_pixels import refuse_old_names
 from caselli.run.pictures import Data, open_pictures, open_split
 from caselli.run.planning import Plan, plan
 from caselli.run.planning import words as plan_words
+from caselli.run.pretrained import from_pretrained
 from caselli.run.segmentation import SegmentationRun, SegmentationRunConfig, evaluate_segmenter
 from caselli.run.slim_config import SlimConfig
 from caselli.run.slimming import slim
 from caselli.run.training import train
+from caselli.run.tune_config import TuneConfig
+from caselli.run.tuning import picture_bits, tune, tuned_figures
 from caselli.run.two_stage import TwoStage
 from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
 
@@ -42,18 +45,23 @@ __all__ = [
     "SlimConfig",
     "Stage",
     "StagesConfig",
+    "TuneConfig",
     "TwoStage",
     "TwoStageConfig",
     "adopt",
     "evaluate_segmenter",
+    "from_pretrained",
     "kind_and_recipe",
     "kind_of",
     "load",
     "open_pictures",
     "open_split",
+    "picture_bits",
     "plan",
     "plan_words",
     "refuse_old_names",
     "slim",
     "train",
+    "tune",
+    "tuned_figures",
 ]

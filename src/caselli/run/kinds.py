@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from caselli.errors import UserError, lookup
@@ -62,14 +63,24 @@ def kind_and_recipe(out: str | Path, recipe: str) -> tuple[type[Kind], str]:
     return lookup(RECIPES, "recipe", recipe).kind, recipe
 
 
-def load(run: str | Path) -> Trained:
+def load(run: str | Path, adapter: str | Path | Mapping[str | Path, float] | None = None) -> Trained:
     """The trained network of a run folder: a tokenizer with its prior, a one-stage family, or a segmenter.
 
     No code of the folder's is run, only weights and plain data are read.
 
-    Errors: `UserError` for a folder that is no trained run, and for damaged files.
+    Arguments:
+        run: the folder.
+        adapter: file of an adapter, or folder of a run that was fine-tuned with one, to join; several with
+            their weights.
+
+    Errors: `UserError` for a folder that is no trained run, for damaged files, and for an adapter of another
+    run.
 
     Example:
         >>> load("run").sample(16)  # doctest: +SKIP
+        >>> load("run", adapter={"butterflies": 0.7, "beetles": 0.3}).sample(16)  # doctest: +SKIP
     """
-    return kind_of(run).load(RunFolder(run))
+    trained = kind_of(run).load(RunFolder(run))
+    if adapter is None:
+        return trained
+    return trained.with_adapters(adapter if isinstance(adapter, Mapping) else {adapter: 1.0})

@@ -36,6 +36,9 @@ class Segmenter(Trained):
         self.network, self.config = network, config
         self.size, self.channels, self.classes = size, config.channels, tuple(classes)
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        save_segmenter(self.network, self.config, self.size, self.classes, folder)
+
     def networks(self) -> list[nn.Module]:
         return [self.network]
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from caselli.errors import UserError, lookup
 from caselli.report import Contents, read_run
-from caselli.run import RECIPES, RunFolder, kind_of
+from caselli.run import RECIPES, RunFolder, Stage, kind_of
 from caselli.studio import jobs
 from caselli.studio.context import MARK, Studio
 from caselli.studio.jail import SELF
@@ -143,12 +143,17 @@ def _state(folder: Path, running: bool) -> str:
     """The state of a run in one word or two."""
     if running:
         return "training"
-    kind, run = kind_of(folder), RunFolder(folder)
-    probe = kind.probe(run)
-    stages = [stage(probe) for stage in kind.stages]
+    stages = _stages(folder)
     if all(stage.is_done() for stage in stages):
         return "trained"
     return "in part" if any(stage.has_result() for stage in stages) else "stopped"
+
+
+def _stages(folder: Path) -> list[Stage]:
+    """The stages that the run of a folder goes through."""
+    kind, run = kind_of(folder), RunFolder(folder)
+    probe = kind.probe(run)
+    return [stage(probe) for stage in kind.stage_shares(probe.config.recipe)]
 
 
 def _key_figures(contents: Contents) -> list[list[str]]:
@@ -209,9 +214,8 @@ def _pictures(folder: Path) -> list[str]:
 
 def _left(folder: Path, contents: Contents) -> float | None:
     """Seconds that the stages still have by their budget; None where they count steps alone."""
-    kind = kind_of(folder)
-    probe, left = kind.probe(RunFolder(folder)), 0.0
-    for stage in (each(probe) for each in kind.stages):
+    left = 0.0
+    for stage in _stages(folder):
         if stage.config.minutes is None:
             return None
         curves = [c for (name, _, _), c in contents.curves.items() if name == stage.name]

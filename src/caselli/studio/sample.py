@@ -30,7 +30,8 @@ class Options(BaseModel):
     top_k: int = Field(0, ge=0, le=1 << 20)
     top_p: float = Field(1.0, gt=0, le=1)
     min_p: float = Field(0.0, ge=0, le=1)
-    guidance: float = Field(1.0, ge=0, le=100)
+    guidance: float | None = Field(None, ge=0, le=100)
+    """Strength; None for the run's own."""
 
     def sampling(self) -> Sampling:
         """The record that the drawing takes."""
@@ -113,6 +114,7 @@ def described(loaded: Loaded) -> dict[str, Any]:
             about |= {
                 "prior": True,
                 "text": prior.alphabet.text is not None,
+                "guidance": prior.config.guidance,
                 "sees_all": prior.sees_all_known,
                 "smaller": trained.condition_size if small else 0,
             }

@@ -21,7 +21,11 @@ export function drawingControls(model, count, most = 64) {
   const { classes } = model;
   const label = classes.length ? select([["", "any"], ...classes.map((name) => [name, name])]) : null;
   const text = model.text ? h("input", { type: "text", placeholder: "a caption" }) : null;
-  const sliders = Object.fromEntries(OPTIONS.map(([name, words, options]) => [name, slider(words, options)]));
+  const own = { guidance: model.guidance ?? 1 };
+  const sliders = Object.fromEntries(OPTIONS.map(([name, words, options]) =>
+    [name, slider(words, { ...options, value: own[name] ?? options.value })]));
+  const strength = () => Number(sliders.guidance.control.value);
+  const untouched = strength();
   const box = h("div", { class: "controls" },
     label && field("Label", label), text && field("Caption", text),
     field("Pictures", many), field("Seed", seed), model.prior ? field("Top-k (0 for all)", topK) : null,
@@ -30,6 +34,7 @@ export function drawingControls(model, count, most = 64) {
     count: Number(many.value), seed: Number(seed.value), label: label?.value ?? "", text: text?.value ?? "",
     top_k: Number(topK.value),
     ...Object.fromEntries(OPTIONS.map(([name]) => [name, Number(sliders[name].control.value)])),
+    guidance: strength() === untouched ? null : strength(),
   });
   return { box, values, seed, label, text };
 }

@@ -1,0 +1,160 @@
+"""Programs in ONNX: the tokenizer's, and the prior's step with a script that samples without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from caselli.errors import UserError
+from caselli.files import atomic_write, write_text
+from caselli.interop.export import ANY_BATCH, TOLERANCE, Programs, Runner, quiet, traced
+from caselli.interop.onnx_integers import pack_integers
+from caselli.interop.prior_program import Beginning, Stepping, refusal
+from caselli.interop.target import Exportable
+from caselli.model import Model, load
+from caselli.prior import Autoregressive, Conditions, described_vocabulary
+
+BEGIN, STEP, SCRIPT = "prior_begin.onnx", "prior_step.onnx", "sample.py"
+NOTHING = {"labels": -1, "text": 0, "codes": -1}
+"""Value of each input that stands for no condition."""
+
+
+class ToOnnx(Programs):
+    """Encoder, decoder and the prior's step in ONNX, and a script that samples with onnxruntime alone."""
+
+    name, suffix = "onnx", ".onnx"
+    libraries = ("onnx", "onnxscript", "onnxruntime")
+
+    def save(self, program: ExportedProgram, path: Path) -> None:
+        _save(program, path)
+
+    def read(self, path: Path) -> Runner:
+        session = _session(path)
+        name = session.get_inputs()[0].name
+        return lambda given: torch.from_numpy(session.run(None, {name: given.numpy()})[0])
+
+    def write(self, run: Exportable, folder: Path) -> str:
+        words = [super().write(run, folder)]
+        model = load(run.folder)
+        reason = "the run has no prior" if model.prior is None else refusal(model.prior)
+        if reason:
+            words.append(f"no prior: {reason}")
+        else:
+            _trace_prior(model, folder)
+        packed = [how for made in model.compressions.values() for how in made.packed.values()]
+        if any(how.bits == 8 for how in packed):
+            saved = sum(pack_integers(path) for path in sorted(folder.glob("*.onnx")))
+            words.append(f"{saved / 1e6:.2f} MB less by weights in int8")
+        words += [] if reason else [_describe_prior(model, folder)]
+        return "\n".join(words)
+
+
+def _trace_prior(model: Model, folder: Path) -> None:
+    """Writes the prior's two programs."""
+    prior = model.require_prior().straight().cpu().eval()
+    beginning, stepping = Beginning(prior), Stepping(prior)
+    parts = [torch.full((2, *axes), NOTHING[name]) for name, axes in beginning.parts().items()]
+    with torch.no_grad():
+        places, *state = beginning(*parts)
+    states = [f"state_{number}" for number in range(len(state))]
+    given = (torch.zeros(2, dtype=torch.int64), torch.tensor(1), places[:, 0], *state)
+    step = {"codes": ANY_BATCH, "place": {}, "vector": ANY_BATCH, "state": tuple(ANY_BATCH for _ in state)}
+    names = ["codes", "place", "vector", *states]
+    begin = {"parts": tuple(ANY_BATCH for _ in parts)}
+    _trace(beginning, tuple(parts), begin, folder / BEGIN, list(beginning.parts()), ["places", *states])
+    _trace(stepping, given, step, folder / STEP, names, ["logits", *(f"new_{name}" for name in states)])
+
+
+def _describe_prior(model: Model, folder: Path) -> str:
+    """Runs the prior's programs, and writes their description and the script; says how they agree.
+
+    Errors: `UserError` for programs that differ from the prior; they are removed.
+    """
+    prior = model.require_prior().straight().cpu().eval()
+    difference = _difference(prior, folder)
+    if difference > TOLERANCE:
+        for name in (BEGIN, STEP):
+            (folder / name).unlink()
+        raise UserError(
+            f"the prior's program differs by up to {difference:.1e} in the logits",
+            f"at most {TOLERANCE:.0e} was expected",
+            "it was removed",
+        )
+    described = json.loads((folder / "programs.json").read_text(encoding="utf-8"))
+    described["prior"] = _description(model, prior) | {"difference": difference}
+    write_text(folder / "programs.json", json.dumps(described, indent=2))
+    source = Path(__file__).with_name("sample_with_onnx.txt")
+    write_text(folder / SCRIPT, source.read_text(encoding="utf-8"))
+    words = f"{folder / STEP}: logits differ by up to {difference:.0e}"
+    return f"{words}; draw with python {folder / SCRIPT} -o new.png"
+
+
+def _trace(
+    part: nn.Module, examples, shapes, path: Path, inputs: Sequence[str], outputs: Sequence[str]
+) -> None:
+    with atomic_write(path) as temporary, quiet():
+        _save(traced(part, examples, shapes), temporary, inputs, outputs)
+
+
+def _difference(prior: Autoregressive, folder: Path) -> float:
+    """Largest difference of a logit, over random codes and conditions of three sequences."""
+    source, alphabet = torch.Generator().manual_seed(0), prior.alphabet
+    sizes = torch.tensor([alphabet.sizes[book] for book in alphabet.codebooks])
+    codes = (torch.rand(3, alphabet.length, generator=source) * sizes).long()
+    labels = torch.randint(-1, max(1, alphabet.classes), (3,), generator=source)
+    begin, step = _session(folder / BEGIN), _session(folder / STEP)
+    given = {name: torch.full((3, *axes), NOTHING[name]) for name, axes in Beginning(prior).parts().items()}
+    given["labels"] = labels
+    places, *state = begin.run(None, {name: part.numpy() for name, part in given.items()})
+    with torch.no_grad():
+        wanted = prior.logits(codes, Conditions(**given))
+    names, before, worst = [each.name for each in step.get_inputs()], prior.conditioner.length, 0.0
+    for place in range(places.shape[1]):
+        known = codes[:, max(0, place - before)].numpy()
+        fed = [known, torch.tensor(place).numpy(), places[:, place], *state]
+        logits, *state = step.run(None, dict(zip(names, fed, strict=True)))
+        if place >= before - 1:
+            one, other = torch.from_numpy(logits), wanted[:, place - before + 1]
+            worst = max(worst, (one - other).nan_to_num(0, 0, 0).abs().max().item())
+    return worst
+
+
+def _description(model: Model, prior: Autoregressive) -> dict[str, Any]:
+    beginning = Beginning(prior)
+    cells = torch.arange(model.grid.length).view(1, *model.grid.shape)
+    return {
+        "begin": BEGIN,
+        "step": STEP,
+        "conditions": {
+            name: {"shape": list(axes), "nothing": NOTHING[name]} for name, axes in beginning.parts().items()
+        },
+        "before": prior.conditioner.length,
+        "slots": prior.alphabet.length,
+        "first_entries": prior.offset.tolist(),
+        "cells": model.order.flatten(cells, model.grid)[0].tolist(),
+        "classes": list(model.classes),
+        "text": described_vocabulary(prior.alphabet.text),
+    }
+
+
+def _save(
+    program: ExportedProgram,
+    path: Path,
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> None:
+    """Writes a program as ONNX, weights included."""
+    names = {"input_names": inputs, "output_names": outputs}
+    torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False, **names)
+
+
+def _session(path: Path) -> Any:
+    from onnxruntime import InferenceSession
+
+    return InferenceSession(str(path), providers=["CPUExecutionProvider"])
