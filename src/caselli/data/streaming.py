@@ -114,7 +114,7 @@ class Streamed:
     indices: Int[Tensor, "n"]
     """Numbers of the pictures; that of another one in the place of a bad one."""
     told: Sequence[dict[str, Any]]
-    """What the shard tells of each."""
+    """Labels, captions and keys that the shard tells of each."""
 
 
 class PictureStream:

@@ -58,8 +58,8 @@ def recompute(task: Task) -> None:
 
 
 def parallel(task: Task) -> nn.Module:
-    """What a step calls: the task itself where it is alone or shared out, else a copy that follows the other
-    ranks'."""
+    """The module that a step calls: the task itself where it is alone or shared out, else a copy that follows
+    the other ranks'."""
     if ranks.count() == 1 or _gathers(task):
         return task
     return DistributedDataParallel(task, broadcast_buffers=False, gradient_as_bucket_view=True)
