@@ -128,7 +128,7 @@ def _places(order: Order, grid: Grid, device: torch.device) -> Tensor:
 def _kept(
     order: Order, grid: Grid, device: torch.device, what: str, of_slots: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """What is made of an order's slots, once for each grid and device."""
+    """Tensors made of an order's slots, once for each grid and device."""
     key = order, grid, device, what
     if key not in _tables:
         made = of_slots(order.slots(grid)).to(device)

@@ -119,6 +119,18 @@ def join(tensor: Tensor) -> Tensor:
     return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
 
+def is_lost(error: BaseException) -> bool:
+    """True where an error says that another process of the group is gone.
+
+    Example:
+        >>> is_lost(RuntimeError("Connection closed by peer"))
+        False
+    """
+    words = ("gloo", "connection closed by peer", "connection reset by peer", "nccl")
+    named = isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
+    return dist.is_initialized() and isinstance(error, RuntimeError) and named
+
+
 def wait() -> None:
     """Returns when every rank has come here."""
     if count() > 1:

@@ -97,7 +97,7 @@ def test_a_slot_has_a_distribution_of_its_own(name):
     whole = prior.log_prob(sequences, label)
     for slot in range(sequences.shape[1]):
         found = prior.log_probs_at(slot, sequences, label)
-        assert found.shape == (len(sequences), prior.alphabet.sizes[prior.alphabet.codebooks[slot]])
+        assert found.shape == (len(sequences), prior.alphabet.slot_sizes[slot])
         torch.testing.assert_close(found.exp().sum(1), torch.ones(len(sequences)).double(), check_dtype=False)
         other = sequences.clone()
         other[:, slot] = 0

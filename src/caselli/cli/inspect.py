@@ -200,7 +200,7 @@ def _users(name: str) -> nn.Module:
 
 
 def _in_short(error: Exception) -> str:
-    """What a user's code raised, in a line."""
+    """The error that a user's code raised, in a line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

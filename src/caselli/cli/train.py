@@ -86,6 +86,14 @@ def command(
         train(source, out, recipe=recipe, stage=stage, resume=resume, changes=changes, **budget)
     except Interrupted as error:
         raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
+    except RuntimeError as error:
+        if not ranks.is_lost(error):
+            raise
+        raise UserError(
+            "another process of this training has ended",
+            "all of them were expected",
+            "go on with the same command and --resume",
+        ) from None
     finally:
         ranks.stop()
 

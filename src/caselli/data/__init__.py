@@ -11,6 +11,7 @@ from pathlib import Path
 
 from caselli.data.augment import Augment
 from caselli.data.batches import Batches, Samples
+from caselli.data.code_shards import CodeShards, finish_shards, has_shard, stamp_of, write_shard
 from caselli.data.codes import CodeBatch, CodeStore
 from caselli.data.decoding import EXTENSIONS, BadPicture, decode, formats, oriented, upright
 from caselli.data.digits import Digits
@@ -23,12 +24,15 @@ from caselli.data.pictures import Bad, Batch, Pictures, check_split
 from caselli.data.pixels import enlarged, to_bytes, to_float, with_channels, with_size
 from caselli.data.scenes import draw_scenes
 from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_segmented
+from caselli.data.shards import Shards, TarShards, shard_pictures, tar_shards
 from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
+from caselli.data.streaming import PictureStream, StreamOrder
 from caselli.data.symmetry import asymmetry, mirrors_are_likely
 from caselli.data.tar import Tar
 from caselli.data.tree import picture_files
 from caselli.data.whole import picture_bytes, whole_picture
+from caselli.data.workers import default_workers
 from caselli.errors import UserError
 from caselli.files import regular
 
@@ -52,22 +56,30 @@ __all__ = [
     "Batch",
     "Batches",
     "CodeBatch",
+    "CodeShards",
     "CodeStore",
     "Glyphs",
+    "PictureStream",
     "Pictures",
     "Request",
     "Samples",
     "SegmentationBatch",
     "Segmented",
+    "Shards",
     "Source",
+    "StreamOrder",
+    "TarShards",
     "asymmetry",
     "class_numbers",
     "decode",
+    "default_workers",
     "draw_glyphs",
     "draw_scenes",
     "enlarged",
+    "finish_shards",
     "formats",
     "generator",
+    "has_shard",
     "indices_at",
     "mirrors_are_likely",
     "open",
@@ -75,13 +87,17 @@ __all__ = [
     "oriented",
     "picture_bytes",
     "picture_files",
+    "shard_pictures",
     "spread",
+    "stamp_of",
+    "tar_shards",
     "to_bytes",
     "to_float",
     "upright",
     "whole_picture",
     "with_channels",
     "with_size",
+    "write_shard",
 ]
 
 

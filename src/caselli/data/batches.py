@@ -10,16 +10,34 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from caselli.data.augment import Augment
-from caselli.data.shuffle import Shares, generator
+from caselli.data.shuffle import generator
 from caselli.shapes import Float, Int, Tensor
 
 Batch = TypeVar("Batch")
+
+
+class Order(Protocol):
+    """Samples of a rank at each step, a function of the seed and the step alone."""
+
+    batch: int
+    """Samples of a step, all ranks together."""
+    seed: int
+    """Seed of the order."""
+
+    def at(self, step: int) -> Int[Tensor, "b"]:
+        """Numbers of this rank's samples at a step."""
+
+    def own_rows(self, rows: Tensor) -> Tensor:
+        """This rank's part of what belongs to the batch of all."""
 
 
 class Samples(Protocol[Batch]):
     """A set of samples: how they are read, and what a batch of them is."""
 
     def __len__(self) -> int: ...
+
+    def order(self, batch: int, seed: int, rank: int, ranks: int) -> Order:
+        """The order in which batches of the set are read."""
 
     def read(self, indices: Int[Tensor, "n"]) -> Tensor:
         """Pixels or codes of the samples."""
@@ -67,7 +85,7 @@ class Batches(Generic[Batch]):
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
-        self.shares = Shares(len(samples), batch, seed, rank, ranks)
+        self.shares = samples.order(batch, seed, rank, ranks)
         self.samples, self.augment = samples, augment
 
     def at(self, step: int) -> Batch:
@@ -88,6 +106,6 @@ class Batches(Generic[Batch]):
         moves = None
         if self.augment != Augment():
             drawn = self.augment.draw(self.shares.batch, generator("augment", self.shares.seed, step))
-            moves = self.shares.own(drawn)
+            moves = self.shares.own_rows(drawn)
         lots = torch.rand(self.shares.batch, generator=generator("captions", self.shares.seed, step))
-        return self.samples.assemble(self.shares.at(step), read, moves, self.shares.own(lots))
+        return self.samples.assemble(self.shares.at(step), read, moves, self.shares.own_rows(lots))

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from caselli.data.shuffle import drawn_captions, picked
+from caselli.data.shuffle import Shares, drawn_captions, picked
 from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, regular
 from caselli.shapes import Float, Int, Shaped, Tensor
@@ -96,6 +96,10 @@ class CodeStore:
 
     def __len__(self) -> int:
         return len(self.packed)
+
+    def order(self, batch: int, seed: int, rank: int, ranks: int) -> Shares:
+        """The order in which batches of the set are read."""
+        return Shares(len(self), batch, seed, rank, ranks)
 
     def read(self, indices: Int[Tensor, "n"]) -> Int[Tensor, "n *S"]:
         """The codes of those pictures, int64."""

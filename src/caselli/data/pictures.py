@@ -13,7 +13,7 @@ import torch
 from caselli.data import decoding
 from caselli.data.augment import Augment
 from caselli.data.pixels import to_float
-from caselli.data.shuffle import drawn_captions, picked
+from caselli.data.shuffle import Shares, drawn_captions, picked
 from caselli.data.store import MemoryStore, Store
 from caselli.errors import UnknownName, UserError
 from caselli.shapes import Bool, Float, Int, Shaped, Tensor
@@ -107,6 +107,10 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.store)
+
+    def order(self, batch: int, seed: int, rank: int, ranks: int) -> Shares:
+        """The order in which batches of the set are read."""
+        return Shares(len(self), batch, seed, rank, ranks)
 
     def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C H W"]:
         """The pictures of the given indices, uint8."""

@@ -19,6 +19,7 @@ from caselli.data.pictures import Pictures
 from caselli.data.pixels import to_float, with_channels
 from caselli.data.scenes import class_names as scene_names
 from caselli.data.scenes import draw_scenes
+from caselli.data.shuffle import Shares
 from caselli.data.source import Request
 from caselli.errors import UserError
 from caselli.shapes import Float, Int, Shaped, Tensor
@@ -72,6 +73,10 @@ class Segmented:
     def batch(self, indices: Int[Tensor, "n"]) -> SegmentationBatch:
         """The pictures of the given indices in [-1, 1], with their masks."""
         return self.assemble(indices, self.read(indices), None, None)
+
+    def order(self, batch: int, seed: int, rank: int, ranks: int) -> Shares:
+        """The order in which batches of the set are read."""
+        return Shares(len(self), batch, seed, rank, ranks)
 
     def read(self, indices: Int[Tensor, "n"]) -> Shaped[Tensor, "n C S S"]:
         """The pictures of the given indices, uint8."""

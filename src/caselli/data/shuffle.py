@@ -64,7 +64,7 @@ def indices_at(count: int, batch: int, seed: int, step: int) -> Int[Tensor, "B"]
     return torch.cat(parts)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)  # of ten million samples, 80 MB each
 def _permutation(count: int, seed: int, epoch: int) -> Int[Tensor, "n"]:
     return torch.randperm(count, generator=generator("order", seed, epoch))
 
@@ -100,9 +100,9 @@ class Shares:
 
     def at(self, step: int) -> Int[Tensor, "b"]:
         """The samples of this rank at a step, from 0."""
-        return self.own(indices_at(self.count, self.batch, self.seed, step))
+        return self.own_rows(indices_at(self.count, self.batch, self.seed, step))
 
-    def own(self, rows: Tensor) -> Tensor:
+    def own_rows(self, rows: Tensor) -> Tensor:
         """This rank's part of what belongs to the global batch."""
         return rows.chunk(self.ranks)[self.rank]
 

@@ -46,11 +46,11 @@ class Tar(Source):
 
     @staticmethod
     def accepts(source: str) -> bool:
-        return bool(_shards(source))
+        return bool(shard_paths(source))
 
     @staticmethod
     def open(source: str, request: Request) -> Pictures:
-        shards = _shards(source)
+        shards = shard_paths(source)
         read = [_samples(shard) for shard in shards]
         samples = [sample for of_shard, _ in read for sample in of_shard]
         if not samples:
@@ -60,10 +60,11 @@ class Tar(Source):
             )
         name = Path(source).stem if os.path.exists(source) else Path(shards[0]).parent.resolve().name
         kinds = left_out(name for _, others in read for name in others)
-        return read_listing(dataclasses.replace(_listing(name, samples), notes=kinds), request)
+        return read_listing(dataclasses.replace(listing_of(name, samples), notes=kinds), request)
 
 
-def _shards(source: str) -> list[str]:
+def shard_paths(source: str) -> list[str]:
+    """Paths of the shards that a file, a folder or a pattern stands for; none where it is something else."""
     if os.path.isdir(source):
         inside = sorted(os.listdir(source))
         others = [n for n in inside if os.path.splitext(n)[1].lower() in EXTENSIONS]
@@ -155,6 +156,11 @@ def _samples(shard: str) -> tuple[list[dict], list[str]]:
     return [sample for group in groups for sample in _of_group(shard, group)], others
 
 
+def samples_of(shard: str) -> list[dict]:
+    """Name, location, label and caption of each picture of a shard, in order; `bad` where it is no use."""
+    return _samples(shard)[0]
+
+
 def _of_group(shard: str, group: dict[str, _Member]) -> list[dict]:
     """The pictures of one key, all with what is told of it."""
     told: dict = {}
@@ -206,7 +212,8 @@ def _from_json(text: str) -> dict:
     return {name: str(known[name]) for name in ("label", "caption") if known.get(name) is not None}
 
 
-def _listing(name: str, samples: Sequence[dict]) -> Listing:
+def listing_of(name: str, samples: Sequence[dict]) -> Listing:
+    """The list of some pictures of shards."""
     labelled, captioned = (any(what in sample for sample in samples) for what in ("label", "caption"))
     good, bad = [], []
     for sample in samples:

@@ -7,6 +7,7 @@ import dataclasses
 from caselli.errors import UnknownName, expect
 
 OPTIMISERS = ("adamw", "muon")
+PARALLEL = ("replicated", "sharded")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,11 @@ class TrainingConfig:
     """Samples a step, over all ranks and accumulated pieces."""
     accumulate: int = 1
     """Pieces that a batch is split into to save memory."""
+    parallel: str = "replicated"
+    """replicated, or sharded over the ranks (FSDP2), where the network has blocks: weights, gradients and
+    averages of each rank are then a part of the whole."""
+    recompute: bool = False
+    """Computes each block's activations again in the backward pass, to save memory."""
     optimiser: str = "adamw"
     """adamw, or muon: Muon for the matrices inside the network and AdamW for the rest."""
     learning_rate: float = 1e-3
@@ -49,6 +55,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
+        if self.parallel not in PARALLEL:
+            raise UnknownName("parallel", self.parallel, PARALLEL)
         expect(self.steps >= 1, "steps", self.steps, "at least 1")
         expect(self.minutes is None or self.minutes > 0, "minutes", self.minutes, "more than 0")
         expect(self.batch >= 1, "batch", self.batch, "at least 1")

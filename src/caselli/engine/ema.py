@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import nn
 
+from caselli.engine.sharding import local
 from caselli.private import interpolate_
 
 
@@ -39,4 +40,4 @@ class Ema:
 
 
 def _tensors(module: nn.Module) -> list[torch.Tensor]:
-    return [*module.parameters(), *module.buffers()]
+    return [*map(local, module.parameters()), *module.buffers()]

@@ -6,17 +6,16 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from caselli import ranks
 from caselli.engine.batch import pieces, samples, to_device
 from caselli.engine.config import TrainingConfig
 from caselli.engine.machine import CPU, Machine
 from caselli.engine.optimiser import Optimiser, learning_rate_factor
+from caselli.engine.sharding import gradients_of, parallel, placed, recompute
 from caselli.engine.task import Task
 from caselli.shapes import Tensor
 
@@ -60,7 +59,9 @@ class Fit:
     def __init__(
         self, task: Task, batches: BatchStream, config: TrainingConfig, machine: Machine = CPU, seed: int = 0
     ) -> None:
-        self.task = _on(task, machine.device)
+        self.task = placed(task, config, machine)
+        if config.recompute:
+            recompute(self.task)
         self.batches, self.config, self.machine, self.seed = batches, config, machine, seed
         self.optimiser = Optimiser(self.task, config)
         self.step, self.seconds = 0, 0.0
@@ -82,7 +83,7 @@ class Fit:
         """
         if self.progress >= 1:
             return self
-        model, begin = self._parallel_model(), time.perf_counter() - self.seconds
+        model, begin = parallel(self.task), time.perf_counter() - self.seconds
         with torch.random.fork_rng():
             for batch in self.batches.stream(self.step):
                 self.figures = self.update(model, to_device(batch, self.machine.device))
@@ -112,7 +113,7 @@ class Fit:
         found = []
         for number, piece in enumerate(pieces(batch, config.accumulate)):
             last = number == config.accumulate - 1
-            with nullcontext() if last or ranks.count() == 1 else model.no_sync():
+            with gradients_of(model, last):
                 with self.machine.autocast():
                     losses = model(piece, self.step)
                 (losses.total / config.accumulate).backward()
@@ -122,11 +123,6 @@ class Fit:
         self.step += 1
         self.samples = samples(batch)
         return _mean(found) | norms
-
-    def _parallel_model(self) -> torch.nn.Module:
-        if ranks.count() == 1:
-            return self.task
-        return DistributedDataParallel(self.task, broadcast_buffers=False)
 
     def _tick(self, begin: float) -> None:
         """The first rank's clock, and whether it was asked to stop, are everybody's."""
@@ -165,12 +161,6 @@ def fit(
     """
     Fit(task, batches, config, machine, seed).run(until)
     return task.eval()
-
-
-def _on(task: Task, device: str) -> Task:
-    """The task on a device; left alone where it is there, as tensors without numbers cannot be moved."""
-    kinds = {tensor.device.type for tensor in (*task.parameters(), *task.buffers())}
-    return task if kinds == {device} else task.to(device)
 
 
 def _mean(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:

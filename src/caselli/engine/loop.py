@@ -4,7 +4,6 @@ resumed bit-equal."""
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,13 @@ from caselli.engine.fit import BatchStream, Fit
 from caselli.engine.log import Log
 from caselli.engine.machine import Machine
 from caselli.engine.progress import Bar, Recent
+from caselli.engine.sharding import gathered, is_sharded, load, placed, shell, whole
 from caselli.engine.signals import on_signals
 from caselli.engine.task import Task
 from caselli.engine.tracker import Tracker
 from caselli.engine.views import save_views
 from caselli.errors import UserError
+from caselli.private import tree_map
 
 PROGRESS = "progress"
 """Folder of a run with the pictures of each validation."""
@@ -66,12 +67,14 @@ class Training:
         seed: int = 0,
         trackers: Sequence[Tracker] = (),
     ) -> None:
+        self.shell = shell(task) if is_sharded(task, config) else None
+        self.ema = Ema(task, config.ema)  # while the weights are whole
+        self.ema.module = placed(self.ema.module, config, machine)
         self.fit = Fit(task, batches, config, machine, seed)
         self.task, self.config, self.machine = self.fit.task, config, machine
         self.validation, self.stage = validation, stage
         self.folder, self.log, self.trackers = folder, Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
-        self.ema = Ema(self.task, config.ema)
         self.best, self.validated = math.inf, 0
         self.worse = 0
         """Validations since the best one."""
@@ -84,7 +87,7 @@ class Training:
         return self._best_task()
 
     def _train(self) -> None:
-        self.saved_at, self.saved_step = time.perf_counter(), self.fit.step
+        self.saved_at, self.saved_step = self.fit.seconds, self.fit.step  # the clock of all ranks
         self.bar, self.recent = Bar(self.stage, self.fit.progress), Recent()
         with on_signals(self.fit.stop):
             self.fit.run(self._after_step)
@@ -145,8 +148,9 @@ class Training:
             save_views(views, self.folder / PROGRESS / f"{self.stage}-{self.fit.step:07}.png")
         if values and (self.task.keeps_last or values["loss"] < self.best):
             self.best = min(self.best, values["loss"])
+            kept = gathered(task.state_dict())
             if ranks.is_first():
-                self.checkpoints.save_best({"task": task.state_dict(), "step": self.fit.step})
+                self.checkpoints.save_best({"task": kept, "step": self.fit.step})
 
     def _own_validation(self) -> Sequence[Any]:
         """This rank's held-out batches; every rank's are all of them where there are fewer than ranks."""
@@ -158,7 +162,7 @@ class Training:
 
     def _is_time_to_save(self) -> bool:
         every = self.config.checkpoint_steps
-        due = time.perf_counter() - self.saved_at > self.config.checkpoint_seconds
+        due = self.fit.seconds - self.saved_at > self.config.checkpoint_seconds
         return (every and self.fit.step - self.saved_step >= every) or due
 
     def _check(self) -> None:
@@ -172,18 +176,18 @@ class Training:
 
     def _save(self) -> None:
         self._check()
+        state = {
+            "task": gathered(self.task.state_dict()),
+            "ema": gathered(self.ema.module.state_dict()),
+            "optimiser": gathered(self.fit.optimiser.state_dict()),
+            "step": self.fit.step,
+            "seconds": self.fit.seconds,
+            "best": self.best,
+            "worse": self.worse,
+        }
         if ranks.is_first():
-            state = {
-                "task": self.task.state_dict(),
-                "ema": self.ema.module.state_dict(),
-                "optimiser": self.fit.optimiser.state_dict(),
-                "step": self.fit.step,
-                "seconds": self.fit.seconds,
-                "best": self.best,
-                "worse": self.worse,
-            }
             self.checkpoints.save(state)
-        self.saved_at, self.saved_step = time.perf_counter(), self.fit.step
+        self.saved_at, self.saved_step = self.fit.seconds, self.fit.step
 
     def _resume(self) -> None:
         state, words = self.checkpoints.load()
@@ -191,8 +195,8 @@ class Training:
             self.log.say(word)
         if state is None:
             return
-        self.task.load_state_dict(state["task"])
-        self.ema.module.load_state_dict(state["ema"])
+        load(self.task, state["task"])
+        load(self.ema.module, state["ema"])
         self.fit.optimiser.load_state_dict(state["optimiser"])
         self.fit.step, self.fit.seconds = state["step"], state["seconds"]
         self.validated = int(self.fit.progress * self.config.validations)  # of this budget, a longer one too
@@ -207,6 +211,10 @@ class Training:
     def _best_task(self) -> Task:
         ranks.wait()
         best = self.checkpoints.load_best()
+        if self.shell is not None:  # whole weights again, for whoever saves and looks
+            state = best["task"] if best else tree_map(whole, dict(self.ema.module.state_dict()))
+            self.shell.load_state_dict(state, assign=True)
+            return self.shell.eval()
         if best is not None:
             self.ema.module.load_state_dict(best["task"])
         return self.ema.module

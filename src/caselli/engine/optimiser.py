@@ -9,6 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from caselli.engine.config import TrainingConfig
+from caselli.engine.sharding import shared_out, whole
 from caselli.engine.task import Task
 from caselli.shapes import Tensor
 
@@ -52,7 +53,7 @@ class Optimiser:
     def clip(self, largest: float) -> dict[str, Tensor]:
         """Scales the gradients of each part down to a norm of `largest`; the norms before, by name."""
         return {
-            f"{name}gradient_norm": torch.nn.utils.clip_grad_norm_(parameters, largest)
+            f"{name}gradient_norm": whole(torch.nn.utils.clip_grad_norm_(parameters, largest))
             for name, parameters in self.clipped.items()
         }
 
@@ -82,11 +83,16 @@ class Optimiser:
         Arguments:
             states: averages by name, or the list of an old checkpoint, each optimiser's state by position.
         """
-        for number, (part, names) in enumerate(zip(self.parts, self.names, strict=True)):
+        for place, (part, names) in enumerate(zip(self.parts, self.names, strict=True)):
             if isinstance(states, list):
-                found = states[number]["state"]
+                found = states[place]["state"]
             else:
-                found = {position: states[name] for position, name in enumerate(names) if states[name]}
+                own = [p for group in part.param_groups for p in group["params"]]
+                found = {
+                    number: {key: shared_out(value, p) for key, value in states[name].items()}
+                    for number, (name, p) in enumerate(zip(names, own, strict=True))
+                    if states[name]
+                }
             part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
 
 

@@ -78,6 +78,11 @@ class Task(nn.Module, ABC):
         default."""
         return []
 
+    def blocks(self) -> list[nn.Module]:
+        """Parts that follow one another, to be shared out over ranks or computed twice one by one; none by
+        default."""
+        return []
+
     def finish(self) -> dict[str, float]:
         """Figures over all batches validated since the last call, on all ranks; none by default."""
         return {}

@@ -23,12 +23,18 @@ class Copies:
     nearer_by_chance: float = figure("that share by chance", ".1%")
     """Share of training pictures among all of them: what samples that copy nothing come to."""
     samples: int = figure("samples", ",")
+    independent: float
+    """Number of samples that would tell as much if each had a nearest picture of its own."""
 
     @property
     def many(self) -> bool:
-        """True where the share lies more than three standard deviations above chance."""
+        """True where the share lies more than three standard deviations above chance.
+
+        Chance: which of the real pictures are the training's. Samples with the same nearest picture tell
+        nothing of their own.
+        """
         chance = self.nearer_by_chance
-        return self.nearer_to_training > chance + 3 * (chance * (1 - chance) / self.samples) ** 0.5
+        return self.nearer_to_training > chance + 3 * (chance * (1 - chance) / self.independent) ** 0.5
 
 
 def copies(
@@ -46,8 +52,8 @@ def copies(
         1.0
     """
     made, training, held_out = (feature_rows(x) for x in (made, training, held_out))
-    nearer = [
-        torch.cdist(rows, training).amin(1) < torch.cdist(rows, held_out).amin(1) for rows in made.split(ROWS)
-    ]
-    share = float(torch.cat(nearer).double().mean())
-    return Copies(share, len(training) / (len(training) + len(held_out)), len(made))
+    real = torch.cat([training, held_out])
+    nearest = torch.cat([torch.cdist(rows, real).argmin(1) for rows in made.split(ROWS)])
+    share = float((nearest < len(training)).double().mean())
+    independent = len(made) ** 2 / float(torch.bincount(nearest).double().square().sum())
+    return Copies(share, len(training) / len(real), len(made), independent)

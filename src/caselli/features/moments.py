@@ -1,4 +1,4 @@
-"""How far a set of pictures is from another one by the moments of a network's maps."""
+"""Distance of a set of pictures from another one by the moments of a network's maps."""
 
 from __future__ import annotations
 

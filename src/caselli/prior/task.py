@@ -60,6 +60,9 @@ class PriorTask(Task):
     def hidden_matrices(self) -> list[nn.Parameter]:
         return self.prior.hidden_matrices()
 
+    def blocks(self) -> list[nn.Module]:
+        return list(self.prior.blocks)
+
     def conditions(self, batch, random: torch.Generator | None = None) -> Conditions:
         """The conditions of a batch.
 

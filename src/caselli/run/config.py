@@ -23,6 +23,10 @@ class DataConfig:
     """Varied versions of each picture that the prior learns from; the first is the picture itself."""
     workers: int | None = None
     """Processes that decode; None for as many as there are cores, 0 for none."""
+    stream: bool = False
+    """Reads tar shards one after the other, and keeps no list of all pictures; the last shard is held out."""
+    buffer: int = 4096
+    """Pictures that are shuffled among each other at a time, where they are streamed."""
     paired: str = ""
     """Pictures that belong to those of the source, by equal names but for the suffix, for a prior with
     `condition_picture: paired`: depth, outlines, masks."""

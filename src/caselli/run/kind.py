@@ -252,7 +252,10 @@ class Kind(ABC):
         path, seed = self.folder.path, self.config.seed
         with tracked(self.config.track, path, name, flatten(self.config)) as trackers:
             parts = task, batches, validation, config, path, name, self.machine, seed, trackers
-            return Training(*parts).run()
+            trained = Training(*parts).run()
+        for sentence in self.data.met():
+            Log(path, name).say(sentence)
+        return trained
 
 
 def refuse_lpips(weights: str | None) -> None:

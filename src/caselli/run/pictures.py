@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from caselli import data, ranks
-from caselli.data import Pictures
+from caselli.data import Pictures, PictureStream, Request, default_workers, shard_pictures, tar_shards
+from caselli.errors import UserError
 from caselli.run.config import DataConfig
 from caselli.trained import Trained
 
@@ -28,10 +31,14 @@ class Data:
     """Names of the labels, or of the classes of pixels."""
     fingerprint: str
     """16 hex digits that change when the data do."""
+    met: Callable[[], list[str]] = list
+    """Gives sentences on bad pictures that were met since, where they are read as they come."""
 
 
 def open_pictures(config: DataConfig, progress: bool) -> Data:
     """Both parts of a set of pictures."""
+    if config.stream:
+        return _streamed(config, progress)
     everything = data.open(
         config.source,
         size=config.size,
@@ -42,6 +49,25 @@ def open_pictures(config: DataConfig, progress: bool) -> Data:
     )
     pictures = everything.split("train")
     return Data(pictures, everything.split("held_out"), pictures, pictures.classes, pictures.fingerprint)
+
+
+def _streamed(config: DataConfig, progress: bool) -> Data:
+    """Pictures that are streamed; the last shard is held out, and the first one stands for the set where some
+    of its pictures are looked at."""
+    whole = tar_shards(os.path.expanduser(config.source))
+    if len(whole.paths) < 2:
+        raise UserError(
+            f"{config.source} was given to be streamed: one shard",
+            "at least two were expected: the last one is held out",
+        )
+    request = Request(config.size, config.channels, config.workers, progress=shows(progress))
+    first = shard_pictures(whole, 0, request)
+    request = dataclasses.replace(request, size=first.size, channels=first.channels)
+    held_out = shard_pictures(whole, len(whole.paths) - 1, request)
+    workers = default_workers(len(first)) if config.workers is None else config.workers
+    shards = whole.part(range(len(whole.paths) - 1))
+    stream = PictureStream(shards, first.size, first.channels, config.buffer, workers)
+    return Data(stream, held_out, first, whole.classes, whole.fingerprint, stream.words)
 
 
 def open_split(trained: Trained, source: str, split: str) -> Pictures:

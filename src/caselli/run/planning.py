@@ -63,6 +63,10 @@ class StagePlan:
     name: str
     config: TrainingConfig
     parameters: int
+    blocks: int
+    """Number of layers that can be shared out, or computed twice."""
+    parts: int
+    """Ranks that the weights are shared out over; 1 for a copy on each."""
     samples: int
     """Number of samples that are trained on."""
     own: int
@@ -146,12 +150,12 @@ def plan(
     precision = run.config.precision if run.config.precision != "auto" else device.precision
     run.machine = Machine(CPU, precision, "planned")
     number = pictures or len(run.data.train)
-    stages = [each for each in kind.stages if each in kind.trained(recipe)]
-    whole = sum(each.share for each in stages)
+    shares = {each: own for each, own in kind.stage_shares(recipe).items() if own}
+    whole = sum(shares.values())
     planned = []
-    for each in stages:
+    for each, part in shares.items():
         stage = each(run)
-        own = None if hours is None else hours * each.share / whole
+        own = None if hours is None else hours * part / whole
         samples = number * (1 if each.augments else run.config.data.views)
         planned.append(_stage(stage, samples, count, device, precision, share, own))
     shown = run.data.pictures
@@ -190,11 +194,17 @@ def _stage(
     gradients, count_of = _bytes(parameters), sum(p.numel() for p in parameters)
     cost = _cost(stage, task, dataclasses.replace(config, batch=own), own)
     optimiser = cost.standing_bytes - 2 * weights - gradients
-    memory = Memory(weights, gradients, weights, optimiser, cost.peak_bytes - cost.standing_bytes)
+    blocks = [_bytes(block.parameters()) for block in task.blocks()]
+    parts = count if config.parallel == "sharded" and blocks else 1
+    standing = (-(-size // parts) for size in (weights, gradients, weights, optimiser))
+    # a layer at work and the next one, whole, with a gradient; what is in no layer stays whole for the step
+    whole = 3 * max(blocks) + 2 * (weights - sum(blocks)) if parts > 1 else 0
+    memory = Memory(*standing, cost.peak_bytes - cost.standing_bytes + whole)
     seconds = cost.floor(device.rates(precision)) / share
     rate = 2 * device.rates(precision).macs_per_second
     used = cost.flops / seconds / rate
-    return StagePlan(stage.name, config, count_of, samples, own, memory, cost, seconds, used, hours)
+    facts = (stage.name, config, count_of, len(blocks), parts, samples, own, memory, cost)
+    return StagePlan(*facts, seconds, used, hours)
 
 
 def _cost(stage: Stage, task: Any, config: TrainingConfig, own: int) -> StepCost:
@@ -231,8 +241,11 @@ def advice(plan: Plan, stage: StagePlan) -> str:
         if stage.memory.activations * stage.config.accumulate / number <= 0.95 * left:
             return f"{words}; {option}.accumulate {number} makes it fit, at the same batch"
     if left <= 0:
-        return f"{words}; weights, gradients and averages alone take {in_bytes(stage.memory.standing)}"
-    return f"{words}; a smaller {option}.batch, or more devices, is needed"
+        alone = f"{words}; weights, gradients and averages alone take {in_bytes(stage.memory.standing)}"
+        can_share = stage.blocks and stage.parts == 1 and plan.devices > 1
+        return alone + (f": {option}.parallel sharded shares them out" if can_share else "")
+    again = f", {option}.recompute true" if stage.blocks and not stage.config.recompute else ""
+    return f"{words}; a smaller {option}.batch{again}, or more devices, is needed"
 
 
 def words(plan: Plan) -> list[str]:
@@ -256,7 +269,7 @@ def _stage_words(plan: Plan, stage: StagePlan) -> list[str]:
     total = stage.steps * stage.seconds / 3600
     of = "" if stage.hours is None else f" (the recipe has {config.steps:,})"
     once = stage.samples / stage.samples_per_second / 3600
-    kept = memory.total - memory.gradients - memory.activations
+    kept = stage.parts * (memory.weights + memory.average + memory.optimiser)
     return [
         f"{stage.name}: {in_thousands(stage.parameters)} parameters, batch {config.batch}, "
         f"{stage.own} a rank",

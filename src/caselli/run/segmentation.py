@@ -110,6 +110,8 @@ class SegmentationRun(Kind):
 
     @classmethod
     def open(cls, config: DataConfig, progress: bool) -> Data:
+        if config.stream:
+            raise UserError("data.stream was given", "pictures with masks are read as a whole")
         everything = open_segmented(
             config.source,
             size=config.size,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeBatch, CodeStore, Pictures, spread, to_float
+from caselli.data import CodeBatch, CodeShards, CodeStore, Pictures, spread, to_float
 from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
@@ -43,6 +43,7 @@ from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
 from caselli.run.auto import Budget, auto, plan
+from caselli.run.coding import streamed_codes
 from caselli.run.conditions import check_condition, encode_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
@@ -190,6 +191,9 @@ class DecoderStage(Stage):
         with run.seeded():
             return RefiningTask(model.tokenizer, moments, config.weight, drawn)
 
+    def rehearsed(self) -> RehearsedDecoderStage:
+        return RehearsedDecoderStage(self.run)
+
     def _real(self, pictures: Pictures) -> Iterator[Float[Tensor, "B C H W"]]:
         """Real pictures, batch after batch."""
         for part in spread(len(pictures), MEASURED).split(MEASURED_AT_ONCE):
@@ -202,6 +206,17 @@ class DecoderStage(Stage):
         """Looks at the samples again, with the new decoder."""
         self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
         PriorStage(self.run).look()
+
+
+class RehearsedDecoderStage(DecoderStage):
+    """The third stage with an untrained tokenizer and a single drawn picture, where a run is only planned."""
+
+    def task(self) -> RefiningTask:
+        config, pictures = self.run.config.refinement, self.run.data.pictures
+        tokenizer, moments = Tokenizer(self.run.config.tokenizer), config.distance()
+        x = torch.zeros(2, pictures.channels, pictures.size, pictures.size)
+        moments.measure([x])
+        return RefiningTask(tokenizer, moments, config.weight, tokenizer.eval().encode(x))
 
 
 class TwoStage(Kind):
@@ -267,8 +282,11 @@ class TwoStage(Kind):
         del figures["code_counts"]
         return figures
 
-    def codes(self, tokenizer: Tokenizer, split: str) -> CodeStore:
-        """The store of a split's codes, made by the first rank unless it is there already."""
+    def codes(self, tokenizer: Tokenizer, split: str) -> CodeStore | CodeShards:
+        """The store of a split's codes, made by the first rank unless it is there already; of pictures that
+        are streamed, shards made by all ranks."""
+        if split == "train" and self.config.data.stream:
+            return streamed_codes(self, tokenizer)
         path = self.folder.path / "codes" / f"{split}.safetensors"
         if ranks.is_first() and not _is_of(path, tokenizer):
             if path.exists():  # codes of the tokenizer before it was trained on

@@ -38,7 +38,7 @@ HARMLESS = (
 WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
 AVERAGED = ("params_ema", "ema")
-"""Those of them whose weights are averages over the training, of which a line tells."""
+"""Names of those whose weights are averages over the training, of which a line tells."""
 PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
 """Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
 within a larger model, whose other weights are left out."""

@@ -1,0 +1,206 @@
+"""Streams of tar shards: pictures a second beside the decoder and other readers; memory of a long one."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import os
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.measure import in_a_process, table
+
+SIDE, SHARDS, EACH, BATCH = 256, 8, 256, 32
+MILLION, PARTS = 1_000_000, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class MadeShards:
+    """Shards of as many pictures as one likes, listed on the fly: all of them lie in one small shard."""
+
+    places: tuple[Any, ...]
+    counts: tuple[int, ...]
+    name: str = "made"
+    classes: tuple[str, ...] = ()
+    captioned: bool = False
+    fingerprint: str = "0" * 16
+
+    def listing(self, shard: int) -> Sequence[dict[str, Any]]:
+        """The pictures of a shard, its number among their names."""
+        return _Made(self.places, shard, self.counts[shard])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made(Sequence):
+    places: tuple[Any, ...]
+    shard: int
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        place = self.places[(self.shard * 7919 + i) % len(self.places)]
+        return {"name": f"{self.shard}/{i}", "location": place}
+
+
+def written(folder: Path, shards: int = SHARDS, each: int = EACH, side: int = SIDE) -> str:
+    """Shards of JPEGs that look like photographs to a decoder: smooth, with some noise."""
+    from PIL import Image
+
+    random = torch.Generator().manual_seed(0)
+    for shard in range(shards):
+        with tarfile.open(folder / f"part-{shard:03}.tar", "w") as archive:
+            for i in range(each):
+                low = torch.rand(1, 3, side // 8, side // 8, generator=random)
+                picture = torch.nn.functional.interpolate(low, size=side, mode="bicubic")[0]
+                picture = picture + 0.05 * torch.randn(3, side, side, generator=random)
+                pixels = picture.clamp(0, 1).mul(255).byte().permute(1, 2, 0).numpy()
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, "JPEG", quality=90)
+                member = tarfile.TarInfo(f"{shard:03}{i:05}.jpg")
+                member.size = file.tell()
+                file.seek(0)
+                archive.addfile(member, file)
+    return str(folder)
+
+
+def memory(steps: int = 500, first: int = 100, batch: int = 32, side: int = 32) -> list[tuple[int, int]]:
+    """Resident bytes of a training on a stream of a million pictures: (step, bytes), every `first` steps."""
+    from caselli.data import Batches, PictureStream, tar_shards
+    from caselli.engine import Fit, TrainingConfig
+    from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
+
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        shards = tar_shards(written(Path(folder), 1, 64, side))
+        places = tuple(sample["location"] for sample in shards.listing(0))
+        made = MadeShards(places, (MILLION // PARTS,) * PARTS)
+        batches = Batches(PictureStream(made, side, 3), batch)
+        options = {"codebook_size": 64}
+        task = TokenizerTask(Tokenizer(TokenizerConfig(width=16, latent_width=8, quantizer_options=options)))
+
+        def until(fit: Fit) -> bool:
+            if fit.step % first == 0:
+                found.append((fit.step, _resident()))
+            return False
+
+        Fit(task, batches, TrainingConfig(steps=steps, batch=batch)).run(until)
+    return found
+
+
+def _resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _rate(pictures: Iterator[int], seconds: float = 10.0) -> float:
+    """Pictures a second of what yields numbers of them, after the first."""
+    next(pictures)
+    begin, count = time.perf_counter(), 0
+    for number in pictures:
+        count += number
+        if time.perf_counter() - begin > seconds:
+            break
+    return count / (time.perf_counter() - begin)
+
+
+def _ours(folder: str, workers: int) -> Iterator[int]:
+    from caselli.data import Batches, PictureStream, tar_shards
+
+    stream = PictureStream(tar_shards(folder), SIDE, 3, workers=workers)
+    return (len(batch.pictures) for batch in Batches(stream, BATCH).stream())
+
+
+def _decoder(folder: str, workers: int) -> Iterator[int]:
+    """The decoder of the workers alone, on pictures that are in memory."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from caselli.data import tar_shards
+
+    data = [sample["location"].read() for sample in tar_shards(folder).listing(0)]
+    if not workers:
+        return (_decoded(data[:BATCH]) for _ in itertools.count())
+    pool = ProcessPoolExecutor(workers)
+    pieces = itertools.repeat(data[:BATCH], 10_000)
+    return iter(pool.map(_decoded, pieces))
+
+
+def _decoded(data: Sequence[bytes]) -> int:
+    from caselli.data import decode
+
+    return sum(len(decode(one, SIDE, 3)) > 0 for one in data)
+
+
+def _webdataset(folder: str, workers: int) -> Iterator[int]:
+    import webdataset
+
+    paths = sorted(map(str, Path(folder).glob("*.tar")))
+    read = webdataset.WebDataset(paths, shardshuffle=False).repeat().shuffle(1000).decode("torchrgb")
+    batched = read.to_tuple("jpg").batched(BATCH)
+    loader = webdataset.WebLoader(batched, batch_size=None, num_workers=workers)
+    return (len(batch[0]) for batch in loader)
+
+
+class _Files(torch.utils.data.Dataset):
+    """A list of all pictures with their places, decoded by Pillow."""
+
+    def __init__(self, folder: str) -> None:
+        from caselli.data import tar_shards
+
+        shards = tar_shards(folder)
+        self.places = [one["location"] for i in range(len(shards.counts)) for one in shards.listing(i)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        import numpy as np
+        from PIL import Image
+
+        image = Image.open(io.BytesIO(self.places[i].read())).convert("RGB")
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _loader(folder: str, workers: int) -> Iterator[int]:
+    loader = torch.utils.data.DataLoader(_Files(folder), BATCH, shuffle=True, num_workers=workers)
+    return (len(batch) for _ in itertools.count() for batch in loader)
+
+
+READERS: dict[str, Callable[[str, int], Iterator[int]]] = {
+    "the decoder alone": _decoder,
+    "PictureStream": _ours,
+    "webdataset": _webdataset,
+    "DataLoader": _loader,
+}
+"""Readers of the same shards, all by Pillow."""
+
+
+def _measured(name: str, folder: str, workers: int) -> float:
+    return _rate(READERS[name](folder, workers))
+
+
+def run() -> None:
+    """Prints pictures a second of each reader, and the memory of a stream of a million pictures."""
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    with tempfile.TemporaryDirectory() as folder:
+        written(Path(folder))
+        rates: dict[str, float] = {}
+        for name in READERS:
+            try:
+                rates[name] = in_a_process(_measured, name, folder, workers)
+            except ImportError:
+                print(f"{name} is not installed")
+    alone = rates["the decoder alone"]
+    lines = [(name, f"{rate:,.0f}", f"{rate / alone:.2f}") for name, rate in rates.items()]
+    table(("reader", "pictures/s", "of the decoder"), lines)
+    print()
+    lines = [(f"step {step}", f"{resident / 2**20:,.0f}") for step, resident in in_a_process(memory)]
+    table((f"{MILLION:,} pictures in {PARTS} shards", "resident MB"), lines)

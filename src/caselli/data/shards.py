@@ -1,0 +1,165 @@
+"""Tar shards as they are counted: how many pictures each has, and what is told of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from caselli.data.listing import read_listing
+from caselli.data.pictures import Pictures
+from caselli.data.source import Request
+from caselli.data.tar import listing_of, samples_of, shard_paths
+from caselli.errors import UserError
+from caselli.files import write_text
+
+SHOWN = 1024
+"""Pictures of a shard that are held out, or looked at, at most."""
+
+
+class Shards(Protocol):
+    """Pictures in shards: how many, and one shard's list at a time."""
+
+    name: str
+    """Name of the set."""
+    counts: tuple[int, ...]
+    """Number of pictures in each shard."""
+    classes: tuple[str, ...]
+    """Names of the labels; empty where there are none."""
+    captioned: bool
+    """True where pictures have captions."""
+    fingerprint: str
+    """16 hex digits that change when the shards do."""
+
+    def listing(self, shard: int) -> Sequence[dict[str, Any]]:
+        """Name, location, and label and caption where there are any, of each picture in a shard, in order."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TarShards:
+    """Tar files in the layout of WebDataset, one after the other.
+
+    Their headers are read once, to count the pictures; the counts are kept in the user's cache and read again
+    while the files have the same sizes and times. No list of all pictures is kept.
+
+    Example:
+        >>> TarShards("set", ("a.tar",), (3,)).counts
+        (3,)
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    counts: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+    captioned: bool = False
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when names, sizes or counts of the shards do."""
+        known = [(Path(path).name, os.path.getsize(path)) for path in self.paths]
+        text = json.dumps([known, self.counts, self.classes])
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def listing(self, shard: int) -> Sequence[dict[str, Any]]:
+        """The pictures of a shard.
+
+        Errors: `UserError` for a shard that is gone or has changed.
+        """
+        found = _listed(self.paths[shard])
+        if len(found) != self.counts[shard]:
+            raise UserError(
+                f"{self.paths[shard]} holds {len(found)} pictures",
+                f"{self.counts[shard]} were expected, as when training began",
+            )
+        return found
+
+    def part(self, shards: Sequence[int]) -> TarShards:
+        """Some of the shards."""
+        chosen = {name: tuple(getattr(self, name)[i] for i in shards) for name in ("paths", "counts")}
+        return dataclasses.replace(self, **chosen)
+
+
+@functools.lru_cache(maxsize=2)
+def _listed(path: str) -> list[dict[str, Any]]:
+    if not os.path.exists(path):
+        raise UserError(f"the shard {path} is missing", "every shard of the set was expected")
+    return [sample for sample in samples_of(path) if "bad" not in sample]
+
+
+def tar_shards(source: str) -> TarShards:
+    """The shards of a folder or a pattern, counted.
+
+    Errors: `UserError` where there are none, or one of a pattern is missing.
+    """
+    paths = tuple(shard_paths(source))
+    for path in paths:
+        if not os.path.exists(path):
+            raise UserError(f"the shard {path} is missing", "every shard of the pattern was expected")
+    if not paths:
+        raise UserError(
+            f"the source {source!r} was given to be streamed",
+            "tar shards were expected: a folder of them, or a pattern such as part-{000..041}.tar",
+        )
+    known = _known(paths)
+    facts = [known.get(_stamp(path)) or _counted(path) for path in paths]
+    _remember(paths, facts)
+    labels = sorted({label for fact in facts for label in fact["labels"]}, key=_by_number)
+    name = Path(paths[0]).parent.resolve().name
+    counts = tuple(fact["pictures"] for fact in facts)
+    return TarShards(name, paths, counts, tuple(labels), any(fact["captions"] for fact in facts))
+
+
+def shard_pictures(shards: TarShards, shard: int, request: Request) -> Pictures:
+    """The first pictures of one shard as a set, at most `SHOWN`, with the classes of all shards."""
+    found = shards.listing(shard)[:SHOWN]
+    pictures = read_listing(listing_of(shards.name, found), request)
+    if not shards.classes:
+        return pictures
+    labels = pictures.labels_in(shards.classes, torch.arange(len(pictures)))
+    return dataclasses.replace(pictures, classes=shards.classes, labels=labels)
+
+
+def _counted(path: str) -> dict[str, Any]:
+    found = _listed(path)
+    labels = sorted({sample["label"] for sample in found if "label" in sample})
+    return {
+        "pictures": len(found),
+        "labels": labels,
+        "captions": any("caption" in sample for sample in found),
+    }
+
+
+def _by_number(label: str) -> tuple[bool, int, str]:
+    return (False, int(label), label) if label.isdecimal() else (True, 0, label)
+
+
+def _stamp(path: str) -> str:
+    facts = os.stat(path)
+    return f"{os.path.abspath(path)}|{facts.st_size}|{facts.st_mtime_ns}"
+
+
+def _cache(paths: Sequence[str]) -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    key = hashlib.blake2b("\n".join(map(os.path.abspath, paths)).encode(), digest_size=8).hexdigest()
+    return Path(folder) / "caselli" / f"shards-{key}.json"
+
+
+def _known(paths: Sequence[str]) -> dict[str, dict[str, Any]]:
+    try:
+        return json.loads(_cache(paths).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(paths: Sequence[str], facts: Sequence[dict[str, Any]]) -> None:
+    try:
+        write_text(_cache(paths), json.dumps(dict(zip(map(_stamp, paths), facts, strict=True))))
+    except (OSError, UserError):  # a cache that cannot be written is none
+        return
