@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -200,12 +203,11 @@ class ParallelOrder(SequencePrior):
         for count in known.unique().tolist():
             if count < self.alphabet.length:
                 rows = (known == count).nonzero()[:, 0]
-                part = drawing.part(rows)
-                most = max(most, self._draw(part, count))
-                drawing.codes[rows] = part.codes
+                show = functools.partial(drawing.codes.index_copy_, 0, rows)
+                most = max(most, self._draw(drawing.part(rows), count, show))
         return most
 
-    def _draw(self, drawing: Drawing, known: int) -> int:
+    def _draw(self, drawing: Drawing, known: int, show: Callable[[Tensor], Any]) -> int:
         codes, length = drawing.codes, self.alphabet.length
         sizes = round_sizes(length - known, drawing.rounds, drawing.schedule)
         order = locality_order(self.places, codes >= 0, sizes, self.options.order_seed)
@@ -220,6 +222,7 @@ class ParallelOrder(SequencePrior):
             noise = of_each(drawing.uniform, slots)
             drawn = drawing.drawn(self.code_head, self.outputs(y, rows), rows, round, noise)
             codes.scatter_(1, slots, drawn)
+            show(codes)  # before it is told that there are more
             drawing.progress(drawn.numel())
             piece = self._inputs(drawing.in_rows(drawn), rows, positions)
         return sum(tensor.nbytes for state in states for tensor in state.tensors())
