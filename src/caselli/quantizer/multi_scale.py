@@ -160,7 +160,7 @@ class MultiScale(Quantizer):
     places_are_own = False
 
     def visible_codes(self, keep, space):
-        """Those of each scale of whose cell at least a half is given."""
+        """Codes of each scale of whose cell at least a half is given."""
         shares = [F.adaptive_avg_pool2d(keep[None].float(), scale).flatten() for scale in self.scales]
         return torch.cat(shares) >= 0.5
 
