@@ -38,7 +38,7 @@ def compare(names: list[tuple[str, int]], repeats: int) -> None:
                 f"{1e3 * times[number]:.0f}",
                 f"{times[number] / times[0]:.2f}",
                 f"{memory[number] / 1e6:.0f}",
-                f"{memory[number] / memory[0]:.2f}",
+                f"{memory[number] / max(memory[0], 1):.2f}",
                 f"{sum(p.numel() for p in priors[number].parameters()):,}",
                 f"{16 * LENGTH / drawn[number]:,.0f}",
             )

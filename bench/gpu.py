@@ -231,7 +231,7 @@ def _stages(recipe: str, side: int, changes: dict[str, Any], machine: Machine) -
     with contextlib.redirect_stderr(io.StringIO()):
         run = prepared(kind, "glyphs", recipe, {"data.size": side, "data.channels": 3, **changes})
     run.machine, run.folder = machine, RunFolder(tempfile.mkdtemp())
-    return [each(run).rehearsed() for each in kind.stages]
+    return [each(run).rehearsed() for each in kind.stage_shares(recipe)]
 
 
 def _begun(stage: Any, machine: Machine) -> tuple[Any, Any]:

@@ -133,6 +133,10 @@ def shapes_alone() -> contextlib.AbstractContextManager[Any]:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
+READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
+"""The operation behind `item()`, where a dispatch mode meets it."""
+
+
 def asks_for_numbers(error: BaseException) -> bool:
     """True for the errors of operations that need the numbers of tensors that have a shape alone."""
     fake = isinstance(error, DataDependentOutputException | DynamicOutputShapeException)

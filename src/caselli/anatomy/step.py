@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sd
 
 from caselli.anatomy.cost import FREE, MachineRates
 from caselli.errors import UserError
-from caselli.private import DispatchMode, asks_for_numbers, shapes_alone, tree_leaves
+from caselli.private import READS_A_NUMBER, DispatchMode, asks_for_numbers, shapes_alone, tree_leaves
 from caselli.shapes import Tensor
 
 
@@ -98,7 +98,7 @@ class _Ledger(DispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if function is torch.ops.aten._local_scalar_dense.default:
+        if function is READS_A_NUMBER:
             if id(args[0]) in self.numbers:
                 return self.numbers[id(args[0])]
             if args[0].dtype == torch.bool:

@@ -16,6 +16,7 @@ from caselli.codec.groups import GroupCoder, Progress
 from caselli.codec.residual import ResidualModel
 from caselli.errors import UserError
 from caselli.model import Model
+from caselli.prior import LayerConfig
 from caselli.shapes import Shaped, Tensor
 from caselli.weights import take_in
 
@@ -198,15 +199,21 @@ class Codec:
             yield own
 
 
-_NEWER = ("head", "head_options", "limits")
+_NEWER = ("head", "head_options", "limits", "layer")
 """Fields that came after the first files: as they are by default they do not change the fingerprint."""
 
 
 def _as_known(record: Any) -> dict[str, Any]:
     """The fields of a record as plain data, but for newer ones at their defaults."""
-    defaults = {field.name: field.default for field in dataclasses.fields(record)} | {"head_options": {}}
+    defaults = {
+        "head": "softmax",
+        "head_options": {},
+        "limits": (),
+        "layer": dataclasses.asdict(LayerConfig()),
+    }
     plain = dataclasses.asdict(record)
     plain.pop("levels", None)  # the tokenizer's, whose fingerprint counts already
+    plain.pop("guidance", None)  # concerns drawing alone
     return {k: v for k, v in plain.items() if k not in _NEWER or v != defaults[k]}
 
 

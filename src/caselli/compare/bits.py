@@ -175,7 +175,7 @@ class Bits(Comparison):
     def _row(self, model: Model, name: str, head: str, real: Float[Tensor, "n F"]) -> Row:
         refuse_teacher(self.judges, model.teachers())
         found, x = evaluate_model(model, self.held_out), pixels(self.held_out)
-        engine = best_engine(model.require_prior())[0]
+        engine, shown = best_engine(model.require_prior())[0], len(self.original())
         made = model.sample_like(self.held_out, seed=FIRST)
         again = torch.cat([model.reconstruct(part.to(model.device)).cpu() for part in x.split(64)])
         return Row(
@@ -188,7 +188,7 @@ class Bits(Comparison):
             samples=frechet_between(real, self.features(made.cpu())),
             use=found.codebook_use,
             head=head,
-            shown=model.sample(SHOWN, labels_for(model, SHOWN), 0, engine=engine).cpu(),
+            shown=model.sample(shown, labels_for(model, shown), 0, engine=engine).cpu(),
         )
 
     def notes(self, rows: Sequence[Row]) -> str:

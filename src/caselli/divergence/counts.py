@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -56,14 +57,30 @@ def log_affinity(p: Distribution, q: Distribution, order: float) -> Tensor | Non
         tensor(-0.5000)
     """
     if isinstance(p, D.Poisson) and isinstance(q, D.Poisson):
-        return _tilted(p.rate, q.rate, order) - order * p.rate - (1 - order) * q.rate
+        return _where_finite(lambda x, y: _of_poisson(x, y, order), p.rate, q.rate)
     if isinstance(p, D.Geometric) and isinstance(q, D.Geometric):
-        ratio = _tilted(1 - p.probs, 1 - q.probs, order)
-        ends = ratio < 1
-        rest = torch.where(ends, -ratio, 0.0).log1p()
-        value = order * p.probs.log() + (1 - order) * q.probs.log() - rest
-        return torch.where(ends, value, torch.inf)
+        return _where_finite(lambda x, y: _of_geometric(x, y, order), p.probs, q.probs)
     return None
+
+
+def _of_poisson(x: Tensor, y: Tensor, order: float) -> Tensor:
+    return _tilted(x, y, order) - order * x - (1 - order) * y
+
+
+def _of_geometric(x: Tensor, y: Tensor, order: float) -> Tensor:
+    ratio = _tilted(1 - x, 1 - y, order)
+    ends = ratio < 1
+    rest = torch.where(ends, -ratio, 0.0).log1p()
+    return torch.where(ends, order * x.log() + (1 - order) * y.log() - rest, torch.inf)
+
+
+def _where_finite(form: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """A form of two parameters, with slopes of 0 instead of none where it is infinite."""
+    with torch.no_grad():
+        infinite = form(x, y) == torch.inf
+    # the form is not asked there at all: a slope that is no number stays none when it is masked
+    value = form(*(torch.where(infinite, 0.5, side) for side in (x, y)))
+    return torch.where(infinite, torch.inf, value)
 
 
 def _tilted(x: Tensor, y: Tensor, order: float) -> Tensor:
