@@ -56,7 +56,7 @@ SECONDS = 480
 
 
 class Day:
-    """What is measured, part by part; each part is a function of it that gives a table.
+    """Device, sizes and clock of a measurement; each part of it is a function of this that gives a table.
 
     Arguments:
         device: cuda or cpu.
@@ -215,7 +215,7 @@ def sampling(day: Day) -> Rows:
 
 
 PARTS = (rates, kernels, training, sampling, tests)
-"""What is measured, in order: what matters most comes first."""
+"""Parts of the measurement, the most important first."""
 
 
 def _stages(recipe: str, side: int, changes: dict[str, Any], machine: Machine) -> list[Any]:

@@ -539,7 +539,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
 
 
 class Code:
-    """What a pickle can do to a careless reader."""
+    """An object whose pickle runs code in a careless reader."""
 
     def __reduce__(self):
         return (os.system, ("touch ran",))

@@ -199,7 +199,7 @@ def test_zsh_completes(capsys, tmp_path):
 
 
 def read_until(terminal: int, shown: str, seconds: float = 60) -> str:
-    """What a terminal writes until it has shown some words."""
+    """Output of a terminal until it has shown some words."""
     seen, end = "", time.monotonic() + seconds
     while shown not in seen and time.monotonic() < end:
         if select.select([terminal], [], [], 0.2)[0]:

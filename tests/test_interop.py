@@ -338,7 +338,7 @@ def test_latents_without_a_codebook_are_no_codes(tmp_path, capsys):
 
 
 class Code:
-    """What a pickle can do to a careless reader."""
+    """An object whose pickle runs code in a careless reader."""
 
     def __reduce__(self):
         return (os.system, ("touch ran",))

@@ -39,7 +39,7 @@ class Page(HTMLParser):
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong with a site: a line for each link or address."""
+    """Mistakes of a built site, a line for each broken link or foreign address."""
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
     found = []
     for path, page in pages.items():

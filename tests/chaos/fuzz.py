@@ -144,7 +144,7 @@ def archives() -> list[bytes]:
 
 
 def checkpoints() -> list[bytes]:
-    """What torch.save writes of plain data."""
+    """Bytes that torch.save writes of plain data."""
     found = []
     for state in ({"step": 3, "weights": torch.ones(2, 2)}, {"state_dict": {"a.b": torch.zeros(3)}}):
         file = io.BytesIO()

@@ -109,7 +109,7 @@ def test_killed_and_given_again(place, tmp_path, name):
 
 
 def expect_whole(name, out, expected):
-    """What came is what would have come; what tells of times can be read."""
+    """Output equals that of an undisturbed command; files with times in them can be read."""
     found = tree(out)
     if name.startswith(("train", "slim", "compare")):
         for path in out.rglob("*.json"):
