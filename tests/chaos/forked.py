@@ -119,5 +119,5 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def strays(folder: Path) -> list[Path]:
-    """Names of the files that killed commands left behind."""
+    """Hidden files that killed commands left behind."""
     return [path for path in folder.rglob(".*") if path.name not in (".", "..")]

@@ -11,13 +11,11 @@ import torch
 
 from caselli import ranks
 from caselli.data import Pictures, mirrors_are_likely
-from caselli.engine import TrainingConfig, machine, rate_of
+from caselli.engine import machine, rate_of
 from caselli.features import TEACHERS
-from caselli.prior import PriorConfig
-from caselli.run.config import DataConfig
-from caselli.run.two_stage_config import StagesConfig, TwoStageConfig
-from caselli.run.two_stage_recipes import SHARES, nearest_factor
-from caselli.tokenizer import TokenizerConfig
+from caselli.plain import override
+from caselli.run.two_stage_config import TwoStageConfig
+from caselli.run.two_stage_recipes import SHARES, small
 
 MINUTES = 10.0
 """Budget of a run that names none."""
@@ -74,46 +72,28 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
 
     Source: after Hoffmann et al. 2022, Training Compute-Optimal Large Language Models.
     """
-    budget = budget or Budget.of({})
-    factor = nearest_factor(pictures.size, grid=8, largest=16)
+    budget, start = budget or Budget.of({}), small(pictures)
     width, depth = shape(weights(budget))
-    codes = (pictures.size // factor) ** 2
+    codes = (pictures.size // start.tokenizer.factor) ** 2
     seen = repeats(budget, width, depth, codes, len(pictures))
     sees = pictures.channels == 3 and TEACHERS[TEACHER].is_installed()
     minutes = [budget.minutes * share for share in AUTO_SHARES]
-    return TwoStageConfig(
-        recipe="auto",
-        data=DataConfig(
-            flip=mirrors_are_likely(pictures),
-            shift=max(1, pictures.size // 32),
-            views=min(8, math.ceil(min(seen, VIEWED / len(pictures)))),
-        ),
-        tokenizer=TokenizerConfig(
-            factor=factor,
-            patch=min(2, factor),
-            channels=pictures.channels,
-            width=64,
-            multipliers=(1, 2, 2),
-            blocks=1,
-            attention=(factor,),
-            latent_width=64,
-            perceptual=0.3 if sees else 0.0,
-            perceptual_network=TEACHER,
-        ),
-        prior=PriorConfig(width=width, depth=depth, dropout=0.1 if seen > 4 else 0.0, guidance=1.5),
-        training=StagesConfig(
-            tokenizer=TrainingConfig(steps=5000, minutes=minutes[0], batch=32, learning_rate=1e-3, ema=0.995),
-            prior=TrainingConfig(
-                steps=5000,
-                minutes=minutes[1],
-                batch=64,
-                optimiser="muon",
-                learning_rate=5e-3,
-                weight_decay=0.1,
-                ema=0.99,
-            ),
-            decoder=dataclasses.replace(StagesConfig().decoder, minutes=minutes[2]),
-        ),
+    return override(
+        start,
+        {
+            "recipe": "auto",
+            "data.flip": mirrors_are_likely(pictures),
+            "data.views": min(8, math.ceil(min(seen, VIEWED / len(pictures)))),
+            "tokenizer.perceptual": 0.3 if sees else 0.0,
+            "tokenizer.perceptual_network": TEACHER,
+            "prior.width": width,
+            "prior.depth": depth,
+            "prior.dropout": 0.1 if seen > 4 else 0.0,
+            "prior.guidance": 1.5,
+            "training.tokenizer.minutes": minutes[0],
+            "training.prior.minutes": minutes[1],
+            "training.decoder.minutes": minutes[2],
+        },
     )
 
 
