@@ -120,7 +120,8 @@ def _short(path: Path) -> Path:
 def _listed(studio: Studio, name: str) -> dict[str, Any]:
     """A run as the list shows it; a broken one says what is wrong with it."""
     title = studio.jail.root.name if name == SELF else name
-    shown: dict[str, Any] = {"name": name, "title": title, "error": "", "figures": [], "kind": "", "look": None}
+    shown: dict[str, Any] = {"name": name, "title": title, "error": "", "figures": [], "kind": ""}
+    shown["look"] = None
     try:
         folder = studio.jail.path(name)
         job = jobs.found(folder)
