@@ -148,6 +148,57 @@ def test_llamagen(tmp_path):
     comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
 
 
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory):
+    """The folder of an untrained T5 of five channels, as the golden captions have."""
+    library = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("t5")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "cat"]
+    (path / "vocab.txt").write_text("\n".join(words))
+    library.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
+    sizes = {"d_model": 5, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    library.T5EncoderModel(library.T5Config(vocab_size=len(words), **sizes)).save_pretrained(path)
+    return path
+
+
+class Given:
+    """A text encoder that has one answer, cut to the tokens that there are and put in front of them."""
+
+    width = 5
+
+    def __init__(self, features, mask):
+        self.features = torch.stack([row.roll(-int((there == 0).sum()), 0) for row, there in zip(features, mask)])
+
+    def __call__(self, tokens, mask):
+        return self.features.repeat(len(tokens) // len(self.features), 1, 1)
+
+
+def test_llamagen_with_captions(tmp_path, t5):
+    """Captions whole, filled up in front, and guided; logits are read off the codes before."""
+    vectors = golden("31_llamagen_t2i")
+    found = imported(tmp_path, vectors, 12, 3, heads=2, text=str(t5))
+    prior, codes = found.prior, vectors["in.idx"]
+    whole = torch.ones(2, 3, dtype=torch.int64)
+    padded = vectors["in.emb_mask"].long().flip(1)  # numbers of captions stand in front
+    own = prior.conditioner.encoder
+    for mask, logits, drawn in (
+        (whole, "out.logits_train", "out.greedy_tokens"),
+        (padded, "out.logits_cached_padded", "out.greedy_tokens_padded"),
+    ):
+        prior.conditioner.encoder = Given(vectors["in.caption"].float(), mask.flip(1))
+        seen = codes if mask is whole else vectors["out.greedy_tokens_padded"]
+        near(prior.logits(seen, Conditions(text=mask)), vectors[logits])
+        assert torch.equal(sample(prior, Conditions(text=mask), [0, 1], GREEDY), vectors[drawn])
+    guided = dataclasses.replace(GREEDY, guidance=2.5)
+    drawn = sample(prior, Conditions(text=padded), [0, 1], guided)
+    assert torch.equal(drawn, vectors["out.greedy_tokens_padded_cfg"])
+    prior.conditioner.encoder = own
+    model = comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
+    one, other = (model.sample(2, text=text, seed=1) for text in ("red cat", ["red cat", "red"]))
+    assert torch.equal(one[0], other[0])
+
+
 # 1d-tokenizer -----------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from caselli.interop.ibq import IBQTokenizer
 from caselli.interop.importing import Imported, import_files, import_tokenizer
 from caselli.interop.layout import Family, Hints
 from caselli.interop.llamagen import LlamaGen
-from caselli.interop.llamagen_gpt import LlamaGenGPT
+from caselli.interop.llamagen_gpt import LlamaGenCaptions, LlamaGenGPT
 from caselli.interop.maskgit_vqgan import MaskGITVQGAN
 from caselli.interop.mingpt import MinGPT
 from caselli.interop.one_d_tokenizer import RAR, ImageBert
@@ -38,6 +38,7 @@ IMPORTERS: dict[str, type[Family]] = {
     "maskgit_vqgan": MaskGITVQGAN,
     "mingpt": MinGPT,
     "llamagen_gpt": LlamaGenGPT,
+    "llamagen_captions": LlamaGenCaptions,
     "gpt2": GPT2,
     "mamba": MambaLM,
     "mamba2": Mamba2LM,

@@ -36,6 +36,8 @@ class Hints:
     """Number of labels, where the prior's labels are codes of its vocabulary."""
     scales: tuple[int, ...] = ()
     """Sides of a multi-scale tokenizer's maps, coarse to fine; empty for the published ones."""
+    text: str = ""
+    """Folder of the text encoder of a prior over captions."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The config.json beside the file."""
 
