@@ -168,7 +168,8 @@ class Given:
     width = 5
 
     def __init__(self, features, mask):
-        self.features = torch.stack([row.roll(-int((there == 0).sum()), 0) for row, there in zip(features, mask)])
+        rows = zip(features, (mask == 0).sum(1).tolist(), strict=True)
+        self.features = torch.stack([row.roll(-pads, 0) for row, pads in rows])
 
     def __call__(self, tokens, mask):
         return self.features.repeat(len(tokens) // len(self.features), 1, 1)
@@ -255,6 +256,34 @@ def reference_rounds(prior, label, steps=4, guidance=3.0, power=2.5):
         left = max(1, min(int((codes[0] < 0).sum()) - 1, left))
         least = sure.sort(1).values[:, left - 1 : left]
         codes = new.masked_fill(sure <= least, -1)
+
+
+# MaskBit ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lfq", "bert"])
+def test_maskbit(tmp_path, name):
+    """Codes of six bits in two parts, each masked for itself: by bits, and by tables."""
+    vectors = golden("33_maskbit")
+    file = written(tmp_path, weights_of(vectors, f"weights.{name}."))
+    options = {"codebook_size": 64, "codebooks": 2}
+    config = TokenizerConfig(factor=2, width=8, latent_width=6, quantizer="lfq", quantizer_options=options)
+    (tmp_path / "tokenizer").mkdir()
+    save_tokenizer(Tokenizer(config).eval(), tmp_path / "tokenizer", 4)
+    found = import_files([file, tmp_path / "tokenizer"], Hints(heads=2))
+    prior, tokens = found.prior, vectors["in.tokens"]
+    masked, sequence = (torch.empty(2, 8, dtype=kind) for kind in (torch.bool, torch.int64))
+    masked[:, prior.slots], sequence[:, prior.slots] = tokens == 8, tokens % 8
+
+    def logits(label):
+        """Those of each place and part."""
+        made = prior.logits(sequence, masked, prior.conditioned(label, 2))[:, prior.slots]
+        return torch.stack((made[:, :, 0, :8], made[:, :, 1, 8:]), 2)
+
+    near(logits(vectors["in.y"]), vectors[f"out.logits_{name}"])
+    if name == "lfq":
+        near(logits(torch.where(torch.tensor([True, True]), -1, 0)), vectors["out.logits_lfq_dropped"])
+    comes_back(found, tmp_path, [file])
 
 
 # AiM --------------------------------------------------------------------------------------------------------

@@ -113,6 +113,9 @@ def _built(checkpoints, parts: dict[str, Part], words: list[str], hints: Hints, 
     """The networks of the parts, the tokenizer first: the prior is over its codes."""
     files = [widened(checkpoint.weights) for checkpoint in checkpoints]
     hints = _with_settings(hints, checkpoints)
+    if "prior" in parts:
+        family = room.IMPORTERS[parts["prior"].family]
+        hints = dataclasses.replace(hints, codebooks=family.codebooks(parts["prior"].weights(files)[0]))
     described = tuple(File.of(checkpoint) for checkpoint in checkpoints)
     if runs:
         tokenizer, size = load_tokenizer(runs[0])
@@ -166,7 +169,9 @@ def _codes(tokenizer: Tokenizer, size: int) -> Codes:
 def _prior(converted: Converted[PriorConfig], tokenizer: Tokenizer, size: int) -> tuple[Prior, int]:
     """A prior with exactly these weights, and its number of labels."""
     with torch.random.fork_rng():
-        prior, _ = build_prior(converted.config, tokenizer, size, converted.classes, _captions(converted.config))
+        prior, _ = build_prior(
+            converted.config, tokenizer, size, converted.classes, _captions(converted.config)
+        )
     fill(prior, {**_quantizer_of(prior), **_without_unknown(converted.weights)})
     return prior, converted.classes
 

@@ -310,8 +310,8 @@ class SequencePrior(Prior):
         modulating: Float[Tensor, "B T E"] | None = None,
         starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
-        """The outputs of the blocks, normalised where they are modulated, and each layer's state behind x; see
-        `Mixer` for `starts`."""
+        """The outputs of the blocks, normalised where they are modulated, and each layer's state behind x;
+        see `Mixer` for `starts`."""
         x, after = self.entrance(x), []
         for number, block in enumerate(self.blocks):
             x, state = block(x, None if states is None else states[number], starts, modulating)

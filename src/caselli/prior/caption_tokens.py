@@ -42,7 +42,10 @@ class CaptionTokens(nn.Module):
             )
         self.length, self.encoder = alphabet.text.length, alphabet.text.encoder()
         width = self.encoder.width
-        self.up, self.down = Dense(width, config.width, bias=False), Dense(config.width, config.width, bias=False)
+        self.up, self.down = (
+            Dense(width, config.width, bias=False),
+            Dense(config.width, config.width, bias=False),
+        )
         self.register_buffer("null", torch.zeros(self.length, width))
 
     def start(self) -> None:

@@ -62,8 +62,8 @@ class PriorConfig:
     text_vectors: int = 8
     """Number of vectors that it puts in front of the sequence."""
     text_form: str = "summary"
-    """Form of a caption in front of the sequence: summary, vectors that the text encoder makes; or tokens, all
-    that a pretrained encoder makes of `text: transformers`."""
+    """Form of a caption in front of the sequence: summary, vectors that the text encoder makes; or tokens,
+    all that a pretrained encoder makes of `text: transformers`."""
     text_path: str = ""
     """Local folder of a pretrained text encoder, for `text: transformers`."""
     text_dropout: float = 0.1
