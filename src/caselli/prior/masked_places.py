@@ -95,7 +95,7 @@ class TableCells(nn.Module):
         torch.Size([1, 1, 4])
     """
 
-    def __init__(self, code: nn.Module, offset: Int[Tensor, "N"]) -> None:
+    def __init__(self, code: nn.Module, offset: Int[Tensor, "K"]) -> None:
         super().__init__()
         self.code = code
         nn.init.normal_(code.weight, std=0.02)
