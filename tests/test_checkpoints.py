@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -15,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from caselli import data
 from caselli.cli import main
 from caselli.errors import UserError
-from caselli.interop import Hints, import_files, write_back
+from caselli.evaluate import evaluate_model
+from caselli.interop import IMPORTERS, Hints, import_files, write_back
 from caselli.model import load, save_tokenizer
 from caselli.prior import Conditions
 from caselli.run import adopt
@@ -73,6 +76,15 @@ def near(found, wanted, tolerance=1e-5):
     assert (found - wanted).abs().max() <= tolerance * max(1.0, wanted.abs().max().item())
 
 
+def measured(model, tmp_path):
+    """The figures of `caselli evaluate` for four pictures."""
+    folder = tmp_path / "measured"
+    if not folder.exists():
+        bars_and_stripes(folder, count=4)
+    pictures = data.open(str(folder), size=model.size, channels=model.channels, split="all")
+    return evaluate_model(model, pictures)
+
+
 def comes_back(found, tmp_path, files):
     """The run that it becomes samples, scores and completes, and its files come out as they went in."""
     run = adopt(found, tmp_path / "run")
@@ -84,6 +96,7 @@ def comes_back(found, tmp_path, files):
         keep = torch.zeros(model.size, model.size, dtype=torch.bool)
         keep[: model.size // 2] = True
         assert model.complete(pictures, keep, seed=2).isfinite().all()
+    assert measured(model, tmp_path).prior_bits_per_picture > 0
     networks = {"tokenizer": model.tokenizer, "prior": model.prior}
     (tmp_path / "out").mkdir()
     for path, file in zip(write_back(run, networks, tmp_path / "out"), files, strict=True):
@@ -392,6 +405,7 @@ def tokenizer_comes_back(found, tmp_path, file):
     torch.testing.assert_close(
         model.reconstruct(pictures), found.tokenizer.decode(found.tokenizer.encode(pictures))
     )
+    assert measured(model, tmp_path).psnr > 0
     (path,) = write_back(run, {"tokenizer": model.tokenizer}, tmp_path / "out")
     old, new = load_file(file), load_file(path)
     assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
@@ -455,7 +469,7 @@ def maskgit_block(w, name, x):
     return h + (convolved("nin_shortcut", h) if f"{name}.nin_shortcut.weight" in w else x)
 
 
-def maskgit_weights():
+def maskgit_weights(latents=4):
     """The smallest checkpoint of the published layout: levels of 32 and 64 channels, one block each."""
     torch.manual_seed(0)
     w = {}
@@ -477,46 +491,147 @@ def maskgit_weights():
     layer("encoder.conv_in", 32, 3, bias=False)
     block("encoder.down.0.block.0", 32, 32)
     block("encoder.down.1.block.0", 32, 64)
-    layer("decoder.conv_in", 64, 4)
+    layer("decoder.conv_in", 64, latents)
     for half, width in (("encoder", 64), ("decoder", 32)):
         block(f"{half}.mid.0", 64, 64)
         w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"] = torch.ones(width), torch.zeros(width)
-    layer("encoder.conv_out", 4, 64, 1)
+    layer("encoder.conv_out", latents, 64, 1)
     block("decoder.up.1.block.0", 64, 64)
     layer("decoder.up.1.upsample_conv", 64, 64)
     block("decoder.up.0.block.0", 64, 32)
     layer("decoder.conv_out", 3, 32)
-    w["quantize.embedding.weight"] = torch.randn(24, 4)
+    w["quantize.embedding.weight"] = torch.randn(24, latents)
     return w
 
 
+def maskgit_convolved(w, name, x):
+    weight = w[f"{name}.weight"]
+    return F.conv2d(x, weight, w.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
+
+
+def maskgit_ended(w, half, x):
+    x = F.group_norm(x, 32, w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"], 1e-6)
+    return maskgit_convolved(w, f"{half}.conv_out", x * x.sigmoid())
+
+
+def maskgit_latents(w, x, halve=lambda x: F.avg_pool2d(x, 2)):
+    """The published equations of the encoder, written apart."""
+    z = maskgit_block(w, "encoder.down.0.block.0", maskgit_convolved(w, "encoder.conv_in", x))
+    z = maskgit_block(w, "encoder.down.1.block.0", halve(z))
+    return maskgit_ended(w, "encoder", maskgit_block(w, "encoder.mid.0", z))
+
+
+def maskgit_pictures(w, y):
+    """The published equations of the decoder, written apart."""
+    y = maskgit_block(w, "decoder.mid.0", maskgit_convolved(w, "decoder.conv_in", y))
+    y = maskgit_block(w, "decoder.up.1.block.0", y)
+    y = maskgit_convolved(w, "decoder.up.1.upsample_conv", F.interpolate(y, scale_factor=2.0))
+    y = maskgit_ended(w, "decoder", maskgit_block(w, "decoder.up.0.block.0", y))
+    return (2 * y - 1).clamp(-1, 1)
+
+
 def test_maskgit_vqgan(tmp_path):
-    """There is no vector of its encoder: held against the published equations, written apart."""
+    """There is no vector of its encoder: held against the published equations."""
     w, x = maskgit_weights(), torch.rand(2, 3, 8, 8)
     file = written(tmp_path, w)
     found = import_files([file], Hints(size=8))
     assert "tokenizer of maskgit_vqgan" in found.words[0]
-
-    def convolved(name, x):
-        weight = w[f"{name}.weight"]
-        return F.conv2d(x, weight, w.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
-
-    def ended(half, x):
-        x = F.group_norm(x, 32, w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"], 1e-6)
-        return convolved(f"{half}.conv_out", x * x.sigmoid())
-
-    z = maskgit_block(w, "encoder.down.0.block.0", convolved("encoder.conv_in", x))
-    z = maskgit_block(w, "encoder.down.1.block.0", F.avg_pool2d(z, 2))
-    z = ended("encoder", maskgit_block(w, "encoder.mid.0", z))
-    codes = torch.cdist(z.flatten(2).transpose(1, 2), w["quantize.embedding.weight"][None]).argmin(2)
-    y = F.embedding(codes, w["quantize.embedding.weight"]).transpose(1, 2).unflatten(2, (4, 4))
-    y = maskgit_block(w, "decoder.mid.0", convolved("decoder.conv_in", y))
-    y = maskgit_block(w, "decoder.up.1.block.0", y)
-    y = convolved("decoder.up.1.upsample_conv", F.interpolate(y, scale_factor=2.0))
-    y = ended("decoder", maskgit_block(w, "decoder.up.0.block.0", y))
+    vectors = w["quantize.embedding.weight"]
+    codes = torch.cdist(maskgit_latents(w, x).flatten(2).transpose(1, 2), vectors[None]).argmin(2)
     assert torch.equal(found.tokenizer.encode(2 * x - 1).flatten(1), codes)
-    near(found.tokenizer.decode(codes.view(2, 4, 4)), (2 * y - 1).clamp(-1, 1))
+    q = F.embedding(codes, vectors).transpose(1, 2).unflatten(2, (4, 4))
+    near(found.tokenizer.decode(codes.view(2, 4, 4)), maskgit_pictures(w, q))
     tokenizer_comes_back(found, tmp_path, file)
+
+
+def maskbit_names(w):
+    """MaskBit's names of the same network: decoder levels from the coarsest, a convolution on the way down."""
+    found = {}
+    for name, value in w.items():
+        new = name.replace("mid.", "mid.res_blocks.").replace("block.", "res_blocks.")
+        if new.startswith("decoder.up."):
+            new = f"decoder.up.{1 - int(new[11])}{new[12:]}"
+        found[new] = value
+    found["encoder.down.0.down_conv.weight"] = 0.1 * torch.randn(32, 32, 3, 3)
+    found["encoder.down.0.down_conv.bias"] = 0.1 * torch.randn(32)
+    del found["quantize.embedding.weight"]
+    return found | {"quantize.bits_to_indices": 2 ** torch.arange(6, dtype=torch.int32)}
+
+
+def test_maskbit_with_its_tokenizer(tmp_path):
+    """Codes of six bits, the first channel the least, as two of three: held against the equations."""
+    vectors, w, x = golden("33_maskbit"), maskgit_weights(latents=6), torch.rand(2, 3, 4, 4)
+    named = maskbit_names(w)
+    files = [
+        written(tmp_path, named, "tokenizer.safetensors"),
+        written(tmp_path, weights_of(vectors, "weights.lfq.")),
+    ]
+    found = import_files(files, Hints(heads=2, size=4))
+
+    def halve(x):
+        down = [named[f"encoder.down.0.down_conv.{kind}"] for kind in ("weight", "bias")]
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), *down, stride=2)
+
+    signs = torch.where(maskgit_latents(w, x, halve) > 0, 1, -1)
+    bits = (signs > 0).unflatten(1, (2, 3)) * torch.tensor([1, 2, 4])[:, None, None]
+    codes = found.tokenizer.encode(2 * x - 1)
+    assert torch.equal(codes, bits.sum(2))
+    near(found.tokenizer.decode(codes), maskgit_pictures(w, signs.float()))
+    comes_back(found, tmp_path, files)
+
+
+GROUPS_OF_FOUR = ("18_diffusers_vqmodel", "18_diffusers_autoencoderkl")
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("17_llamagen_vq", "llamagen"),
+        ("18_diffusers_vqmodel", "diffusers"),
+        ("18_diffusers_autoencoderkl", "diffusers"),
+        ("20_dalle_dvae", "dalle"),
+    ],
+)
+def test_tokenizers_alone_come_back(tmp_path, name, family):
+    """Their reconstructions are compared in test_interop.py."""
+    file = written(tmp_path, weights_of(golden(name)))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"norm_num_groups": 4 if name in GROUPS_OF_FOUR else 32})
+    )
+    tokenizer_comes_back(import_files([file], Hints(size=16), family), tmp_path, file)
+
+
+LAWS = {
+    "taming": test_taming,
+    "mingpt": test_taming,
+    "llamagen": test_tokenizers_alone_come_back,
+    "diffusers": test_tokenizers_alone_come_back,
+    "dalle": test_tokenizers_alone_come_back,
+    "llamagen_gpt": test_llamagen,
+    "llamagen_captions": test_llamagen_with_captions,
+    "rar": test_rar,
+    "image_bert": test_image_bert,
+    "titok": test_titok,
+    "maskgit_vqgan": test_maskgit_vqgan,
+    "maskbit": test_maskbit_with_its_tokenizer,
+    "maskbit_table": test_maskbit,
+    "maskbit_tokenizer": test_maskbit_with_its_tokenizer,
+    "aim": test_aim,
+    "var": test_var_tokenizer_and_prior,
+    "var_tokenizer": test_var_tokenizer_and_prior,
+    "gpt2": test_language_models,
+    "mamba": test_language_models,
+    "mamba2": test_language_models,
+    "open_magvit2": test_open_magvit2,
+    "ibq": test_ibq,
+}
+"""Importer → the test in which it samples, scores, completes, is measured and comes back; tokenizers alone
+reconstruct, are measured and come back."""
+
+
+def test_every_importer_is_under_the_laws():
+    assert LAWS.keys() == IMPORTERS.keys()
+    assert all("comes_back(" in inspect.getsource(test) for test in LAWS.values())
 
 
 # the guide's page -------------------------------------------------------------------------------------------
