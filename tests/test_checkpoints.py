@@ -274,16 +274,21 @@ def reference_rounds(prior, label, steps=4, guidance=3.0, power=2.5):
 # MaskBit ----------------------------------------------------------------------------------------------------
 
 
+def bit_grid(tmp_path):
+    """The folder of a tokenizer over four codes of six bits, each two codebooks of three."""
+    options = {"codebook_size": 64, "codebooks": 2}
+    config = TokenizerConfig(factor=2, width=8, latent_width=6, quantizer="lfq", quantizer_options=options)
+    (tmp_path / "bits").mkdir()
+    save_tokenizer(Tokenizer(config).eval(), tmp_path / "bits", 4)
+    return tmp_path / "bits"
+
+
 @pytest.mark.parametrize("name", ["lfq", "bert"])
 def test_maskbit(tmp_path, name):
     """Codes of six bits in two parts, each masked for itself: by bits, and by tables."""
     vectors = golden("33_maskbit")
     file = written(tmp_path, weights_of(vectors, f"weights.{name}."))
-    options = {"codebook_size": 64, "codebooks": 2}
-    config = TokenizerConfig(factor=2, width=8, latent_width=6, quantizer="lfq", quantizer_options=options)
-    (tmp_path / "tokenizer").mkdir()
-    save_tokenizer(Tokenizer(config).eval(), tmp_path / "tokenizer", 4)
-    found = import_files([file, tmp_path / "tokenizer"], Hints(heads=2))
+    found = import_files([file, bit_grid(tmp_path)], Hints(heads=2))
     prior, tokens = found.prior, vectors["in.tokens"]
     masked, sequence = (torch.empty(2, 8, dtype=kind) for kind in (torch.bool, torch.int64))
     masked[:, prior.slots], sequence[:, prior.slots] = tokens == 8, tokens % 8
@@ -545,7 +550,7 @@ def test_maskgit_vqgan(tmp_path):
 
 
 def maskbit_names(w):
-    """MaskBit's names of the same network: decoder levels from the coarsest, a convolution on the way down."""
+    """The same network by MaskBit's names: decoder levels from the coarsest, a convolution on the way down."""
     found = {}
     for name, value in w.items():
         new = name.replace("mid.", "mid.res_blocks.").replace("block.", "res_blocks.")
@@ -580,9 +585,6 @@ def test_maskbit_with_its_tokenizer(tmp_path):
     comes_back(found, tmp_path, files)
 
 
-GROUPS_OF_FOUR = ("18_diffusers_vqmodel", "18_diffusers_autoencoderkl")
-
-
 @pytest.mark.parametrize(
     ("name", "family"),
     [
@@ -595,9 +597,8 @@ GROUPS_OF_FOUR = ("18_diffusers_vqmodel", "18_diffusers_autoencoderkl")
 def test_tokenizers_alone_come_back(tmp_path, name, family):
     """Their reconstructions are compared in test_interop.py."""
     file = written(tmp_path, weights_of(golden(name)))
-    (tmp_path / "config.json").write_text(
-        json.dumps({"norm_num_groups": 4 if name in GROUPS_OF_FOUR else 32})
-    )
+    groups = 4 if name.startswith("18_") else 32
+    (tmp_path / "config.json").write_text(json.dumps({"norm_num_groups": groups}))
     tokenizer_comes_back(import_files([file], Hints(size=16), family), tmp_path, file)
 
 
@@ -637,7 +638,7 @@ def test_every_importer_is_under_the_laws():
 # the guide's page -------------------------------------------------------------------------------------------
 
 
-def test_the_page_does_what_it_says(tmp_path, monkeypatch):
+def test_the_page_does_what_it_says(tmp_path, monkeypatch, t5):
     """Every command of the page, with small files in the place of the published ones."""
     vectors = golden("17_llamagen_gpt")
     w = published.Weights()
@@ -647,15 +648,25 @@ def test_the_page_does_what_it_says(tmp_path, monkeypatch):
     published.decode(w, published.LLAMAGEN, q, latents=(4, 4), **shape)
     written(tmp_path, {name: value.float() for name, value in w.items()}, "vq.safetensors")
     written(tmp_path, weights_of(vectors), "gpt.safetensors")
+    w["quantize.embedding.weight"] = w["quantize.embedding.weight"][
+        :12
+    ]  # the prior over captions has 12 codes
+    captioned = written(tmp_path, {name: value.float() for name, value in w.items()}, "vq_t2i.safetensors")
+    written(tmp_path, weights_of(golden("31_llamagen_t2i")), "t2i.safetensors")
     own = grid(tmp_path, 9, 4)
     library_model("gpt2", True).save_pretrained(tmp_path / "model")
     source = bars_and_stripes(tmp_path / "pictures", count=20)
     page = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text()
     monkeypatch.chdir(tmp_path)
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
-        names = {"PICTURES": str(source), "OWN_RUN": str(own)}
+        names = {"PICTURES": str(source), "OWN_RUN": str(own), "vq_t2i.pt": str(captioned)}
+        names |= {
+            "t2i.pt": str(tmp_path / "t2i.safetensors"),
+            "flan-t5-xl": str(t5),
+            "--size=256": "--size=6",
+        }
         given = [names.get(word, word) for word in shlex.split(command)[1:]]
         assert main(given) == 0, command
 
@@ -731,6 +742,51 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
     torch.save({"model": weights_of(vectors), "evil": Code()}, tmp_path / "evil.pt")
     assert "would run code" in fails(tmp_path / "evil.pt", tokenizer)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "given", "said"),
+    [
+        ("31_llamagen_t2i", "weights.", ("--text", "T5"), "a prior over 12 codes and a codebook of 20"),
+        ("31_llamagen_t2i", "weights.", (), "a prior over captions was given without its text encoder"),
+        ("33_maskbit", "weights.lfq.", (), "2 codebooks of 8 and a tokenizer of 1 of 20"),
+        ("33_maskbit", "weights.bert.", (), "2 codebooks of 8 and a tokenizer of 1 of 20"),
+    ],
+)
+def test_mistakes_with_captions_and_parts_of_codes(tmp_path, capsys, t5, name, start, given, said):
+    weights, tokenizer = weights_of(golden(name), start), grid(tmp_path, 20, 3)
+    given = [str(t5) if word == "T5" else word for word in given]
+
+    def fails(path):
+        assert main(words("import", path, tokenizer, "--heads", 2, *given, "-o", tmp_path / "run")) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1 and not (tmp_path / "run").exists()
+        return error[0]
+
+    whole = written(tmp_path, weights)
+    assert said in fails(whole)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(whole.read_bytes()[:3000])
+    assert "cut short" in fails(cut)
+    torch.save({"model": weights, "evil": Code()}, tmp_path / "evil.pt")
+    assert "would run code" in fails(tmp_path / "evil.pt") and not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("31_llamagen_t2i", "weights."), ("33_maskbit", "weights.lfq."), ("33_maskbit", "weights.bert.")],
+)
+def test_weights_of_another_shape_or_none_are_named(tmp_path, t5, name, start):
+    weights = weights_of(golden(name), start)
+    tokenizer = bit_grid(tmp_path) if name == "33_maskbit" else grid(tmp_path, 12, 3)
+    last = sorted(key for key, value in weights.items() if value.ndim == 1 and "norm" in key)[-1]
+    for changed, said in (
+        (weights | {last: torch.ones(7)}, "1 misshapen weights"),
+        ({key: value for key, value in weights.items() if key != last}, "1 missing weights"),
+        (weights | {"surprise.weight": torch.ones(2)}, "1 unknown weights"),
+    ):
+        with pytest.raises(UserError, match=said):
+            import_files([written(tmp_path, changed), tokenizer], Hints(heads=2, text=str(t5)))
 
 
 class Code:

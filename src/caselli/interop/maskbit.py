@@ -92,7 +92,7 @@ class MaskBitTable(PriorFamily):
 def transformer(
     weights: Weights, hints: Hints, codes: Codes, options: dict[str, bool], head_bias: bool = False
 ) -> tuple[Weights, PriorConfig]:
-    """The common network: the label behind the codes, the blocks of BERT, and a layer in front of the head."""
+    """The common network: the label behind the codes, blocks of BERT, a layer in front of the head."""
     width, places = shape_of(weights, "conditioner.label.weight")[1], codes.positions
     weights = divided(weights, "query_key_value", {"query": width, "key_value": -1})
     shape_of(weights, "place")
