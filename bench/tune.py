@@ -1,8 +1,8 @@
 """Fine-tuning beside training from nothing: `python -m bench.tune PICTURES CLASS -o OUT`.
 
-PICTURES has a folder for each class. A run is trained on all but CLASS, then in turn, on 50 pictures of
-CLASS without a label: a fresh prior of the same form, adapters, and all weights, each for the same minutes or steps.
-A fresh prior is over the same tokenizer, so that bits are of the same codes. Bits and distances are of the
+PICTURES has a folder for each class. A run is trained on all but CLASS; then, on 50 pictures of CLASS without
+a label, a fresh prior of the same form, adapters, and all weights, in turn and for the same minutes or steps.
+The fresh prior is over the same tokenizer, so that bits are of the same codes. Bits and distances are of the
 other pictures of CLASS, which nothing was trained on. What is done is not done again.
 """
 

@@ -550,7 +550,7 @@ def test_maskgit_vqgan(tmp_path):
 
 
 def maskbit_names(w):
-    """The same network by MaskBit's names: decoder levels from the coarsest, a convolution on the way down."""
+    """The same network by MaskBit's names: decoder levels from the coarsest, a convolution down."""
     found = {}
     for name, value in w.items():
         new = name.replace("mid.", "mid.res_blocks.").replace("block.", "res_blocks.")
