@@ -35,9 +35,9 @@ HARMLESS = (
     "typing.",
 )
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
-WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
+WRAPPERS = ("params_ema", "model_ema", "ema", "params", "model_state_dict", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
-AVERAGED = ("params_ema", "ema")
+AVERAGED = ("params_ema", "model_ema", "ema")
 """Names of those whose weights are averages over the training, of which a line tells."""
 PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
 """Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
