@@ -165,7 +165,8 @@ def test_a_pipe_is_refused(run_folder, tmp_path, capsys, name):  # noqa: F811
             ["reconstruct", str(run_folder), pipe, "-o", f"{out}.png"],
         ],
     }
-    for words in commands.get(name, [["train", pipe, "-o", out]]):
+    train = [["train", pipe, "-o", out], ["train", "glyphs", "--config", pipe, "-o", out]]
+    for words in commands.get(name, train):
         assert main(words) == 2
         said = capsys.readouterr().err
         assert "pipe" in said and said.count("\n") == 1

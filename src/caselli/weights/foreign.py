@@ -129,7 +129,7 @@ def settings_beside(path: str | Path) -> dict[str, Any]:
     """The settings in the config.json of the file's folder; empty where there is none."""
     config = weights_file(Path(path)).parent / "config.json"
     try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = json.loads(regular(config).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
