@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -313,9 +313,19 @@ def _check(hints: Hints) -> None:
 
 def _refuse_other_arithmetic(family: type[Family], settings: dict[str, Any]) -> None:
     """Raises a `UserError` for a setting of a config.json that means another network than ours."""
-    for name, expected in family.arithmetic.items():
-        if name in settings and settings[name] not in expected:
+    for name, value in _at_any_depth(settings):
+        expected = family.arithmetic.get(name, (value,))
+        if value not in expected:
             raise UserError(
-                f"config.json has {name} {settings[name]!r}",
+                f"config.json has {name} {value!r}",
                 f"{' or '.join(map(repr, expected))} was expected: other networks would give other codes",
             )
+
+
+def _at_any_depth(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of settings, of those within others too."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _at_any_depth(value)
+        else:
+            yield name, value
