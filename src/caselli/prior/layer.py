@@ -71,6 +71,8 @@ class LayerConfig:
     """Vectors added at each slot: learned or none, as where rotary positions suffice."""
     front: bool = False
     """True for learned vectors added to the conditions in front of the sequence too."""
+    exit: bool = False
+    """True for a linear layer, GELU and normalisation between the last layer and the head, as in BERT."""
     entrance: bool = False
     """True where a learned vector is added to all inputs, and the sum normalised, as in BERT."""
 
@@ -93,6 +95,8 @@ class LayerConfig:
         """Normalisation behind the last layer."""
         kind = NORMS[self.final_norm or self.norm]
         norms = [kind(width, self.epsilon) for _ in range(self.final_norms)]
+        if self.exit:
+            norms += [Dense(width, width), nn.GELU(), kind(width, self.epsilon)]
         return norms[0] if len(norms) == 1 else nn.Sequential(*norms)
 
 
