@@ -6,15 +6,18 @@ import dataclasses
 import math
 from typing import Any
 
-from caselli.errors import UserError, lookup
+from caselli.errors import UnknownName, UserError, lookup
 from caselli.schedules import GUIDANCE_SCHEDULES, MASK_SCHEDULES
+
+MASK_ORDERS = ("surest", "halton")
+"""Codes that a masked prior keeps first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Options of drawing: temperature, truncation, guidance, and the rounds of a masked prior.
+    """Options of drawing: temperature, truncation, guidance, and rounds of many codes at once.
 
-    The last three are for priors whose class names them in `Prior.sampling_options`, as a masked one does.
+    Those of rounds, from `steps` on, are for priors whose class names them in `Prior.sampling_options`.
 
     Errors: `UserError` for a value out of its range.
 
@@ -46,17 +49,26 @@ class Sampling:
     guidance_to: float = 1.0
     """Share of the sequence at which guidance ends."""
     steps: int = 0
-    """Number of rounds in which a masked prior draws a picture; 0 for as many as it was built for."""
+    """Number of rounds in which a masked or parallel-order prior draws a picture; 0 for as many as it was
+    built for."""
     mask_schedule: str = "cosine"
-    """Number of codes that a masked prior leaves to later rounds: cosine, arccos, linear, square, cubic or
-    root."""
+    """Number of codes that those leave to later rounds: cosine, arccos, linear, square, cubic or root."""
     choice_temperature: float = 4.5
     """Noise in a masked prior's choice of codes to keep, which fades over the rounds: 0 keeps the surest
     codes, inf any."""
+    mask_order: str = "surest"
+    """Codes that a masked prior keeps first: surest, or halton, evenly spread over the picture."""
+    remask: float = 0.0
+    """Share of the drawn codes, the least probable ones, that a masked prior takes back before each round."""
+    edit: float = 0.0
+    """Probability above which another code replaces a drawn one, for a masked prior that was trained with
+    `edit_share`; 0 for never."""
 
     def __post_init__(self) -> None:
         lookup(GUIDANCE_SCHEDULES, "guidance schedule", self.guidance_schedule)
         lookup(MASK_SCHEDULES, "mask schedule", self.mask_schedule)
+        if self.mask_order not in MASK_ORDERS:
+            raise UnknownName("mask order", self.mask_order, MASK_ORDERS)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is None:
@@ -109,6 +121,8 @@ _RANGES = {
     "guidance_to": (0, 1),
     "steps": (0, math.inf),
     "choice_temperature": (0, math.inf),
+    "remask": (0, 1),
+    "edit": (0, 1),
 }
 """Least and largest value of each number."""
 
