@@ -37,6 +37,8 @@ MINUTES = 10.0
 SHOWN = 10
 MOST_SOFTMAX = 16
 """Bits of a code up to which a softmax over all codes is trained too."""
+UNJUDGED = {"reading.seconds": 0.0, "reading.judged": 0}
+"""No classifier and no judge of a run's own: the comparison judges all runs alike."""
 FIRST = 20_000
 """Seed of the first sample that is measured."""
 
@@ -169,7 +171,7 @@ class Bits(Comparison):
             minutes=None if asked.steps else asked.minutes or MINUTES,
             steps=asked.steps,
             resume=True,
-            changes={"seed": asked.seed, **self.changes, **changes},
+            changes={"seed": asked.seed, **UNJUDGED, **self.changes, **changes},
         )
 
     def _row(self, model: Model, name: str, head: str, real: Float[Tensor, "n F"]) -> Row:
