@@ -1,8 +1,9 @@
 """Quality against rounds and seconds: priors of runs, drawn one code at a time and in fewer rounds.
 
 `CASELLI_RUNS` names runs, with commas between, whose priors draw many codes at once, `CASELLI_PICTURES` the
-pictures that they were trained on. `CASELLI_LARGE` and `CASELLI_DRAFT` name two more, of which one drafts for
-the other.
+pictures that they were trained on, `CASELLI_ROUNDS` the numbers of rounds (4,8,12,20,32) and `CASELLI_SAMPLES` the
+number of pictures that are judged for each (1,024). `CASELLI_LARGE` and `CASELLI_DRAFT`
+name two more runs, of which one drafts for the other.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from caselli.features import accuracy, features_of, train_classifier
 from caselli.model import Model, load
 from caselli.sampling import Engine, Sampling, SpeculativeEngine, best_engine
 
-COUNT, BATCH, STEPS = 1024, 16, (4, 8, 12, 20, 32)
-"""Pictures that are judged, those drawn at a time, and numbers of rounds."""
+ROUNDS, COUNT = "4,8,12,20,32", 1024
+"""Numbers of rounds, and pictures that are judged, unless others are asked for."""
+TIMED, AT_ONCE = 16, 128
+"""Pictures that are timed, and those drawn at a time where no clock runs."""
 HEADER = ("run", "rounds", "seconds for 16", "times as fast", "read as asked", "Fréchet distance")
 
 
@@ -43,12 +46,12 @@ def quality(name: str, model: Model, source: str) -> None:
     classifier = train_classifier(train, steps=600, seed=1) if model.classes else None
     network = judge(installed_judge(model.teachers()) or "efficientnet-lite0", model.size)
     reference, engine = features_of(network, pixels(real)), best_engine(model.prior)[0]
-    settings = list(numbers_of_rounds(model))
-    times = in_turn([lambda o=o: drawn(model, engine, o, BATCH) for o in settings], repeats=3)
+    settings, count = list(numbers_of_rounds(model)), int(os.environ.get("CASELLI_SAMPLES", COUNT))
+    times = in_turn([lambda o=o: drawn(model, engine, o, TIMED) for o in settings], repeats=3)
     lines = []
     for options, took in zip(settings, times, strict=True):
-        made = drawn(model, engine, options, COUNT)
-        read = "" if classifier is None else f"{accuracy(classifier, made, labels(model, COUNT)):.1%}"
+        made = drawn(model, engine, options, count)
+        read = "" if classifier is None else f"{accuracy(classifier, made, labels(model, count)):.1%}"
         distance = frechet_between(reference, features_of(network, made))
         cells = (model.prior.rounds(options.steps), f"{took:.2f}", f"{times[0] / took:.1f}", read)
         lines.append((name, *cells, f"{distance:.1f}"))
@@ -59,7 +62,7 @@ def numbers_of_rounds(model: Model) -> Iterator[Sampling]:
     """One code a round, then fewer rounds, for a prior that follows `steps`."""
     length, masked = model.codes_per_picture, "choice_temperature" in model.prior.sampling_options
     yield Sampling(steps=length, **({"choice_temperature": math.inf} if masked else {}))
-    for steps in sorted(STEPS, reverse=True):
+    for steps in sorted(map(int, os.environ.get("CASELLI_ROUNDS", ROUNDS).split(",")), reverse=True):
         if steps < length:
             yield Sampling(steps=steps)
 
@@ -72,7 +75,7 @@ def labels(model: Model, count: int) -> torch.Tensor:
 def drawn(model: Model, engine: Engine, options: Sampling, count: int) -> torch.Tensor:
     """Samples, of every label alike where there are labels."""
     told = labels(model, count).tolist() if model.classes else None
-    return model.sample(count, told, seed=20_000, options=options, engine=engine, batch=BATCH)
+    return model.sample(count, told, seed=20_000, options=options, engine=engine, batch=AT_ONCE)
 
 
 def speculation(large: Model, draft: Model) -> None:

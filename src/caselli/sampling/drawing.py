@@ -29,7 +29,7 @@ class SeededDrawing(Drawing):
     """Guidance in each round."""
     options: Sampling
     progress: Callable[[int], None]
-    """Receives the number of codes drawn since its last call."""
+    """Receives the number of codes drawn since its last call, less those taken back."""
     unmaskings: dict[int, Unmasking] = dataclasses.field(default_factory=dict, init=False)
     """The rounds of a masked prior, by the number of parts of its head; made once."""
 
@@ -83,7 +83,7 @@ class SeededDrawing(Drawing):
 
     def take_back(self, head, round):
         if round and self.options.remask:
-            self._unmasking(head.parts).take_back(round)
+            self.progress(-self._unmasking(head.parts).take_back())
 
     def unmask(self, head, outputs, round, halton):
         unmasking = self._unmasking(head.parts)

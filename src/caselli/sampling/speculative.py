@@ -65,9 +65,9 @@ class SpeculativeEngine(Engine):
         accept, again = noise.view(len(noise), 2, length).unbind(1)
         p, state = prior.start(*drawing.start())
         q, guess = draft.start(*drawing.start())
+        p, q = (drawing.distribution(logits, slot) for logits in (p, q))
         proposed = _proposal(drawing, draft, q, slot)
-        p, q = (drawing.distribution(logits, slot)[:, None] for logits in (p, q))
-        self._settle(drawing, proposed[:, None], p, q, accept, again, slot)
+        self._settle(drawing, proposed[:, None], p[:, None], q[:, None], accept, again, slot)
         slot, passes, guessed = slot + 1, 1, 1
         while slot < length:
             count, guesses, tokens, qs = min(self.proposals, length - slot), [], [], []
@@ -76,7 +76,7 @@ class SpeculativeEngine(Engine):
                 logits, guess = draft.step(drawing.in_rows(token), guess)
                 guesses.append(guess)
                 qs.append(drawing.distribution(logits, slot + number))
-                token = _proposal(drawing, draft, logits, slot + number)
+                token = _proposal(drawing, draft, qs[-1], slot + number)
                 tokens.append(token)
             proposed = torch.stack(tokens, 1)
             read = drawing.in_rows(torch.cat((drawing.codes[:, slot - 1 : slot], proposed[:, :-1]), 1))
@@ -135,10 +135,10 @@ class SpeculativeEngine(Engine):
 
 
 def _proposal(
-    drawing: SeededDrawing, draft: Prior, logits: Float[Tensor, "R K"], slot: int
+    drawing: SeededDrawing, draft: Prior, q: Float[Tensor, "B K"], slot: int
 ) -> Int[Tensor, "B"]:
     """Codes of a slot that the draft draws; those that are known as they are."""
-    drawn = drawing.sampled(logits, slot, drawing.uniform[:, slot]) - draft.offset[slot]
+    drawn = inverse_transform(q, drawing.uniform[:, slot]) - draft.offset[slot]
     there = drawing.codes[:, slot]
     return torch.where(there < 0, drawn, there)
 

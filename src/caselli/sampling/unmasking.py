@@ -47,12 +47,16 @@ class Unmasking:
         self.log_p = torch.zeros(codes.shape, dtype=torch.float64, device=codes.device)
         """Logarithm of the probability of each drawn code, when it was drawn."""
 
-    def take_back(self, round: int) -> None:
-        """Masks a share of the codes that earlier rounds have drawn."""
+    def take_back(self) -> int:
+        """Masks a share of the codes that earlier rounds have drawn.
+
+        Returns: how many.
+        """
         drawn = self.drawable & (self.codes >= 0)
         count = (drawn.sum(1) * self.options.remask).long()
         rank = self.log_p.masked_fill(~drawn, torch.inf).argsort(1).argsort(1)
         self.codes.masked_fill_(drawn & (rank < count[:, None]), -1)
+        return int(count.sum())
 
     def keep(
         self,
