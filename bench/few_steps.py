@@ -1,9 +1,9 @@
 """Quality against rounds and seconds: priors of runs, drawn one code at a time and in fewer rounds.
 
 `CASELLI_RUNS` names runs, with commas between, whose priors draw many codes at once, `CASELLI_PICTURES` the
-pictures that they were trained on, `CASELLI_ROUNDS` the numbers of rounds (4,8,12,20,32) and `CASELLI_SAMPLES` the
-number of pictures that are judged for each (1,024). `CASELLI_LARGE` and `CASELLI_DRAFT`
-name two more runs, of which one drafts for the other.
+pictures that they were trained on, `CASELLI_ROUNDS` the numbers of rounds (4,8,12,20,32), `CASELLI_SAMPLES`
+the number of pictures that are judged for each (1,024). `CASELLI_LARGE` and `CASELLI_DRAFT` name two more
+runs, of which one drafts for the other.
 """
 
 from __future__ import annotations

@@ -134,9 +134,7 @@ class SpeculativeEngine(Engine):
         return self.bytes
 
 
-def _proposal(
-    drawing: SeededDrawing, draft: Prior, q: Float[Tensor, "B K"], slot: int
-) -> Int[Tensor, "B"]:
+def _proposal(drawing: SeededDrawing, draft: Prior, q: Float[Tensor, "B K"], slot: int) -> Int[Tensor, "B"]:
     """Codes of a slot that the draft draws; those that are known as they are."""
     drawn = inverse_transform(q, drawing.uniform[:, slot]) - draft.offset[slot]
     there = drawing.codes[:, slot]
