@@ -14,7 +14,7 @@ from caselli.tokenizer import AdversarialConfig, TokenizerConfig
 from caselli.tokenizer.config import FACTORS
 
 GUIDANCE = 1.5
-"""Strength of labels and captions in drawing: labels are read twice as often as without, at no cost in distance."""
+"""Strength of labels and captions in drawing: labels are read far oftener, at no cost in distance."""
 
 
 def tiny(pictures: Pictures) -> TwoStageConfig:
