@@ -8,6 +8,7 @@ import torch
 
 from caselli.data import Pictures, to_float
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
+from caselli.evaluate.shares import own_part
 from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
 from caselli.shapes import Tensor
@@ -28,7 +29,7 @@ def reconstruction_distances(
     model: Model, pictures: Pictures, network: FeatureNetwork, reference: str, batch: int = 128
 ) -> SetComparison:
     """Distance of the set of reconstructions from the set of its originals: with Inception's features this is
-    rFID, and rKID.
+    rFID, and rKID. Each of several ranks reconstructs a part of the pictures.
 
     The reference is the very pictures that were reconstructed. Figures against the statistics of a training
     set, which some publications give, are higher and cannot be compared.
@@ -42,7 +43,7 @@ def reconstruction_distances(
     """
     network.to(model.device)
     real, made = [], []
-    for _, x, _, y in reconstructions(model, pictures, batch):
+    for _, x, _, y in reconstructions(model, own_part(pictures)[1], batch):
         real.append(features_of(network, x))
         made.append(features_of(network, y))
     return compare_sets(torch.cat(real), torch.cat(made), features=network.features_name, reference=reference)
