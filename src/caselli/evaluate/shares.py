@@ -28,6 +28,5 @@ def own_part(pictures: Pictures) -> tuple[int, Pictures]:
 
 
 def joined(parts: Sequence[Shaped[Tensor, "b ..."]]) -> Shaped[Tensor, "n ..."]:
-    """What was measured of every picture, in the order of the set, on every rank. All of them have to call
-    it."""
+    """The measurements of every picture, in the order of the set, on every rank; all have to call it."""
     return ranks.join(torch.cat(tuple(parts)))
