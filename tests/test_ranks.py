@@ -25,6 +25,7 @@ from caselli.model import Model, load
 from caselli.order import Raster
 from caselli.segmentation.task import SegmentationTask
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
+from tests.forked_ranks import run_on
 from tests.pictures import TINY, bars_and_stripes
 
 SCRIPT = """
@@ -48,19 +49,6 @@ ranks.stop()
 """
 
 
-VALIDATION = """
-import sys
-from pathlib import Path
-from caselli import ranks
-from tests.test_ranks import evaluated, validated
-
-ranks.start()
-validated(Path(sys.argv[1]))
-evaluated(Path(sys.argv[1]))
-ranks.stop()
-"""
-
-
 ALONE = """
 import sys, torch
 from pathlib import Path
@@ -79,23 +67,17 @@ ranks.stop()
 """
 
 
-def begun(folder, script, port, *words, count=2):
-    """A script that has begun on some ranks."""
+def launched(folder, script, port, *words):
+    """Runs a script on two ranks; says what went wrong."""
     path = folder / "script.py"
     path.write_text(script)
     roots = (Path(__file__).parent.parent, Path(caselli.__file__).parent.parent)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, roots))}
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
-    start += ["--master-port", port, str(path), *map(str, words)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(start, env=environment, start_new_session=True, **pipes)
-
-
-def launched(folder, script, port, *words, count=2):
-    """Runs a script on some ranks; says what went wrong."""
-    process = begun(folder, script, port, *words, count=count)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said[-3000:]
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
+    done = subprocess.run(
+        [*start, str(path), *map(str, words)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
 
 
 class Counted(SegmentationTask):
@@ -149,13 +131,17 @@ def test_the_figures_of_two_ranks_are_those_of_one(both):
                 assert ours[name] == value or ours[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
 
 
+def measured(folder):
+    validated(folder)
+    evaluated(folder)
+
+
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """Folders of what two ranks and one found."""
     folder = tmp_path_factory.mktemp("validated")
-    launched(folder, VALIDATION, "29578", folder / "two")
-    validated(folder / "one")
-    evaluated(folder / "one")
+    run_on(2, measured, folder / "two")
+    measured(folder / "one")
     return folder / "two", folder / "one"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,34 +20,22 @@ from caselli.errors import UserError
 from caselli.model import load
 from caselli.order import Grid, Raster
 from caselli.prior import Alphabet, PriorConfig, PriorTask, build
+from caselli.run import train
+from tests.forked_ranks import Ranks, run_on
 from tests.pictures import TINY, bars_and_stripes, options
-from tests.test_ranks import begun, launched
 
 STEPS = 20
-
-SCRIPT = """
-import shutil, sys
-from pathlib import Path
-from caselli import ranks
-from tests.test_ranks_sharded import PLACE, trained
-
-ranks.start()
-folder = Path(sys.argv[1])
-trained(folder / "sharded", "sharded", accumulate=2)
-if ranks.is_first():
-    shutil.copytree(folder / "sharded" / PLACE / "before", folder / "again" / PLACE / "last")
-ranks.wait()
-trained(folder / "again", "sharded", accumulate=2)
-ranks.stop()
-"""
 
 PLACE = "checkpoints/prior"
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
+def trained_twice(folder):
+    """A sharded training, and one that goes on from its checkpoint at half time."""
+    trained(folder / "sharded", "sharded", accumulate=2)
+    if ranks.is_first():
+        shutil.copytree(folder / "sharded" / PLACE / "before", folder / "again" / PLACE / "last")
+    ranks.wait()
+    trained(folder / "again", "sharded", accumulate=2)
 
 
 def task():
@@ -77,6 +64,7 @@ def trained(folder, parallel="replicated", accumulate=1, checkpoint_steps=STEPS 
         ema=0.9,
         validations=2,
         checkpoint_steps=checkpoint_steps,
+        checkpoint_seconds=1e9,
     )
     held_out = [batch(1000)]
     training = Training(
@@ -108,7 +96,7 @@ def distance(a, b):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    launched(folder, SCRIPT, "29581", folder)
+    run_on(2, trained_twice, folder)
     trained(folder / "alone")
     return folder
 
@@ -154,66 +142,46 @@ def test_parts_that_are_cut_short_fall_back(runs, tmp_path):
         checkpoints.load()
 
 
-RESUMED = """
-import sys
-from pathlib import Path
-from caselli import ranks
-from tests.test_ranks_sharded import trained
-
-ranks.start()
-trained(Path(sys.argv[1]), "sharded", checkpoint_steps=2, seconds=float(sys.argv[2]))
-ranks.stop()
-"""
-
-
-def killed(folder, port, count, seconds):
-    """Trains on some ranks, and kills all of them after so many seconds; says whether that was in time."""
-    process = begun(folder, RESUMED, port, folder, 0.05, count=count)
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-    assert process.returncode == 0, process.stderr.read()[-3000:]
-    return False
+def slowly(folder, seconds=0.02):
+    """A sharded training with many checkpoints."""
+    trained(folder, "sharded", checkpoint_steps=2, seconds=seconds)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("counts", [(2, 2, 2), (4, 4, 4), (4, 1, 2), (2, 4, 1)], ids=str)
+@pytest.mark.parametrize("counts", [(2,) * 6, (4,) * 4, (4, 1, 2, 4), (2, 4, 1, 2)], ids=str)
 def test_killed_at_random_and_resumed(tmp_path, counts):
     """Bit-equal on as many ranks, within the order of sums on others."""
-    lots, port = random.Random(str(counts)), free_port()
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    whole.mkdir()
-    run.mkdir()
-    launched(whole, RESUMED, port, whole, 0, count=counts[0])
-    begin = time.monotonic()
-    launched(tmp_path, "import caselli.engine", port, count=counts[0])
-    idle = time.monotonic() - begin
-    times = [killed(run, port, count, lots.uniform(idle, idle + 4)) for count in counts]
-    for count in counts[-1:]:
-        launched(run, RESUMED, port, run, 0, count=count)
-    assert any(times), "none was killed in time"
-    assert close(newest(run), newest(whole), largest=0 if len(set(counts)) == 1 else 1e-5)
+    lots, begin = random.Random(str(counts)), time.monotonic()
+    run_on(counts[0], slowly, tmp_path / "whole")
+    whole, killed, reached = time.monotonic() - begin, 0, 0
+    for count in counts:
+        started = Ranks(count, slowly, tmp_path / "run")
+        time.sleep(lots.uniform(0.2, 0.9) * whole)
+        started.kill()
+        killed += -9 in started.wait()
+        now = (Checkpoints(tmp_path / "run" / PLACE).reached() or (0, 0))[0]
+        assert now >= reached, "nothing that was saved is lost"
+        reached = now
+    run_on(counts[-1], slowly, tmp_path / "run")
+    assert killed, "none was killed in time"
+    ours, theirs = newest(tmp_path / "run"), newest(tmp_path / "whole")
+    assert close(ours, theirs, largest=0 if len(set(counts)) == 1 else 1e-5)
+    assert not list((tmp_path / "run" / PLACE).glob(".*")), "nothing unfinished is left"
 
 
 @pytest.mark.slow
 def test_four_ranks_train_the_weights_of_one_and_go_on_as_two(tmp_path):
-    launched(tmp_path, SCRIPT, free_port(), tmp_path, count=4)
-    alone, four = trained(tmp_path / "alone"), newest(tmp_path / "sharded")
-    assert close(four, newest(tmp_path / "alone")) and close(newest(tmp_path / "again"), four, largest=0)
+    run_on(4, trained_twice, tmp_path)
+    trained(tmp_path / "alone")
+    four, alone = newest(tmp_path / "sharded"), newest(tmp_path / "alone")
+    assert close(four, alone) and close(newest(tmp_path / "again"), four, largest=0)
     shutil.copytree(tmp_path / "sharded" / PLACE / "before", tmp_path / "two" / PLACE / "last")
-    launched(tmp_path, RESUMED, free_port(), tmp_path / "two", 0)
-    assert close(newest(tmp_path / "two"), newest(tmp_path / "alone")) and alone.fit.step == STEPS
+    run_on(2, slowly, tmp_path / "two")
+    assert close(newest(tmp_path / "two"), alone)
 
 
-COMMAND = """
-import sys
-from caselli.cli import main
-
-sys.exit(main(sys.argv[1:]))
-"""
+def tiny(source, run, changes):
+    train(source, run, recipe="tiny", steps=STEPS, changes=changes, progress=False)
 
 
 @pytest.mark.slow
@@ -224,8 +192,7 @@ def test_the_tiny_recipe_on_one_two_and_four_ranks(tmp_path):
     models = {}
     for count in (1, 2, 4):
         run = tmp_path / f"run{count}"
-        words = ["train", source, "-o", run, "--recipe", "tiny", "--steps", STEPS, *options(changes)]
-        launched(tmp_path, COMMAND, free_port(), *words, count=count)
+        run_on(count, tiny, source, run, changes)
         models[count] = load(run)
     pixels = to_float(data.open(str(source)).read(torch.arange(40)))
     expected = models[1].encode(pixels)
@@ -270,7 +237,9 @@ def test_a_rank_that_dies_stops_the_others_with_one_line(tmp_path):
     script = tmp_path / "dying.py"
     script.write_text(DYING)
     source = bars_and_stripes(tmp_path / "pictures")
-    port = free_port()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     words = ["train", str(source), "-o", str(tmp_path / "run"), "--recipe", "tiny", "--steps", "50"]
     words += options({k: v for k, v in TINY.items() if k != "precision"})
     shared = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from caselli import data
 from caselli.data import Augment, Batches, CodeShards, CodeStore, PictureStream, Request, StreamOrder
+from caselli.data import shards as listing
 from caselli.data.code_shards import finish_shards, has_shard, write_shard
 from caselli.data.shards import shard_pictures, tar_shards
 from caselli.errors import UserError
@@ -66,6 +68,21 @@ def test_a_rank_reads_its_shards_one_after_the_other():
     assert len(turns) <= 5, "each shard is entered once, but for the ends of a buffer"
     assert not torch.equal(order.at(0), order.at(0).sort().values)
     assert not torch.equal(order.at(0), order.at(order.steps))
+
+
+def test_a_shard_is_listed_once_while_a_buffer_needs_it(tmp_path, monkeypatch):
+    listed, original = [], listing.samples_of
+    monkeypatch.setattr(listing, "samples_of", lambda path: listed.append(path) or original(path))
+    whole = tar_shards(str(shards_of(tmp_path / "set")))
+    listed.clear()
+    stream = PictureStream(whole, 8, 1, buffer=18)
+    for _ in zip(range(4), Batches(stream, 4).stream(), strict=False):
+        pass
+    assert len(listed) == len(COUNTS) and len(stream.lists) == len(COUNTS)
+    many = PictureStream(dataclasses.replace(whole, paths=whole.paths * 9, counts=COUNTS * 9), 8, 1, buffer=4)
+    for _ in zip(range(40), Batches(many, 4).stream(), strict=False):
+        pass
+    assert len(many.lists) < 12, "lists that no buffer needs are given up"
 
 
 def test_batches_resume_at_any_step(stream):

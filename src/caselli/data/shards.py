@@ -86,7 +86,7 @@ class TarShards:
         return dataclasses.replace(self, **chosen)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _listed(path: str) -> list[dict[str, Any]]:
     if not os.path.exists(path):
         raise UserError(f"the shard {path} is missing", "every shard of the set was expected")
