@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import tarfile
+import tempfile
 
 import pytest
 import torch
@@ -108,6 +109,29 @@ def test_bad_pictures_are_skipped_and_counted(tmp_path):
     assert not {2, 9} & set(batch.indices.tolist()) and len(batch.indices) == 12
     levels = ((batch.pictures[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert torch.equal(levels, 10 * batch.indices)
+
+
+def test_shards_at_urls_are_copied_while_they_are_read(tmp_path, stream, monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = fsspec.filesystem("memory")
+    for path in sorted((tmp_path / "set").glob("*.tar")):
+        elsewhere.pipe(f"/set/{path.name}", path.read_bytes())
+    whole = tar_shards("memory://set/part-{00..03}.tar")
+    assert whole.counts == tar_shards("memory://set/").counts == COUNTS and whole.name == "set"
+    far = PictureStream(whole, 8, 1, buffer=6)
+    for ours, theirs, _ in zip(Batches(far, 4).stream(), Batches(stream, 4).stream(), range(6), strict=False):
+        assert torch.equal(ours.pictures, theirs.pictures) and ours.captions == theirs.captions
+    held_out = shard_pictures(whole, 3, Request(None, None, 0))
+    del far, ours
+    listing._listed.cache_clear()
+    assert len(list(tmp_path.glob(".caselli-*"))) == 1, "the copy of the shard that is held out"
+    assert len(held_out.read(torch.arange(4))) == 4 and held_out.names[0] == "part-03.tar/000.png"
+    with pytest.raises(UserError, match="part-04"):
+        tar_shards("memory://set/part-{00..04}.tar")
+    with pytest.raises(UserError, match="streamed"):
+        data.open("memory://set/part-{00..03}.tar")
+    elsewhere.rm("/set", recursive=True)
 
 
 def test_a_missing_shard_is_named(tmp_path, stream):

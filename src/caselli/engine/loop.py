@@ -75,7 +75,7 @@ class Training:
         self.validation, self.stage = validation, stage
         self.folder, self.log, self.trackers = folder, Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
-        self.best, self.validated = math.inf, 0
+        self.best, self.validated, self.noted = math.inf, 0, 0
         self.worse = 0
         """Validations since the best one."""
 
@@ -100,6 +100,9 @@ class Training:
         """Averages, reports, validates and saves; true where the user asks for a stop."""
         self.ema.update(self.task, fit.step)
         self.checkpoints.settle()
+        if self.noted < len(fit.notes):
+            self.log.say(fit.notes[self.noted], fit.step)
+            self.noted += 1
         self.recent.add(fit.figures, fit.samples)
         done = fit.progress >= 1
         if fit.step % 10 == 0 or done:
