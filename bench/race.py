@@ -6,6 +6,7 @@ networks that taught neither side: EfficientNet-Lite0, and the thin ResNet-50 of
 
     python -m bench race                       photographs, 15 minutes
     RACE="FOLDER:MINUTES:auto,small,peers" python -m bench race
+    RACE_CHANGES="tokenizer.semantic=0.5" RACE="FOLDER:MINUTES:auto" python -m bench race      one change
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import torch
 import torch.nn.functional as F
+import yaml
 
 import caselli
 from bench.measure import table
@@ -198,13 +201,19 @@ def _raced(side: str, source: str, minutes: float, seed: int, referee: Referee, 
         made = trained.sample(torch.zeros(JUDGED, dtype=torch.int64) if labels is None else labels)
         rebuilt = trained.reconstruct(x)
     else:
-        changes = {"seed": seed, "reading.seconds": 0.0, "reading.judged": 0}
+        changes = {"seed": seed, "reading.seconds": 0.0, "reading.judged": 0, **_changes()}
         folder = train(source, out / side, recipe=side, minutes=minutes, changes=changes, progress=False)
         model = caselli.load(folder)
         made = model.sample(JUDGED, label=None if labels is None else labels.tolist(), seed=1000, batch=100)
         rebuilt = torch.cat([model.reconstruct(part) for part in x.split(100)])
     save_png(grid(made[:SHOWN]), out / f"{side}.png")
     return referee.judged(made, labels, rebuilt)
+
+
+def _changes() -> dict[str, Any]:
+    """Fields that differ from the recipe's, `NAME=VALUE NAME=VALUE`, from the variable RACE_CHANGES."""
+    pairs = (entry.split("=", 1) for entry in os.environ.get("RACE_CHANGES", "").split())
+    return {name: yaml.safe_load(value) for name, value in pairs}
 
 
 def _shown(value: float | None) -> str:

@@ -24,16 +24,19 @@ from caselli.shapes import Float, Int, Tensor
 class PeersConfig:
     """Sizes and rates of the pipeline."""
 
-    width: int = 64
+    width: int = 32
     latent_width: int = 64
     codebook_size: int = 1024
     factor: int = 4
+    dead_below: float = 0.1
+    """Uses a step, on average, below which a code is replaced; the package's usual 2 replaces half of them
+    in every step of 32 pictures, and never settles."""
     first_share: float = 0.35
     first_rate: float = 1e-3
     first_batch: int = 32
     prior_width: int = 128
     prior_depth: int = 4
-    prior_rate: float = 2e-3
+    prior_rate: float = 3e-3
     prior_batch: int = 64
 
 
@@ -75,7 +78,7 @@ class Autoencoder(nn.Module):
             config.codebook_size,
             accept_image_fmap=True,
             kmeans_init=True,
-            threshold_ema_dead_code=2,
+            threshold_ema_dead_code=config.dead_below,
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,8 +92,8 @@ class Autoencoder(nn.Module):
     def decode(self, codes: Int[Tensor, "B T"]) -> Float[Tensor, "B C H W"]:
         """The codes' pictures."""
         side = math.isqrt(codes.shape[1])
-        latents = self.quantizer.get_output_from_indices(codes).unflatten(1, (side, side))
-        return self.decoder(latents.movedim(-1, 1)).float().clamp(-1, 1)
+        latents = self.quantizer.get_output_from_indices(codes.unflatten(1, (side, side)))  # B D H W
+        return self.decoder(latents).float().clamp(-1, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +192,8 @@ def _fit(network: nn.Module, loss: Callable[[], Tensor], rate: float, seconds: f
         step += 1
         with torch.no_grad():
             decay = min(0.995, (1 + step) / (10 + step))
-            states = average.state_dict().values(), network.state_dict().values()
-            for mine, theirs in zip(*states, strict=True):
-                mine.lerp_(theirs, 1 - decay) if mine.is_floating_point() else mine.copy_(theirs)
+            for mine, theirs in zip(average.parameters(), network.parameters(), strict=True):
+                mine.lerp_(theirs, 1 - decay)
+            for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
+                mine.copy_(theirs)  # the codebook is an average already
     return average.eval()

@@ -124,6 +124,18 @@ def test_grey_pictures_of_any_size_give_1280_features():
     assert "at 64 pixels" in network.features_name
 
 
+@pytest.mark.parametrize("size", (31, 64))
+def test_half_precision_with_a_gradient_gives_the_maps_of_half_precision_without(size):
+    network = EfficientNetLite0()
+    x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            plain = network.maps(x)
+        sliced = network.maps(x.requires_grad_())
+    for a, b in zip(sliced, plain, strict=True):
+        assert_close(a.detach(), b, rtol=0, atol=0)
+
+
 def test_the_gradient_reaches_the_picture_alone():
     network = EfficientNetLite0()
     picture = torch.rand(1, 3, 32, 32, requires_grad=True)

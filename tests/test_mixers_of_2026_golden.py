@@ -10,6 +10,7 @@ from caselli.mixer import LASAD, Mamba3
 from caselli.mixer.hgrn2 import forget_gate
 from caselli.mixer.parts_delta import ChannelDecay
 from caselli.ops import (
+    block_choice,
     channel_delta_rule,
     delta_product,
     forgetting_attention,
@@ -288,8 +289,13 @@ def test_path_attention():
     same(path_scores_definition(q, *repeated), scores.tril())
 
 
-def test_mixture_of_block_attention():
-    """Two sequences in one row, then each alone."""
+gathered = pytest.mark.parametrize("long", [0, block_choice.LONG])
+
+
+@gathered
+def test_mixture_of_block_attention(long, monkeypatch):
+    """Two sequences in one row, then each alone, all scores or those of what is chosen."""
+    monkeypatch.setattr(block_choice, "LONG", long)
     g = golden("27_moba")
     inputs = dict(zip("qkv", leaves(g, *"qkv"), strict=True))
     q, k, v = (x.transpose(0, 1)[None] for x in inputs.values())
@@ -301,7 +307,9 @@ def test_mixture_of_block_attention():
         same(alone, y[:, :, part])
 
 
-def test_native_sparse_attention():
+@gathered
+def test_native_sparse_attention(long, monkeypatch):
+    monkeypatch.setattr(block_choice, "LONG", long)
     g = golden("27_nsa")
     names = ("q", "k", "v", "g_cmp", "g_slc", "g_swa")
     inputs = dict(zip(names, leaves(g, *names), strict=True))

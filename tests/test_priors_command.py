@@ -86,7 +86,7 @@ def test_scored(run, pictures, capsys):
 
 def test_compared(run, tmp_path, capsys):
     """A row for each run, with the bits named a bound where they are one."""
-    words = ["compare", "priors", str(run), str(run), "-o", str(tmp_path / "priors")]
+    words = ["compare", "samples", str(run), str(run), "-o", str(tmp_path / "priors")]
     assert main(words) == 0, capsys.readouterr().err
     table = (tmp_path / "priors" / "table.md").read_text()
     kind = caselli.load(run).prior.kind

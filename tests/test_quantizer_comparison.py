@@ -140,6 +140,8 @@ def test_evaluate_names_its_protocol(compared, capsys, tmp_path):
     assert "trained on the data themselves" in distances["features"]
     assert "train, at 16 pixels" in distances["reference"]
     assert distances["frechet"] >= 0 and 0 <= distances["precision"] <= 1
+    exchanged = figures["exchanged_codes_against_originals"]
+    assert exchanged["reference"] == distances["reference"] and exchanged["frechet"] >= 0
     assert len(figures["perplexities"]) == 4 and 0 < figures["ms_ssim"] <= 1
     assert figures["perceptual_distance"] == "multi-scale distance (no network's weights)"
     assert main(words) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
+import threading
 import time
 import zlib
 
@@ -19,16 +21,26 @@ from PIL import Image
 pytest.importorskip("fastapi", reason="the studio extra is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
+from pydantic import BaseModel
 from starlette.testclient import TestClient
 
 from caselli.data import CodeStore
 from caselli.errors import UserError
 from caselli.model import alternatives, load, surprise, unfinished
 from caselli.studio import Jail, create_app, jobs
+from caselli.studio.context import Once
 from caselli.studio.guard import MOST_BYTES
+from caselli.studio.works import KEPT, MOST, Works
 from tests.studio_runs import PORT, TOKEN, folder  # noqa: F401  (a fixture)
 
 HERE = f"http://127.0.0.1:{PORT}"
+
+
+class Known(BaseModel):
+    """What a drawing must be asked with."""
+
+    run: str
+    page: str
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +58,9 @@ def posted(studio, path, expected=200, **body):
 def parts_of(studio, path, **body):
     answer = studio.post(f"/api/{path}", json={"run": "bars", **body})
     assert answer.status_code == 200, answer.text
-    return [json.loads(line) for line in answer.text.splitlines()]
+    first, *parts = [json.loads(line) for line in answer.text.splitlines()]
+    assert first["work"]["run"] == "bars"
+    return parts
 
 
 def image_of(address):
@@ -157,12 +171,13 @@ def test_a_completion_keeps_what_was_not_painted_over(studio, sample):
 
 def test_before_and_after_the_codec_and_between_runs(studio, sample):
     picture = sample["pictures"][0]
-    found = posted(studio, "compare/slider", kind="codec", picture=picture)
+    (found,) = parts_of(studio, "compare/slider", kind="codec", picture=picture)
     assert image_of(found["before"]).tobytes() == image_of(picture).tobytes() and "bytes" in found["words"][1]
-    same = posted(studio, "compare/slider", kind="slim", other="bars", picture=picture)
+    (same,) = parts_of(studio, "compare/slider", kind="slim", other="bars", picture=picture)
     assert same["before"] == same["after"] and same["psnr"] is None
-    assert "was expected" in posted(studio, "compare/slider", 400, kind="upscaling", picture=picture)["error"]
-    assert "was expected" in posted(studio, "compare/slider", 400, kind="other", picture=picture)["error"]
+    (refused,) = parts_of(studio, "compare/slider", kind="upscaling", picture=picture)
+    assert "was expected" in refused["error"]
+    assert "upscaling" in posted(studio, "compare/slider", 400, kind="other", picture=picture)["error"]
 
 
 def test_fields_and_costs_of_layers(studio, sample):
@@ -181,7 +196,7 @@ def test_runs_are_listed_with_their_curves_and_pictures(studio):
     assert bars["state"] == "trained" and bars["figures"] and not bars["running"]
     one = studio.get("/api/runs/one", params={"run": "bars"}).json()
     assert {(each["stage"], each["split"]) for each in one["curves"]} >= {("prior", "train")}
-    progress = [name for name in one["pictures"] if name.startswith("progress/tokenizer-")]
+    progress = [each["name"] for each in one["pictures"] if each["name"].startswith("progress/tokenizer-")]
     answer = studio.get("/api/runs/picture", params={"run": "bars", "name": progress[0]})
     assert Image.open(io.BytesIO(answer.content)).height == 32, "originals, and reconstructions below them"
     asked = {"source": "my pictures", "name": "new", "recipe": "tiny", "minutes": 2}
@@ -366,6 +381,80 @@ def test_the_pages_make_no_html_from_text_and_ask_no_other_host():
 
 
 # long work --------------------------------------------------------------------------------------------------
+
+
+def test_a_drawing_goes_on_when_nobody_looks_and_is_found_again():
+    """It is followed from its first part by whoever comes, at any time, and ends only when it is stopped."""
+    works, go, seen = Works(), threading.Event(), []
+
+    def draw(work):
+        work.tell({"number": 0})
+        go.wait(30)
+        work.tell_now_and_then(lambda: {"drawn": 3})
+        while True:
+            work.check()
+            time.sleep(0.001)
+
+    async def follow(work, parts, leave):
+        async for line in work.followed().body_iterator:
+            seen.append(json.loads(line))
+            if len(seen) >= parts and leave:
+                return
+
+    asked = Known(run="bars", page="sample")
+    works.begin(asked, draw)  # nobody reads the answer
+    work = works.last("bars", "sample")
+    assert works.last("bars", "complete") is None and works.one(work.id) is work
+    asyncio.run(follow(work, 2, leave=True))
+    assert seen == [{"work": work.plain() | {"asked": asked.model_dump()}}, {"number": 0}]
+    go.set()
+    asyncio.run(follow(work, 5, leave=True))
+    assert seen[3:] == [{"number": 0}, {"drawn": 3}] and work.running
+    work.stop()
+    asyncio.run(follow(work, 99, leave=False))
+    assert not work.running
+    with pytest.raises(UserError, match="not remembered"):
+        works.one("other")
+
+
+def test_drawings_are_bounded_and_each_says_why_it_failed():
+    works, go = Works(), threading.Event()
+    asked = Known(run="bars", page="sample")
+    for _ in range(MOST):
+        works.begin(asked, lambda work: go.wait(30))
+    with pytest.raises(UserError, match="under way"):
+        works.begin(asked, lambda work: None)
+    go.set()
+    for work in works.all():
+        while work.running:
+            time.sleep(0.001)
+    for error, words in ((UserError("no"), "no"), (RuntimeError("x"), "failed"), (MemoryError(), "memory")):
+
+        def fail(work, error=error):
+            raise error
+
+        works.begin(asked, fail)
+        work = works.all()[-1]
+        while work.running:
+            time.sleep(0.001)
+        assert words in work._told[-1]["error"]
+    assert len(works.all()) <= KEPT
+
+
+def test_a_run_that_is_loaded_holds_up_no_other():
+    once, begun, go = Once(), threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        return go.wait(30)
+
+    waiting = threading.Thread(target=once, args=("slow", slow))
+    waiting.start()
+    begun.wait(30)
+    assert once("fast", lambda: 1) == 1 == once("fast", lambda: 2)
+    go.set()
+    waiting.join()
+    assert once("slow", lambda: None) is True
 
 
 def test_a_job_outlives_the_server_and_can_be_stopped(folder):  # noqa: F811

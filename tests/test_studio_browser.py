@@ -36,10 +36,23 @@ class Server:
     """A studio as a process of its own."""
 
     def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self.begin()
+
+    def begin(self) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        words = [sys.executable, "-m", "caselli", "studio", str(runs), "--no-browser", "--port", str(port)]
+        words = [
+            sys.executable,
+            "-m",
+            "caselli",
+            "studio",
+            str(self.runs),
+            "--no-browser",
+            "--port",
+            str(port),
+        ]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         self.address = re.search(r"http://\S+", self.process.stdout.readline())[0]
         for _ in range(300):
@@ -146,6 +159,12 @@ def test_samples_are_drawn_chosen_and_led_into_one_another(page, server, folder)
     with page.expect_download() as file:
         page.get_by_role("button", name="Codes", exact=True).click()
     assert Path(file.value.path()).read_bytes()[8:9] == b"{"
+    other = page.context.new_page()  # the first tab might as well be closed
+    opened(other, server, "sample")
+    other.wait_for_selector(".tools button")
+    assert other.locator(".thumbs.large .thumb").count() == 4
+    assert other.get_by_label("Label", exact=True).input_value() == "lying"
+    other.close()
     shown.first.click()
     page.get_by_role("button", name="Keep").click()
     until(page, "document.getElementById('said').textContent.startsWith('Kept')")
@@ -177,29 +196,34 @@ def test_a_half_is_completed_and_the_rest_is_kept(page, server):
     page.get_by_role("button", name="Propose").click()
     page.wait_for_selector(".proposals img.free")
     assert page.evaluate("document.querySelector('.proposals img').naturalWidth") == 32
+    page.reload()
+    page.wait_for_selector(".proposals img.free")
+    assert page.get_by_label("Right", exact=True).input_value() == "16"
+    assert page.evaluate(PAINTED) == 16 * 8, "the painting is there again"
+    page.get_by_label("Right", exact=True).fill("4")
+    page.get_by_label("Right", exact=True).press("Enter")
     page.get_by_role("button", name="Undo").click()
-    assert page.get_by_label("Right", exact=True).input_value() == "0"
+    assert page.get_by_label("Right", exact=True).input_value() == "16"
 
 
 def test_painting_by_mouse_and_by_keys(page, server):
     opened(page, server, "complete")
-    painted = """() => { const c = document.querySelector('.board canvas');
-        return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 3)
-            .reduce((a, b) => a + (b > 0), 0)}"""
-    assert page.evaluate(painted) == 0
+    page.wait_for_selector(".picker .thumb")
+    page.get_by_role("button", name="Clear").click()
+    assert page.evaluate(PAINTED) == 0
     box = page.locator(".board").bounding_box()
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.3 * box["height"], steps=4)
     page.mouse.up()
-    by_mouse = page.evaluate(painted)
+    by_mouse = page.evaluate(PAINTED)
     assert by_mouse > 4
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
-    assert page.evaluate(painted) > by_mouse
+    assert page.evaluate(PAINTED) > by_mouse
     page.keyboard.press("Control+z")
-    assert page.evaluate(painted) == by_mouse
+    assert page.evaluate(PAINTED) == by_mouse
 
 
 def test_a_field_follows_a_click_and_the_arrow_keys(page, server):
@@ -229,8 +253,7 @@ def test_before_and_after(page, server):
     assert frame.locator("h1").first.text_content() == "bars"
 
 
-def test_a_training_survives_reloads_tabs_and_the_server(page, browser, folder):  # noqa: F811
-    server = Server(folder)
+def test_a_training_survives_reloads_tabs_and_the_server(page, server, folder):  # noqa: F811
     run = folder / "trained-here"
     try:
         opened(page, server, "runs")
@@ -252,14 +275,13 @@ def test_a_training_survives_reloads_tabs_and_the_server(page, browser, folder):
         other.close()
         page.goto("about:blank")
         server.end(signal.SIGKILL)
-        server = Server(folder)
+        server.begin()
         opened(page, server, "runs", "trained-here")
         page.wait_for_selector(".run-detail .state.running")
         page.get_by_role("button", name="Stop").click()
         page.wait_for_selector(".run-detail .state:not(.running)")
         assert (run / "run.yaml").exists() or "interrupted" in (run / ".studio/output.txt").read_text()
     finally:
-        server.end()
         job = jobs.found(run)
         if job is not None and job.running:
             os.kill(job.pid, signal.SIGKILL)
@@ -296,6 +318,10 @@ def test_pages_fit_every_width_and_every_control_has_a_name(page, server, name):
             assert not found, [(each["id"], each["nodes"][0]["html"]) for each in found]
 
 
+PAINTED = """() => { const c = document.querySelector('.board canvas');
+    return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 4 === 3)
+        .reduce((a, b) => a + (b > 0), 0)}"""
+"""Pixels that are painted over."""
 NAMELESS = """() => [...document.querySelectorAll('button, input, select, a[href], [role=application]')]
     .filter((each) => each.checkVisibility())
     .filter((each) => !(each.ariaLabel || each.textContent.trim() || each.labels?.length))

@@ -21,6 +21,10 @@ try:
 except ImportError:
     TorchDispatchMode = None
 try:
+    from torch.utils._python_dispatch import _disable_current_modes
+except ImportError:
+    _disable_current_modes = contextlib.nullcontext
+try:
     from torch._subclasses.fake_tensor import (
         DataDependentOutputException,
         DynamicOutputShapeException,
@@ -133,6 +137,17 @@ def shapes_alone() -> contextlib.AbstractContextManager[Any]:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
+def numbers_too() -> contextlib.AbstractContextManager[Any]:
+    """A context within `shapes_alone`, and within dispatch modes, in which tensors have numbers again.
+
+    Example:
+        >>> with shapes_alone(), numbers_too():
+        ...     torch.ones(2).sum().item()
+        2.0
+    """
+    return _disable_current_modes()
+
+
 READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
 """The operation behind `item()`, where a dispatch mode meets it."""
 
@@ -141,3 +156,21 @@ def asks_for_numbers(error: BaseException) -> bool:
     """True for the errors of operations that need the numbers of tensors that have a shape alone."""
     fake = isinstance(error, DataDependentOutputException | DynamicOutputShapeException)
     return fake or "meta tensors" in str(error)
+
+
+def number_or(tensor: Int[Tensor, ""], most: int) -> int:
+    """The number of a tensor; `most` where tensors have a shape alone, as when costs are counted.
+
+    Example:
+        >>> number_or(torch.tensor(3), 5)
+        3
+        >>> with shapes_alone():
+        ...     number_or(torch.tensor(3).max(), 5)
+        5
+    """
+    try:
+        return int(tensor)
+    except (RuntimeError, NotImplementedError) as error:
+        if not asks_for_numbers(error):
+            raise
+        return most

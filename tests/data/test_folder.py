@@ -42,11 +42,10 @@ def test_without_two_folders_of_pictures_there_are_no_classes(tmp_path, names):
     assert pictures.classes == () and pictures.labels is None
 
 
-def test_captions(tmp_path):
+@pytest.mark.parametrize("name", ["captions.csv", "Captions.CSV"])
+def test_captions(tmp_path, name):
     fill(tmp_path, ["a.png", "sub/b.png", "c.png"])
-    (tmp_path / "captions.csv").write_text(
-        '\ufefffile,caption\na.png,"one, two"\nsub\\b.png,three\n', "utf-8"
-    )
+    (tmp_path / name).write_text('\ufefffile,caption\na.png,"one, two"\nsub\\b.png,three\n', "utf-8")
     assert everything(tmp_path).captions == ("one, two", "", "three")
 
 
@@ -308,8 +307,14 @@ def test_a_few_pictures_beside_class_folders_are_left_out(tmp_path):
     assert pictures.classes == () and "name that folder as the source" in pictures.notes[0]
 
 
+def test_names_like_those_of_parts_are_doubted(tmp_path):
+    pictures = everything(squares(tmp_path, ["x_train/*3", "x_test/*3"]), size=2)
+    assert any("x_test, x_train are taken for classes" in note for note in pictures.notes)
+
+
 def test_system_folders_are_no_classes(tmp_path):
     system = ["@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle", "__MACOSX"]
+    system += ["@SynoResource", "DfsrPrivate", "LOST.DIR", "Recycled"]
     plain = everything(squares(tmp_path, ["@/*2", "#/*2", "$/*2"]), size=2)
     pictures = everything(squares(tmp_path, [f"{name}/a.jpg/*2" for name in system]), size=2)
     assert pictures.classes == ("#", "$", "@") and pictures.fingerprint == plain.fingerprint
@@ -352,11 +357,12 @@ def test_runs_inside_the_source_are_left_out(tmp_path):
 
 
 def test_kinds_that_are_not_read_are_counted_and_named(tmp_path):
-    fill(tmp_path, ["a.jpg", "b.jpg", "c.mpo"])
+    fill(tmp_path, ["a.jpg", "b.x.jpg", "c.mpo"])
     for name in ("1.svg", "2.SVG", "clip.mp4", "x.cr2", "notes.txt", "LICENSE"):
         (tmp_path / name).write_bytes(b"")
     pictures = everything(tmp_path)
-    assert pictures.names == ("a.jpg", "b.jpg", "c.mpo")
+    assert pictures.names == ("a.jpg", "b.x.jpg", "c.mpo")
+    assert not any(".x.jpg" in note for note in pictures.notes)
     for words in (
         "2 × .svg (1.svg, ...): draw it",
         "1 × .mp4 (clip.mp4): take frames",

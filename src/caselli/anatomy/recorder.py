@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from caselli.anatomy.tape import Operation, Overwrite, Value
-from caselli.errors import UserError
-from caselli.private import DispatchMode, tree_leaves, tree_map
+from caselli.private import READS_A_NUMBER, DispatchMode, numbers_too, tree_leaves, tree_map
 from caselli.shapes import Tensor
 
 SILENT = {"prim::device", "prim::layout", "aten::sym_size", "aten::sym_stride", "aten::is_contiguous"}
@@ -39,8 +38,14 @@ class TapeRecorder(DispatchMode):
         self.alive: list[Tensor] = []
         self.operations: list[Operation] = []
         self.scope: list[str] = [""]
-        self.views: list[Value] = []
+        self.views: dict[Value, list[Value]] = {}
+        """Views by the value whose memory they lie in."""
+        self.before: dict[Value, Value] = {}
+        """Value that was written in place → the one that stood there."""
+        self.after: dict[Value, Value] = {}
+        """The reverse, of whole tensors: of those that are views of nothing."""
         self.stale: set[Value] = set()
+        """Views of what was since written to."""
 
     def enter(self, tensor: Tensor, **facts: Any) -> Value:
         """Enters a tensor that no operation made."""
@@ -54,12 +59,9 @@ class TapeRecorder(DispatchMode):
             self.enter(leaf, depends=False, needs_gradient=False, data=leaf)
         value = self.values[id(leaf)]
         if value in self.stale:
-            raise UserError(
-                f"{self.scope[-1] or 'the module'} reads a view of what was since written to in place",
-                "views that are made after the write were expected",
-                "write it without the in-place operation",
-            )
-        return value
+            self.stale.discard(value)
+            self._replace(value, self._viewed_again(value))
+        return self.values[id(leaf)]
 
     def _bind(self, tensor: Tensor, value: Value) -> Value:
         self.values[id(tensor)] = value
@@ -68,6 +70,9 @@ class TapeRecorder(DispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if function is READS_A_NUMBER and not self.lookup(args[0]).depends:
+            with numbers_too():
+                return self.lookup(args[0]).constant().item()
         result = function(*args, **kwargs)
         if function._schema.name not in SILENT:
             self._write(function, tree_map(self.lookup, (args, kwargs)), args, kwargs, result)
@@ -91,32 +96,64 @@ class TapeRecorder(DispatchMode):
             new = self._bind(tensor, Value(tuple(tensor.shape), tensor.dtype, *facts, base=base))
             outputs.append(new)
             if base is not None:
-                self.views.append(new)
+                self._enter_view(new)
             if old is not None and function._schema.is_mutable:
-                self.values.update({key: new for key, held in self.values.items() if held is old})
+                self._replace(old, new)
+                self.before[new] = old
                 self._write_through(old, new)
         operation.outputs = tuple(outputs)
 
+    def _replace(self, old: Value, new: Value) -> None:
+        self.values.update({key: new for key, held in self.values.items() if held is old})
+
+    def _place(self, value: Value) -> tuple[Value, list[Value]]:
+        """The tensor in whose memory a value lies, as it was made, and the views that lead from it there."""
+        views: list[Value] = []
+        while value.base is not None or value in self.before:
+            if value.base is not None:
+                views.insert(0, value)
+            value = value.base or self.before[value]
+        return value, views
+
+    def _enter_view(self, view: Value) -> None:
+        self.views.setdefault(self._place(view)[0], []).append(view)
+
+    def _now(self, root: Value) -> Value:
+        while root in self.after:
+            root = self.after[root]
+        return root
+
     def _write_through(self, old: Value, new: Value) -> None:
-        """`old` was written to in place: so was what it is a view of, and every other view goes stale."""
-        views = [old]
-        while views[-1].base is not None:
-            views.append(views[-1].base)
-        root = views.pop()
-        self.stale |= {v for v in self.views if v is not new and v is not old and _has_base(v, root)}
+        """`old` was written to in place: so was the tensor in whose memory it lies; other views go stale."""
+        root, views = self._place(old)
+        known = self.views.setdefault(root, [])
+        self.stale.update(view for view in known if view is not old)
+        now = self._now(root)
         if not views:
+            self.after[now] = new
             return
-        overwrite = Overwrite(root, new, tuple(reversed(views)), self.scope[-1])
-        facts = (root.depends or new.depends, root.needs_gradient or new.needs_gradient, overwrite)
-        value = Value(root.shape, root.dtype, *facts)
+        known.append(new)
+        overwrite = Overwrite(now, new, tuple(views), self.scope[-1])
+        facts = (now.depends or new.depends, now.needs_gradient or new.needs_gradient, overwrite)
+        value = Value(now.shape, now.dtype, *facts)
         overwrite.outputs = (value,)
         self.operations.append(overwrite)
-        self.values.update({key: value for key, held in self.values.items() if held is root})
+        self._replace(now, value)
+        self.before[value], self.after[now] = now, value
 
-
-def _has_base(value: Value, root: Value) -> bool:
-    while value.base is not None:
-        value = value.base
-        if value is root:
-            return True
-    return False
+    def _viewed_again(self, view: Value) -> Value:
+        """The view, made anew of the tensor as it is now."""
+        root, views = self._place(view)
+        value = self._now(root)
+        for each in views:
+            old = each.operation
+            operation = Operation(old.name, old.function, (value, *old.args[1:]), old.kwargs, self.scope[-1])
+            self.operations.append(operation)
+            facts = (value.depends, value.needs_gradient, operation)
+            operation.outputs = tuple(
+                Value(output.shape, output.dtype, *facts, slot, base=value)
+                for slot, output in enumerate(old.outputs)
+            )
+            value = operation.outputs[each.slot]
+        self.views[root].append(value)
+        return value

@@ -156,13 +156,15 @@ def _distances(
     model: Any, source: str, pictures: Any, split: str, more: More, sampling: Sampling
 ) -> dict[str, Any]:
     """Sets of reconstructions and of samples against real pictures, with the protocol in words."""
-    from caselli.evaluate import reconstruction_distances
+    from caselli.evaluate import exchanged_distances, reconstruction_distances
 
     network = _network(model, source, more).to(model.device)
     reference = f"{pictures.name}, {split.replace('_', ' ')}, at {model.size} pixels"
     found = {
         "reconstructions_against_originals": reconstruction_distances(model, pictures, network, reference)
     }
+    if model.tokenizer.quantizer.sizes:
+        found["exchanged_codes_against_originals"] = exchanged_distances(model, pictures, network, reference)
     if more.drawn:
         found["samples_against_pictures"] = _samples(
             model, pictures, network, reference, more.drawn, sampling
@@ -172,6 +174,8 @@ def _distances(
         names = {"frechet": "rFID", "kernel": "rKID", "kernel_deviation": "rKID_deviation"}
         first = figures["reconstructions_against_originals"]
         figures["reconstructions_against_originals"] = {names.get(n, n): v for n, v in first.items()}
+        if perturbed := figures.get("exchanged_codes_against_originals"):
+            perturbed["pFID"] = perturbed.pop("frechet")
     return figures
 
 

@@ -17,8 +17,8 @@ from caselli.engine import Fit, Generated, Losses, Task, TrainingConfig, machine
 from caselli.errors import UserError
 from caselli.shapes import Tensor
 
-RECENT, SOLVED = 20, 0.998
-"""Number of recent steps that are averaged, and their share of right answers at which learning ends."""
+RECENT = 20
+"""Number of recent steps that are averaged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Budget:
     """Learning rates with commas between; each is tried, and the best goes on."""
     trial: float = 0.2
     """Share of the budget after which the rates are judged by their loss."""
+    enough: float = 0.998
+    """Share of recent answers that are right at which learning ends; above 1 all of the budget is spent."""
     seed: int = 0
     """Seed of weights and examples."""
     device: str = "cpu"
@@ -108,7 +110,9 @@ class Learner:
 
     def solved(self) -> bool:
         """True when nearly all recent answers were right."""
-        return len(self.right) == RECENT and torch.stack(tuple(self.right)).mean().item() >= SOLVED
+        return len(self.right) == RECENT and (
+            torch.stack(tuple(self.right)).mean().item() >= self.budget.enough
+        )
 
     def _is_done(self, share: float) -> bool:
         self.losses.append(self.fit.figures["loss"])

@@ -49,7 +49,7 @@ class Settings(Size, Budget):
     tasks: tuple[str, ...] = free(("all",))
     """Names with commas between."""
     mixers: tuple[str, ...] = free(SHOWN)
-    """Names with commas between, a+b for a hybrid, or all."""
+    """Names with commas between, a+b for a hybrid, a:option=value for one with options, or all."""
     text: str | None = None
     """A file for byte_text; Python's reference by default."""
     jobs: int | None = free(None)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from typing import Any
 
 import torch
+import yaml
 from torch import nn
 
 from caselli.compare.tasks import SequenceTask
-from caselli.errors import UserError, lookup
+from caselli.errors import UnknownName, UserError, lookup
 from caselli.layer import count_parameters
 from caselli.mixer import MIXERS, Mixer, State
 from caselli.mixer.parts import ShortConvolution
+from caselli.plain import options_of
 from caselli.prior.block import Block
 from caselli.shapes import Float, Int, Tensor
 
@@ -105,17 +108,19 @@ def build_model(name: str, task: SequenceTask, size: Size, seed: int = 0) -> Seq
     """A model of equal parameters and equal state.
 
     Arguments:
-        name: a mixer of `MIXERS`, or several with + between, taken in turn: `mamba2+local`.
+        name: a mixer of `MIXERS`, with options behind it if need be, or several with + between, taken in
+            turn: `gated_delta_product:steps=4`, `mamba2+local`.
         task: the task that gives the kinds of tokens and answers.
         size: size shared by all models.
         seed: seed of the weights.
 
-    Errors: `UserError` for an unknown name, and for a mixer that is not causal where the task needs one.
+    Errors: `UserError` for an unknown name or option, and for a mixer that is not causal where the task needs
+    one.
     """
-    kinds = [lookup(MIXERS, "mixer", part) for part in name.split("+")]
+    kinds = described(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        mixers = [_mixer(kinds[layer % len(kinds)], size, task) for layer in range(size.depth)]
+        mixers = [_mixer(*kinds[layer % len(kinds)], size, task) for layer in range(size.depth)]
         if task.causal_only and not all(mixer.causal for mixer in mixers):
             raise UserError(f"mixer {name!r} was given", f"{type(task).__name__} needs a causal one")
         return SequenceModel([_block(mixer, size) for mixer in mixers], task.tokens, task.answers)
@@ -128,12 +133,43 @@ def is_causal(name: str) -> bool:
         >>> is_causal("mamba2+local"), is_causal("linformer")
         (True, False)
     """
-    return all(lookup(MIXERS, "mixer", part)(width=64).causal for part in name.split("+"))
+    return all(kind(width=64).causal for kind, _ in described(name))
 
 
-def _mixer(kind: type[Mixer], size: Size, task: SequenceTask) -> Mixer:
-    options = {"length": max(task.lengths)} if kind.bounded else {}
-    return kind.of_state(size.width, size.width * size.state, **options)
+def described(name: str) -> list[tuple[type[Mixer], dict[str, Any]]]:
+    """Classes and options of a name that `build_model` takes.
+
+    Errors: `UserError` for an unknown mixer, or an option that it does not have.
+
+    Example:
+        >>> [(kind.__name__, options) for kind, options in described("gated_delta_product:steps=4+local")]
+        [('GatedDeltaProduct', {'steps': 4}), ('LocalAttention', {})]
+    """
+    return [_described(part) for part in name.split("+")]
+
+
+def _described(name: str) -> tuple[type[Mixer], dict[str, Any]]:
+    mixer, *pairs = name.split(":")
+    kind = lookup(MIXERS, "mixer", mixer)
+    words = dict(pair.partition("=")[::2] for pair in pairs)
+    for option in words:
+        if option not in options_of(kind):
+            raise UnknownName("mixer option", option, options_of(kind))
+    return kind, {option: yaml.safe_load(word) for option, word in words.items()}
+
+
+def _mixer(kind: type[Mixer], options: dict[str, Any], size: Size, task: SequenceTask) -> Mixer:
+    if kind.bounded:
+        options = {"length": max(task.lengths)} | options
+    try:
+        return kind.of_state(size.width, size.width * size.state, **options)
+    except TypeError as error:
+        if "multiple values" not in str(error):
+            raise
+        raise UserError(
+            f"{', '.join(options)} of {kind.__name__} was given",
+            "options that do not set its state were expected",
+        ) from error
 
 
 def _block(mixer: Mixer, size: Size) -> Block:

@@ -16,7 +16,7 @@ from caselli.data.decoding import BY_PICTURE, BadPicture, Location
 from caselli.data.pictures import Bad, Batch
 from caselli.data.pixels import to_float
 from caselli.data.shards import Shards
-from caselli.data.shuffle import generator
+from caselli.data.shuffle import drawn_captions, generator
 from caselli.data.store import PREFETCH
 from caselli.data.workers import WorkerPool, ahead
 from caselli.errors import UserError
@@ -183,7 +183,9 @@ class PictureStream:
         if self.classes:
             labels = torch.tensor([self.numbers[told["label"]] for told in read.told])
         if self.shards.captioned:
-            captions = tuple(told.get("caption", "") for told in read.told)
+            several = [told.get("captions", (told.get("caption", ""),)) for told in read.told]
+            first = [one[0] for one in several]
+            captions = drawn_captions(first, several, torch.arange(len(several)), lots)
         return Batch(to_float(Augment.apply(read.pixels, moves)), labels, captions, read.indices)
 
     def _stream(self, requests: Iterable[Tensor], workers: int) -> Iterator[Streamed]:

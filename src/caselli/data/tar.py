@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import glob
 import json
@@ -149,14 +150,20 @@ def _samples(shard: str) -> tuple[list[dict], list[str]]:
     others += [name for name, key in dotted.items() if key is None]
     groups: list[dict[str, _Member]] = []
     current: dict[str, dict[str, _Member]] = {}
+    owners = collections.defaultdict(set)
+    for name, key in dotted.items():
+        owners[_key(name)[0]] |= {key} - {None}
     for member in members:
-        whole, ending = os.path.splitext(member.name.removeprefix("./"))
-        key, suffix = _key(member.name)
+        whole, ending = os.path.splitext(member.name.removeprefix("./").lstrip("/"))
+        key = _key(member.name)[0]
         if member.told is None:
             key = dotted[member.name]
-        elif suffix != ending.lower():  # IMG_2020.01.03.txt tells of a picture of that name, or of none
-            key = whole if whole in dotted.values() else None
+        elif whole in owners[key]:  # IMG_2020.01.03.txt tells of a picture of that name
+            key = whole
+        else:  # 1.label.cls tells of 1.image.png, where that is the only picture of 1
+            key = next(iter(owners[key])) if len(owners[key] - {key}) == len(owners[key]) == 1 else None
         if key is None:
+            others += [member.name] * (member.told is not None)
             continue
         if key not in current or ending in current[key]:  # a key that comes again is another sample
             groups.append({})
@@ -218,7 +225,11 @@ def _from_json(text: str) -> dict:
     known = json.loads(text)
     if not isinstance(known, dict):
         raise ValueError("no object")
-    return {name: str(known[name]) for name in ("label", "caption") if known.get(name) is not None}
+    told = {name: known[name] for name in ("label", "caption") if known.get(name) is not None}
+    if isinstance(told.get("caption"), list) and told["caption"]:
+        told["captions"] = tuple(map(str, told["caption"]))
+        told["caption"] = told["captions"][0]
+    return told | {name: str(told[name]) for name in ("label", "caption") if name in told}
 
 
 def listing_of(name: str, samples: Sequence[dict]) -> Listing:
@@ -236,6 +247,6 @@ def listing_of(name: str, samples: Sequence[dict]) -> Listing:
         [sample["location"] for sample in good],
         [sample["name"] for sample in good],
         [sample["label"] for sample in good] if labelled else None,
-        [(sample.get("caption", ""),) for sample in good] if captioned else None,
+        [sample.get("captions", (sample.get("caption", ""),)) for sample in good] if captioned else None,
         bad=tuple(bad),
     )

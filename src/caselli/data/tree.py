@@ -14,7 +14,8 @@ SYSTEM_FOLDERS = frozenset(
     (
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "@__thumb", "#recycle", "#snapshot"),
         *("$recycle.bin", "recycler", "system volume information", "lost+found", "network trash folder"),
-        *("temporary items", "thevolumesettingsfolder", "__pycache__"),
+        *("temporary items", "thevolumesettingsfolder", "__pycache__", "node_modules", "_gsdata_"),
+        *("@synoresource", "@sharebin", "@appstore", "@database", "dfsrprivate", "lost.dir", "recycled"),
     )
 )
 """Folders that network drives, recycle bins and programs make, in lower case."""

@@ -25,7 +25,7 @@ from caselli.evaluate.pace import RunFigures, run_figures
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of, perceptual_distance
 from caselli.evaluate.pictures import ms_ssim, psnr, slope, ssim
 from caselli.evaluate.readability import Readability, readability
-from caselli.evaluate.reconstruction import reconstruction_distances, reconstructions
+from caselli.evaluate.reconstruction import exchanged_distances, reconstruction_distances, reconstructions
 from caselli.evaluate.score import score_pictures
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
 from caselli.evaluate.shares import joined, own_part
@@ -53,6 +53,7 @@ __all__ = [
     "evaluate_family",
     "evaluate_model",
     "evaluate_upscaling",
+    "exchanged_distances",
     "frechet_between",
     "frechet_distance",
     "frechet_of_ranks",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
+from caselli import ranks
 from caselli.data import Pictures, to_float
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
 from caselli.evaluate.shares import own_part
 from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
 from caselli.shapes import Tensor
+
+EXCHANGED = 0.2
+"""Share of the codes that are exchanged."""
 
 
 @torch.no_grad()
@@ -41,9 +45,45 @@ def reconstruction_distances(
         reference: what the originals are, such as "emoji64, held out".
         batch: pictures at a time.
     """
-    network.to(model.device)
-    real, made = [], []
-    for _, x, _, y in reconstructions(model, own_part(pictures)[1], batch):
-        real.append(features_of(network, x))
-        made.append(features_of(network, y))
+    parts = reconstructions(model, own_part(pictures)[1], batch)
+    return _compared(network.to(model.device), ((x, y) for _, x, _, y in parts), reference)
+
+
+def exchanged_distances(
+    model: Model,
+    pictures: Pictures,
+    network: FeatureNetwork,
+    reference: str,
+    share: float = EXCHANGED,
+    seed: int = 0,
+    batch: int = 128,
+) -> SetComparison:
+    """Distance of the pictures of partly exchanged codes from the originals: how much a decoder minds a
+    prior's mistakes. It foretells the samples' distance better than `reconstruction_distances` does; with
+    Inception's features it is a pFID.
+
+    Arguments:
+        model: its tokenizer, with a codebook, is judged.
+        pictures: originals.
+        network: gives the features; moved to the model's device.
+        reference: what the originals are.
+        share: of the codes, 0 to 1, that are exchanged for similar ones of other places of the batch.
+        seed: of the exchange.
+        batch: pictures at a time.
+
+    Source: after Qiu et al. 2025, Robust Latent Matters: Boosting Image Generation with Sampling Error
+    Synthesis.
+    """
+    generator = torch.Generator(model.device).manual_seed(seed)
+    parts = reconstructions(model, pictures, batch)
+    pairs = ((x, model.tokenizer.decode_exchanged(codes, share, generator)) for _, x, codes, _ in parts)
+    with ranks.alone():  # the exchange goes from batch to batch: each rank measures the whole set
+        return _compared(network.to(model.device), pairs, reference)
+
+
+@torch.no_grad()
+def _compared(
+    network: FeatureNetwork, pairs: Iterable[tuple[Tensor, Tensor]], reference: str
+) -> SetComparison:
+    real, made = zip(*([features_of(network, part) for part in pair] for pair in pairs), strict=True)
     return compare_sets(torch.cat(real), torch.cat(made), features=network.features_name, reference=reference)

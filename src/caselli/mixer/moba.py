@@ -30,7 +30,6 @@ class MoBA(CachedMixer):
         (torch.Size([2, 5, 64]), 5)
     """
 
-    preferred_form = "chunk"
     angle_dtype = torch.float64
 
     def __init__(self, width: int, *, block: int = 32, blocks: int = 4, **options) -> None:

@@ -33,7 +33,6 @@ class NativeSparseAttention(CachedMixer):
         (torch.Size([2, 5, 64]), 5)
     """
 
-    preferred_form = "chunk"
     angle_dtype = torch.float64
 
     def __init__(self, width: int, *, block: int = 16, blocks: int = 6, window: int = 32, **options) -> None:

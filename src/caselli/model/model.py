@@ -194,7 +194,11 @@ class Model(Trained):
         return torch.cat(codes)
 
     def sample_like(
-        self, pictures: Pictures, seed: int = 0, options: Sampling = AS_LEARNED
+        self,
+        pictures: Pictures,
+        seed: int = 0,
+        options: Sampling = AS_LEARNED,
+        engine: Engine | None = None,
     ) -> Float[Tensor, "n C H W"]:
         """A sample for each picture of a set, of its label, caption and small version, as far as known."""
         prior, told = self.require_prior(), {}
@@ -205,7 +209,7 @@ class Model(Trained):
         if prior.config.condition_picture == "low_resolution":
             small = with_size(pictures.read(torch.arange(len(pictures))), self.condition_size)
             told["picture"] = to_float(small)
-        return self.sample(len(pictures), seed=seed, options=options, **told)
+        return self.sample(len(pictures), seed=seed, options=options, engine=engine, **told)
 
     @torch.no_grad()
     def complete(

@@ -14,6 +14,7 @@ from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.hippo import HIPPO, legs_diagonal_plus_low_rank
+from caselli.ops.hippo_measures import correction, diagonal_plus_low_rank
 from caselli.ops.inject_gradient import inject_gradient
 from caselli.ops.linear_attention import linear_attention
 from caselli.ops.log_linear_attention import log_linear_attention
@@ -48,10 +49,12 @@ __all__ = [
     "before",
     "block_sparse_attention",
     "channel_delta_rule",
+    "correction",
     "counted_bits",
     "decayed_scores",
     "delta_product",
     "delta_rule",
+    "diagonal_plus_low_rank",
     "dplr_kernel",
     "exact",
     "fixed_attention",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from caselli.private import number_or
 from caselli.shapes import Bool, Float, Int, Tensor
 
 SHORT = 128 * 128
@@ -129,7 +130,7 @@ def block_sparse_attention(
     batch, heads, queries = q.shape[:3]
     mask = _mask_in_blocks(mask, size)
     seen = mask.flatten(4).any(4)
-    most = int(seen.sum(3).max())
+    most = number_or(seen.sum(3).max(), seen.shape[3])
     chosen = torch.argsort(seen.byte(), dim=3, descending=True, stable=True)[..., :most]
     mask = mask.gather(3, chosen[..., None, None].expand(*chosen.shape, size, size))
     mask = mask.transpose(3, 4).flatten(4).expand(batch, heads, queries, size, -1)

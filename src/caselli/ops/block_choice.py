@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
+from caselli.ops.chosen_blocks import chosen_block_attention
+from caselli.ops.sparse_attention import local_attention
 from caselli.shapes import Bool, Float, Int, Tensor
+
+LONG = 2048
+"""Products T · S over the tokens that a query sees, above which gathering them is faster (on a CPU)."""
+PIECE = 512
+"""Queries whose scores are formed at a time where they are not gathered."""
 
 
 def token_blocks(
@@ -66,6 +75,27 @@ def best_blocks(scores: Float[Tensor, "*A n"], count: int) -> Bool[Tensor, "*A n
     return marks & (scores > -torch.inf)
 
 
+def best_numbers(scores: Float[Tensor, "*A n"], count: int) -> Int[Tensor, "*A c"]:
+    """Numbers of the `count` largest, −1 for those that are −∞.
+
+    Example:
+        >>> best_numbers(torch.tensor([1.0, 3.0, -torch.inf]), 3)
+        tensor([ 1,  0, -1])
+    """
+    best = scores.topk(min(count, scores.shape[-1]), -1)
+    return best.indices.masked_fill(best.values == -torch.inf, -1)
+
+
+def whole_blocks(x: Float[Tensor, "B N S d"], size: int) -> Float[Tensor, "B N n size d"]:
+    """The tokens of all complete blocks.
+
+    Example:
+        >>> whole_blocks(torch.ones(1, 1, 5, 3), 2).shape
+        torch.Size([1, 1, 2, 2, 3])
+    """
+    return x[:, :, : x.shape[2] // size * size].unflatten(2, (-1, size))
+
+
 def masked_softmax(scores: Float[Tensor, "*A S"], mask: Bool[Tensor, "*_ S"]) -> Float[Tensor, "*A S"]:
     """Softmax over what the mask leaves; zeros where it leaves nothing.
 
@@ -75,6 +105,32 @@ def masked_softmax(scores: Float[Tensor, "*A S"], mask: Bool[Tensor, "*_ S"]) ->
     """
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0)
+
+
+def mixture_of_block_attention_definition(
+    q: Float[Tensor, "B N T d"],
+    k: Float[Tensor, "B N S d"],
+    v: Float[Tensor, "B N S v"],
+    begin: Int[Tensor, "B T"] | None,
+    *,
+    size: int,
+    count: int,
+) -> Float[Tensor, "B N T v"]:
+    """`mixture_of_block_attention` by a mask over all scores."""
+    blocks, position = token_blocks(q.shape[2], k.shape[2], size, begin, q.device)
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    key = torch.arange(k.shape[2], device=q.device)
+    causal = (key <= key[-q.shape[2] :, None]) & (blocks >= 0)
+    own = blocks == (position // size)[..., None]
+    mask = causal & own
+    if count > 1:
+        means = block_means(scores.detach(), blocks, size)
+        earlier = torch.arange(means.shape[-1], device=q.device) < (position // size)[:, None, :, None]
+        chosen = best_blocks(means.masked_fill(~earlier, -torch.inf), count - 1)
+        mask = mask[:, None] | (of_tokens(chosen, blocks, size) & causal[:, None])
+    else:
+        mask = mask[:, None]
+    return masked_softmax(scores, mask) @ v
 
 
 def mixture_of_block_attention(
@@ -108,20 +164,53 @@ def mixture_of_block_attention(
         torch.Size([1, 2, 6, 4])
     """
     k, v = (x.to(q.dtype).repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
-    blocks, position = token_blocks(q.shape[2], k.shape[2], size, begin, q.device)
+    if begin is not None or count == 1 or _is_short(q, k, size * count):
+        return _in_pieces(mixture_of_block_attention_definition, (q,), k, v, begin, size=size, count=count)
+    means = whole_blocks(k.detach(), size).mean(3)
+    likes = q.detach() @ means.mT
+    own = torch.arange(k.shape[2] - q.shape[2], k.shape[2], device=q.device)[:, None] // size
+    likes = likes.masked_fill(torch.arange(means.shape[2], device=q.device) >= own, -torch.inf)
+    return chosen_block_attention(q, k, v, best_numbers(likes, count - 1), size=size)
+
+
+def native_sparse_attention_definition(
+    q: Float[Tensor, "B N T d"],
+    k: Float[Tensor, "B N S d"],
+    v: Float[Tensor, "B N S v"],
+    gates: Float[Tensor, "B N T 3"],
+    begin: Int[Tensor, "B T"] | None,
+    *,
+    heads: int,
+    size: int,
+    count: int,
+    window: int,
+) -> Float[Tensor, "B N T v"]:
+    """`native_sparse_attention` by masks over all scores; k and v are repeated for each query head."""
+    length, end = q.shape[2], k.shape[2]
+    blocks, position = token_blocks(length, end, size, begin, q.device)
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    key = torch.arange(k.shape[2], device=q.device)
-    causal = (key <= key[-q.shape[2] :, None]) & (blocks >= 0)
-    own = blocks == (position // size)[..., None]
-    mask = causal & own
-    if count > 1:
-        means = block_means(scores.detach(), blocks, size)
-        earlier = torch.arange(means.shape[-1], device=q.device) < (position // size)[:, None, :, None]
-        chosen = best_blocks(means.masked_fill(~earlier, -torch.inf), count - 1)
-        mask = mask[:, None] | (of_tokens(chosen, blocks, size) & causal[:, None])
-    else:
-        mask = mask[:, None]
-    return masked_softmax(scores, mask) @ v
+    key = torch.arange(end, device=q.device)
+    query = key[end - length :, None]
+    causal = ((key <= query) & (blocks >= 0))[:, None]
+    of_means, of_chosen, of_near = gates.split(1, -1)
+
+    number = torch.arange(-(-end // size), device=q.device)
+    own, over = (position // size)[:, None, :, None], ((position + 1) // size)[:, None, :, None]
+    p = masked_softmax(block_means(scores, blocks, size), number < over)
+    means = of_tokens(p / size, blocks, size).masked_fill(~(causal & (blocks[:, None] < over)), 0)
+
+    likes = p.detach().unflatten(1, (heads, -1)).mean(2)
+    likes = _always(likes, number, own).masked_fill(number == own, torch.inf)
+    likes = likes.masked_fill(number > own, -torch.inf)
+    chosen = of_tokens(best_blocks(likes, count), blocks, size) & causal
+    chosen = chosen.repeat_interleave(q.shape[1] // heads, 1)
+    selected = scores.masked_fill(~chosen, -torch.inf).softmax(-1)
+    y = torch.addcmul(means * of_means, selected, of_chosen) @ v
+
+    first = max(0, end - length - window + 1)  # what no query of these sees any more
+    near = causal[..., first:] & (key[first:] > query - window)
+    near = scores[..., first:].masked_fill(~near, -torch.inf).softmax(-1)
+    return torch.addcmul(y, of_near, near @ v[:, :, first:])
 
 
 def native_sparse_attention(
@@ -161,27 +250,46 @@ def native_sparse_attention(
     """
     heads, length, end = k.shape[1], q.shape[2], k.shape[2]
     k, v = (x.to(q.dtype).repeat_interleave(q.shape[1] // heads, 1) for x in (k, v))
-    blocks, position = token_blocks(length, end, size, begin, q.device)
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    key = torch.arange(end, device=q.device)
-    query = key[end - length :, None]
-    causal = ((key <= query) & (blocks >= 0))[:, None]
+    if begin is not None or count == 1 or _is_short(q, k, size * count):
+        options = {"heads": heads, "size": size, "count": count, "window": window}
+        return _in_pieces(native_sparse_attention_definition, (q, gates), k, v, begin, **options)
     of_means, of_chosen, of_near = gates.split(1, -1)
+    mean_keys, mean_values = (whole_blocks(x, size).mean(3) for x in (k, v))
+    number = torch.arange(mean_keys.shape[2], device=q.device)
+    position = torch.arange(end - length, end, device=q.device)[:, None]
+    scores = (q * q.shape[-1] ** -0.5) @ mean_keys.mT
+    p = masked_softmax(scores, number < (position + 1) // size)
 
-    number = torch.arange(-(-end // size), device=q.device)
-    own, over = (position // size)[:, None, :, None], ((position + 1) // size)[:, None, :, None]
-    p = masked_softmax(block_means(scores, blocks, size), number < over)
-    means = of_tokens(p / size, blocks, size).masked_fill(~(causal & (blocks[:, None] < over)), 0)
+    own = position // size
+    likes = _always(p.detach().unflatten(1, (heads, -1)).mean(2), number, own)
+    chosen = best_numbers(likes.masked_fill(number >= own, -torch.inf), count - 1)
+    selected = chosen_block_attention(q, k, v, chosen.repeat_interleave(q.shape[1] // heads, 1), size=size)
+    near = local_attention(q, k, v, window)
+    return of_means * (p @ mean_values) + of_chosen * selected + of_near * near
 
-    likes = p.detach().unflatten(1, (heads, -1)).mean(2)
-    always = (number == 0) | (number == own) | (number == own - 1)
-    likes = likes.masked_fill(always, torch.inf).masked_fill(number > own, -torch.inf)
-    chosen = of_tokens(best_blocks(likes, count), blocks, size) & causal
-    chosen = chosen.repeat_interleave(q.shape[1] // heads, 1)
-    selected = scores.masked_fill(~chosen, -torch.inf).softmax(-1)
-    y = torch.addcmul(means * of_means, selected, of_chosen) @ v
 
-    first = max(0, end - length - window + 1)  # what no query of these sees any more
-    near = causal[..., first:] & (key[first:] > query - window)
-    near = scores[..., first:].masked_fill(~near, -torch.inf).softmax(-1)
-    return torch.addcmul(y, of_near, near @ v[:, :, first:])
+def _always(likes: Tensor, number: Tensor, own: Tensor) -> Tensor:
+    """More than any share for the block before the own one, then for the first."""
+    return likes.masked_fill(number == 0, 2.0).masked_fill(number == own - 1, 3.0)
+
+
+def _is_short(q: Tensor, k: Tensor, seen: int) -> bool:
+    """True where a mask over all scores is faster than gathering the tokens that are seen."""
+    return q.shape[2] == 1 or q.shape[2] * k.shape[2] <= LONG * seen
+
+
+def _in_pieces(
+    attend: Callable[..., Tensor],
+    queries: tuple[Tensor, ...],
+    k: Tensor,
+    v: Tensor,
+    begin: Tensor | None,
+    **options,
+) -> Tensor:
+    """A definition for a part of the queries at a time, so that its masks stay small."""
+    end, outputs = k.shape[2] - queries[0].shape[2], []
+    begins = [None] * -(-queries[0].shape[2] // PIECE) if begin is None else begin.split(PIECE, 1)
+    for *piece, first in zip(*(x.split(PIECE, 2) for x in queries), begins, strict=True):
+        end += piece[0].shape[2]
+        outputs.append(attend(piece[0], k[:, :, :end], v[:, :, :end], *piece[1:], first, **options))
+    return torch.cat(outputs, 2)

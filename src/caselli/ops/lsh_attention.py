@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from caselli.ops.attention import packed_mask
+from caselli.private import number_or
 from caselli.shapes import Bool, Float, Int, Tensor
 
 BLOCK = 64
@@ -125,7 +126,7 @@ class _Reach:
         index = torch.arange(length, device=group.device)
         change = F.pad(group.diff(dim=-1) != 0, (1, 0), value=True)
         first = torch.where(change, index, 0).cummax(-1).values
-        back = int((index // size - first // size).max())
+        back = number_or((index // size - first // size).max(), (length - 1) // size)
         ahead = 0 if causal else back
         return _Reach(size, length, back, ahead, causal)
 

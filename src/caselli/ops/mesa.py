@@ -18,6 +18,7 @@ from caselli.ops.chunks import (
 )
 from caselli.ops.linear_attention import linear_attention
 from caselli.ops.pieces import CACHED_ELEMENTS, LONG
+from caselli.private import number_or
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -155,7 +156,7 @@ class _Systems:
         enough = size * (4 * torch.finfo(residual.dtype).eps) ** 2
         for _ in range(iterations):
             active = size > enough
-            if not active.any():
+            if not number_or(active.any(), 1):
                 break
             moved = ((direction @ k.mT) * decay) @ write + (direction * kept) @ entering
             moved.addcmul_(self.ridge, direction)

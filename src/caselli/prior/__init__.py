@@ -11,6 +11,7 @@ from caselli.prior.heads import HEADS
 from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.low_rank import adapt, differences
 from caselli.prior.masked import Masked
+from caselli.prior.masked_places import MaskedPlaces
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
 from caselli.prior.parallel_order import ParallelOrder
@@ -44,6 +45,7 @@ __all__ = [
     "Head",
     "LayerConfig",
     "Masked",
+    "MaskedPlaces",
     "NextScale",
     "ParallelHeads",
     "ParallelOrder",

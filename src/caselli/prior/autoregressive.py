@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
+import torch.nn.functional as F
 
 from caselli.mixer import State
 from caselli.prior.base import SequencePrior
@@ -49,6 +50,7 @@ class Autoregressive(SequencePrior):
 
     kind = "autoregressive"
     stepwise = True
+    sees_from_start = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__(config, alphabet, alphabet.length)
@@ -100,7 +102,10 @@ class Autoregressive(SequencePrior):
         inputs = self.code(codes + self.offset[:seen]) + positions[:, 1 : seen + 1]
         x = torch.cat((prefix[:, :1] + positions[:, :1], prefix[:, 1:], inputs), 1)
         modulating = self.modulating(condition, batch)
-        y, layers = self.through(x, layers, modulating)
+        starts = self.conditioner.starts(Conditions.of(condition), batch)
+        if starts is not None:
+            starts = F.pad(starts, (0, seen))
+        y, layers = self.through(x, layers, modulating, starts)
         return self._logits(y[:, -1 - seen :], 0), PriorState(layers, seen + 1, positions, modulating)
 
     def _logits(self, y, slot):

@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse
 from starlette.staticfiles import StaticFiles
 
 from caselli.errors import UserError
-from caselli.studio import codes, complete, gallery, inspect, runs, sample
+from caselli.studio import codes, complete, drawings, gallery, inspect, runs, sample
 from caselli.studio import compare as comparing
 from caselli.studio.context import Studio
 from caselli.studio.guard import Guard, TooLarge
@@ -20,7 +20,7 @@ from caselli.studio.jail import Jail
 
 STATIC = Path(str(importlib.resources.files("caselli.studio") / "static"))
 """The page, its modules and its style."""
-PAGES = (runs, sample, codes, complete, comparing, inspect, gallery)
+PAGES = (runs, sample, codes, complete, comparing, inspect, gallery, drawings)
 """Files of the API, each with a function `router`."""
 
 

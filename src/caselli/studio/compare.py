@@ -7,16 +7,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from caselli.canvas import upscale
 from caselli.codec import Codec, optimised_png, serialise_one
 from caselli.data import to_bytes, to_float, with_size
-from caselli.errors import UserError
+from caselli.errors import UserError, lookup
 from caselli.studio.context import Studio
 from caselli.studio.images import address, of_address
 from caselli.studio.runs import COMPARED
+from caselli.studio.works import Work
 
 SANDBOX = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 """Rules for a page that others wrote: no scripts, no requests."""
@@ -26,6 +26,7 @@ class Slider(BaseModel):
     """A picture before and after that is asked for."""
 
     run: str
+    page: str = Field("compare", max_length=16)
     picture: str
     """A data address."""
     kind: str
@@ -51,10 +52,9 @@ def router(studio: Studio) -> APIRouter:
         return _page(studio, f"{name}/report.html", folder.name)
 
     @api.post("/slider")
-    def slider(asked: Slider) -> dict[str, Any]:
-        if asked.kind not in KINDS:
-            raise UserError(f"{asked.kind!r} was given", f"one of {', '.join(KINDS)} was expected")
-        return KINDS[asked.kind](studio, asked)
+    def slider(asked: Slider) -> Any:
+        make = lookup(KINDS, "kind of before and after", asked.kind)
+        return studio.works.begin(asked, lambda work: work.tell(make(studio, asked, work)))
 
     return api
 
@@ -68,7 +68,7 @@ def _page(studio: Studio, path: str, name: str) -> Response:
     return Response(found.read_bytes(), media_type="text/html", headers={"content-security-policy": SANDBOX})
 
 
-def _codec(studio: Studio, asked: Slider) -> dict[str, Any]:
+def _codec(studio: Studio, asked: Slider, work: Work) -> dict[str, Any]:
     """The picture, and as its codes bring it back; the bytes of both."""
     model = studio.loaded(asked.run).model()
     picture = of_address(asked.picture, model.size, model.channels)
@@ -81,7 +81,7 @@ def _codec(studio: Studio, asked: Slider) -> dict[str, Any]:
     return _shown(picture, model.reconstruct(picture), f"PNG, {optimised} bytes", after)
 
 
-def _slim(studio: Studio, asked: Slider) -> dict[str, Any]:
+def _slim(studio: Studio, asked: Slider, work: Work) -> dict[str, Any]:
     """The picture as two runs give it back."""
     before, after = studio.loaded(asked.run), studio.loaded(asked.other)
     sizes = [sum(p.stat().st_size for p in run.folder.glob("*.safetensors")) for run in (before, after)]
@@ -93,7 +93,7 @@ def _slim(studio: Studio, asked: Slider) -> dict[str, Any]:
     return _shown(*pictures, *words)
 
 
-def _upscaling(studio: Studio, asked: Slider) -> dict[str, Any]:
+def _upscaling(studio: Studio, asked: Slider, work: Work) -> dict[str, Any]:
     """The picture made small and enlarged, and drawn anew from the small one."""
     loaded = studio.loaded(asked.run)
     model = loaded.model()
@@ -101,9 +101,16 @@ def _upscaling(studio: Studio, asked: Slider) -> dict[str, Any]:
     side = model.require_small_size()
     small = to_float(with_size(to_bytes(picture), side))
     with loaded.engine() as engine:
-        made = upscale(model, [small[0]], 1, asked.label or None, None, asked.seed, engine=engine)
+        made = model.sample(
+            1,
+            asked.label or None,
+            asked.seed,
+            progress=lambda codes: work.check(),
+            engine=engine,
+            picture=small,
+        )
     enlarged = F.interpolate(small, size=(model.size, model.size), mode="bicubic").clamp(-1, 1)
-    return _shown(enlarged, made[0][None], f"{side} pixels, enlarged", f"{model.size} pixels, drawn")
+    return _shown(enlarged, made, f"{side} pixels, enlarged", f"{model.size} pixels, drawn")
 
 
 KINDS = {"codec": _codec, "slim": _slim, "upscaling": _upscaling}

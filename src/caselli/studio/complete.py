@@ -14,7 +14,7 @@ from caselli.model import Model, paste
 from caselli.studio.context import Studio, conditions
 from caselli.studio.images import addresses, mask_of, of_address
 from caselli.studio.sample import Asked
-from caselli.studio.stream import Work, response
+from caselli.studio.works import Work
 
 LARGEST = 1024
 """Longest side of a frame, in pixels."""
@@ -23,6 +23,7 @@ LARGEST = 1024
 class Completion(Asked):
     """Proposals for a part of a picture that are asked for."""
 
+    page: str = Field("complete", max_length=16)
     picture: str
     """A data address."""
     painted: str = ""
@@ -39,8 +40,8 @@ def router(studio: Studio) -> APIRouter:
     api = APIRouter(prefix="/complete")
 
     @api.post("/draw")
-    async def draw(asked: Completion) -> Any:
-        return response(lambda work: _draw(studio, asked, work))
+    def draw(asked: Completion) -> Any:
+        return studio.works.begin(asked, lambda work: _draw(studio, asked, work))
 
     return api
 

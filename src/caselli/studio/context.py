@@ -20,6 +20,7 @@ from caselli.prior import Conditions
 from caselli.run import load
 from caselli.shapes import Int, Tensor
 from caselli.studio.jail import Jail
+from caselli.studio.works import Works
 from caselli.trained import Trained
 
 MARK = "run.yaml"
@@ -28,17 +29,42 @@ LOADED = 4
 """Runs in memory at a time, at most."""
 
 
+class Once:
+    """Values by name, each made at its first call; making one holds up nobody who asks for another."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str, make: Callable[[], Any]) -> Any:
+        """The result of `make`; where it raises, the next call tries again."""
+        with self._lock:
+            own = self._locks.setdefault(name, threading.Lock())
+        with own:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
+
+
 class Loaded:
-    """A run in memory, with what is made of it once.
+    """A run, and what is made of it once; it is loaded when it is first asked for.
 
     Arguments:
         folder: the run.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.trained = folder, load(folder)
+        self.folder, self.once = folder, Once()
         self._engines: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._lock, self._once = threading.Lock(), {}
+
+    @property
+    def trained(self) -> Trained:
+        """The trained network.
+
+        Errors: `UserError` for a run that cannot be loaded.
+        """
+        return self.once("trained", lambda: load(self.folder))
 
     def model(self) -> Model:
         """The tokenizer with its prior.
@@ -60,13 +86,6 @@ class Loaded:
             yield engine
         finally:
             self._engines.put(engine)
-
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        """The result of `make`, made at the first call."""
-        with self._lock:
-            if name not in self._once:
-                self._once[name] = make()
-            return self._once[name]
 
     def fields(self) -> CodeFields:
         """Fields of the codes."""
@@ -101,9 +120,10 @@ class Loaded:
 
 @dataclasses.dataclass
 class Studio:
-    """The folder of runs, and the runs in memory; every page asks it."""
+    """The folder of runs, the runs in memory, and the works under way; every page asks it."""
 
     jail: Jail
+    works: Works = dataclasses.field(default_factory=Works)
     _loaded: OrderedDict[tuple, Loaded] = dataclasses.field(default_factory=OrderedDict)
     _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 

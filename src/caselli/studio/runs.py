@@ -54,12 +54,13 @@ def router(studio: Studio) -> APIRouter:
     @api.get("/all")
     def everything() -> dict[str, Any]:
         jail = studio.jail
-        begun = [f"{name}" for name in jail.holding(f"{jobs.FOLDER}/{jobs.RECORD}")]
+        begun = jail.holding(f"{jobs.FOLDER}/{jobs.RECORD}")
         begun = [name.removesuffix(f"/{jobs.FOLDER}") for name in begun]
         names = list(dict.fromkeys((*jail.holding(MARK), *begun)))
         return {
             "folder": str(jail.root),
             "runs": [_listed(studio, name) for name in names],
+            "works": [work.plain() for work in studio.works.all() if work.running],
             "comparisons": jail.holding(COMPARED),
             "recipes": {name: (recipe.func.__doc__ or "").split("\n")[0] for name, recipe in RECIPES.items()},
             "may_begin": SELF not in names,
@@ -76,7 +77,7 @@ def router(studio: Studio) -> APIRouter:
             raise UserError(f"{name!r} was given", "a picture of the run was expected")
         studio.folder(run)
         data = studio.jail.path(f"{run}/{name}").read_bytes()
-        return Response(data, media_type="image/png")
+        return Response(data, media_type="image/png", headers={"cache-control": "private, max-age=86400"})
 
     @api.post("/words")
     def words(asked: Training) -> dict[str, str]:
@@ -120,6 +121,7 @@ def _listed(studio: Studio, name: str) -> dict[str, Any]:
     """A run as the list shows it; a broken one says what is wrong with it."""
     title = studio.jail.root.name if name == SELF else name
     shown: dict[str, Any] = {"name": name, "title": title, "error": "", "figures": [], "kind": ""}
+    shown["look"] = None
     try:
         folder = studio.jail.path(name)
         job = jobs.found(folder)
@@ -134,6 +136,7 @@ def _listed(studio: Studio, name: str) -> dict[str, Any]:
             "state": _state(folder, shown["running"]),
             "source": contents.source() or "",
             "figures": _key_figures(contents),
+            "look": _look(folder),
         }
     except UserError as error:
         return shown | {"state": "broken", "error": str(error), "running": False, "source": ""}
@@ -205,11 +208,17 @@ def _thinned(curve: Any) -> dict[str, list[float | None]]:
     }
 
 
-def _pictures(folder: Path) -> list[str]:
-    """Names of the pictures of a run, as `picture` takes them; what was made last comes first."""
-    found = [path for part in PICTURES for path in (folder / part).glob("*.png")]
-    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return [f"{path.parent.name}/{path.name}" for path in found[:60]]
+def _pictures(folder: Path) -> list[dict[str, Any]]:
+    """Names of the pictures of a run, as `picture` takes them, and when each was made; the newest first."""
+    made = {path: path.stat().st_mtime_ns for part in PICTURES for path in (folder / part).glob("*.png")}
+    newest = sorted(made, key=lambda path: made[path], reverse=True)[:60]
+    return [{"name": f"{path.parent.name}/{path.name}", "made": str(made[path])} for path in newest]
+
+
+def _look(folder: Path) -> dict[str, Any] | None:
+    """The picture that shows best what a run can do: its samples, or the newest; None where there is none."""
+    found = _pictures(folder)
+    return next((each for each in found if each["name"].endswith("/samples.png")), next(iter(found), None))
 
 
 def _left(folder: Path, contents: Contents) -> float | None:

@@ -16,11 +16,11 @@ from caselli.sampling import Sampling
 from caselli.sampling import sample as draw
 from caselli.studio.context import Loaded, Studio, conditions
 from caselli.studio.images import addresses
-from caselli.studio.stream import Work, response
 from caselli.studio.words import sample_words
+from caselli.studio.works import Work
 
-MOST = 64
-"""Pictures drawn at a time in the page; more are a job."""
+MOST = 256
+"""Pictures drawn at a time; the command draws more."""
 
 
 class Options(BaseModel):
@@ -42,6 +42,8 @@ class Asked(Options):
     """New pictures that are asked for."""
 
     run: str
+    page: str = Field("sample", max_length=16)
+    """The page that shows them."""
     count: int = Field(8, ge=1, le=MOST)
     label: str = ""
     text: str = ""
@@ -73,8 +75,8 @@ def router(studio: Studio) -> APIRouter:
         return described(studio.loaded(run))
 
     @api.post("/draw")
-    async def new(asked: Asked) -> Any:
-        return response(lambda work: _draw(studio, asked, work))
+    def new(asked: Asked) -> Any:
+        return studio.works.begin(asked, lambda work: _draw(studio, asked, work))
 
     @api.post("/words")
     def words(asked: Asked) -> dict[str, str]:
@@ -82,12 +84,12 @@ def router(studio: Studio) -> APIRouter:
         return {"command": sample_words(folder, asked, asked.sampling())}
 
     @api.post("/variations")
-    async def near(asked: Near) -> Any:
-        return response(lambda work: _vary(studio, asked, work))
+    def near(asked: Near) -> Any:
+        return studio.works.begin(asked, lambda work: _vary(studio, asked, work))
 
     @api.post("/between")
-    async def between(asked: Between) -> Any:
-        return response(lambda work: _go_between(studio, asked, work))
+    def between(asked: Between) -> Any:
+        return studio.works.begin(asked, lambda work: _go_between(studio, asked, work))
 
     return api
 
@@ -190,6 +192,11 @@ def _go_between(studio: Studio, asked: Between, work: Work) -> None:
         if asked.smooth and asked.count > 2:
             told = conditions(model, asked.count - 2, asked.label, asked.text)
             how = Redrawing(
-                asked.smooth, options=asked.sampling(), conditions=told, seed=asked.seed, engine=engine
+                asked.smooth,
+                options=asked.sampling(),
+                conditions=told,
+                seed=asked.seed,
+                progress=lambda codes: work.check(),
+                engine=engine,
             )
         work.tell(shown(model, interpolated_codes(model, ends, asked.count, how)))

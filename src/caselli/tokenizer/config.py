@@ -63,6 +63,9 @@ class TokenizerConfig:
     """File of VGG-16's published weights in torchvision's layout, for LPIPS; needed for training alone."""
     lpips: str | None = None
     """File of LPIPS's published heads for VGG-16; unless given, those that the `metrics` extra brings."""
+    code_noise: float = 0.0
+    """Share of the codes that are exchanged for similar ones in training, so that the decoder bears a prior's
+    mistakes."""
     adversarial: AdversarialConfig = dataclasses.field(default_factory=AdversarialConfig)
     """The discriminator and its term; none unless it has a weight."""
     diagnostics: str = dataclasses.field(default="watch", metadata={"formerly": "doctor"})
@@ -81,6 +84,8 @@ class TokenizerConfig:
             )
         if self.perceptual_network not in PERCEPTUAL_NETWORKS:
             raise UnknownName("perceptual_network", self.perceptual_network, PERCEPTUAL_NETWORKS)
+        if not 0 <= self.code_noise <= 1:
+            raise UserError(f"code_noise {self.code_noise} was given", "a share from 0 to 1 was expected")
         if not self.multipliers:
             raise UserError("no multipliers were given", "one for each resolution was expected")
 

@@ -15,6 +15,7 @@ from caselli.quantizer.base import Quantized
 from caselli.quantizer.build import build as build_quantizer
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer.build import build
+from caselli.tokenizer.code_noise import exchanged
 from caselli.tokenizer.config import TokenizerConfig
 from caselli.weights import take_in
 
@@ -68,7 +69,18 @@ class Tokenizer(nn.Module):
         """The reconstruction (unclamped) and what the quantizer gave."""
         self.check(pictures)
         quantized = self.quantizer(self.encoder(pictures))
-        return self.decoder(quantized.latents), quantized
+        latents = quantized.latents
+        if self.training and self.config.code_noise:
+            latents = exchanged(latents, self.config.code_noise)
+        return self.decoder(latents), quantized
+
+    @torch.no_grad()
+    def decode_exchanged(
+        self, codes: Int[Tensor, "B *S"], share: float, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """Pictures of codes of which a share is exchanged for similar ones, see `exchanged`."""
+        latents = exchanged(self.quantizer.decode(codes), share, generator)
+        return self.decoder(latents).float().clamp(-1, 1)
 
     @torch.no_grad()
     def encode(self, pictures: Float[Tensor, "B C H W"]) -> Int[Tensor, "B *S"]:

@@ -58,10 +58,10 @@ export async function upload(path, params, file) {
   return (await asked(path, params, { method: "POST", body: file, headers })).json();
 }
 
-/** Work whose parts come as they are done; `part` is called with each. */
-export async function stream(path, body, part, signal) {
-  const options = { method: "POST", body: JSON.stringify(body), headers: JSON_HEADERS, signal };
-  const answer = await asked(path, {}, options);
+/** Work whose parts come as they are done; `part` is called with each. With a body it is begun, else followed. */
+export async function stream(path, { params = {}, body }, part, signal) {
+  const posted = body && { method: "POST", body: JSON.stringify(body), headers: JSON_HEADERS };
+  const answer = await asked(path, params, { ...posted, signal });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

@@ -23,11 +23,9 @@ export async function show(page, { run }) {
     choose.box, view.box,
   );
   const before = kept(run, "picture");
-  if (before) await view.take(before);
-  else {
-    const first = await trying(choose.heldOut);
-    if (first?.length) await view.take(first[0]);
-  }
+  const first = trying(choose.heldOut);
+  const chosen = before?.codes ? before : (await first)?.[0];
+  if (chosen) await view.take(chosen);
   return () => view.leave();
 }
 
@@ -55,8 +53,8 @@ class View {
     this.box = h("div", { class: "columns" },
       h("div", { class: "left" }, this.controls(), this.frame, this.total,
         h("p", { class: "legend" },
-          h("span", { class: "key sees" }), " pixels that the code sees ",
-          h("span", { class: "key reaches" }), " pixels that it reaches")),
+          h("span", {}, h("span", { class: "key sees" }), " pixels that the code sees"),
+          h("span", {}, h("span", { class: "key reaches" }), " pixels that it reaches"))),
       h("div", { class: "right" }, this.others, this.about));
     this.keys = (event) => this.key(event);
     document.addEventListener("keydown", this.keys);
@@ -142,7 +140,7 @@ class View {
       const bits = this.bits?.[index];
       const [row, column] = [Math.floor(at / this.grid.width), at % this.grid.width];
       cell.style.backgroundColor = this.heat.checked && bits !== undefined
-        ? `color-mix(in srgb, var(--hot) ${Math.round((80 * bits) / most)}%, transparent)` : "";
+        ? `color-mix(in srgb, var(--heat) ${Math.round((80 * bits) / most)}%, transparent)` : "";
       cell.textContent = this.numbers.checked ? String(this.now.codes[index]) : "";
       cell.setAttribute("aria-label", `row ${row + 1}, column ${column + 1}: code ${this.now.codes[index]}`
         + (bits === undefined ? "" : `, ${bits.toFixed(1)} bits`));

@@ -1,13 +1,16 @@
 // What is painted over, or lies outside of the picture, is drawn anew.
 
-import { stream, upload } from "./api.js";
+import { upload } from "./api.js";
 import { blobOf, button, field, h, picture, roving, save, say, slider, trying } from "./dom.js";
 import { keep, kept } from "./kept.js";
 import { go, model as modelOf } from "./main.js";
 import { picker } from "./picker.js";
 import { drawingControls } from "./sample.js";
+import { Working } from "./work.js";
 
 const LARGEST = 1024;
+const PAINT = "#e0559b";
+/** A colour that few pictures have; what counts is where there is any. */
 const HALVES = {
   "Upper half": [0, 0, 1, 0.5], "Lower half": [0, 0.5, 1, 0.5],
   "Left half": [0, 0, 0.5, 1], "Right half": [0.5, 0, 0.5, 1],
@@ -28,12 +31,14 @@ export async function show(page, { run }) {
       "What you keep comes back exactly."),
     choose.box, view.box);
   const before = kept(run, "picture");
-  if (before?.picture) await view.take(before);
+  const first = trying(choose.heldOut);
+  const last = await trying(() => view.working.last());
+  if (last && (!before || before.picture === last.asked.picture)) await view.again(last);
   else {
-    const first = await trying(choose.heldOut);
-    if (first?.length) await view.take(first[0]);
+    const chosen = before ?? (await first)?.[0];
+    if (chosen) view.take(chosen);
   }
-  return () => view.stop();
+  return () => view.working.leave();
 }
 
 class View {
@@ -51,7 +56,12 @@ class View {
     this.thickness = slider("Brush", { min: 1, max: Math.max(2, model.size >> 1), step: 1, value: Math.max(1, model.size >> 3) });
     this.undoButton = button("Undo", () => this.undo(), { disabled: true });
     this.drawButton = button("Propose", () => this.draw(), { class: "main" });
-    this.stopButton = button("Stop", () => this.stop(), { disabled: true });
+    this.stopButton = button("Stop", () => this.working.stop(), { disabled: true });
+    this.working = new Working(run, "complete", {
+      begun: () => this.begun(),
+      part: (part, asked) => this.part(part, asked),
+      change: (running) => (this.stopButton.disabled = !running),
+    });
     this.shown = h("div", { class: "thumbs proposals", role: "group", "aria-label": "Proposals" });
     this.tools = h("div", { class: "row tools" });
     this.frame = this.frameControls();
@@ -64,8 +74,9 @@ class View {
         h("p", { class: "hint", id: "board-keys" },
           "With the keys: arrows move the brush, Space paints, Shift and Space wipes."),
         h("fieldset", {}, h("legend", {}, "Frame: pixels beyond the picture"), this.frame)),
-      h("div", { class: "right" }, this.controls.box,
-        h("div", { class: "row" }, this.drawButton, this.stopButton), this.shown, this.tools));
+      h("div", { class: "right" },
+        h("section", { "aria-label": "Drawing" }, this.controls.box,
+          h("div", { class: "row" }, this.drawButton, this.stopButton), this.shown, this.tools)));
     this.listen();
   }
 
@@ -130,7 +141,7 @@ class View {
     const [left, top] = [Math.round(x - width / 2), Math.round(y - width / 2)];
     if (wipes) this.paper.clearRect(left, top, width, width);
     else {
-      this.paper.fillStyle = "#fff";
+      this.paper.fillStyle = PAINT;
       this.paper.fillRect(left, top, width, width);
     }
   }
@@ -146,7 +157,7 @@ class View {
     const { size } = this.model;
     this.remember();
     this.paper.clearRect(0, 0, size, size);
-    this.paper.fillStyle = "#fff";
+    this.paper.fillStyle = PAINT;
     this.paper.fillRect(Math.floor(x * size), Math.floor(y * size), Math.ceil(width * size), Math.ceil(height * size));
   }
 
@@ -175,9 +186,10 @@ class View {
     this.drawFrame();
   }
 
-  async take(chosen) {
+  take(chosen) {
     if (this.now) this.remember();
     this.now = chosen;
+    keep(this.run, "picture", chosen);
     this.image.src = chosen.picture;
     this.paper.clearRect(0, 0, this.model.size, this.model.size);
     if (this.controls.label) {
@@ -186,6 +198,32 @@ class View {
     if (this.controls.text) this.controls.text.value = chosen.text ?? "";
     this.drawFrame();
     this.drawBrush();
+  }
+
+  /** What was completed last, in this tab or another, or is being completed: picture, painting, frame, proposals. */
+  async again(work) {
+    const { size } = this.model;
+    const { picture: address, painted, width, height, left, top, label, text } = work.asked;
+    this.take({ ...kept(this.run, "picture"), picture: address, label, text });
+    this.controls.set(work.asked);
+    if (painted) await this.paint(painted);
+    if (width) this.edges = { top, left, right: width - size - left, bottom: height - size - top };
+    this.drawFrame();
+    trying(() => this.working.follow(work));
+  }
+
+  /** Paints what is white in a picture. */
+  async paint(address) {
+    const { size } = this.model;
+    const image = picture(address, "");
+    await image.decode();
+    this.paper.drawImage(image, 0, 0);
+    const { data } = this.paper.getImageData(0, 0, size, size);
+    this.paper.clearRect(0, 0, size, size);
+    this.paper.fillStyle = PAINT;
+    for (let at = 0; at < size * size; at++) {
+      if (data[4 * at] > 127) this.paper.fillRect(at % size, Math.floor(at / size), 1, 1);
+    }
   }
 
   // the frame ------------------------------------------------------------------------------------------------
@@ -248,10 +286,7 @@ class View {
 
   // proposals ------------------------------------------------------------------------------------------------
 
-  async draw() {
-    this.stop();
-    const own = (this.stopping = new AbortController());
-    this.stopButton.disabled = false;
+  draw() {
     const { top, right, bottom, left } = this.edges;
     const { size } = this.model;
     const larger = top + right + bottom + left > 0;
@@ -259,27 +294,22 @@ class View {
       run: this.run, ...this.controls.values(), picture: this.now.picture, painted: this.mask(),
       ...(larger ? { width: size + left + right, height: size + top + bottom, left, top } : {}),
     };
-    const made = [];
+    return trying(() => this.working.begin("complete/draw", asked));
+  }
+
+  begun() {
+    this.made = [];
     this.shown.replaceChildren();
     this.tools.replaceChildren();
     say("Drawing.");
-    await trying(() => stream("complete/draw", asked, (part) => {
-      if (own !== this.stopping) return;
-      made.push(part.pictures[0]);
-      this.propose(made, larger);
-    }, own.signal));
-    if (own !== this.stopping) return;
-    this.stopButton.disabled = true;
-    if (made.length === asked.count) {
-      say(`${made.length} proposals are drawn.`);
-      this.controls.seed.value = String(asked.seed + asked.count);
-    }
   }
 
-  stop() {
-    this.stopping?.abort();
-    this.stopping = null;
-    this.stopButton.disabled = true;
+  part(part, asked) {
+    this.made.push(part.pictures[0]);
+    this.propose(this.made, Boolean(asked.width));
+    if (this.made.length < asked.count) return;
+    say(`${this.made.length} proposals are drawn.`);
+    this.controls.seed.value = String(asked.seed + asked.count);
   }
 
   /** The painting as a picture: white where it is to be made anew. */
@@ -287,9 +317,12 @@ class View {
     const { size } = this.model;
     const flat = h("canvas", { width: size, height: size });
     const paper = flat.getContext("2d");
-    paper.fillStyle = "#000";
-    paper.fillRect(0, 0, size, size);
     paper.drawImage(this.painted, 0, 0);
+    for (const [where, colour] of [["source-in", "#fff"], ["destination-over", "#000"]]) {
+      paper.globalCompositeOperation = where;
+      paper.fillStyle = colour;
+      paper.fillRect(0, 0, size, size);
+    }
     return flat.toDataURL("image/png");
   }
 

@@ -50,11 +50,16 @@ export function picture(source, alt, attributes = {}) {
   return h("img", { src: source, alt, ...attributes });
 }
 
+const SHOWN = 6000;
+/** Milliseconds that a sentence stays, unless something went wrong. */
+let saying = 0;
 /** Shows a sentence to everybody, those who listen too. */
 export function say(words, bad = false) {
   const place = document.getElementById("said");
   place.textContent = words;
   place.classList.toggle("bad", bad);
+  clearTimeout(saying);
+  if (words && !bad) saying = setTimeout(() => (place.textContent = ""), SHOWN);
 }
 
 /** Runs something that may be refused, and says why where it is. */

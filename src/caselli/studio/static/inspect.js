@@ -1,10 +1,12 @@
 // What a layer sees of a picture, and what each layer costs.
 
 import { get, post } from "./api.js";
-import { field, h, picture, select, trying } from "./dom.js";
+import { button, field, h, picture, select, trying } from "./dom.js";
 import { kept } from "./kept.js";
 import { model as modelOf } from "./main.js";
 import { picker } from "./picker.js";
+
+const FIGURES = ["Output", "Field", "Parameters", "Products"];
 
 export async function show(page, { run }) {
   page.append(h("h1", {}, "Inspect"));
@@ -20,8 +22,8 @@ export async function show(page, { run }) {
   if (choose) page.append(choose.box);
   page.append(view.box);
   const before = kept(run, "picture");
-  if (before?.picture) view.chosen = before;
-  else if (choose) view.chosen = (await trying(choose.heldOut))?.[0];
+  const first = choose && trying(choose.heldOut);
+  view.chosen = before ?? (await first)?.[0];
   await view.open();
 }
 
@@ -46,7 +48,8 @@ class View {
     this.box = h("div", { class: "columns" },
       h("div", { class: "left" }, h("div", { class: "row" }, field("Part", this.part), field("Layer", this.layers)),
         this.board, this.words),
-      h("div", { class: "right" }, h("h2", {}, "Layers and their cost"), this.table, this.summary));
+      h("div", { class: "right" },
+        h("section", { "aria-label": "Cost" }, h("h2", {}, "Layers and their cost"), this.table, this.summary)));
   }
 
   async take(chosen) {
@@ -61,6 +64,7 @@ class View {
     this.found = found;
     const seeing = found.layers.filter((each) => each.shape.length === 3 && each.field.length === 2);
     this.layers.replaceChildren(...seeing.map((each) => h("option", { value: each.path }, `${each.path} ${each.kind}`)));
+    this.seeing = new Set(seeing.map((each) => each.path));
     this.drawTable();
     this.summary.replaceChildren(...found.summary.map((words) => h("p", {}, words)));
     if (seeing.length) await this.takeLayer(seeing[Math.floor(seeing.length / 2)].path);
@@ -71,7 +75,7 @@ class View {
     this.layers.value = path;
     this.shape = this.found.layers.find((each) => each.path === path).shape.slice(1);
     this.position = this.shape.map((size) => Math.floor(size / 2));
-    this.drawTable();
+    for (const [name, row] of this.rows) row.classList.toggle("current", name === path);
     await this.look();
   }
 
@@ -123,17 +127,19 @@ class View {
 
   drawTable() {
     const most = Math.max(...this.found.layers.map((each) => each.macs), 1);
-    const rows = this.found.layers.filter((each) => each.parameters || each.macs).map((each) => {
+    this.rows = new Map(this.found.layers.filter((each) => each.parameters || each.macs).map((each) => {
       const share = h("meter", { min: 0, max: 1, "aria-label": "Share of the costliest layer" });
       share.setAttribute("value", String(each.macs / most));
-      const named = h("th", { scope: "row" }, each.path, h("span", { class: "kind" }, ` ${each.kind}`));
-      return h("tr", { class: each.path === this.layer ? "current" : "" }, named,
-        h("td", {}, each.shape.join(" × ")), h("td", {}, each.whole ? "all" : each.field.join(" × ")),
-        h("td", {}, thousands(each.parameters)), h("td", {}, thousands(each.macs), " ", share));
-    });
-    const head = ["Layer", "Output", "Field", "Parameters", "Products"].map((words) => h("th", { scope: "col" }, words));
+      const name = this.seeing.has(each.path)
+        ? button(each.path, () => trying(() => this.takeLayer(each.path)), { class: "plain" }) : each.path;
+      const named = h("th", { scope: "row" }, name, h("span", { class: "kind" }, ` ${each.kind}`));
+      return [each.path, h("tr", {}, named,
+        ...[each.shape.join(" × "), each.whole ? "all" : each.field.join(" × "), thousands(each.parameters),
+          [thousands(each.macs), " ", share]].map((shown, i) => h("td", { "data-name": FIGURES[i] }, shown)))];
+    }));
+    const head = ["Layer", ...FIGURES].map((words) => h("th", { scope: "col" }, words));
     this.table.replaceChildren(h("div", { class: "scroll layers", tabindex: "0", role: "region", "aria-label": "Layers" },
-      h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))));
+      h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, [...this.rows.values()]))));
   }
 }
 

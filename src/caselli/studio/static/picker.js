@@ -1,7 +1,8 @@
 // Choosing a picture: a file, a held-out one, or a new one.
 
-import { get, stream, upload } from "./api.js";
+import { get, upload } from "./api.js";
 import { button, h, picture, roving, trying } from "./dom.js";
+import { Working } from "./work.js";
 
 const MANY = 12;
 
@@ -30,12 +31,14 @@ export function picker(run, model, pick) {
     return found.pictures;
   }
 
-  async function drawn() {
-    const seed = Math.floor(Math.random() * 1e6);
-    await stream("sample/draw", { run, count: MANY, seed }, (part) => {
-      if (part.codes) list(part.codes.map((codes, i) => ({ codes, picture: part.pictures[i] })), "sample");
-    });
-  }
+  const drawing = new Working(run, "picker", {
+    begun() {},
+    change() {},
+    part({ codes, pictures }) {
+      if (codes) list(codes.map((each, i) => ({ codes: each, picture: pictures[i] })), "sample");
+    },
+  });
+  const drawn = () => drawing.begin("sample/draw", { run, count: MANY, seed: Math.floor(Math.random() * 1e6) });
 
   async function sent(event) {
     const file = event.target.files[0];
@@ -49,7 +52,7 @@ export function picker(run, model, pick) {
     h("div", { class: "row" },
       button("Held-out pictures", () => trying(heldOut)),
       model.prior ? button("New samples", () => trying(drawn)) : null,
-      h("label", { class: "file" }, "Your own picture ", file)),
+      h("label", { class: "file" }, file, "Your own picture")),
     shown);
   return { box, heldOut };
 }

@@ -25,6 +25,13 @@ function ticks(low, high, count = 5) {
   return found;
 }
 
+/** The least and the largest value, apart also where there is one alone. */
+function span(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = low === high ? Math.max(Math.abs(low) / 2, 1e-3) : 0;
+  return [low - room, high + room];
+}
+
 /** curves: [{name, xs, ys}]; words: {x, y}. */
 export function plot(curves, words) {
   const drawn = s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", role: "img" });
@@ -33,9 +40,8 @@ export function plot(curves, words) {
     .filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
   if (!points.length) return drawn;
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];
-  const [left, right] = [Math.min(...xs), Math.max(...xs, Math.min(...xs) + 1e-9)];
-  let [low, high] = [Math.min(...ys), Math.max(...ys)];
-  if (low === high) [low, high] = [low - 0.5, high + 0.5];
+  const [left, right] = span(xs);
+  const [low, high] = span(ys);
   const x = (value) => EDGE.left + ((value - left) / (right - left)) * (WIDTH - EDGE.left - EDGE.right);
   const y = (value) => HEIGHT - EDGE.bottom - ((value - low) / (high - low)) * (HEIGHT - EDGE.top - EDGE.bottom);
   for (const tick of ticks(low, high)) {
@@ -49,10 +55,15 @@ export function plot(curves, words) {
   curves.forEach((curve, number) => {
     const path = curve.xs.map((value, i) => [value, curve.ys[i]])
       .filter(([a, b]) => Number.isFinite(a) && Number.isFinite(b))
-      .map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ");
+      .map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`);
+    const colour = `curve colour-${number % COLOURS}`;
     drawn.append(s("polyline", {
-      points: path, class: `curve colour-${number % COLOURS}`, "stroke-dasharray": DASHES[number % DASHES.length],
+      points: path.join(" "), class: colour, "stroke-dasharray": DASHES[number % DASHES.length],
     }));
+    if (path.length === 1) {
+      const [cx, cy] = path[0].split(",");
+      drawn.append(s("circle", { cx, cy, r: 3, class: colour }));
+    }
   });
   return drawn;
 }

@@ -20,12 +20,13 @@ class View {
     const names = all.runs.map((each) => each.name);
     this.chosen = new Set([run, ...names].filter(Boolean).slice(0, 1));
     for (const each of all.runs.filter((one) => one.running)) this.chosen.add(each.name);
-    Object.assign(this, { all, found: {}, figure: "", against: "seconds", gone: false });
+    Object.assign(this, { all, found: {}, steps: {}, figure: "", against: "seconds", gone: false });
     this.list = h("div", { class: "list" });
-    this.plotted = h("section", { "aria-label": "Curves" });
+    this.drawings = h("div", {});
+    this.plotted = h("section", { class: "plotted", "aria-label": "Curves" });
     this.details = h("div", { class: "details" });
     this.box = h("div", {}, all.may_begin ? this.beginning() : null,
-      h("h2", {}, "All runs"), this.list, this.plotted, this.details);
+      this.list, this.drawings, h("div", { class: "overview" }, this.plotted, this.details));
   }
 
   leave() {
@@ -91,9 +92,10 @@ class View {
     }
     if (this.gone) return;
     this.drawList();
+    this.drawDrawings();
     this.drawPlot();
     this.drawDetails();
-    if (this.all.runs.some((each) => each.running)) this.timer = setTimeout(() => this.look(), EVERY);
+    if (this.all.works.length || this.all.runs.some((each) => each.running)) this.timer = setTimeout(() => this.look(), EVERY);
   }
 
   drawList() {
@@ -107,15 +109,25 @@ class View {
         onchange: () => { if (!this.chosen.delete(each.name)) this.chosen.add(each.name); this.look(); },
       });
       const figures = each.figures.slice(0, 4).map(([label, number, unit]) => `${label} ${number} ${unit}`.trim());
-      return h("tr", {}, h("td", {}, box), h("th", { scope: "row" }, each.title),
+      const look = each.look ? this.pictureOf(each, each.look, "") : null;
+      return h("tr", {}, h("td", {}, box), h("td", { class: "look" }, look), h("th", { scope: "row" }, each.title),
         h("td", {}, h("span", { class: `state ${each.running ? "running" : ""}` }, each.state)),
         h("td", {}, each.source), h("td", {}, figures.join(" · ") || each.error));
     });
-    const head = ["Show", "Run", "State", "Pictures", "Figures"].map((words) => h("th", { scope: "col" }, words));
+    const head = ["Show", "Look", "Run", "State", "Pictures", "Figures"].map((words) => h("th", { scope: "col" }, words));
     const held = this.list.querySelector(":focus")?.getAttribute("aria-label");
     this.list.replaceChildren(h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "All runs" },
       h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", {}, rows))));
     if (held) this.list.querySelector(`[aria-label="${CSS.escape(held)}"]`)?.focus();
+  }
+
+  /** Drawings that go on, whether their pages are open or not. */
+  drawDrawings() {
+    const items = this.all.works.map((work) => h("li", { class: "row" },
+      h("span", { class: "state running" }, "drawing"), ` ${work.page} of ${work.run} `,
+      work.page === "picker" ? null : button("Open", () => go(work.page, work.run)),
+      button("Stop", () => trying(async () => { await post("work/stop", { id: work.id }); await this.look(); }))));
+    this.drawings.replaceChildren(...(items.length ? [h("ul", { class: "keys" }, items)] : []));
   }
 
   shown() {
@@ -156,8 +168,8 @@ class View {
 
   detail(run) {
     const rate = run.curves.filter((each) => each.figure === "samples_per_second").at(-1)?.values.at(-1);
-    const left = run.left === null || run.left === undefined ? "" : `, about ${duration(run.left)} left`;
-    const speed = run.running && rate ? `, ${Math.round(rate).toLocaleString("en")} pictures a second` : "";
+    const left = run.left === null || run.left === undefined ? "" : `about ${duration(run.left)} left`;
+    const speed = run.running && rate ? `${left ? ", " : ""}${Math.round(rate).toLocaleString("en")} pictures a second` : "";
     const act = (words, work, name) => button(words, () => trying(work), { "data-key": `${run.name} ${name}` });
     const tools = [
       run.running && act("Stop", () => this.stop(run), "stop"),
@@ -165,20 +177,51 @@ class View {
       run.state === "trained" && act("Sample", async () => go("sample", run.name), "sample"),
       run.state === "trained" && act("Codes", async () => go("codes", run.name), "codes"),
     ];
-    const pictures = run.pictures.slice(0, 4).map((name) => h("figure", {},
-      picture(linked("runs/picture", { run: run.name, name, at: run.curves.at(0)?.steps.at(-1) }), name),
-      h("figcaption", {}, name)));
+    const pictures = run.pictures.filter(({ name }) => !name.startsWith("progress/")).slice(0, 4)
+      .map((each) => h("figure", {}, this.pictureOf(run, each), h("figcaption", {}, each.name)));
     const figures = run.figures.map(([label, number, unit]) =>
       h("div", {}, h("dt", {}, label), h("dd", {}, `${number} ${unit}`)));
     return h("article", { class: "run-detail", "aria-label": run.title },
-      h("h2", {}, run.title),
-      h("p", {}, h("span", { class: `state ${run.running ? "running" : ""}` }, run.state), left, speed),
+      h("div", { class: "title" }, h("h2", {}, run.title),
+        h("span", { class: `state ${run.running ? "running" : ""}` }, run.state), h("span", {}, `${left}${speed}`)),
       run.error ? h("p", { class: "error" }, run.error) : null,
       h("div", { class: "row" }, tools.filter(Boolean)),
       h("dl", { class: "figures" }, figures),
+      this.sharper(run),
       pictures,
       run.job ? h("pre", { tabindex: "0", "aria-label": "Command" }, run.job.command) : null,
       h("details", {}, h("summary", {}, "What it said"), h("pre", { tabindex: "0" }, run.said.join("\n"))));
+  }
+
+  /** A picture of a run; the browser keeps it until it is made anew. */
+  pictureOf(run, { name, made }, alt = name) {
+    return picture(linked("runs/picture", { run: run.name, name, made }), alt);
+  }
+
+  /** Pictures above their reconstructions, and a slider through the steps at which they were looked at. */
+  sharper(run) {
+    const found = run.pictures.filter(({ name }) => name.startsWith("progress/"))
+      .sort((a, b) => a.name.localeCompare(b.name));
+    if (!found.length) return null;
+    const last = found.length - 1;
+    const shown = h("figure", {});
+    const show = (index) => {
+      const step = Number(found[index].name.match(/(\d+)\.png$/)[1]).toLocaleString("en");
+      shown.replaceChildren(this.pictureOf(run, found[index], "Pictures, and below each its reconstruction"),
+        h("figcaption", {}, `Held-out pictures, and below them what their codes keep, after ${step} steps`));
+    };
+    const control = h("input", {
+      type: "range", min: 0, max: last, value: String(this.steps[run.name] ?? last),
+      "aria-label": "Look back at earlier reconstructions", "data-key": `${run.name} steps`,
+      oninput: () => {
+        const index = Number(control.value);
+        if (index === last) delete this.steps[run.name]; // the newest one, also of those to come
+        else this.steps[run.name] = index;
+        show(index);
+      },
+    });
+    show(Number(control.value));
+    return h("div", { class: "sharper" }, shown, last ? control : null);
   }
 
   async stop(run) {

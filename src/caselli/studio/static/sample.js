@@ -1,9 +1,10 @@
 // New pictures that appear while their codes are drawn, and what can be made of them.
 
-import { post, postForFile, stream } from "./api.js";
+import { post, postForFile } from "./api.js";
 import { blobOf, button, commandLine, field, h, picture, roving, save, say, select, slider, trying } from "./dom.js";
 import { keep } from "./kept.js";
 import { go, model as modelOf } from "./main.js";
+import { Working } from "./work.js";
 
 const OPTIONS = [
   ["guidance", "Guidance", { min: 0, max: 6, step: 0.25, value: 1 }],
@@ -12,8 +13,8 @@ const OPTIONS = [
   ["min_p", "Min-p", { min: 0, max: 0.5, step: 0.01, value: 0 }],
 ];
 
-/** Controls of label, caption, seed, guidance, temperature and truncation; `values` reads them. */
-export function drawingControls(model, count, most = 64) {
+/** Controls of label, caption, seed, guidance, temperature and truncation; `values` reads, `set` writes them. */
+export function drawingControls(model, count, most = 256) {
   const number = (value, min, max) => h("input", { type: "number", value: String(value), min, max, step: 1 });
   const seed = number(0, 0, 9e15);
   const many = number(count, 1, most);
@@ -36,7 +37,13 @@ export function drawingControls(model, count, most = 64) {
     ...Object.fromEntries(OPTIONS.map(([name]) => [name, Number(sliders[name].control.value)])),
     guidance: strength() === untouched ? null : strength(),
   });
-  return { box, values, seed, label, text };
+  const set = (asked) => {
+    for (const [name, control] of Object.entries({ count: many, seed, label, text, top_k: topK })) {
+      if (control && asked[name] !== undefined) control.value = String(asked[name]);
+    }
+    for (const [name] of OPTIONS) sliders[name].set(asked[name] ?? own[name] ?? sliders[name].control.value);
+  };
+  return { box, values, set, seed, label, text };
 }
 
 export async function show(page, { run }) {
@@ -49,7 +56,8 @@ export async function show(page, { run }) {
   const view = new View(run, model);
   page.append(view.box);
   view.tellCommand();
-  return () => view.stop();
+  trying(() => view.again());
+  return () => view.working.leave();
 }
 
 class View {
@@ -57,10 +65,17 @@ class View {
     Object.assign(this, { run, model, pictures: [], codes: null, chosen: new Set() });
     this.controls = drawingControls(model, 8);
     this.drawButton = button("Draw", () => this.draw(), { class: "main" });
-    this.stopButton = button("Stop", () => this.stop(), { disabled: true });
+    this.stopButton = button("Stop", () => this.working.stop(), { disabled: true });
+    this.working = new Working(run, "sample", {
+      begun: (asked) => this.begun(asked),
+      part: (part, asked) => this.part(part, asked),
+      change: (running) => this.change(running),
+    });
     this.another = h("input", { type: "checkbox", checked: true, id: "another" });
     this.rate = h("p", { class: "rate", role: "status" });
     this.progress = h("progress", { max: 1, value: 0, "aria-label": "Codes drawn" });
+    this.empty = h("p", { class: "empty" }, "Draw: the pictures appear here while their codes are drawn. Closing the ",
+      "page stops nothing; they are here when you come back.");
     this.shown = h("div", { class: "thumbs large", role: "group", "aria-label": "Samples" });
     this.strength = slider("Strength", { min: 0, max: 1, step: 0.05, value: 0.5 });
     this.tools = h("div", { class: "row tools", role: "group", "aria-label": "With the chosen pictures" });
@@ -72,7 +87,8 @@ class View {
         h("label", { class: "check" }, this.another, " A new seed each time"),
         h("div", { class: "row" }, this.drawButton, this.stopButton),
         h("h2", {}, "The same in a terminal"), this.command.box),
-      h("div", { class: "right" }, this.progress, this.rate, this.shown, this.tools));
+      h("div", { class: "right" },
+        h("section", { "aria-label": "Drawn" }, this.progress, this.rate, this.empty, this.shown, this.tools)));
     this.drawTools();
   }
 
@@ -86,42 +102,36 @@ class View {
     if (found) this.command.set(found.command);
   }
 
-  async draw() {
-    const values = this.asked();
-    this.made = { seed: String(values.seed), label: values.label, caption: values.text };
+  draw() {
     this.tellCommand();
-    if (await this.work("sample/draw", values) && this.another.checked) {
-      this.controls.seed.value = String(values.seed + values.count);
-    }
+    return this.work("sample/draw", this.asked());
   }
 
-  /** Runs a work and shows its parts; true where it came to its end. */
-  async work(path, asked) {
-    this.stop();
-    const own = (this.stopping = new AbortController());
-    this.stopButton.disabled = false;
+  work(path, asked) {
+    return trying(() => this.working.begin(path, asked));
+  }
+
+  /** What was drawn last, in this tab or another, or is being drawn. */
+  async again() {
+    const work = await this.working.last();
+    if (!work || this.working.own) return;
+    this.controls.set(work.asked);
+    this.tellCommand();
+    await this.working.follow(work);
+  }
+
+  begun(asked) {
+    this.empty.hidden = true;
+    this.made = { seed: String(asked.seed), label: asked.label, caption: asked.text };
     this.chosen.clear();
     this.codes = null;
     this.drawTools();
-    this.progress.removeAttribute("value");
-    let whole = false;
-    await trying(() => stream(path, asked, (part) => {
-      if (own !== this.stopping) return;
-      whole = part.drawn === undefined;
-      this.part(part, asked);
-    }, own.signal));
-    if (own === this.stopping) {
-      this.progress.value = whole ? 1 : 0;
-      this.stopButton.disabled = true;
-    }
-    return whole;
   }
 
-  stop() {
-    this.stopping?.abort();
-    this.stopping = null;
-    this.stopButton.disabled = true;
-    if (this.progress.value === undefined || !this.progress.hasAttribute("value")) this.progress.value = 0;
+  change(running) {
+    this.stopButton.disabled = !running;
+    if (running) this.progress.removeAttribute("value");
+    else this.progress.value = this.codes ? 1 : 0;
   }
 
   part(part, asked) {
@@ -130,7 +140,10 @@ class View {
       const unit = this.model.grid ? "tokens" : "pictures";
       this.rate.textContent = `${Math.round(part.rate).toLocaleString("en")} ${unit} per second`;
     }
-    if (part.codes !== undefined && part.drawn === undefined) this.codes = part.codes;
+    if (part.codes !== undefined) {
+      this.codes = part.codes;
+      if (this.another.checked) this.controls.seed.value = String(asked.seed + asked.count);
+    }
     if (this.pictures.length !== part.pictures.length || this.buttons === undefined) this.lay(part.pictures.length);
     this.pictures = part.pictures;
     this.buttons.forEach((each, i) => {
