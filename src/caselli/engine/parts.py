@@ -53,7 +53,7 @@ class Writing:
         self.numbers = {name: value for name, value in state.items() if not isinstance(value, dict)}
         if ranks.is_first():
             with told(folder):
-                self.unfinished.mkdir(parents=True)
+                self.unfinished.mkdir(parents=True, exist_ok=True)
         writer = distributed.HuggingFaceStorageWriter(str(self.unfinished), save_distributed=True)
         tensors = _flat({name: value for name, value in state.items() if isinstance(value, dict)})
         self.future = distributed.async_save(tensors, storage_writer=writer, process_group=group)
