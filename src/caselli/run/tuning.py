@@ -168,7 +168,7 @@ def _show(folder: Path, before: Model, after: Model, classes: tuple[str, ...]) -
     labels = [classes[i % len(classes)] for i in range(SHOWN)] if classes else None
     samples = after.sample(SHOWN, label=labels)
     save_png(grid(samples, labels=labels), folder / "samples.png", {"seed": "0"})
-    known = labels if labels and set(labels) <= set(before.classes) else None
+    known = labels[:BESIDE] if labels and set(labels) <= set(before.classes) else None
     shown = {"before": before.sample(BESIDE, label=known), "after": samples[:BESIDE]}
     save_png(rows(shown), folder / "samples_before_and_after.png")
 
