@@ -19,6 +19,7 @@ from caselli.prior import PriorTask
 from caselli.report import grid, rows, save_png
 from caselli.run.config import DataConfig, ReadingConfig
 from caselli.run.folder import RunFolder
+from caselli.run.pictures import remembered
 from caselli.run.summary import look_at_tokenizer
 from caselli.run.training import resumed, write_page
 from caselli.run.tune_config import TUNED, TuneConfig, Tuned
@@ -102,7 +103,7 @@ def _begin(
     old = RunFolder(run)
     kept = TwoStage.config_in(old) if old.holds_run() else TwoStageConfig(recipe="adopted")
     data = DataConfig(
-        source=str(source),
+        source=remembered(source),
         size=before.size,
         channels=before.channels,
         flip=config.flip,
