@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +148,27 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tuned, crosses, tmp_path):
         assert main([*words, "--resume"]) == 0
     one, other = (load_file(folder / "prior.safetensors") for folder in (tuned, out))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_page_does_what_it_says(crosses, tuned, tmp_path, monkeypatch):
+    """Every command of the page with small runs in few steps, and its function."""
+    page = (Path(__file__).parents[1] / "docs" / "tune.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLD, "run")
+    shutil.copytree(crosses / "cross", "my-pictures")
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        given = shlex.split(command)[1:]
+        few = ["--steps", "2", "--batch", "8", "--views", "2"] if given[0] == "tune" else []
+        assert main([*given, *few]) == 0, command
+    assert caselli.load("tuned").classes[-1] == "butterfly" and Path("new.png").exists()
+    for name in ("butterflies", "beetles"):
+        shutil.copytree(tuned, name)
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.S)[1], names)
+    one, both = names["mixed"]("run")
+    assert one.classes == both.classes == ("lying", "standing", "cross")
 
 
 # the parts --------------------------------------------------------------------------------------------------

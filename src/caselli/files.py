@@ -53,10 +53,10 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             _lock(handle)
             temporary = Path(name)
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
-            _sync(path.parent)
+            sync(path.parent)
         finally:
             if temporary is not None:
                 with suppress(FileNotFoundError):
@@ -93,7 +93,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                 if path.is_dir():
                     sweep(path)
                 os.replace(temporary, path)
-            _sync(parent)
+            sync(parent)
         finally:
             if handle is not None:
                 os.close(handle)
@@ -251,6 +251,15 @@ def is_full(error: BaseException) -> bool:
     return any(sign in str(error) for sign in signs)
 
 
+def sync(path: Path) -> None:
+    """Returns when a file, or the list of names in a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _lock(handle: int) -> bool:
     """Takes the lock of an open file, which ends with it; False where another has it. A file system without
     locks has everything free."""
@@ -261,14 +270,6 @@ def _lock(handle: int) -> bool:
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
     return True
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _umask() -> int:

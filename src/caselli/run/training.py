@@ -301,5 +301,6 @@ def _go_through(stage: Stage) -> None:
         if ranks.is_first():
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.results in run.folder.results()):
-        stage.look()
+        with ranks.alone():
+            stage.look()
     ranks.wait()

@@ -72,7 +72,8 @@ def tune(
     stage = TunePrior(new, before, config)
     stage.make()
     if ranks.is_first():
-        _look(new, stage, Path(run))
+        with ranks.alone():
+            _look(new, stage, Path(run))
         write_page(folder, TwoStage)
     ranks.wait()
     return folder.path
