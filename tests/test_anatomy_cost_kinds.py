@@ -7,6 +7,8 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
 from caselli.anatomy import cost
@@ -26,6 +28,16 @@ class Of(nn.Module):
         return self.function(*inputs)
 
 
+def bag(numbers, **weights):
+    """The sum of the first of eight embeddings, as often as there are numbers."""
+    return F.embedding_bag((0 * numbers).long(), torch.ones(8, 8), mode="sum", **weights)
+
+
+def grid(pictures, mode):
+    """Pictures of 4 × 4, sampled at as many places."""
+    return F.grid_sample(pictures, torch.zeros(len(pictures), 4, 4, 2), mode=mode, align_corners=False)
+
+
 COUNTED = {
     "lstm": (nn.LSTM(4, 8, batch_first=True), [(5, 4)], 5 * 32 * (4 + 8)),
     "lstm both ways": (nn.LSTM(4, 8, 2, bidirectional=True, batch_first=True), [(5, 4)],
@@ -37,6 +49,13 @@ COUNTED = {
     "fft": (Of(torch.fft.fft), [(8,)], 60),
     "conv_tbc": (Of(lambda x: torch.conv_tbc(x.movedim(0, 1), torch.ones(3, 4, 6), torch.zeros(6))), [(9, 4)],
                  7 * 6 * 4 * 3),
+    "vdot": (Of(lambda a: torch.vdot(a[0], a[0])), [(9,)], 9),
+    "bag of embeddings": (Of(lambda a: bag(a)), [(5,)], 0),
+    "weighted bag": (Of(lambda a: bag(a, per_sample_weights=a)), [(5,)], 5 * 8),
+    "weight norm": (parametrizations.weight_norm(nn.Linear(12, 5)), [(12,)], 60),
+    "grid, nearest": (Of(lambda a: grid(a, "nearest")), [(3, 4, 4)], 0),
+    "grid, bilinear": (Of(lambda a: grid(a, "bilinear")), [(3, 4, 4)], 4 * 3 * 16),
+    "grid, bicubic": (Of(lambda a: grid(a, "bicubic")), [(3, 4, 4)], 16 * 3 * 16),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -15,9 +16,11 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from caselli import data
 from caselli.cli import main
 from caselli.errors import UserError
-from caselli.interop import Hints, import_files, write_back
+from caselli.evaluate import evaluate_model
+from caselli.interop import IMPORTERS, Hints, import_files, write_back
 from caselli.model import load, save_tokenizer
 from caselli.prior import Conditions
 from caselli.run import adopt
@@ -73,6 +76,15 @@ def near(found, wanted, tolerance=1e-5):
     assert (found - wanted).abs().max() <= tolerance * max(1.0, wanted.abs().max().item())
 
 
+def measured(model, tmp_path):
+    """The figures of `caselli evaluate` for four pictures."""
+    folder = tmp_path / "measured"
+    if not folder.exists():
+        bars_and_stripes(folder, count=4)
+    pictures = data.open(str(folder), size=model.size, channels=model.channels, split="all")
+    return evaluate_model(model, pictures)
+
+
 def comes_back(found, tmp_path, files):
     """The run that it becomes samples, scores and completes, and its files come out as they went in."""
     run = adopt(found, tmp_path / "run")
@@ -84,6 +96,7 @@ def comes_back(found, tmp_path, files):
         keep = torch.zeros(model.size, model.size, dtype=torch.bool)
         keep[: model.size // 2] = True
         assert model.complete(pictures, keep, seed=2).isfinite().all()
+    assert measured(model, tmp_path).prior_bits_per_picture > 0
     networks = {"tokenizer": model.tokenizer, "prior": model.prior}
     (tmp_path / "out").mkdir()
     for path, file in zip(write_back(run, networks, tmp_path / "out"), files, strict=True):
@@ -148,6 +161,58 @@ def test_llamagen(tmp_path):
     comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
 
 
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory):
+    """The folder of an untrained T5 of five channels, as the golden captions have."""
+    library = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("t5")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "red", "cat"]
+    (path / "vocab.txt").write_text("\n".join(words))
+    library.BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
+    sizes = {"d_model": 5, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
+    library.T5EncoderModel(library.T5Config(vocab_size=len(words), **sizes)).save_pretrained(path)
+    return path
+
+
+class Given:
+    """A text encoder that has one answer, cut to the tokens that there are and put in front of them."""
+
+    width = 5
+
+    def __init__(self, features, mask):
+        rows = zip(features, (mask == 0).sum(1).tolist(), strict=True)
+        self.features = torch.stack([row.roll(-pads, 0) for row, pads in rows])
+
+    def __call__(self, tokens, mask):
+        return self.features.repeat(len(tokens) // len(self.features), 1, 1)
+
+
+def test_llamagen_with_captions(tmp_path, t5):
+    """Captions whole, filled up in front, and guided; logits are read off the codes before."""
+    vectors = golden("31_llamagen_t2i")
+    found = imported(tmp_path, vectors, 12, 3, heads=2, text=str(t5))
+    prior, codes = found.prior, vectors["in.idx"]
+    whole = torch.ones(2, 3, dtype=torch.int64)
+    padded = vectors["in.emb_mask"].long().flip(1)  # numbers of captions stand in front
+    own = prior.conditioner.encoder
+    for mask, logits, drawn in (
+        (whole, "out.logits_train", "out.greedy_tokens"),
+        (padded, "out.logits_cached_padded", "out.greedy_tokens_padded"),
+    ):
+        prior.conditioner.encoder = Given(vectors["in.caption"].float(), mask.flip(1))
+        seen = codes if mask is whole else vectors["out.greedy_tokens_padded"]
+        near(prior.logits(seen, Conditions(text=mask)), vectors[logits])
+        assert torch.equal(sample(prior, Conditions(text=mask), [0, 1], GREEDY), vectors[drawn])
+    guided = dataclasses.replace(GREEDY, guidance=2.5)
+    drawn = sample(prior, Conditions(text=padded), [0, 1], guided)
+    assert torch.equal(drawn, vectors["out.greedy_tokens_padded_cfg"])
+    prior.conditioner.encoder = own
+    model = comes_back(found, tmp_path, [tmp_path / "prior.safetensors"])
+    one, other = (model.sample(2, text=text, seed=1) for text in ("red cat", ["red cat", "red"]))
+    assert torch.equal(one[0], other[0])
+
+
 # 1d-tokenizer -----------------------------------------------------------------------------------------------
 
 
@@ -204,6 +269,39 @@ def reference_rounds(prior, label, steps=4, guidance=3.0, power=2.5):
         left = max(1, min(int((codes[0] < 0).sum()) - 1, left))
         least = sure.sort(1).values[:, left - 1 : left]
         codes = new.masked_fill(sure <= least, -1)
+
+
+# MaskBit ----------------------------------------------------------------------------------------------------
+
+
+def bit_grid(tmp_path):
+    """The folder of a tokenizer over four codes of six bits, each two codebooks of three."""
+    options = {"codebook_size": 64, "codebooks": 2}
+    config = TokenizerConfig(factor=2, width=8, latent_width=6, quantizer="lfq", quantizer_options=options)
+    (tmp_path / "bits").mkdir()
+    save_tokenizer(Tokenizer(config).eval(), tmp_path / "bits", 4)
+    return tmp_path / "bits"
+
+
+@pytest.mark.parametrize("name", ["lfq", "bert"])
+def test_maskbit(tmp_path, name):
+    """Codes of six bits in two parts, each masked for itself: by bits, and by tables."""
+    vectors = golden("33_maskbit")
+    file = written(tmp_path, weights_of(vectors, f"weights.{name}."))
+    found = import_files([file, bit_grid(tmp_path)], Hints(heads=2))
+    prior, tokens = found.prior, vectors["in.tokens"]
+    masked, sequence = (torch.empty(2, 8, dtype=kind) for kind in (torch.bool, torch.int64))
+    masked[:, prior.slots], sequence[:, prior.slots] = tokens == 8, tokens % 8
+
+    def logits(label):
+        """Those of each place and part."""
+        made = prior.logits(sequence, masked, prior.conditioned(label, 2))[:, prior.slots]
+        return torch.stack((made[:, :, 0, :8], made[:, :, 1, 8:]), 2)
+
+    near(logits(vectors["in.y"]), vectors[f"out.logits_{name}"])
+    if name == "lfq":
+        near(logits(torch.where(torch.tensor([True, True]), -1, 0)), vectors["out.logits_lfq_dropped"])
+    comes_back(found, tmp_path, [file])
 
 
 # AiM --------------------------------------------------------------------------------------------------------
@@ -312,6 +410,7 @@ def tokenizer_comes_back(found, tmp_path, file):
     torch.testing.assert_close(
         model.reconstruct(pictures), found.tokenizer.decode(found.tokenizer.encode(pictures))
     )
+    assert measured(model, tmp_path).psnr > 0
     (path,) = write_back(run, {"tokenizer": model.tokenizer}, tmp_path / "out")
     old, new = load_file(file), load_file(path)
     assert old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in old)
@@ -375,7 +474,7 @@ def maskgit_block(w, name, x):
     return h + (convolved("nin_shortcut", h) if f"{name}.nin_shortcut.weight" in w else x)
 
 
-def maskgit_weights():
+def maskgit_weights(latents=4):
     """The smallest checkpoint of the published layout: levels of 32 and 64 channels, one block each."""
     torch.manual_seed(0)
     w = {}
@@ -397,52 +496,149 @@ def maskgit_weights():
     layer("encoder.conv_in", 32, 3, bias=False)
     block("encoder.down.0.block.0", 32, 32)
     block("encoder.down.1.block.0", 32, 64)
-    layer("decoder.conv_in", 64, 4)
+    layer("decoder.conv_in", 64, latents)
     for half, width in (("encoder", 64), ("decoder", 32)):
         block(f"{half}.mid.0", 64, 64)
         w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"] = torch.ones(width), torch.zeros(width)
-    layer("encoder.conv_out", 4, 64, 1)
+    layer("encoder.conv_out", latents, 64, 1)
     block("decoder.up.1.block.0", 64, 64)
     layer("decoder.up.1.upsample_conv", 64, 64)
     block("decoder.up.0.block.0", 64, 32)
     layer("decoder.conv_out", 3, 32)
-    w["quantize.embedding.weight"] = torch.randn(24, 4)
+    w["quantize.embedding.weight"] = torch.randn(24, latents)
     return w
 
 
+def maskgit_convolved(w, name, x):
+    weight = w[f"{name}.weight"]
+    return F.conv2d(x, weight, w.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
+
+
+def maskgit_ended(w, half, x):
+    x = F.group_norm(x, 32, w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"], 1e-6)
+    return maskgit_convolved(w, f"{half}.conv_out", x * x.sigmoid())
+
+
+def maskgit_latents(w, x, halve=lambda x: F.avg_pool2d(x, 2)):
+    """The published equations of the encoder, written apart."""
+    z = maskgit_block(w, "encoder.down.0.block.0", maskgit_convolved(w, "encoder.conv_in", x))
+    z = maskgit_block(w, "encoder.down.1.block.0", halve(z))
+    return maskgit_ended(w, "encoder", maskgit_block(w, "encoder.mid.0", z))
+
+
+def maskgit_pictures(w, y):
+    """The published equations of the decoder, written apart."""
+    y = maskgit_block(w, "decoder.mid.0", maskgit_convolved(w, "decoder.conv_in", y))
+    y = maskgit_block(w, "decoder.up.1.block.0", y)
+    y = maskgit_convolved(w, "decoder.up.1.upsample_conv", F.interpolate(y, scale_factor=2.0))
+    y = maskgit_ended(w, "decoder", maskgit_block(w, "decoder.up.0.block.0", y))
+    return (2 * y - 1).clamp(-1, 1)
+
+
 def test_maskgit_vqgan(tmp_path):
-    """There is no vector of its encoder: held against the published equations, written apart."""
+    """There is no vector of its encoder: held against the published equations."""
     w, x = maskgit_weights(), torch.rand(2, 3, 8, 8)
     file = written(tmp_path, w)
     found = import_files([file], Hints(size=8))
     assert "tokenizer of maskgit_vqgan" in found.words[0]
-
-    def convolved(name, x):
-        weight = w[f"{name}.weight"]
-        return F.conv2d(x, weight, w.get(f"{name}.bias"), padding=weight.shape[-1] // 2)
-
-    def ended(half, x):
-        x = F.group_norm(x, 32, w[f"{half}.norm_out.weight"], w[f"{half}.norm_out.bias"], 1e-6)
-        return convolved(f"{half}.conv_out", x * x.sigmoid())
-
-    z = maskgit_block(w, "encoder.down.0.block.0", convolved("encoder.conv_in", x))
-    z = maskgit_block(w, "encoder.down.1.block.0", F.avg_pool2d(z, 2))
-    z = ended("encoder", maskgit_block(w, "encoder.mid.0", z))
-    codes = torch.cdist(z.flatten(2).transpose(1, 2), w["quantize.embedding.weight"][None]).argmin(2)
-    y = F.embedding(codes, w["quantize.embedding.weight"]).transpose(1, 2).unflatten(2, (4, 4))
-    y = maskgit_block(w, "decoder.mid.0", convolved("decoder.conv_in", y))
-    y = maskgit_block(w, "decoder.up.1.block.0", y)
-    y = convolved("decoder.up.1.upsample_conv", F.interpolate(y, scale_factor=2.0))
-    y = ended("decoder", maskgit_block(w, "decoder.up.0.block.0", y))
+    vectors = w["quantize.embedding.weight"]
+    codes = torch.cdist(maskgit_latents(w, x).flatten(2).transpose(1, 2), vectors[None]).argmin(2)
     assert torch.equal(found.tokenizer.encode(2 * x - 1).flatten(1), codes)
-    near(found.tokenizer.decode(codes.view(2, 4, 4)), (2 * y - 1).clamp(-1, 1))
+    q = F.embedding(codes, vectors).transpose(1, 2).unflatten(2, (4, 4))
+    near(found.tokenizer.decode(codes.view(2, 4, 4)), maskgit_pictures(w, q))
     tokenizer_comes_back(found, tmp_path, file)
+
+
+def maskbit_names(w):
+    """The same network by MaskBit's names: decoder levels from the coarsest, a convolution down."""
+    found = {}
+    for name, value in w.items():
+        new = name.replace("mid.", "mid.res_blocks.").replace("block.", "res_blocks.")
+        if new.startswith("decoder.up."):
+            new = f"decoder.up.{1 - int(new[11])}{new[12:]}"
+        found[new] = value
+    found["encoder.down.0.down_conv.weight"] = 0.1 * torch.randn(32, 32, 3, 3)
+    found["encoder.down.0.down_conv.bias"] = 0.1 * torch.randn(32)
+    del found["quantize.embedding.weight"]
+    return found | {"quantize.bits_to_indices": 2 ** torch.arange(6, dtype=torch.int32)}
+
+
+def test_maskbit_with_its_tokenizer(tmp_path):
+    """Codes of six bits, the first channel the least, as two of three: held against the equations."""
+    vectors, w, x = golden("33_maskbit"), maskgit_weights(latents=6), torch.rand(2, 3, 4, 4)
+    named = maskbit_names(w)
+    files = [
+        written(tmp_path, named, "tokenizer.safetensors"),
+        written(tmp_path, weights_of(vectors, "weights.lfq.")),
+    ]
+    found = import_files(files, Hints(heads=2, size=4))
+
+    def halve(x):
+        down = [named[f"encoder.down.0.down_conv.{kind}"] for kind in ("weight", "bias")]
+        return F.conv2d(F.pad(x, (0, 1, 0, 1)), *down, stride=2)
+
+    signs = torch.where(maskgit_latents(w, x, halve) > 0, 1, -1)
+    bits = (signs > 0).unflatten(1, (2, 3)) * torch.tensor([1, 2, 4])[:, None, None]
+    codes = found.tokenizer.encode(2 * x - 1)
+    assert torch.equal(codes, bits.sum(2))
+    near(found.tokenizer.decode(codes), maskgit_pictures(w, signs.float()))
+    comes_back(found, tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("17_llamagen_vq", "llamagen"),
+        ("18_diffusers_vqmodel", "diffusers"),
+        ("18_diffusers_autoencoderkl", "diffusers"),
+        ("20_dalle_dvae", "dalle"),
+    ],
+)
+def test_tokenizers_alone_come_back(tmp_path, name, family):
+    """Their reconstructions are compared in test_interop.py."""
+    file = written(tmp_path, weights_of(golden(name)))
+    groups = 4 if name.startswith("18_") else 32
+    (tmp_path / "config.json").write_text(json.dumps({"norm_num_groups": groups}))
+    tokenizer_comes_back(import_files([file], Hints(size=16), family), tmp_path, file)
+
+
+LAWS = {
+    "taming": test_taming,
+    "mingpt": test_taming,
+    "llamagen": test_tokenizers_alone_come_back,
+    "diffusers": test_tokenizers_alone_come_back,
+    "dalle": test_tokenizers_alone_come_back,
+    "llamagen_gpt": test_llamagen,
+    "llamagen_captions": test_llamagen_with_captions,
+    "rar": test_rar,
+    "image_bert": test_image_bert,
+    "titok": test_titok,
+    "maskgit_vqgan": test_maskgit_vqgan,
+    "maskbit": test_maskbit_with_its_tokenizer,
+    "maskbit_table": test_maskbit,
+    "maskbit_tokenizer": test_maskbit_with_its_tokenizer,
+    "aim": test_aim,
+    "var": test_var_tokenizer_and_prior,
+    "var_tokenizer": test_var_tokenizer_and_prior,
+    "gpt2": test_language_models,
+    "mamba": test_language_models,
+    "mamba2": test_language_models,
+    "open_magvit2": test_open_magvit2,
+    "ibq": test_ibq,
+}
+"""Importer → the test in which it samples, scores, completes, is measured and comes back; tokenizers alone
+reconstruct, are measured and come back."""
+
+
+def test_every_importer_is_under_the_laws():
+    assert LAWS.keys() == IMPORTERS.keys()
+    assert all("comes_back(" in inspect.getsource(test) for test in LAWS.values())
 
 
 # the guide's page -------------------------------------------------------------------------------------------
 
 
-def test_the_page_does_what_it_says(tmp_path, monkeypatch):
+def test_the_page_does_what_it_says(tmp_path, monkeypatch, t5):
     """Every command of the page, with small files in the place of the published ones."""
     vectors = golden("17_llamagen_gpt")
     w = published.Weights()
@@ -452,15 +648,25 @@ def test_the_page_does_what_it_says(tmp_path, monkeypatch):
     published.decode(w, published.LLAMAGEN, q, latents=(4, 4), **shape)
     written(tmp_path, {name: value.float() for name, value in w.items()}, "vq.safetensors")
     written(tmp_path, weights_of(vectors), "gpt.safetensors")
+    w["quantize.embedding.weight"] = w["quantize.embedding.weight"][
+        :12
+    ]  # the prior over captions has 12 codes
+    captioned = written(tmp_path, {name: value.float() for name, value in w.items()}, "vq_t2i.safetensors")
+    written(tmp_path, weights_of(golden("31_llamagen_t2i")), "t2i.safetensors")
     own = grid(tmp_path, 9, 4)
     library_model("gpt2", True).save_pretrained(tmp_path / "model")
     source = bars_and_stripes(tmp_path / "pictures", count=20)
     page = (Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text()
     monkeypatch.chdir(tmp_path)
     commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 7
     for command in commands:
-        names = {"PICTURES": str(source), "OWN_RUN": str(own)}
+        names = {"PICTURES": str(source), "OWN_RUN": str(own), "vq_t2i.pt": str(captioned)}
+        names |= {
+            "t2i.pt": str(tmp_path / "t2i.safetensors"),
+            "flan-t5-xl": str(t5),
+            "--size=256": "--size=6",
+        }
         given = [names.get(word, word) for word in shlex.split(command)[1:]]
         assert main(given) == 0, command
 
@@ -536,6 +742,51 @@ def test_mistakes_are_one_line_and_nothing_is_written(tmp_path, capsys):
     torch.save({"model": weights_of(vectors), "evil": Code()}, tmp_path / "evil.pt")
     assert "would run code" in fails(tmp_path / "evil.pt", tokenizer)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "given", "said"),
+    [
+        ("31_llamagen_t2i", "weights.", ("--text", "T5"), "a prior over 12 codes and a codebook of 20"),
+        ("31_llamagen_t2i", "weights.", (), "a prior over captions was given without its text encoder"),
+        ("33_maskbit", "weights.lfq.", (), "2 codebooks of 8 and a tokenizer of 1 of 20"),
+        ("33_maskbit", "weights.bert.", (), "2 codebooks of 8 and a tokenizer of 1 of 20"),
+    ],
+)
+def test_mistakes_with_captions_and_parts_of_codes(tmp_path, capsys, t5, name, start, given, said):
+    weights, tokenizer = weights_of(golden(name), start), grid(tmp_path, 20, 3)
+    given = [str(t5) if word == "T5" else word for word in given]
+
+    def fails(path):
+        assert main(words("import", path, tokenizer, "--heads", 2, *given, "-o", tmp_path / "run")) == 2
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1 and not (tmp_path / "run").exists()
+        return error[0]
+
+    whole = written(tmp_path, weights)
+    assert said in fails(whole)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(whole.read_bytes()[:3000])
+    assert "cut short" in fails(cut)
+    torch.save({"model": weights, "evil": Code()}, tmp_path / "evil.pt")
+    assert "would run code" in fails(tmp_path / "evil.pt") and not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("31_llamagen_t2i", "weights."), ("33_maskbit", "weights.lfq."), ("33_maskbit", "weights.bert.")],
+)
+def test_weights_of_another_shape_or_none_are_named(tmp_path, t5, name, start):
+    weights = weights_of(golden(name), start)
+    tokenizer = bit_grid(tmp_path) if name == "33_maskbit" else grid(tmp_path, 12, 3)
+    last = sorted(key for key, value in weights.items() if value.ndim == 1 and "norm" in key)[-1]
+    for changed, said in (
+        (weights | {last: torch.ones(7)}, "1 misshapen weights"),
+        ({key: value for key, value in weights.items() if key != last}, "1 missing weights"),
+        (weights | {"surprise.weight": torch.ones(2)}, "1 unknown weights"),
+    ):
+        with pytest.raises(UserError, match=said):
+            import_files([written(tmp_path, changed), tokenizer], Hints(heads=2, text=str(t5)))
 
 
 class Code:

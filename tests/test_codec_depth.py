@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -16,38 +14,10 @@ from caselli.codec import every_pixel, image_of, optimised_png, parse, serialise
 from caselli.codec.depth import bits_per_sample
 from caselli.codec.profiles import pack_profiles, unpack_profiles
 from caselli.errors import UserError
+from tests.data.making import raw_png, raw_tiff
 from tests.test_codec import codec, make_run, run_folder, smooth  # noqa: F401
 
-
-def png16(colour_type, samples):
-    """A PNG of 16 bits a sample; Pillow writes those of grey alone."""
-    random = np.random.default_rng(0)
-    rows = random.integers(0, 256, (5, 1 + 7 * samples * 2), dtype=np.uint8)
-    rows[:, 0] = 0
-
-    def chunk(name, content):
-        body = name + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
-    head = struct.pack(">IIBBBBB", 7, 5, 16, colour_type, 0, 0, 0)
-    packed = zlib.compress(rows.tobytes())
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-
-
-def tiff16():
-    """A TIFF of 16 bits a sample in colour: header, 8 tags, their values, 7 × 5 pixels of six bytes."""
-    tags = [
-        (256, 3, 1, 7),
-        (257, 3, 1, 5),
-        (258, 3, 3, 110),
-        (259, 3, 1, 1),
-        (262, 3, 1, 2),
-        (273, 4, 1, 120),
-    ]
-    tags += [(277, 3, 1, 3), (279, 4, 1, 210)]
-    body = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
-    body += b"".join(struct.pack("<HHII", *tag) for tag in tags) + struct.pack("<I", 0)
-    return body.ljust(110, b"\0") + struct.pack("<3H", 16, 16, 16).ljust(10, b"\0") + bytes(210)
+SAMPLES = np.random.default_rng(0).integers(0, 1 << 16, (5, 7, 4), dtype=np.uint16)
 
 
 def written(format, **options):
@@ -63,11 +33,12 @@ def deep_jpeg2000():
 
 
 DEEP = {
-    "colour.png": lambda: png16(2, 3),
-    "alpha.png": lambda: png16(6, 4),
-    "grey_alpha.png": lambda: png16(4, 2),
-    "grey.png": lambda: png16(0, 1),
-    "colour.tif": tiff16,
+    "colour.png": lambda: raw_png(SAMPLES[..., :3], 16, 2),
+    "alpha.png": lambda: raw_png(SAMPLES, 16, 6),
+    "grey_alpha.png": lambda: raw_png(SAMPLES[..., :2], 16, 4),
+    "grey.png": lambda: raw_png(SAMPLES[..., 0], 16, 0),
+    "colour.tif": lambda: raw_tiff(SAMPLES[..., :3]),
+    "alpha.tif": lambda: raw_tiff(SAMPLES, T338=2),
     "colour.ppm": lambda: b"P6 2 2 4095\n" + bytes(24),
     "plain.ppm": lambda: b"P3 1 1 1000\n1 2 3\n",
     "colour.sgi": lambda: written("SGI", bpc=2),
@@ -84,6 +55,24 @@ def test_more_than_eight_bits_are_refused(name, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("channels", "extra", "words"),
+    [(4, 0, "4 channels"), (4, 1, "multiplied by alpha")],
+)
+def test_channels_that_pillow_drops_are_refused(channels, extra, words, tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_bytes(raw_tiff(np.full((5, 7, channels), 9, np.uint8), T338=extra))
+    with pytest.raises(UserError, match=words):
+        every_pixel(path)
+
+
+def test_a_transparent_level_is_kept_at_any_depth(tmp_path):
+    values = np.arange(64).reshape(8, 8) % 16
+    (tmp_path / "a.png").write_bytes(raw_png(values, 4, 0, (7,)))
+    grey, alpha = every_pixel(tmp_path / "a.png").pixels.numpy()
+    assert (grey == 17 * values).all() and ((alpha == 0) == (values == 7)).all()
+
+
+@pytest.mark.parametrize(
     ("name", "format"),
     [("a.png", "PNG"), ("a.tif", "TIFF"), ("a.ppm", "PPM"), ("a.sgi", "SGI"), ("a.jp2", "JPEG2000"),
      ("a.avif", "AVIF"), ("a.bmp", "BMP"), ("a.webp", "WEBP"), ("a.ico", "ICO")],
@@ -96,7 +85,7 @@ def test_eight_bits_are_kept(name, format, tmp_path):
 
 def test_nothing_is_written_beside_a_deep_picture(run_folder, tmp_path, capsys):  # noqa: F811
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    (tmp_path / "b.png").write_bytes(png16(2, 3))
+    (tmp_path / "b.png").write_bytes(raw_png(SAMPLES[..., :3], 16, 2))
     out = tmp_path / "out"
     assert main(["compress", str(run_folder), str(tmp_path), "--kind", "exact", "-o", str(out)]) == 2
     assert "16 bits a sample" in capsys.readouterr().err and not out.exists()
@@ -176,7 +165,8 @@ def test_a_pipe_is_refused(run_folder, tmp_path, capsys, name):  # noqa: F811
             ["reconstruct", str(run_folder), pipe, "-o", f"{out}.png"],
         ],
     }
-    for words in commands.get(name, [["train", pipe, "-o", out]]):
+    train = [["train", pipe, "-o", out], ["train", "glyphs", "--config", pipe, "-o", out]]
+    for words in commands.get(name, train):
         assert main(words) == 2
         said = capsys.readouterr().err
         assert "pipe" in said and said.count("\n") == 1

@@ -103,6 +103,21 @@ def test_s4d_kernels(rule, initial):
         same(last.imag, g[f"{name}.next_state.im"], 1e-9)
 
 
+@pytest.mark.parametrize("initial", ["inv", "legs", "lin"])
+def test_dss_kernels(initial):
+    g = golden("11_s4d_kernels")
+    b, c = (torch.complex(g[f"in.{n}.re"], g[f"in.{n}.im"]) for n in "BC")
+    a = torch.complex(g[f"out.init.diag-{initial}.A.re"], g[f"out.init.diag-{initial}.A.im"])
+    mixer = S4D(3, state_size=16, discretisation="dss", summed=40).double()
+    folded = c[0] * b
+    with torch.no_grad():
+        mixer.log_delta.copy_(g["in.dt"].log())
+        mixer.log_real.copy_((-a.real).log())
+        mixer.imaginary.copy_(a.imag)
+        mixer.c.copy_(torch.cat((folded.real, folded.imag), -1))
+    same(mixer.kernel(40), g[f"out.diag-{initial}.dss.K"][0], 1e-9)
+
+
 @pytest.mark.parametrize("initial", INITIAL)
 def test_s4d_initial_eigenvalues(initial):
     g, found = golden("11_s4d_kernels"), initial_eigenvalues(initial, 16)

@@ -236,7 +236,7 @@ def s4_system(g, requires_grad=False):
     parts = {n: g[f"in.{n}"].clone().requires_grad_(requires_grad) for n in
              ("w.re", "w.im", "P.re", "P.im", "B.re", "B.im", "C.re", "C.im", "dt")}  # fmt: skip
     w, p, b, c = (torch.complex(parts[f"{n}.re"], parts[f"{n}.im"]) for n in "wPBC")
-    return DplrSystem(w, p[0], b, c[0], parts["dt"]), parts
+    return DplrSystem(w, p, b, c[0], parts["dt"]), parts
 
 
 def test_s4_kernel():
@@ -248,6 +248,26 @@ def test_s4_kernel():
         total = (kernel * g["cot.K"][0]).sum()
         for name, gradient in zip(inputs, torch.autograd.grad(total, list(inputs.values())), strict=True):
             same(gradient, g[f"grad.{name}"], 1e-7)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_s4_of_any_rank(rank):
+    """The step is that of the whole matrix, by the bilinear rule; the kernel is that of the steps."""
+    torch.manual_seed(rank)
+    n, channels = 3, 2
+    p, b, c = (torch.randn(*s, channels, n, dtype=torch.complex128) for s in ((rank,), (), ()))
+    w = torch.complex(-torch.rand(channels, n).double() - 0.1, torch.randn(channels, n).double())
+    system = DplrSystem(w, p, b, c, torch.full((channels,), 0.3, dtype=torch.float64))
+    identity = torch.eye(2 * n, dtype=torch.float64)
+    for channel in range(channels):
+        a = torch.stack([as_real(w[channel] * as_complex(x)) for x in identity], 1)
+        for one in p[:, channel]:
+            inner = 2 * (one.conj() * as_complex(identity)).real.sum(-1)  # of both of each pair
+            a = a - as_real(one)[:, None] * inner
+        expected = torch.linalg.solve(identity - 0.15 * a, identity + 0.15 * a)
+        same(system.transition()[channel], expected)
+        same(system.into()[channel], torch.linalg.solve(identity - 0.15 * a, 0.3 * as_real(b[channel])))
+    same(dplr_kernel(system, 12), dplr_kernel_definition(system, 12), 1e-9)
 
 
 def test_s4_recurrence():

@@ -99,18 +99,20 @@ def test_vector_quantization_by_gradient_of_taming(kind, weights):
     close(by_codebook, g[f"grad.{kind}.codebook"])
 
 
-@pytest.mark.parametrize("kind", ["", ".sym"])
+@pytest.mark.parametrize("kind", ["", ".sym", ".paper"])
 @pytest.mark.parametrize("levels", [(3, 4), (8, 6, 5), (8, 5, 5, 5)])
 def test_finite_scalar_quantization(levels, kind):
-    g, key = golden("19_fsq"), "x".join(map(str, levels)) + kind
-    quantizer = FSQ(len(levels), levels=levels, symmetric=bool(kind), whitening=0).double()
-    z = g[f"in.{key}.z"].requires_grad_()
+    g, name = golden("19_fsq"), "x".join(map(str, levels))
+    key, of = name + kind, name + kind.replace(".paper", "")
+    options = {".sym": {"symmetric": True}, ".paper": {"published": True}}.get(kind, {})
+    quantizer = FSQ(len(levels), levels=levels, whitening=0, **options).double()
+    z = g[f"in.{of}.z"].requires_grad_()
     quantized = quantizer(sequence(z))
     close(channels_last(quantized.latents), g[f"out.{key}.codes"])
     assert torch.equal(quantized.codes, g[f"out.{key}.indices"].long())
     by_z = gradients([channels_last(quantized.latents)], [g[f"cot.{key}.codes"]], z)[0]
     close(by_z, g[f"grad.{key}.z"])
-    first = g[f"out.{key}.codebook_first60"]
+    first = g[f"out.{of}.codebook_first60"]
     close(quantizer.decode(torch.arange(len(first))), first)
 
 
@@ -218,3 +220,22 @@ def test_grouped_residual_quantization():
     close(torch.stack(losses).view(2, 2), g["out.losses"])
     outputs = channels_last(quantized.latents), torch.stack(losses).view(2, 2)
     close(gradients(outputs, (g["cot.quantize_train"], g["cot.losses"]), x)[0], g["grad.x"])
+
+
+@pytest.mark.parametrize("chunk", [1, 1 << 22])
+def test_entropies_of_llamagen(chunk, monkeypatch):
+    """As its tokenizer has them: distances on the sphere at temperature 0.01, 10⁻⁵ inside one logarithm."""
+    monkeypatch.setattr("caselli.quantizer.entropy.CHUNK", chunk)
+    torch.manual_seed(0)
+    quantizer = VQ(4, codebook_size=6, distance="cosine", update="gradient", entropy_weight=0.1, **PLAIN)
+    x = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    plain = VQ(4, codebook_size=6, distance="cosine", update="gradient", **PLAIN).double()
+    plain.load_state_dict(quantizer.double().state_dict())
+    found = quantizer(x).loss - plain(x).loss
+    z, e = (torch.nn.functional.normalize(y, dim=-1) for y in (x.mT.flatten(0, 1), plain.codebook.vectors))
+    p = (-torch.cdist(z, e).square() / 0.01).softmax(1)
+    mean = p.mean(0)
+    expected = 0.1 * (-(p * p.log()).sum(1).mean() + (mean * (mean + 1e-5).log()).sum())
+    close(found, expected, 1e-5)
+    pairs = (torch.autograd.grad(y, x, retain_graph=True)[0] for y in (found, expected))
+    close(*pairs, 1e-3)

@@ -12,6 +12,7 @@ from caselli.quantizer.base import rows
 from caselli.quantizer.codebook import draw
 from caselli.quantizer.entropy import bit_entropies
 from caselli.quantizer.gradient import rotation
+from caselli.quantizer.several import StageDropout
 from tests.reference import quantizer as reference
 
 
@@ -268,6 +269,31 @@ def test_an_unknown_option_lists_the_known():
         build("vq", 8, {"codebook": 3})
     with pytest.raises(UserError, match="levels, whitening, symmetric"):
         Grouped(8, quantizer="fsq", options={"codebook_size": 3})
+
+
+@pytest.mark.parametrize("name", ("residual", "multi_scale"))
+def test_later_stages_are_left_out_for_a_share_of_the_training_samples(name, monkeypatch):
+    torch.manual_seed(0)
+    options = {"options": {"codebook_size": 16}, "stage_dropout": 0.5}
+    options |= {"stages": 3} if name == "residual" else {"scales": (1, 2, 4)}
+    quantizer = build(name, 8, options)
+    z = torch.randn(400, 8, 4, 4)
+    quantizer(z)  # codebooks have begun, and move no more
+    for part in quantizer.modules():
+        part.training = isinstance(part, (type(quantizer), StageDropout))
+    found = quantizer(z).latents.detach()
+    sums = []
+    for count in (1, 2, 3):
+        first = lambda stages, count=count: stages[:count]  # noqa: E731
+        monkeypatch.setattr(quantizer.dropout, "forward", first)
+        sums.append(quantizer(z).latents.detach())
+    nearest = torch.stack([(found - one).abs().amax((1, 2, 3)) for one in sums]).min(0)
+    assert nearest.values.max() < 1e-5
+    counts = torch.bincount(nearest.indices, minlength=3)
+    assert abs(counts[0] - 67) < 30 and abs(counts[1] - 67) < 30  # a third of half of 400 each
+    assert quantizer.eval()(z).latents.isfinite().all()
+    with pytest.raises(UserError, match="stage_dropout"):
+        build(name, 8, options | {"stage_dropout": 2.0})
 
 
 def test_multi_scale_wants_the_size_of_its_last_scale():

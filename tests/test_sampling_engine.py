@@ -7,7 +7,7 @@ import torch
 
 from caselli.errors import UserError
 from caselli.order import Delayed, Grid
-from caselli.prior import Alphabet, Autoregressive, PriorConfig
+from caselli.prior import Alphabet, Autoregressive, LayerConfig, PriorConfig
 from caselli.sampling import (
     ENGINES,
     EagerEngine,
@@ -39,6 +39,7 @@ CASES = {
     "grouped queries": ("attention", {"heads": 6, "kv_heads": 2}),
     "odd head width": ("attention", {"heads": 3}),
     "no rotary": ("attention", {"rotary_base": 0.0}),
+    "squared ReLU": ("attention", {}),
     "local": ("local", {"heads": 3, "window": 7}),
     "wide local": ("local", {"window": 19, "heads": 2, "kv_heads": 1}),
     "mamba": ("mamba", {}),
@@ -51,7 +52,11 @@ def build(case="attention", alphabet=LONG, width=60, scale=40.0):
     torch.manual_seed(0)
     mixer, options = CASES[case]
     config = PriorConfig(
-        mixer=mixer, width=width, depth=3 if isinstance(mixer, list) else 2, mixer_options=options
+        mixer=mixer,
+        width=width,
+        depth=3 if isinstance(mixer, list) else 2,
+        mixer_options=options,
+        layer=LayerConfig(activation="squared_relu" if case == "squared ReLU" else "gelu"),
     )
     model = Autoregressive(config, alphabet).eval()
     with torch.no_grad():  # away from the nearly uniform start, no weight at its initial 0 or 1

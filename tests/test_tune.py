@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from caselli.model import Adapter, Model, build_prior, grown
 from caselli.prior import Conditions, PriorConfig, Words, adapt, differences
 from caselli.run import RunFolder, TuneConfig, picture_bits, tune
 from caselli.run.tune_stages import joined_stores, relabelled
+from caselli.run.tuning import _show as show
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 OLD = Path(__file__).parent / "old_runs" / "two_stage"
@@ -64,6 +68,20 @@ def test_the_new_run_knows_old_and_new_labels(tuned, crosses, capsys):
     assert (tuned / "pictures" / "samples_before_and_after.png").exists()
     assert main(["tune", str(OLD), str(crosses), "-o", str(tuned)]) == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_pictures_of_labels_that_the_old_run_knows_are_shown_beside_its_own(tmp_path):
+    model = caselli.load(OLD)
+    show(tmp_path, model, model, model.classes)
+    assert (tmp_path / "samples_before_and_after.png").exists()
+
+
+def test_equal_adapters_are_equal_files(tuned, tmp_path):
+    adapter, files = Adapter.load(tuned), []
+    for number in range(4):  # the library's order changes from one file to the next
+        adapter.save(tmp_path / f"{number}.safetensors")
+        files.append((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(set(files)) == 1
 
 
 def test_the_adapter_joins_the_old_run(tuned):
@@ -130,6 +148,27 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(tuned, crosses, tmp_path):
         assert main([*words, "--resume"]) == 0
     one, other = (load_file(folder / "prior.safetensors") for folder in (tuned, out))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_page_does_what_it_says(crosses, tuned, tmp_path, monkeypatch):
+    """Every command of the page with small runs in few steps, and its function."""
+    page = (Path(__file__).parents[1] / "docs" / "tune.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLD, "run")
+    shutil.copytree(crosses / "cross", "my-pictures")
+    commands = [line for block in re.findall(r"```sh\n(.*?)```", page, re.S) for line in block.splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        given = shlex.split(command)[1:]
+        few = ["--steps", "2", "--batch", "8", "--views", "2"] if given[0] == "tune" else []
+        assert main([*given, *few]) == 0, command
+    assert caselli.load("tuned").classes[-1] == "butterfly" and Path("new.png").exists()
+    for name in ("butterflies", "beetles"):
+        shutil.copytree(tuned, name)
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.S)[1], names)
+    one, both = names["mixed"]("run")
+    assert one.classes == both.classes == ("lying", "standing", "cross")
 
 
 # the parts --------------------------------------------------------------------------------------------------

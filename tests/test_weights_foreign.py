@@ -26,6 +26,7 @@ WRAPPED = {
     "within a larger model": named("first_stage_model.") | {"model.diffusion.c": torch.ones(1)},
     "averaged": {"params": {"encoder.a": torch.zeros(2)}, "params_ema": WEIGHTS},
     "parameters": {"params": WEIGHTS},
+    "of a tutorial": {"epoch": 3, "model_state_dict": named("module.")},
     "twice": {"model": {"state_dict": named("_orig_mod.")}},
 }
 
@@ -52,12 +53,18 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value, dtype):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("act_fn", "relu"), ("act_fn", "gelu"), ("act_fn", "mish"), ("norm_type", "spatial"),
-     ("lookup_from_codebook", True)],
+    ("family", "name", "value"),
+    [("diffusers", "act_fn", "relu"), ("diffusers", "act_fn", "gelu"), ("diffusers", "act_fn", "mish"),
+     ("diffusers", "norm_type", "spatial"), ("diffusers", "lookup_from_codebook", True),
+     ("diffusers", "_class_name", "AsymmetricAutoencoderKL"),
+     ("titok", "use_l2_norm", False), ("titok", "quantize_mode", "vae"),
+     ("mamba2", "time_step_limit", [0.001, 0.1]), ("mamba2", "hidden_act", "gelu"),
+     ("gpt2", "activation_function", "gelu"), ("gpt2", "scale_attn_by_inverse_layer_idx", True)],
 )  # fmt: skip
-def test_a_setting_that_changes_the_arithmetic_is_refused(tmp_path, name, value):
+@pytest.mark.parametrize("within", [False, True])
+def test_a_setting_that_changes_the_arithmetic_is_refused(tmp_path, family, name, value, within):
     save_file(WEIGHTS, tmp_path / "diffusion_pytorch_model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({name: value}))
+    settings = {"model": {"inner": {name: value}}} if within else {name: value}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=f"config.json has {name}"):
-        import_tokenizer([tmp_path], "diffusers")
+        import_tokenizer([tmp_path], family)

@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -45,6 +46,7 @@ from caselli.engine import Checkpoints
 from caselli.errors import UserError
 from caselli.run.folder import RunFolder
 from caselli.weights import read_description, read_foreign, settings_beside
+from tests.data.making import raw_png, raw_tiff
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS, MEMORY = 10, 2 << 30
@@ -103,6 +105,13 @@ def pictures() -> list[bytes]:
         found.append(file.getvalue())
     file = io.BytesIO()
     image.convert("CMYK").save(file, "JPEG", exif=exif)
+    deep = 257 * shades.astype(np.uint16)
+    found += [
+        raw_png(deep, 16, 2),
+        raw_png(shades[..., 0] % 16, 4, 0, (7,)),
+        raw_png(deep, 16, 2, (0, 257, 514)),
+    ]
+    found += [raw_tiff(deep), raw_tiff(deep[..., 0], T262=0), raw_tiff(shades.astype(np.float32)[..., 0])]
     return [*found, file.getvalue()]
 
 
@@ -291,13 +300,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="for all readers together")
     parser.add_argument("--reader", action="append", choices=READERS, help="one reader, or several")
+    parser.add_argument("--inputs", type=int, help="for each reader, instead of seconds")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     limit_memory()
     names, failed = asked.reader or list(READERS), False
     print(f"{'reader':<12} {'inputs':>8} {'read':>8} {'refused':>8}  failures")
     for name in names:
-        found = fuzz(name, asked.seconds / len(names), asked.seed)
+        seconds = asked.seconds / len(names) if asked.inputs is None else math.inf
+        found = fuzz(name, seconds, asked.seed, asked.inputs or 1 << 60)
         failures = {outcome: count for outcome, count in found.items() if outcome not in ("read", "refused")}
         failed |= bool(failures)
         shown = ", ".join(f"{count} × {outcome}" for outcome, count in failures.items()) or "none"

@@ -8,15 +8,24 @@ import resource
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from caselli.data import decoding
 from tests.chaos.forked import run, strays, tree
-from tests.chaos.test_kills import ENDINGS, NAMES, commands, place  # noqa: F401
+from tests.chaos.kills import commands
+from tests.chaos.test_kills import place  # noqa: F401
 
 pytestmark = pytest.mark.slow
 NOBODY = 65534
+NAMES = list(commands(Path()))
+
+
+def line(root, name, folder):
+    """A command, its output in a folder."""
+    command = commands(root)[name]
+    return command.line(command.out(folder))
 
 
 def limit_files(size):
@@ -27,10 +36,10 @@ def limit_files(size):
 @pytest.mark.parametrize("size", [0, 100, 3000, 20_000])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_limit_on_files(place, tmp_path, name, size):  # noqa: F811
-    words, out = commands(place)[name], tmp_path / f"out{ENDINGS.get(name, '')}"
-    ended = run([*words, "-o", out], limit_files(size))
+    words = line(place, name, tmp_path)
+    ended = run(words, limit_files(size))
     assert ended.code == 0 or (ended.is_one_line and "full" in ended.said), ended.said
-    again = run([*words, "-o", out])
+    again = run(words)
     assert again.code == 0 or "exists already" in again.said, again.said
     assert not strays(tmp_path)
 
@@ -51,13 +60,13 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_full_disk(place, small_disk, name):  # noqa: F811
-    words, out = commands(place)[name], small_disk / f"out{ENDINGS.get(name, '')}"
+    words = line(place, name, small_disk)
     with open(small_disk / "filler", "wb") as file:
         file.write(bytes(190_000))
-    ended = run([*words, "-o", out])
+    ended = run(words)
     assert ended.code == 0 or (ended.is_one_line and "full" in ended.said), ended.said
     (small_disk / "filler").unlink()
-    again = run([*words, "-o", out])
+    again = run(words)
     assert again.code in (0, 2) and "Traceback" not in again.said, again.said
     if again.code == 0:
         assert not strays(small_disk)
@@ -71,8 +80,7 @@ def test_a_read_only_folder(place, tmp_path, name):  # noqa: F811
         folder.chmod(folder.stat().st_mode | 0o555)
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    out = closed / f"out{ENDINGS.get(name, '')}"
-    ended = run([*commands(place)[name], "-o", out], lambda: os.setuid(NOBODY))
+    ended = run(line(place, name, closed), lambda: os.setuid(NOBODY))
     assert ended.is_one_line and not list(closed.iterdir()), ended.said
 
 
@@ -80,8 +88,8 @@ def test_a_read_only_folder(place, tmp_path, name):  # noqa: F811
 def test_pictures_that_vanish(place, tmp_path, name):  # noqa: F811
     """A third of them, while they are read."""
     shutil.copytree(place / "pictures", tmp_path / "pictures")
-    words = [tmp_path / "pictures" if word == place / "pictures" else word for word in commands(place)[name]]
-    out = tmp_path / f"out{ENDINGS.get(name, '')}"
+    given = line(place, name, tmp_path)
+    words = [tmp_path / "pictures" if word == place / "pictures" else word for word in given]
 
     def vanish():
         read, seen = decoding.Location.read, []
@@ -94,7 +102,7 @@ def test_pictures_that_vanish(place, tmp_path, name):  # noqa: F811
 
         decoding.Location.read = reading
 
-    ended = run([*words, "-o", out], vanish)
+    ended = run(words, vanish)
     assert ended.code == 0 or ended.is_one_line, ended.said
 
 
@@ -102,7 +110,7 @@ def test_pictures_that_vanish(place, tmp_path, name):  # noqa: F811
 @pytest.mark.parametrize("name", ["train", "sample", "encode", "compare"])
 def test_a_clock_that_jumps(place, tmp_path, name, jump):  # noqa: F811
     """The wall clock, at every second look; what comes does not depend on it."""
-    words, out = commands(place)[name], f"out{ENDINGS.get(name, '')}"
+    plain, jumped = (line(place, name, tmp_path / kind) for kind in ("plain", "jumping"))
 
     def jumping():
         true, looks = time.time, []
@@ -113,14 +121,13 @@ def test_a_clock_that_jumps(place, tmp_path, name, jump):  # noqa: F811
 
         time.time = clock
 
-    assert run([*words, "-o", tmp_path / "plain" / out]).code == 0
-    ended = run([*words, "-o", tmp_path / "jumping" / out], jumping)
+    assert run(plain).code == 0
+    ended = run(jumped, jumping)
     assert ended.code == 0, ended.said
     if name != "compare":
-        weights = {
-            path: digest for path, digest in tree(tmp_path / "plain" / out).items() if "pictures/" not in path
-        }
-        assert weights.items() <= tree(tmp_path / "jumping" / out).items()
+        found = tree(plain[-1])
+        weights = {path: digest for path, digest in found.items() if "pictures/" not in path}
+        assert weights.items() <= tree(jumped[-1]).items()
 
 
 @pytest.mark.parametrize("megabytes", [1, 20, 60])
@@ -133,9 +140,9 @@ def test_memory_that_ends(place, tmp_path, name, megabytes):  # noqa: F811
         most = pages * resource.getpagesize() + megabytes * 1_000_000
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
-    words, out = commands(place)[name], tmp_path / f"out{ENDINGS.get(name, '')}"
-    ended = run([*words, "-o", out], limit)
+    words = line(place, name, tmp_path)
+    ended = run(words, limit)
     assert ended.code == 0 or (ended.is_one_line and "memory" in ended.said), ended.said
-    again = run([*words, "-o", out])
+    again = run(words)
     assert again.code == 0 or "exists already" in again.said, again.said
     assert not strays(tmp_path)

@@ -48,7 +48,12 @@ TINY = {
 
 CASES: dict[str, Case] = {
     "quantizers": Case(
-        lambda given: {"source": str(given.pictures), "quantizers": ("vq", "identity"), "steps": 2},
+        lambda given: {
+            "source": str(given.pictures),
+            "quantizers": ("vq", "identity"),
+            "steps": 2,
+            "prior_steps": 2,
+        },
         {"steps": 3},
         TINY,
     ),
@@ -102,7 +107,21 @@ CASES: dict[str, Case] = {
         },
         {"width": 8},
     ),
-    "priors": Case(lambda given: {"runs": given.runs}, {"seed": 1}),
+    "priors": Case(
+        lambda given: {
+            "source": str(given.pictures),
+            "mixers": ("lasad", "linear+gated_delta_product:steps=1"),
+            "steps": 2,
+            "tokenizer_steps": 2,
+            "width": 16,
+            "depth": 2,
+            "batch": 8,
+            "samples": 8,
+        },
+        {"steps": 3},
+        TINY,
+    ),
+    "samples": Case(lambda given: {"runs": given.runs}, {"seed": 1}),
     "guidance": Case(
         lambda given: {
             "run": given.runs[0],

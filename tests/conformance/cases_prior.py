@@ -47,6 +47,16 @@ CASES: dict[str, tuple[dict, Grid, tuple[int, ...]]] = {
     "masked": ({"kind": "masked"}, GRID, (3,)),
     "masked, recurrent": ({"kind": "masked", "mixer": "mamba2"}, GRID, (3,)),
     "masked, several": ({"kind": "masked"}, SEVERAL, (2, 4)),
+    "masked_places": ({"kind": "masked_places"}, SEVERAL, (2, 4)),
+    "masked_places, bits": (
+        {
+            "kind": "masked_places",
+            "prior_options": {"bits": True, "place_bias": True},
+            "layer": LayerConfig(exit=True),
+        },
+        SEVERAL,
+        (4, 4),
+    ),
     "random_order": ({"kind": "random_order"}, GRID, (3,)),
     "random_order, recurrent": ({"kind": "random_order", "mixer": "gla"}, GRID, (3,)),
     "random_order, several": ({"kind": "random_order"}, SEVERAL, (2, 4)),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import struct
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,57 @@ def encoded(image: Image.Image | np.ndarray, kind: str = "PNG", **options: objec
     file = io.BytesIO()
     (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, kind, **options)
     return file.getvalue()
+
+
+def raw_png(values: np.ndarray, depth: int, colour_type: int, key: tuple[int, ...] = ()) -> bytes:
+    """A PNG of any depth and kind; Pillow writes few of them.
+
+    Arguments:
+        values: `H W` or `H W C`.
+        depth: bits of a sample.
+        colour_type: 0 grey, 2 colour, 4 grey and alpha, 6 colour and alpha.
+        key: the transparent level or colour.
+    """
+    rows = values.reshape(len(values), -1)
+    if depth == 16:
+        lines = rows.astype(">u2").view(np.uint8)
+    else:
+        bits = np.unpackbits(rows.astype(np.uint8)[..., None], axis=-1)[..., 8 - depth :]
+        lines = np.packbits(bits.reshape(len(rows), -1), axis=-1)
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        body = name + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], depth, colour_type, 0, 0, 0)
+    packed = zlib.compress(np.pad(lines, ((0, 0), (1, 0))).tobytes())
+    parts = [chunk(b"IHDR", head), chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)) if key else b""]
+    return b"\x89PNG\r\n\x1a\n" + b"".join([*parts, chunk(b"IDAT", packed), chunk(b"IEND", b"")])
+
+
+def raw_tiff(values: np.ndarray, **tags: int) -> bytes:
+    """A TIFF of any numbers, with more tags or others, as `T339=2`.
+
+    Arguments:
+        values: `H W` or `H W C`.
+    """
+    height, width, *channels = values.shape
+    bits, data = 8 * values.itemsize, values.astype(values.dtype.newbyteorder("<")).tobytes()
+    known = {256: width, 257: height, 258: bits, 259: 1, 262: 2 if channels else 1, 273: 0, 277: 1}
+    known |= {277: channels[0] if channels else 1, 278: height, 279: len(data)}
+    known |= {339: {"u": 1, "i": 2, "f": 3}[values.dtype.kind]}
+    known |= {int(name[1:]): value for name, value in tags.items()}
+    many = {258, 281, 339} if channels else set()
+    place, blobs, entries = 8 + 2 + 12 * len(known) + 4, b"", b""
+    size = sum(8 * channels[0] for tag in known if tag in many)
+    known[273] = place + size
+    for tag, value in sorted(known.items()):
+        entry = struct.pack("<HHII", tag, 4, 1, value)
+        if tag in many:
+            entry = struct.pack("<HHII", tag, 3, channels[0], place + len(blobs))
+            blobs += struct.pack(f"<{channels[0]}H", *[value] * channels[0]).ljust(8 * channels[0], b"\0")
+        entries += entry
+    return struct.pack("<2sHIH", b"II", 42, 8, len(known)) + entries + b"\0" * 4 + blobs + data
 
 
 def fill(folder: Path, names: list[str], side: int = 16, channels: int = 3, first: int = 0) -> Path:

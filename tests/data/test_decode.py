@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image, ImageCms
 
 from caselli.data import decoding
 from caselli.data.decoding import BadPicture
-from tests.data.making import encoded, noise
+from tests.data.making import encoded, noise, raw_png, raw_tiff
 
 # where the stored pixel (r, c) of an h × w picture is seen: the EXIF standard's "0th row, 0th column"
 SEEN_AT = {
@@ -262,6 +263,96 @@ def test_a_transparent_level_of_16_bits_is_laid_on_white():
     values[:4] = 500
     found = decoding.decode(encoded(Image.fromarray(values), transparency=500), 8, 1)[0]
     assert (found[:4] == 255).all() and (found[4:] == round(40000 / 257)).all()
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_transparent_level_has_the_depth_of_the_file(depth):
+    top = (1 << depth) - 1
+    values = np.arange(64).reshape(8, 8) * (top // 63 or 1) % (top + 1)
+    grey = np.rint(values * (255 / top))
+    for level in {0, 1, top}:
+        found = decoding.decode(raw_png(values, depth, 0, (level,)), 8, 1)[0]
+        assert np.abs(found - np.where(values == level, 255, grey)).max() <= 0.5, level
+
+
+@pytest.mark.parametrize("key", [(100, 100, 100), (40000, 500, 3)])
+def test_a_transparent_colour_of_16_bits_is_laid_on_white(key):
+    values = np.full((8, 8, 3), 30000)
+    values[:4], values[4, 4] = key, 25700
+    found = decoding.decode(raw_png(values, 16, 2, key), 8, 3)
+    assert (found[:, :4] == 255).all()
+    assert (found[:, 5] == 30000 >> 8).all() and (found[:, 4, 4] == 100).all()
+
+
+RAMP = np.linspace(0, 1, 64).reshape(8, 8)
+COLOURS = np.stack([RAMP, RAMP.T, RAMP[::-1]], -1)
+DEEP = {
+    "white is zero": raw_tiff(np.rint(65535 * (1 - RAMP)).astype(np.uint16), T262=0),
+    "white is zero, 12 bits": raw_tiff(np.rint(4095 * (1 - RAMP)).astype(np.uint16), T262=0),
+    "white is zero, floating-point": raw_tiff((1 - RAMP).astype(np.float32), T262=0),
+    "with a sign": raw_tiff(np.rint(32767 * RAMP).astype(np.int16)),
+    "with a sign, 12 bits": raw_tiff(np.rint(4095 * RAMP).astype(np.int16)),
+    "largest value said": raw_tiff(np.rint(1000 * RAMP).astype(np.uint16), T281=1000),
+    "colours": raw_tiff(np.rint(65535 * COLOURS).astype(np.uint16)),
+    "colours of 12 bits": raw_tiff(np.rint(4095 * COLOURS).astype(np.uint16)),
+    "colours whose largest value is said": raw_tiff(np.rint(1000 * COLOURS).astype(np.uint16), T281=1000),
+    "PNG, colours of 10 bits": raw_png(np.rint(1023 * COLOURS), 16, 2),
+    "PNG, colours of 16 bits": raw_png(np.rint(65535 * COLOURS), 16, 2),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_white_is_what_the_file_says_or_its_values_suggest(kind):
+    channels = 3 if "colours" in kind else 1
+    found = decoding.decode(DEEP[kind], 8, channels).transpose(1, 2, 0)
+    expected = 255 * (COLOURS if channels == 3 else RAMP[..., None])
+    assert np.abs(found - expected).max() <= 1
+
+
+def test_white_of_deep_colours_is_seen_in_the_whole_set(tmp_path):
+    from caselli import data
+
+    for i, share in enumerate([0.003, 1]):
+        (tmp_path / f"{i}.png").write_bytes(raw_png(np.rint(4095 * share * COLOURS), 16, 2))
+    pictures = data.open(tmp_path, split="all", size=8, workers=0)
+    found = pictures.read(torch.arange(2)).numpy().transpose(0, 2, 3, 1)
+    assert np.abs(found[0] - 255 * 0.003 * COLOURS).max() <= 1 and np.abs(found[1] - 255 * COLOURS).max() <= 1
+    assert any("4095 is taken for white" in note for note in pictures.notes)
+
+
+def grey_profile(gamma: float) -> bytes:
+    """A profile of grey with a gamma of its own."""
+    point = b"XYZ \0\0\0\0" + struct.pack(">3i", 63190, 65536, 54061)
+    tags = {
+        b"wtpt": point,
+        b"kTRC": b"curv\0\0\0\0" + struct.pack(">IHH", 1, round(256 * gamma), 0),
+        b"desc": b"desc\0\0\0\0" + struct.pack(">I", 2) + b"g".ljust(80, b"\0"),
+        b"cprt": b"text\0\0\0\0none",
+    }
+    table, body, begin = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        table += name + struct.pack(">II", begin + len(body), len(content))
+        body += content.ljust(-(-len(content) // 4) * 4, b"\0")
+    head = struct.pack(">I4xI12s", begin + len(body), 0x02100000, b"mntrGRAYXYZ ")
+    head = head.ljust(36, b"\0") + b"acsp".ljust(32, b"\0") + point[8:]
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_grey_comes_to_srgb_at_any_depth(deep):
+    values = np.full((8, 8), 128 * 257 if deep else 128, np.uint16 if deep else np.uint8)
+    found = decoding.decode(encoded(values, icc_profile=grey_profile(1.0)), 8, 1)
+    assert abs(int(found[0, 0, 0]) - 188) <= 2  # linear light of one half
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_transparent_colour_stays_transparent_with_a_profile(mode):
+    image = Image.new(mode, (8, 8), (250, 20, 60) if mode == "RGB" else 60)
+    image.paste((0, 90, 0) if mode == "RGB" else 200, (0, 4, 8, 8))
+    profile = wide_profile() if mode == "RGB" else grey_profile(1.0)
+    key = (250, 20, 60) if mode == "RGB" else 60
+    found = decoding.decode(encoded(image, transparency=key, icc_profile=profile), 8, 3)
+    assert (found[:, :4] == 255).all() and (found[:, 4:] != 255).any()
 
 
 def wide_profile() -> bytes:

@@ -42,11 +42,10 @@ def test_without_two_folders_of_pictures_there_are_no_classes(tmp_path, names):
     assert pictures.classes == () and pictures.labels is None
 
 
-def test_captions(tmp_path):
+@pytest.mark.parametrize("name", ["captions.csv", "Captions.CSV"])
+def test_captions(tmp_path, name):
     fill(tmp_path, ["a.png", "sub/b.png", "c.png"])
-    (tmp_path / "captions.csv").write_text(
-        '\ufefffile,caption\na.png,"one, two"\nsub\\b.png,three\n', "utf-8"
-    )
+    (tmp_path / name).write_text('\ufefffile,caption\na.png,"one, two"\nsub\\b.png,three\n', "utf-8")
     assert everything(tmp_path).captions == ("one, two", "", "three")
 
 
@@ -308,8 +307,14 @@ def test_a_few_pictures_beside_class_folders_are_left_out(tmp_path):
     assert pictures.classes == () and "name that folder as the source" in pictures.notes[0]
 
 
+def test_names_like_those_of_parts_are_doubted(tmp_path):
+    pictures = everything(squares(tmp_path, ["x_train/*3", "x_test/*3"]), size=2)
+    assert any("x_test, x_train are taken for classes" in note for note in pictures.notes)
+
+
 def test_system_folders_are_no_classes(tmp_path):
     system = ["@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "#recycle", "__MACOSX"]
+    system += ["@SynoResource", "DfsrPrivate", "LOST.DIR", "Recycled"]
     plain = everything(squares(tmp_path, ["@/*2", "#/*2", "$/*2"]), size=2)
     pictures = everything(squares(tmp_path, [f"{name}/a.jpg/*2" for name in system]), size=2)
     assert pictures.classes == ("#", "$", "@") and pictures.fingerprint == plain.fingerprint
@@ -331,6 +336,12 @@ def test_every_link_to_a_folder_is_followed_but_none_in_circles(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_link_to_itself_is_left_out(tmp_path):
+    fill(tmp_path, ["cat/1.png", "dog/1.png"])
+    os.symlink(tmp_path / "loop", tmp_path / "loop")
+    assert everything(tmp_path).classes == ("cat", "dog")
+
+
 def test_a_named_pipe_is_left_out(tmp_path):
     fill(tmp_path, ["a.png", "b.png"])
     os.mkfifo(tmp_path / "c.png")
@@ -346,17 +357,20 @@ def test_runs_inside_the_source_are_left_out(tmp_path):
     for run in ("run", "runs/second"):
         fill(tmp_path, [f"{run}/pictures/samples.png"])
         (tmp_path / run / "run.yaml").write_text("kind: two_stage")
+    fill(tmp_path, ["compared/pictures/plot.png"])
+    (tmp_path / "compared" / "comparison.json").write_text("{}")
     after = everything(tmp_path)
     assert after.names == before.names and after.fingerprint == before.fingerprint
-    assert "left out, run folders: run, runs/second" in after.notes
+    assert "left out, runs and comparisons: compared, run, runs/second" in after.notes
 
 
 def test_kinds_that_are_not_read_are_counted_and_named(tmp_path):
-    fill(tmp_path, ["a.jpg", "b.jpg", "c.mpo"])
+    fill(tmp_path, ["a.jpg", "b.x.jpg", "c.mpo"])
     for name in ("1.svg", "2.SVG", "clip.mp4", "x.cr2", "notes.txt", "LICENSE"):
         (tmp_path / name).write_bytes(b"")
     pictures = everything(tmp_path)
-    assert pictures.names == ("a.jpg", "b.jpg", "c.mpo")
+    assert pictures.names == ("a.jpg", "b.x.jpg", "c.mpo")
+    assert not any(".x.jpg" in note for note in pictures.notes)
     for words in (
         "2 × .svg (1.svg, ...): draw it",
         "1 × .mp4 (clip.mp4): take frames",

@@ -42,12 +42,13 @@ def test_one_shard(tmp_path):
 
 
 def test_json_beside_the_picture(tmp_path):
-    known = [{"label": "cat", "caption": "a cat", "more": [1]}, {"label": 3}]
+    known = [{"label": "cat", "caption": ["a cat", "Tom"], "more": [1]}, {"label": 3}]
     members = {}
     for i, one in enumerate(known):
         members |= {f"a/{i}.json": json.dumps(one).encode(), f"a/{i}.seg.png": b"mask", f"a/{i}.jpg": png(i)}
     pictures = everything(write_tar(tmp_path / "set.tar", members))
     assert pictures.classes == ("3", "cat") and pictures.captions == ("a cat", "")
+    assert pictures.all_captions == (("a cat", "Tom"), ("",))
     assert pictures.names == ("set.tar/a/0.jpg", "set.tar/a/1.jpg")
 
 
@@ -182,6 +183,18 @@ def test_what_belongs_to_another_picture_is_left_out_and_said(tmp_path):
     pictures = everything(write_tar(tmp_path / "set.tar", members))
     assert pictures.names == ("set.tar/a.png", "set.tar/a.2020.png", "set.tar/b.png")
     assert pictures.captions is None and any("1 × .mask.png" in note for note in pictures.notes)
+    assert any("b.mask.txt" in note for note in pictures.notes)
+
+
+def test_parts_of_a_sample_with_names_of_their_own_belong_together(tmp_path):
+    """As WebDataset's rule has it: the key ends at the first dot."""
+    members = {"1.image.png": png(0), "1.label.cls": b"x", "2.label.cls": b"y", "2.image.png": png(1)}
+    members |= {"3.left.png": png(2), "3.right.png": png(3), "3.cls": b"z"}
+    with pytest.raises(UserError, match="2 of the 4 pictures"):
+        everything(write_tar(tmp_path / "set.tar", members))
+    del members["3.left.png"]
+    pictures = everything(write_tar(tmp_path / "set.tar", members))
+    assert pictures.classes == ("x", "y", "z") and pictures.labels.tolist() == [0, 1, 2]
 
 
 def test_equal_keys_are_samples_of_their_own(tmp_path):

@@ -95,8 +95,19 @@ def _time_convolution(operation: Operation) -> int:
     return operation.outputs[0].elements * width * channels
 
 
+def _weighted_bag(operation: Operation) -> int:
+    """A bag of embeddings multiplies where its samples have weights of their own."""
+    weight, indices, _, *more = operation.inputs()
+    return indices.elements * weight.shape[1] if more else 0
+
+
 def _interpolation(taps: int) -> Callable[[Operation], int]:
     return lambda operation: operation.outputs[0].elements * taps
+
+
+def _sampled(*taps: int) -> Callable[[Operation], int]:
+    """By the number of a grid's mode: bilinear, nearest, bicubic."""
+    return lambda operation: operation.outputs[0].elements * taps[operation.args[2]]
 
 
 def _antialiased(radius: int) -> Callable[[Operation], int]:
@@ -113,7 +124,7 @@ def _antialiased(radius: int) -> Callable[[Operation], int]:
 
 
 MACS: dict[str, Callable[[Operation], int]] = {
-    **dict.fromkeys(("mv", "dot", "addmv"), _vector),
+    **dict.fromkeys(("mv", "dot", "vdot", "addmv"), _vector),
     **dict.fromkeys(("addr", "outer", "ger"), _outer),
     "linear": _linear,
     "mkldnn_rnn_layer": _recurrent,
@@ -124,6 +135,7 @@ MACS: dict[str, Callable[[Operation], int]] = {
     **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), _fourier),
     "linalg_solve_triangular": _triangular,
     "conv_tbc": _time_convolution,
+    **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only"), _weighted_bag),
     "_int_mm": _product,
     **dict.fromkeys(
         ("_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_attention_math"), _attention
@@ -135,8 +147,8 @@ MACS: dict[str, Callable[[Operation], int]] = {
     "_upsample_bilinear2d_aa": _antialiased(1),
     "_upsample_bicubic2d_aa": _antialiased(2),
     "_upsample_lanczos2d_aa": _antialiased(3),
-    "grid_sampler_2d": _interpolation(4),
-    "grid_sampler_3d": _interpolation(8),
+    "grid_sampler_2d": _sampled(4, 0, 16),
+    "grid_sampler_3d": _sampled(8, 0),
 }
 """Name of an operation → its multiply-accumulates, for what torch's own table of FLOPs leaves out."""
 

@@ -41,7 +41,7 @@ class TapeRecorder(DispatchMode):
         self.views: dict[Value, list[Value]] = {}
         """Views by the value whose memory they lie in."""
         self.before: dict[Value, Value] = {}
-        """What was written in place → what stood there."""
+        """Value that was written in place → the one that stood there."""
         self.after: dict[Value, Value] = {}
         """The reverse, of whole tensors: of those that are views of nothing."""
         self.stale: set[Value] = set()

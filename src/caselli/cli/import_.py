@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from caselli.cli.output import free
 from caselli.errors import UserError
 
@@ -15,6 +17,7 @@ def command(
     heads: int | None = None,
     classes: int | None = None,
     scales: str = "",
+    text: str = "",
     out: str,
     overwrite: bool = False,
 ) -> None:
@@ -29,6 +32,7 @@ def command(
         heads: number of attention heads of the prior (config.json's, or one for each 64 channels).
         classes: number of labels, for priors whose labels are codes.
         scales: sides of a multi-scale tokenizer's maps, such as 1,2,4 (the published ones).
+        text: local folder of the text encoder of a prior over captions.
         out: folder of the new run.
     """
     folder = free(out, overwrite, folder=True)
@@ -38,7 +42,8 @@ def command(
     from caselli.run import adopt
 
     sides = numbers(scales)
-    hints = Hints(groups=groups, size=size, heads=heads, classes=classes, scales=sides)
+    text = str(Path(text).resolve()) if text else ""
+    hints = Hints(groups=groups, size=size, heads=heads, classes=classes, scales=sides, text=text)
     imported = import_files(files, hints, from_)
     if is_taken(folder):
         adopt(imported, folder)

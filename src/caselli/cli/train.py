@@ -128,6 +128,7 @@ def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]
 
 def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
     """The changes, by dotted name, of the words that were typed and of a file of fields."""
+    from caselli.files import regular
     from caselli.run import refuse_old_names
 
     refuse_old_names(recipe, fields)
@@ -137,7 +138,7 @@ def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | N
     parser.add_argument("--precision", type=str)
     for name, record, skipped in _records(kind, recipe):
         parser.add_class_arguments(type(record), name, skip=skipped)
-    words = [] if config is None else [f"--config={config}"]
+    words = [] if config is None else [f"--config={regular(config)}"]
     given = parser.parse_args([*words, *(f"--{k}={v}" for k, v in fields.items())], defaults=False)
     given.pop("config", None)
     changes = _dotted(given.as_dict())

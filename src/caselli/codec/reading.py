@@ -17,7 +17,7 @@ from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.depth import bits_per_sample
 from caselli.codec.lossless import MODES
 from caselli.codec.profiles import MOST_BYTES
-from caselli.data import BadPicture, decode, formats, oriented, picture_bytes
+from caselli.data import BadPicture, decode, formats, oriented, picture_bytes, with_scaled_key
 from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
@@ -42,12 +42,13 @@ def every_pixel(path: Path, allow_large: bool = False) -> EveryPixel:
     """
     data = picture_bytes(path)
     with _one_line(path):
-        image = Image.open(io.BytesIO(data), formats=formats())
+        image = with_scaled_key(Image.open(io.BytesIO(data), formats=formats()), data)
         _expect_size(path, image, allow_large)
         frames = getattr(image, "n_frames", 1)
         if frames > 1 and image.format != "MPO":
             raise UserError(f"{path} has {frames} frames", "a single picture was expected")
         _expect_depth(path, bits_per_sample(image, data))
+        _expect_channels(path, image)
         image.load()
         profile = image.info.get("icc_profile") or b""
         image = oriented(image)
@@ -108,6 +109,18 @@ def _expect_depth(path: Path, bits: int | None) -> None:
         raise UserError(
             f"{path} has {f'{bits} bits a sample' if bits else 'samples of an unknown depth'}",
             "8 bits were expected: exact keeps every sample or none",
+            "make it a PNG of 8 bits",
+        )
+
+
+def _expect_channels(path: Path, image: Image.Image) -> None:
+    """Raises a `UserError` for channels of a TIFF that Pillow drops, and for colours multiplied by alpha."""
+    tags = getattr(image, "tag_v2", {})
+    channels, premultiplied = tags.get(277, 1), 1 in tags.get(338, ())
+    if tags and (channels != len(image.getbands()) or premultiplied):
+        raise UserError(
+            f"{path} has {channels} channels{', multiplied by alpha' if premultiplied else ''}",
+            "grey or colour, with alpha or without, was expected: exact keeps every sample or none",
             "make it a PNG of 8 bits",
         )
 

@@ -14,6 +14,7 @@ from caselli.compare.priors import Priors
 from caselli.compare.quantizers import Quantizers
 from caselli.compare.reconstructions import Reconstructions
 from caselli.compare.resamplers import Resamplers
+from caselli.compare.samples import Samples
 from caselli.compare.segmenters import Segmenters
 from caselli.compare.sequence_model import SequenceModel, Size, build_model
 from caselli.compare.slim import Slim
@@ -28,6 +29,7 @@ COMPARISONS: dict[str, type[Comparison]] = {
     "resamplers": Resamplers,
     "segmenters": Segmenters,
     "priors": Priors,
+    "samples": Samples,
     "guidance": Guidance,
     "codecs": Codecs,
     "slim": Slim,

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from caselli import data, ranks
-from caselli.compare.base import Comparison, TrainingSettings, free, kept, panels
-from caselli.compare.pictures import labels_for, pixels, some
-from caselli.data import Pictures
-from caselli.errors import MissingExtra, UserError, lookup
-from caselli.evaluate import (
-    JUDGES,
-    evaluate_model,
-    frechet_between,
-    installed_judge,
-    judge,
-    refuse_teacher,
-)
-from caselli.features import TEACHERS, features_of
+from caselli.compare.base import free, kept, panels
+from caselli.compare.judged import FIRST, NOT_LOOKED_AT, JudgedComparison, JudgedSettings
+from caselli.compare.pictures import labels_for, pixels
+from caselli.errors import UserError, lookup
+from caselli.evaluate import evaluate_model, frechet_between, refuse_teacher
 from caselli.figures import figure
 from caselli.model import Model, load
 from caselli.prior import HEADS
@@ -34,15 +23,12 @@ from caselli.sampling import best_engine
 from caselli.shapes import Float, Tensor
 
 MINUTES = 10.0
-SHOWN = 10
 MOST_SOFTMAX = 16
 """Bits of a code up to which a softmax over all codes is trained too."""
-FIRST = 20_000
-"""Seed of the first sample that is measured."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings(TrainingSettings):
+class Settings(JudgedSettings):
     """Pictures and budget of every point."""
 
     bits: tuple[int, ...] = free((4, 7, 10, 14, 18, 24, 32))
@@ -57,8 +43,6 @@ class Settings(TrainingSettings):
     """Training steps of each stage, instead of minutes."""
     recipe: str = "small"
     """Recipe that gives tokenizer and prior."""
-    samples: int = 1024
-    """Number of samples, and of held-out pictures that they are measured against, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +64,7 @@ class Row:
     shown: Float[Tensor, "B C H W"] | None = kept()
 
 
-class Bits(Comparison):
+class Bits(JudgedComparison):
     """Codes of more and more bits at equal minutes: reconstruction, the prior's bits, quality of samples.
 
     The run of each point stays in `runs/NAME`; a training that was killed resumes at its last checkpoint.
@@ -94,10 +78,6 @@ class Bits(Comparison):
     """
 
     Settings, Row = Settings, Row
-
-    def __init__(self, settings: Settings, changes: Mapping[str, Any] | None = None) -> None:
-        super().__init__(settings)
-        self.changes = dict(changes or {})
 
     def subjects(self) -> dict[str, tuple[int, str]]:
         asked = self.settings
@@ -115,37 +95,6 @@ class Bits(Comparison):
             for head in asked.heads
             if bits <= MOST_SOFTMAX or head != "softmax"
         }
-
-    @cached_property
-    def pictures(self) -> Pictures:
-        """Both parts of the set."""
-        progress = ranks.is_first() and sys.stderr.isatty()
-        return data.open(self.settings.source, size=self.settings.size, split="all", progress=progress)
-
-    @cached_property
-    def held_out(self) -> Pictures:
-        """The pictures that are measured against."""
-        return some(self.pictures.split("held_out"), self.settings.samples)
-
-    @cached_property
-    def judges(self) -> str:
-        """Name of that network.
-
-        Errors: `MissingExtra` where none is installed.
-        """
-        name = installed_judge()
-        if name is None:
-            raise MissingExtra("caselli compare bits", TEACHERS[JUDGES[0]].package(), "eyes")
-        return name
-
-    @cached_property
-    def judge(self) -> Any:
-        """The network of features."""
-        return judge(self.judges, self.held_out.size)
-
-    def features(self, x: Float[Tensor, "n C H W"]) -> Float[Tensor, "n F"]:
-        """Features of pictures."""
-        return features_of(self.judge, x, 64).cpu()
 
     def rows(self, subjects: Mapping[str, tuple[int, str]], folder: Path) -> Iterator[Row]:
         real = self.features(pixels(self.held_out))
@@ -169,7 +118,7 @@ class Bits(Comparison):
             minutes=None if asked.steps else asked.minutes or MINUTES,
             steps=asked.steps,
             resume=True,
-            changes={"seed": asked.seed, **self.changes, **changes},
+            changes={"seed": asked.seed, **NOT_LOOKED_AT, **self.changes, **changes},
         )
 
     def _row(self, model: Model, name: str, head: str, real: Float[Tensor, "n F"]) -> Row:
@@ -219,6 +168,3 @@ class Bits(Comparison):
             axes.legend(frameon=False)
             dress(axes, title, "bits a picture of the codes")
         return drawing
-
-    def original(self) -> Float[Tensor, "B C H W"]:
-        return pixels(some(self.held_out, SHOWN))

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from caselli import markdown
 from caselli.compare.base import Comparison, kept_field, with_tensor
 from caselli.errors import UserError
-from caselli.files import alone, atomic_write, is_taken, write_text
+from caselli.files import alone, atomic_write, is_taken, regular, write_text
 from caselli.plain import of_plain, to_plain
 from caselli.report import Page, save_png
 from caselli.version import __version__
@@ -161,7 +161,7 @@ def _expect_same(comparison: Comparison, agreed: dict[str, Any], data: dict[str,
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(regular(path).read_text(encoding="utf-8"))
         if not {"comparison", "settings", "agreed", "rows"} <= data.keys():
             raise ValueError("it lacks fields")
         return data

@@ -1,87 +1,246 @@
-"""`caselli compare priors`: samples of runs that differ in their prior, their bits and their pace."""
+"""`caselli compare priors`: every mixer as a prior over the same codes, for equal budgets and parameters."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from caselli.compare.base import Comparison, Table, free, kept
-from caselli.compare.pictures import labels_for
-from caselli.figures import figure
-from caselli.model import Model, load
-from caselli.run import RunFolder
-from caselli.sampling import Timed, best_engine
-from caselli.shapes import Float, Tensor
+import torch
 
-SAMPLED, SHOWN = 64, 12
-"""Pictures that are sampled and timed, and those that are shown."""
+from caselli.compare.base import free, kept, panels
+from caselli.compare.judged import FIRST, NOT_LOOKED_AT, JudgedComparison, JudgedSettings
+from caselli.compare.pictures import labels_for, pixels, some
+from caselli.compare.sequence_model import described, is_causal
+from caselli.errors import UserError, lookup
+from caselli.evaluate import frechet_between, refuse_teacher
+from caselli.features import linear_probe
+from caselli.figures import figure
+from caselli.interop import Imported
+from caselli.layer import count_parameters
+from caselli.mixer import MIXERS
+from caselli.model import Model, build_prior, load, load_tokenizer
+from caselli.plain import options_of
+from caselli.prior import Prior, PriorConfig
+from caselli.report import dress
+from caselli.run import RECIPES, RunFolder, TwoStage, adopt, train
+from caselli.sampling import Timed
+from caselli.shapes import Float, Tensor
+from caselli.tokenizer import Tokenizer
+
+MINUTES = 2.0
+HYBRIDS = ("mamba2+attention", "gated_delta_net+local", "kda+kda+kda+attention")
+"""Beside all causal mixers."""
+READ = 1000
+"""Real pictures whose labels the reader of samples learns."""
+SHARED = "tokenizer"
+"""Name of the run whose tokenizer all priors share."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """Runs, and the seed of their samples."""
+class Settings(JudgedSettings):
+    """Pictures, and the budget and size of every prior."""
 
-    runs: tuple[str, ...] = free()
-    """Run folders of one set of pictures."""
-    seed: int = 0
-    """Picture i is sampled with seed + i."""
+    mixers: tuple[str, ...] = free(("all",))
+    """Names with commas between, a+b for a hybrid, or all: the causal ones and three hybrids."""
+    minutes: float | None = None
+    """Minutes of training of each prior; 2 by default."""
+    steps: int | None = None
+    """Training steps of each prior, instead of minutes."""
+    tokenizer_steps: int | None = None
+    """Training steps of the tokenizer that all share; the recipe's by default."""
+    recipe: str = "tiny"
+    """Recipe that gives the tokenizer, and what is not said here of the prior."""
+    width: int = 128
+    """Width of the priors, E."""
+    depth: int = 4
+    """Layers of the priors."""
+    batch: int = 64
+    """Pictures in a step of a prior."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One run."""
+    """One mixer's prior, on held-out pictures."""
 
-    prior: str = figure("prior")
-    rounds: int = figure("rounds")
-    bits_per_code: float = figure("bits a code", ".2f")
-    bits: float = figure("bits a picture", ".1f")
-    pace: float = figure("pictures a second", ",.0f", timed=True)
-    read_as_asked: float | None = figure("read as asked", ".1%")
-    exact: bool
-    """False where the bits are an upper bound."""
+    mixer: str = figure("mixer")
+    parameters: int = figure("parameters", ",")
+    steps: int = figure("steps", ",")
+    bits: float = figure("bits a code", ".3f")
+    distance: float = figure("Fréchet distance", ".1f")
+    """Distance of samples from as many held-out pictures."""
+    read: float | None = figure("labels read", ".1%")
+    """Share of samples whose label, read off independent features, is the one asked for; None without any."""
+    learnt: float = figure("codes a second, learnt", ",.0f", timed=True)
+    sampled: float = figure("codes a second, sampled", ",.0f", timed=True)
+    state: float = figure("kB a picture", ",.1f")
+    """Memory that sampling one picture keeps between codes."""
     shown: Float[Tensor, "B C H W"] | None = kept()
 
 
-class Priors(Comparison):
-    """Samples of several runs side by side, the bits of their priors, and their pace of sampling."""
+class Priors(JudgedComparison):
+    """Every mixer as a prior over the same codes, for equal budgets and parameters.
+
+    The run of each mixer stays in `runs/NAME`; a training that was killed resumes at its last checkpoint.
+    Distances and labels are by a network of features that trained none of them; captions are left out.
+
+    Arguments:
+        settings: a record of `Settings`.
+        changes: fields of the runs by dotted name, the same for all.
+    """
 
     Settings, Row = Settings, Row
 
-    def subjects(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for path in self.settings.runs:
-            model = load(path)
-            name = model.require_prior().kind.replace("_", " ")
-            found[name if name not in found else f"{name} {len(found) + 1}"] = (path, model)
-        return found
+    def subjects(self) -> dict[str, str]:
+        asked = self.settings
+        if RunFolder(asked.source).holds_run():
+            hint = "compare runs by `caselli compare samples RUN ...`"
+            raise UserError(f"the run {asked.source} was given", "pictures were expected", hint)
+        if asked.minutes is not None and asked.steps is not None:
+            raise UserError("minutes and steps were given", "one of them was expected")
+        if lookup(RECIPES, "recipe", asked.recipe).kind is not TwoStage:
+            raise UserError(f"recipe {asked.recipe!r} was given", "one of two stages was expected")
+        names = asked.mixers
+        if names == ("all",):
+            names = (*(name for name in MIXERS if is_causal(name)), *HYBRIDS)
+        for name in names:
+            if not is_causal(name):
+                raise UserError(f"mixer {name!r} was given", "a prior needs a causal one")
+        return {name: name for name in names}
 
-    def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
-        for name, (path, model) in subjects.items():
-            pictures, seconds = _sampled(model, self.settings.seed)
-            results, prior = RunFolder(path).results(), model.prior
-            bits = results["evaluation"]["prior_bits_per_picture"]
-            read = results.get("samples", {}).get("read_as_asked")
-            costs = (prior.rounds(), bits / model.grid.length, bits, SAMPLED / seconds)
-            yield Row(name, *costs, read, prior.exact, pictures[:SHOWN])
+    def rows(self, subjects: Mapping[str, str], folder: Path) -> Iterator[Row]:
+        self._train(folder / "runs" / SHARED, SHARED, self.settings.tokenizer_steps, None, self.changes)
+        tokenizer, size = load_tokenizer(folder / "runs" / SHARED)
+        real, reader = self.features(pixels(self.held_out)), self._reader()
+        for name in subjects:
+            run = folder / "runs" / re.sub("[+:=]", "_", name)
+            self._train_prior(run, name, Imported(tokenizer, size))
+            yield self._row(load(run), RunFolder(run), name, real, reader)
 
-    def tables(self, rows: Sequence[Row]) -> list[Table]:
-        """Bits that are an upper bound have a sign before them."""
-        (table,) = super().tables(rows)
-        signs = ["" if row.exact else "≤ " for row in rows]
-        lines = [
-            [name, rounds, sign + code, sign + picture, *rest]
-            for sign, (name, rounds, code, picture, *rest) in zip(signs, table.lines, strict=True)
-        ]
-        return [Table(table.head, lines)]
+    def _reader(self) -> tuple[Tensor, Tensor] | None:
+        """Features and labels of real pictures that no sample is measured against."""
+        pictures = some(self.pictures.split("train"), READ)
+        return None if pictures.labels is None else (self.features(pixels(pictures)), pictures.labels)
+
+    @cached_property
+    def recipe(self) -> PriorConfig:
+        """The recipe's prior at the size asked for, which says how many parameters all have."""
+        prior = TwoStage.start(self.settings.recipe, self.pictures, {}).prior
+        return dataclasses.replace(prior, width=self.settings.width, depth=self.settings.depth, text="none")
+
+    def _train(
+        self, run: Path, stage: str, steps: int | None, minutes: float | None, changes: Mapping[str, Any]
+    ) -> None:
+        asked, changes = self.settings, {"seed": self.settings.seed, **changes}
+        own = {"recipe": asked.recipe, "size": asked.size, "steps": steps, "minutes": minutes}
+        train(asked.source, run, stage=stage, resume=True, changes=changes, **own)
+
+    def _train_prior(self, run: Path, name: str, shared: Imported) -> None:
+        """One prior over the shared tokenizer's codes, which are made once."""
+        codes, asked = run.parent / SHARED / "codes", self.settings
+        if not RunFolder(run).holds_run():
+            adopt(shared, run)
+        if codes.exists() and not (run / "codes").exists():
+            shutil.copytree(codes, run / "codes")
+        columns = shared.tokenizer.report((shared.size, shared.size)).grid[-1]
+        prior = dataclasses.replace(self.recipe, **_mixers(name, columns))
+        prior = _with_parameters(
+            prior, self.recipe, shared.tokenizer, shared.size, len(self.pictures.classes)
+        )
+        fields = ("width", "depth", "text", "mixer", "mixer_options", "expansion")
+        rest = {name: value for name, value in self.changes.items() if not name.startswith("tokenizer.")}
+        changes = rest | {f"prior.{field}": getattr(prior, field) for field in fields}
+        changes |= {
+            "training.prior.batch": asked.batch,
+            "precision": RunFolder(run.parent / SHARED).describe()["machine"]["precision"],
+            **NOT_LOOKED_AT,
+        }
+        self._train(run, "prior", asked.steps, None if asked.steps else asked.minutes or MINUTES, changes)
+        if not codes.exists():
+            shutil.copytree(run / "codes", codes)
+
+    def _row(
+        self, model: Model, run: RunFolder, name: str, real: Tensor, reader: tuple[Tensor, Tensor] | None
+    ) -> Row:
+        refuse_teacher(self.judges, model.teachers())
+        prior, engine, shown = model.require_prior(), Timed(model.engine()[0]), len(self.original())
+        seen = self.features(model.sample_like(self.held_out, FIRST, engine=engine).cpu())
+        steps, seconds = run.reached("prior")
+        return Row(
+            mixer=name,
+            parameters=count_parameters(prior),
+            steps=steps,
+            bits=run.results()["evaluation"]["prior_bits_per_picture"] / model.grid.length,
+            distance=frechet_between(real, seen),
+            read=None if reader is None else linear_probe(*reader, seen, self.held_out.labels),
+            learnt=steps * self.settings.batch * model.grid.length / seconds,
+            sampled=engine.codes / engine.seconds,
+            state=_kept_bytes(prior, model.grid.length) / 1e3,
+            shown=model.sample(shown, labels_for(model, shown), 0).cpu(),
+        )
+
+    def notes(self, rows: Sequence[Row]) -> str:
+        asked, fewest = self.settings, min(rows, key=lambda row: row.bits)
+        nearest, fastest = min(rows, key=lambda row: row.distance), max(rows, key=lambda row: row.sampled)
+        budget = f"{asked.steps} steps" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
+        return (
+            f"After {budget} a prior on {asked.source}, {fewest.mixer} needs the fewest bits, "
+            f"{fewest.bits:.3f} a code. The samples of {nearest.mixer} lie nearest to {len(self.held_out)} "
+            f"held-out pictures, at a Fréchet distance of {nearest.distance:.1f} by "
+            f"{self.judge.features_name}. {fastest.mixer} samples fastest, {fastest.sampled:,.0f} codes a "
+            "second."
+        )
+
+    def plot(self, rows: Sequence[Row]) -> Any:
+        drawing, ((axes,),) = panels(8.0, 6.0)
+        axes.plot([row.bits for row in rows], [row.distance for row in rows], "o", color="#2f6f9f")
+        for row in rows:
+            at = (row.bits, row.distance)
+            axes.annotate(row.mixer, at, xytext=(4, 3), textcoords="offset points", fontsize=7)
+        dress(axes, "Fréchet distance of samples", "bits a code", grid="both")
+        return drawing
 
 
-def _sampled(model: Model, seed: int) -> tuple[Float[Tensor, "B C H W"], float]:
-    """A batch in the labels' order, spread over all of them, and the seconds that it took."""
-    labels = labels_for(model, SHOWN)
-    labels = labels and (labels * SAMPLED)[:SAMPLED]
-    engine = best_engine(model.prior)[0]
-    model.sample(SAMPLED, labels, seed, engine=engine)  # the first batch also makes the engine ready
-    timed = Timed(engine)
-    return model.sample(SAMPLED, labels, seed, engine=timed), timed.seconds
+def _mixers(name: str, columns: int) -> dict[str, Any]:
+    """Names and options of the mixers; one that looks at the columns of the codes is told how many."""
+    options: dict[str, Any] = {}
+    for kind, own in described(name):
+        options |= {"columns": columns} if "columns" in options_of(kind) else {}
+        options |= own
+    return {"mixer": [part.split(":")[0] for part in name.split("+")], "mixer_options": options}
+
+
+def _with_parameters(
+    config: PriorConfig, like: PriorConfig, tokenizer: Tokenizer, size: int, classes: int
+) -> PriorConfig:
+    """A prior whose MLP is as wide as makes it as large as another.
+
+    Errors: `UserError` for mixers that are larger by themselves.
+    """
+
+    def parameters(config: PriorConfig) -> int:
+        with torch.random.fork_rng(devices=[]):
+            return count_parameters(build_prior(config, tokenizer, size, classes)[0])
+
+    one, two = (parameters(dataclasses.replace(config, expansion=n / config.width)) for n in (1, 2))
+    inner = 1 + round((parameters(like) - one) / (two - one))
+    if inner < 1:
+        raise UserError(
+            f"{'+'.join(config.mixers())} was given",
+            f"it has {one:,} parameters by itself: {parameters(like):,} were expected",
+        )
+    return dataclasses.replace(config, expansion=inner / config.width)
+
+
+def _kept_bytes(prior: Prior, length: int) -> int:
+    """Bytes of the states of all layers after the codes of a picture."""
+    total = 0
+    with torch.no_grad():
+        for block in prior.blocks:
+            x = torch.zeros(1, length, block.mixer.width, **block.mixer.like())
+            total += sum(tensor.nbytes for tensor in block.mixer(x)[1].tensors())
+    return total

@@ -13,7 +13,15 @@ from caselli.data.augment import Augment
 from caselli.data.batches import Batches, Samples
 from caselli.data.code_shards import CodeShards, finish_shards, has_shard, stamp_of, write_shard
 from caselli.data.codes import CodeBatch, CodeStore
-from caselli.data.decoding import EXTENSIONS, BadPicture, decode, formats, oriented, upright
+from caselli.data.decoding import (
+    EXTENSIONS,
+    BadPicture,
+    decode,
+    formats,
+    oriented,
+    upright,
+    with_scaled_key,
+)
 from caselli.data.digits import Digits
 from caselli.data.folder import Folder
 from caselli.data.glyphs import Glyphs, draw_glyphs
@@ -96,6 +104,7 @@ __all__ = [
     "upright",
     "whole_picture",
     "with_channels",
+    "with_scaled_key",
     "with_size",
     "write_shard",
 ]

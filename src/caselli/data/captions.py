@@ -32,8 +32,8 @@ def read_captions(
 
     Errors: `UserError` for a table that cannot be read, and where more than 5 % of its rows name no picture.
     """
-    path = root / CAPTIONS
-    if not path.is_file():
+    path = captions_file(root)
+    if path is None:
         return None, ()
     rows, joined = _rows(path)
     exact = set(names)
@@ -53,6 +53,12 @@ def read_captions(
             f"a table whose every row names a picture of the folder, such as {names[0]!r}, was expected",
         )
     return tuple(map(_without_empty, found.values())), _notes(found, unknown, joined)
+
+
+def captions_file(root: Path) -> Path | None:
+    """The table in a folder, its name in any case of letters; None without one."""
+    found = (path for path in sorted(root.iterdir()) if path.name.casefold() == CAPTIONS and path.is_file())
+    return next(found, None)
 
 
 def normal_form(name: str) -> str:

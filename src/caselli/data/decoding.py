@@ -18,8 +18,8 @@ import signal
 import struct
 import sys
 import warnings
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -81,7 +81,7 @@ ORIENTATIONS = {
 """EXIF orientation → what sets the picture upright."""
 
 WHITES = (1, 255, 1023, 4095, 16383, 65535)
-"""Values that white has in grey of 1, 8, 10, 12, 14 and 16 bits; 1 in floating-point numbers."""
+"""Values that white has in samples of 1, 8, 10, 12, 14 and 16 bits; 1 in floating-point numbers."""
 
 SAME_LEVELS = 2
 """A colour profile that moves no colour by more levels than this is sRGB; most pictures carry such a one."""
@@ -125,7 +125,7 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
         data: a file of one of `FORMATS`.
         size: the side of the result, in pixels.
         channels: 1 (grey) or 3 (colour).
-        whites: values of white in deep grey, of whole and of floating-point numbers; 0: by the picture.
+        whites: values of white in deep samples, of whole and of floating-point numbers; 0: by the picture.
 
     Raises:
         BadPicture: the bytes are no picture, are cut short, or claim too many pixels.
@@ -151,8 +151,8 @@ def upright(data: bytes, size: int | None = None, whites: Whites = BY_PICTURE) -
         image = _opened(data)
         if size is not None:
             image.draft(None, (3 * size, 3 * size))
-        image.load()
-        return flat(in_srgb(oriented(image)), whites)
+        image, _ = shallow(image, data, whites)
+        return flat(in_srgb(oriented(image)))
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -160,6 +160,21 @@ def _opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=formats())
     if image.width * image.height > MOST_PIXELS:
         raise BadPicture(f"{image.width} × {image.height} pixels are too many")
+    return with_scaled_key(image, data)
+
+
+def with_scaled_key(image: Image.Image, data: bytes) -> Image.Image:
+    """The picture, its transparent level or colour on the scale of the pixels that Pillow gives of a PNG.
+
+    Source: the specification of PNG, tRNS: the level has the depth of the file, which may be 2, 4 or 16 bits.
+    """
+    key = image.info.get("transparency")
+    if image.format == "PNG" and key is not None:
+        depth = data[24]
+        if image.mode == "L" and depth in (2, 4):
+            image.info["transparency"] = key * 255 // ((1 << depth) - 1)
+        elif image.mode == "RGB" and depth == 16:
+            image.info["transparency"] = tuple(value >> 8 for value in key)
     return image
 
 
@@ -191,10 +206,14 @@ def _bad_if_broken() -> Iterator[None]:
 
 def oriented(image: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; unreadable EXIF says nothing."""
-    orientation = 1
-    with contextlib.suppress(Exception):
-        orientation = image.getexif().get(0x0112, 1)
+    orientation = _orientation(image)
     return image.transpose(ORIENTATIONS[orientation]) if orientation in ORIENTATIONS else image
+
+
+def _orientation(image: Image.Image) -> int:
+    with contextlib.suppress(Exception):
+        return image.getexif().get(0x0112, 1)
+    return 1
 
 
 def in_srgb(image: Image.Image) -> Image.Image:
@@ -206,8 +225,10 @@ def in_srgb(image: Image.Image) -> Image.Image:
     profile = image.info.get("icc_profile")
     if not profile:
         return image
-    if image.mode in ("P", "PA") or (image.mode == "1"):
+    if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode in ("L", "RGB") and image.has_transparency_data:
+        image = image.convert(f"{image.mode}A")  # the transparent colour is one of those that move
     modes = {"L": ("L", "RGB"), "LA": ("L", "RGB"), "RGB": ("RGB", "RGB"), "RGBA": ("RGBA", "RGBA")}
     source, target = modes.get(image.mode, (image.mode, "RGB"))
     transform = _to_srgb(profile, source, target)
@@ -218,9 +239,7 @@ def in_srgb(image: Image.Image) -> Image.Image:
         found.info = {name: value for name, value in image.info.items() if name != "icc_profile"}
         return found
     grey = ImageCms.applyTransform(image.getchannel(0), transform).convert("L")
-    found = Image.merge("LA", (grey, image.getchannel(1))) if image.mode == "LA" else grey
-    found.info.update({k: v for k, v in image.info.items() if k == "transparency"})
-    return found
+    return Image.merge("LA", (grey, image.getchannel(1))) if image.mode == "LA" else grey
 
 
 @functools.lru_cache(maxsize=32)
@@ -239,20 +258,41 @@ def _to_srgb(profile: bytes, source: str, target: str) -> ImageCms.ImageCmsTrans
     return transform if np.abs(moved).max() > SAME_LEVELS else None
 
 
-def flat(image: Image.Image, whites: Whites = BY_PICTURE) -> Image.Image:
-    """Any mode as `L` or `RGB`; what is transparent becomes white.
-
-    `whites` are the values of white in deep grey, of whole and of floating-point numbers; 0: by the picture.
-    """
-    if is_deep(image):
-        return Image.fromarray(eight_bits(image, whites[image.mode == "F"]))
-    key = image.info.get("transparency")
-    if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:  # of 16 bits, as the pixels were
-        image.info["transparency"] = tuple(value >> 8 for value in key)
+def flat(image: Image.Image) -> Image.Image:
+    """Any mode of 8 bits as `L` or `RGB`; what is transparent becomes white."""
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour).convert("RGB")
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def shallow(
+    image: Image.Image, data: bytes, whites: Whites = BY_PICTURE
+) -> tuple[Image.Image, tuple[int, bool] | None]:
+    """An opened picture with samples of 8 bits; and the value of its white, and whether its numbers are
+    floating-point ones, where they had more.
+
+    Pillow's own conversion clips grey instead of scaling it, and gives the upper bytes alone of colours.
+
+    Arguments:
+        image: as it was opened.
+        data: its file.
+        whites: values of white, of whole and of floating-point numbers; 0: by the picture.
+    """
+    if not (is_deep(image) or is_deep_colour(image)):
+        image.load()
+        return image, None
+    values = deep_colour(data) if is_deep_colour(image) else np.asarray(image)
+    floating = image.mode == "F"
+    top = whites[floating] or white_in(image, values) or 0
+    pixels = eight_bits(image, values, top)
+    if image.mode == "RGB" and top == WHITES[-1]:
+        return image, (top, floating)
+    found = Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[0x0112] = _orientation(image)
+    found.info = {"icc_profile": image.info.get("icc_profile"), "exif": exif.tobytes()}
+    return found, (top, floating)
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -260,34 +300,66 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
 
 
-def eight_bits(image: Image.Image, top: int = 0) -> np.ndarray:
-    """Grey of more than 8 bits, or of floating-point numbers, as uint8; a transparent level becomes white.
+_OTHER_BYTES = {"RGB;16B": "RGB;16L", "RGB;16L": "RGB;16B"}
+_OTHER_BYTES["RGB;16N"] = _OTHER_BYTES["RGB;16L" if sys.byteorder == "little" else "RGB;16B"]
+"""Pillow's names for colours of 16 bits, of which it takes the upper bytes → names by which it takes the
+lower ones."""
 
-    Pillow's own conversion clips instead of scaling.
+
+def is_deep_colour(image: Image.Image) -> bool:
+    """True for an opened picture of colours of 16 bits without transparency."""
+    modes = [_raw_mode(tile.args) for tile in image.tile]
+    is_plain = image.mode == "RGB" and "transparency" not in image.info
+    return is_plain and bool(modes) and all(mode in _OTHER_BYTES for mode in modes)
+
+
+def _raw_mode(arguments: str | tuple) -> str:
+    return arguments if isinstance(arguments, str) else arguments[0] if arguments else ""
+
+
+def deep_colour(data: bytes) -> np.ndarray:
+    """Colours of 16 bits `H W 3`: the picture is decoded for their upper bytes, and again for the lower."""
+    upper, lower = _opened(data), _opened(data)
+    for number, tile in enumerate(lower.tile):
+        other = _OTHER_BYTES[_raw_mode(tile.args)]
+        arguments = other if isinstance(tile.args, str) else (other, *tile.args[1:])
+        lower.tile[number] = tile._replace(args=arguments)
+    return np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+
+
+def eight_bits(image: Image.Image, values: np.ndarray, top: int) -> np.ndarray:
+    """Deep values of a picture as uint8; a transparent level becomes white.
 
     Arguments:
-        image: of mode I, I;16 or F.
-        top: the value of white; 0 for what the file says, else the least of `white_of` for its values.
+        image: as it was opened.
+        values: its samples.
+        top: the value of white.
     """
-    values = np.asarray(image).astype(np.float64)
     lowest, highest = values.min(), values.max()
-    top = top or white_in(image) or 0
     if not top or not (lowest >= 0 and highest <= top):  # also for not-a-number
-        raise BadPicture(f"grey values {lowest:g} … {highest:g}, beyond 0 … {top or 65535}")
-    grey = np.rint(values * (255 / top)).astype(np.uint8)
-    level = image.info.get("transparency")
-    return grey if level is None else np.where(values == level, 255, grey).astype(np.uint8)
+        raise BadPicture(f"values {lowest:g} … {highest:g}, beyond 0 … {top or WHITES[-1]}")
+    levels = np.rint(values.astype(np.float64) * (255 / top)).astype(np.uint8)
+    if _tags(image).get(0x0106) == 0:  # white is zero; Pillow turns 8 bits alone
+        levels = 255 - levels
+    key = image.info.get("transparency")
+    return levels if key is None else np.where(values == key, 255, levels).astype(np.uint8)
 
 
-def white_in(image: Image.Image) -> int | None:
-    """The value of white in deep grey: what the file says, else what its values suggest."""
-    values = np.asarray(image)
-    return said_white(image) or white_of(values.min(), values.max(), image.mode == "F")
+def white_in(image: Image.Image, values: np.ndarray) -> int | None:
+    """The value of white in deep samples: what the file says, else what they suggest."""
+    found = said_white(image) or white_of(values.min(), values.max(), image.mode == "F")
+    is_signed = _tags(image).get(0x0153, (1,))[0] == 2 and _tags(image).get(0x0102, (8,))[0] == 16
+    return min(found, 32767) if found and is_signed else found
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    """The tags of a TIFF; none of any other picture."""
+    return getattr(image, "tag_v2", {})
 
 
 def said_white(image: Image.Image) -> int | None:
     """The value of white by the file's own words: a TIFF's largest value, or its bits below 16."""
-    tags = getattr(image, "tag_v2", {})
+    tags = _tags(image)
     largest = [
         tag[0] if isinstance(tag, tuple) else tag for tag in (tags.get(0x0119), tags.get(0x0155)) if tag
     ]
@@ -303,6 +375,7 @@ def white_of(lowest: float, highest: float, floating: bool) -> int | None:
         >>> white_of(0, 1, False), white_of(3, 255, True), white_of(0, 4000, False), white_of(0, 1.2, True)
         (1, 255, 4095, None)
     """
+    lowest, highest = float(lowest), float(highest)  # float16 has no 65535
     if not (lowest >= 0 and highest <= WHITES[-1]) or (floating and 1 < highest <= 2):
         return None
     return next(white for white in WHITES if highest <= white)
@@ -324,14 +397,13 @@ def digest(pixels: bytes) -> bytes:
 
 
 def probe(data: bytes) -> bytes:
-    """JSON of a picture's short side, whether it is grey, and white in deep grey (floating-point or not)."""
+    """JSON of a picture's short side, whether it is grey, and white in deep samples and their kind."""
     with _bad_if_broken():
         side = min(_opened(data).size)
         image = _opened(data)
         image.draft(None, (192, 192))
-        image.load()
-        white = (white_in(image) or 0) if is_deep(image) else 0
-        floating = image.mode == "F"
+        image, deep = shallow(image, data)
+        white, floating = deep or (0, False)
         image = flat(oriented(image))
     image.thumbnail((256, 256))
     values = np.asarray(image)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from caselli.data.captions import CAPTIONS, read_captions
+from caselli.data.captions import CAPTIONS, captions_file, read_captions
 from caselli.data.decoding import Location
 from caselli.data.kinds import left_out
 from caselli.data.layout import layout_of
@@ -51,7 +51,9 @@ def plain_listing(source: str) -> Listing:
     Errors: `UserError` for a folder without pictures.
     """
     root, tree = Path(source), tree_of(source)
-    kinds = left_out(tree.files, expected=(CAPTIONS,))
+    table = captions_file(root)
+    read = {*tree.pictures, *([] if table is None else [table.name])}
+    kinds = left_out(name for name in tree.files if name not in read)
     if not tree.pictures:
         raise UserError(
             f"the folder {source} holds no pictures ({_contents(tree.files)})",

@@ -13,6 +13,7 @@ _RAW = "develop it by darktable-cli FILE OUT.png"
 _EXPORT = "export it as PNG, by ImageMagick or GIMP"
 _UNPACK = "unpack it"
 _DRAW = "draw it by rsvg-convert FILE -o OUT.png"
+_TOLD = "captions are read from captions.csv alone"
 _PAGES = "draw its pages by pdftoppm -png FILE page"
 
 REMEDIES: dict[str, str] = {
@@ -28,6 +29,7 @@ REMEDIES: dict[str, str] = {
         (".psd", ".psb", ".xcf", ".kra", ".exr", ".hdr", ".icns", ".cur", ".emf", ".wmf"), _EXPORT
     ),
     **dict.fromkeys((".dcm", ".nii", ".fits", ".fit", ".jxr", ".wdp", ".heics", ".avci"), _EXPORT),
+    **dict.fromkeys((".txt", ".caption", ".jsonl"), _TOLD),
     **dict.fromkeys((".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"), _UNPACK),
 }
 """Ending in lower case → how a file of a kind that is not read becomes pictures."""

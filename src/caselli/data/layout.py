@@ -15,6 +15,7 @@ _SPLIT = re.compile(
     rf"{_AROUND}[-_ ]?(?:(?P<train>train(?:ing)?)|test(?:ing)?|val(?:id(?:ation)?)?|dev|eval(?:uation)?|"
     rf"held[-_ ]?out|hold[-_ ]?out)[-_ ]?(?:{_AROUND}|\d{{4}})"
 )
+_DOUBTFUL = re.compile(r"(?i)(?:^|[^a-z])(?:train|test|val)")
 
 Folders = tuple[str, ...]
 Part = bool | EllipsisType | None
@@ -142,7 +143,7 @@ def _about(classes: Sequence[str] | None, parts: Sequence[bool | None]) -> list[
         trained = {name for name, part in zip(classes, parts, strict=True) if part}
         if unseen := sorted(set(classes) - trained):
             notes.append(f"classes of which no picture is trained on: {_few(unseen)}")
-    if doubtful := sorted(name for name in set(classes) if re.match(r"(?i)(train|test|val)", name)):
+    if doubtful := sorted(name for name in set(classes) if _DOUBTFUL.search(name)):
         notes.append(
             f"the folders {_few(doubtful)} are taken for classes; call them train and test if they are parts"
         )

@@ -163,7 +163,7 @@ def _answers(
 
 
 def _chosen(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, int, Whites, tuple[str, ...]]:
-    """Size and channels, asked for or chosen, white in deep grey, and sentences on what was seen."""
+    """Size and channels, asked for or chosen, white in deep samples, and sentences on what was seen."""
     count = len(listing.names)
     spread = list(range(0, count, max(1, count // SAMPLED)))
     found = list(_probed(pool, listing, spread))
@@ -181,8 +181,8 @@ def _chosen(pool: WorkerPool, listing: Listing, request: Request) -> tuple[int, 
     whites = [max((one["white"] for one in found if one["floating"] == kind), default=0) for kind in (0, 1)]
     if is_deep:
         notes += (
-            f"grey of more than 8 bits: {max(whites)} is taken for white, by the files' own words or as the "
-            f"least of {', '.join(map(str, WHITES))} that no value exceeds",
+            f"samples of more than 8 bits: {max(whites)} is taken for white, by the files' own words or as "
+            f"the least of {', '.join(map(str, WHITES))} that no value exceeds",
         )
     return size, channels, tuple(whites), notes
 

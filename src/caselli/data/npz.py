@@ -38,10 +38,13 @@ class Npz(Source):
     def open(source: str, request: Request) -> Pictures:
         arrays = _arrays(source)
         pixels = fitted(pictures_of(arrays[0], source), request)
+        notes = arrays[2]
+        if arrays[0].ndim == 3 and len(arrays[0]) == 3 == len(pixels):
+            notes += ("3 grey pictures; one in colour, channels first, is 1 × 3 × H × W",)
         known = {}
         if arrays[1] is not None:
             known["classes"], known["labels"] = _labels(arrays[1], len(pixels), source)
-        return Pictures.of(Path(source).stem, pixels, notes=arrays[2], **known)
+        return Pictures.of(Path(source).stem, pixels, notes=notes, **known)
 
 
 def pictures_of(array: np.ndarray, source: str) -> Shaped[Tensor, "n C H W"]:
@@ -74,6 +77,8 @@ def _bytes(array: np.ndarray, source: str) -> np.ndarray:
         raise UserError(f"the pictures of {source} are {array.dtype}", "numbers were expected")
     whole = array.dtype.kind in "ui"
     top = white_of(array.min(), array.max(), not whole) if array.size else 1
+    if top is not None and array.dtype.kind == "i":
+        top = min(top, np.iinfo(array.dtype).max)  # bytes with a sign end at 127
     if top is None or (top > 255 and not whole):
         raise UserError(
             f"the pictures of {source} lie in {array.min()} … {array.max()} ({array.dtype})",

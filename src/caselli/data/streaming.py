@@ -16,7 +16,7 @@ from caselli.data.decoding import BY_PICTURE, BadPicture, Location
 from caselli.data.pictures import Bad, Batch
 from caselli.data.pixels import to_float
 from caselli.data.shards import Shards
-from caselli.data.shuffle import generator
+from caselli.data.shuffle import drawn_captions, generator
 from caselli.data.store import PREFETCH
 from caselli.data.workers import WorkerPool, ahead
 from caselli.errors import UserError
@@ -138,6 +138,8 @@ class PictureStream:
         self.name, self.classes, self.fingerprint = shards.name, shards.classes, shards.fingerprint
         self.firsts = [0, *itertools.accumulate(shards.counts)]
         self.numbers = {name: number for number, name in enumerate(self.classes)}
+        self.lists: dict[int, Sequence[dict[str, Any]]] = {}
+        """The lists of the shards that were read last, the newest at the end."""
         self.bad: list[Bad] = []
         """The first bad pictures that were met."""
         self.skipped = 0
@@ -181,7 +183,9 @@ class PictureStream:
         if self.classes:
             labels = torch.tensor([self.numbers[told["label"]] for told in read.told])
         if self.shards.captioned:
-            captions = tuple(told.get("caption", "") for told in read.told)
+            several = [told.get("captions", (told.get("caption", ""),)) for told in read.told]
+            first = [one[0] for one in several]
+            captions = drawn_captions(first, several, torch.arange(len(several)), lots)
         return Batch(to_float(Augment.apply(read.pixels, moves)), labels, captions, read.indices)
 
     def _stream(self, requests: Iterable[Tensor], workers: int) -> Iterator[Streamed]:
@@ -201,7 +205,23 @@ class PictureStream:
 
     def _told(self, number: int) -> dict[str, Any]:
         shard = bisect.bisect_right(self.firsts, number) - 1
-        return self.shards.listing(shard)[number - self.firsts[shard]]
+        return self._listing(shard)[number - self.firsts[shard]]
+
+    def _listing(self, shard: int) -> Sequence[dict[str, Any]]:
+        """The list of a shard, kept as long as two buffers may need it: what lies wholly in them, and the
+        shards at their ends."""
+        if shard in self.lists:
+            self.lists[shard] = self.lists.pop(shard)
+            return self.lists[shard]
+        self.lists[shard] = self.shards.listing(shard)
+        sizes = [self.shards.counts[one] for one in self.lists]
+        spare = sum(sizes) - 2 * self.buffer - 2 * max(sizes)
+        for size in sizes:
+            if spare < size:
+                break
+            spare -= size
+            del self.lists[next(iter(self.lists))]
+        return self.lists[shard]
 
     def _joined(
         self, indices: Tensor, told: Sequence[dict], answers: Sequence[bytes | BadPicture]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import glob
 import json
@@ -15,6 +16,7 @@ from caselli.data.decoding import EXTENSIONS, Location
 from caselli.data.kinds import left_out
 from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Bad, Pictures
+from caselli.data.remote import is_url, named
 from caselli.data.source import Request, Source
 from caselli.data.tree import is_no_data, is_system
 from caselli.errors import UserError
@@ -46,10 +48,14 @@ class Tar(Source):
 
     @staticmethod
     def accepts(source: str) -> bool:
-        return bool(shard_paths(source))
+        return is_url(source) or bool(shard_paths(source))
 
     @staticmethod
     def open(source: str, request: Request) -> Pictures:
+        if is_url(source):
+            raise UserError(
+                f"the source {source} is a URL", "it has to be streamed", "give --data.stream true"
+            )
         shards = shard_paths(source)
         read = [_samples(shard) for shard in shards]
         samples = [sample for of_shard, _ in read for sample in of_shard]
@@ -64,7 +70,11 @@ class Tar(Source):
 
 
 def shard_paths(source: str) -> list[str]:
-    """Paths of the shards that a file, a folder or a pattern stands for; none where it is something else."""
+    """Paths or URLs of the shards that a file, a folder or a pattern stands for; none where it is something
+    else."""
+    if is_url(source):
+        several = _counted(source)
+        return _tars(several if len(several) > 1 else named(source))
     if os.path.isdir(source):
         inside = sorted(os.listdir(source))
         others = [n for n in inside if os.path.splitext(n)[1].lower() in EXTENSIONS]
@@ -72,8 +82,8 @@ def shard_paths(source: str) -> list[str]:
         return [] if others or folders else _tars(os.path.join(source, name) for name in inside)
     if os.path.exists(source):
         return _tars([source])
-    named = _counted(source)
-    return _tars(named if len(named) > 1 else sorted(glob.glob(source)))
+    several = _counted(source)
+    return _tars(several if len(several) > 1 else sorted(glob.glob(source)))
 
 
 def _counted(pattern: str) -> list[str]:
@@ -140,14 +150,20 @@ def _samples(shard: str) -> tuple[list[dict], list[str]]:
     others += [name for name, key in dotted.items() if key is None]
     groups: list[dict[str, _Member]] = []
     current: dict[str, dict[str, _Member]] = {}
+    owners = collections.defaultdict(set)
+    for name, key in dotted.items():
+        owners[_key(name)[0]] |= {key} - {None}
     for member in members:
-        whole, ending = os.path.splitext(member.name.removeprefix("./"))
-        key, suffix = _key(member.name)
+        whole, ending = os.path.splitext(member.name.removeprefix("./").lstrip("/"))
+        key = _key(member.name)[0]
         if member.told is None:
             key = dotted[member.name]
-        elif suffix != ending.lower():  # IMG_2020.01.03.txt tells of a picture of that name, or of none
-            key = whole if whole in dotted.values() else None
+        elif whole in owners[key]:  # IMG_2020.01.03.txt tells of a picture of that name
+            key = whole
+        else:  # 1.label.cls tells of 1.image.png, where that is the only picture of 1
+            key = next(iter(owners[key])) if len(owners[key] - {key}) == len(owners[key]) == 1 else None
         if key is None:
+            others += [member.name] * (member.told is not None)
             continue
         if key not in current or ending in current[key]:  # a key that comes again is another sample
             groups.append({})
@@ -209,7 +225,11 @@ def _from_json(text: str) -> dict:
     known = json.loads(text)
     if not isinstance(known, dict):
         raise ValueError("no object")
-    return {name: str(known[name]) for name in ("label", "caption") if known.get(name) is not None}
+    told = {name: known[name] for name in ("label", "caption") if known.get(name) is not None}
+    if isinstance(told.get("caption"), list) and told["caption"]:
+        told["captions"] = tuple(map(str, told["caption"]))
+        told["caption"] = told["captions"][0]
+    return told | {name: str(told[name]) for name in ("label", "caption") if name in told}
 
 
 def listing_of(name: str, samples: Sequence[dict]) -> Listing:
@@ -227,6 +247,6 @@ def listing_of(name: str, samples: Sequence[dict]) -> Listing:
         [sample["location"] for sample in good],
         [sample["name"] for sample in good],
         [sample["label"] for sample in good] if labelled else None,
-        [(sample.get("caption", ""),) for sample in good] if captioned else None,
+        [sample.get("captions", (sample.get("caption", ""),)) for sample in good] if captioned else None,
         bad=tuple(bad),
     )

@@ -18,6 +18,8 @@ from caselli.errors import UserError
 
 METHODS = ("closed form", "sum", "quadrature", "monte carlo")
 """The methods in order of preference."""
+GROWING = 1e-6
+"""A sum whose last term, where neither side has mass any more, has this share of it has no end."""
 
 
 class DensityDivergence(Divergence):
@@ -35,6 +37,8 @@ class DensityDivergence(Divergence):
     needs = Need.TWO_DENSITIES
     kinked: ClassVar[bool] = False
     """True where h has a kink at p = q, which quadrature then splits at."""
+    bounded: ClassVar[bool] = False
+    """True where no two distributions are infinitely far apart."""
     at_zero: tuple[float, float] = (-math.inf, -math.inf)
     """∂h/∂p where p = 0 and q > 0, and ∂h/∂q where q = 0 and p > 0."""
 
@@ -85,7 +89,10 @@ class DensityDivergence(Divergence):
 
     def _sum(self, p: Distribution, q: Distribution) -> Tensor | None:
         if (whole := atoms(p, q)) is not None:
-            return self.transform(self.of_masses(*self._sides(p, q, whole)).sum(0))
+            terms = self.of_masses(*self._sides(p, q, whole))
+            total = terms.sum(0)
+            endless = (terms[-1] > GROWING * total.abs()) & (not p.event_shape) & (len(terms) > 1)
+            return self.transform(torch.where(endless, torch.inf, total))
         if not (p.has_enumerate_support and q.has_enumerate_support):
             return None
         try:
@@ -118,7 +125,7 @@ class DensityDivergence(Divergence):
     def _quadrature(self, p: Distribution, q: Distribution) -> Tensor | None:
         if not (integrable(p) and integrable(q)):
             return None
-        return self.transform(integrate(p, q, self.of_logs, self.kinked))
+        return self.transform(integrate(p, q, self.of_logs, self.kinked, self.bounded))
 
     def _monte_carlo(self, p: Distribution, q: Distribution) -> Distance:
         half = max(2, self.samples // 2)

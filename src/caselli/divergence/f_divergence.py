@@ -7,7 +7,15 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Distribution, Geometric, Independent, Poisson, kl_divergence
+from torch.distributions import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Distribution,
+    Geometric,
+    Independent,
+    Poisson,
+    kl_divergence,
+)
 from torch.nn.functional import softplus
 
 from caselli.divergence.density import DensityDivergence
@@ -54,6 +62,8 @@ class KL(DensityDivergence):
             return self.of_masses(p.rate, q.rate, log(p.rate), log(q.rate)) - p.rate + q.rate
         if isinstance(p, Geometric) and isinstance(q, Geometric):
             return self._sum(Bernoulli(p.probs), Bernoulli(q.probs)) / p.probs
+        if isinstance(p, ContinuousBernoulli):
+            return None  # torch's formulas are infinite where two supports are equal
         if p.has_enumerate_support:
             return None  # a sum is exact too, and torch's formulas are not where a probability is zero
         try:
@@ -150,6 +160,7 @@ class JensenShannon(DensityDivergence):
     """
 
     symmetric = True
+    bounded = True
     function = FFunction(
         f=lambda u: torch.xlogy(u, u) - (u + 1) * ((u + 1) / 2).log(),
         slope=lambda u: math.log(2) + u.log() - torch.log1p(u),
@@ -179,6 +190,7 @@ class SquaredHellinger(DensityDivergence):
     """
 
     symmetric = True
+    bounded = True
     function = FFunction(
         f=lambda u: (u.sqrt() - 1) ** 2,
         slope=lambda u: 1 - u**-0.5,
@@ -277,6 +289,7 @@ class TotalVariation(DensityDivergence):
     """
 
     symmetric = True
+    bounded = True
     kinked = True
     at_zero: ClassVar = (-0.5, -0.5)
 

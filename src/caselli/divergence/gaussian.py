@@ -51,7 +51,8 @@ def log_affinity(p: Distribution, q: Distribution, order: float) -> Tensor | Non
     """
     first, second = moments(p), moments(q)
     if first is None or second is None:
-        return counts.log_affinity(p, q, order)
+        found = _of_independent(p, q, order)
+        return counts.log_affinity(p, q, order) if found is None else found
     (m, s), (n, t) = first, second
     root, failed = torch.linalg.cholesky_ex(order * t + (1 - order) * s)
     identity = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
@@ -59,6 +60,15 @@ def log_affinity(p: Distribution, q: Distribution, order: float) -> Tensor | Non
     log_dets = (1 - order) * torch.logdet(s) + order * torch.logdet(t)
     value = -order * (1 - order) / 2 * _quadratic(root, n - m) - (_log_det(root) - log_dets) / 2
     return value.masked_fill(failed > 0, torch.inf)
+
+
+def _of_independent(p: Distribution, q: Distribution, order: float) -> Tensor | None:
+    """The sum over distributions that are independent of each other, as many on both sides."""
+    if not (isinstance(p, D.Independent) and isinstance(q, D.Independent)):
+        return None
+    axes = p.reinterpreted_batch_ndims
+    each = log_affinity(p.base_dist, q.base_dist, order) if q.reinterpreted_batch_ndims == axes else None
+    return None if each is None else each.sum(tuple(range(-axes, 0)))
 
 
 def _quadratic(root: Tensor, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ def log_density(p: Distribution, x: Tensor) -> Tensor:
         >>> log_density(torch.distributions.Exponential(1.0), torch.tensor([-1.0, 2.0]))
         tensor([-inf, -2.])
     """
+    if isinstance(p, D.VonMises):  # its support is said to be all numbers, and its mass is 1 in each turn
+        return p.log_prob(x).masked_fill(x.abs() > math.pi, -torch.inf)
     support = p.support
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     if isinstance(support, type(constraints.real)):
         return p.log_prob(x)
+    if isinstance(p, D.MixtureSameFamily):  # each part has a support of its own
+        return log_mass(p, x)
     inside = p.support.check(x)
     events = inside.reshape(*inside.shape, *[1] * len(p.event_shape))
     return log_mass(p, torch.where(events, x, _inner_point(p))).masked_fill(~inside, -torch.inf)
@@ -72,6 +77,27 @@ def _(p: D.Poisson, x: Tensor) -> Tensor:
 
 
 @log_mass.register
+def _(p: D.NegativeBinomial, x: Tensor) -> Tensor:
+    success, failure = _log_chances(p)
+    return _log_repeats(p, x) + _times(x, success) + _times(p.total_count, failure)
+
+
+@log_mass.register
+def _(p: D.Multinomial, x: Tensor) -> Tensor:
+    logarithms = log(p.probs) if _by_probs(p._categorical) else p.logits
+    return _log_orders(p, x) + _times(x, logarithms).sum(-1)
+
+
+@log_mass.register
+def _(p: D.MixtureSameFamily, x: Tensor) -> Tensor:
+    parts = log_density(p.component_distribution, x.unsqueeze(-1 - len(p.event_shape)))
+    weights = p.mixture_distribution
+    parts = parts + (log(weights.probs) if _by_probs(weights) else weights.logits)
+    none = (parts == -torch.inf).all(-1, keepdim=True)  # a logarithm of their sum has no gradient there
+    return parts.masked_fill(none, 0.0).logsumexp(-1).masked_fill(none[..., 0], -torch.inf)
+
+
+@log_mass.register
 def _(p: D.Categorical, x: Tensor) -> Tensor:
     return _of_class(log(p.probs) if _by_probs(p) else p.logits, x)
 
@@ -117,8 +143,18 @@ def _(p: D.Poisson, x: Tensor) -> Tensor:
 
 
 @mass.register
+def _(p: D.NegativeBinomial, x: Tensor) -> Tensor:
+    return _log_repeats(p, x).exp() * p.probs**x * (1 - p.probs) ** p.total_count
+
+
+@mass.register
 def _(p: D.Geometric, x: Tensor) -> Tensor:
     return p.probs * (1 - p.probs) ** x
+
+
+@mass.register
+def _(p: D.Multinomial, x: Tensor) -> Tensor:
+    return _log_orders(p, x).exp() * (p.probs**x).prod(-1)
 
 
 @mass.register
@@ -160,6 +196,15 @@ def _log_choices(p: D.Binomial, x: Tensor) -> Tensor:
     return (n + 1).lgamma() - (x + 1).lgamma() - (n - x + 1).lgamma()
 
 
+def _log_repeats(p: D.NegativeBinomial, x: Tensor) -> Tensor:
+    n = p.total_count
+    return (n + x).lgamma() - (x + 1).lgamma() - n.lgamma()
+
+
+def _log_orders(p: D.Multinomial, x: Tensor) -> Tensor:
+    return math.lgamma(p.total_count + 1) - (x + 1).lgamma().sum(-1)
+
+
 def _classes(p: D.OneHotCategorical) -> D.Categorical:
     return D.Categorical(probs=p.probs) if _by_probs(p._categorical) else D.Categorical(logits=p.logits)
 
@@ -171,8 +216,9 @@ def _of_class(values: Tensor, x: Tensor) -> Tensor:
 
 
 def weigh(log_weight: Tensor, x: Tensor) -> Tensor:
-    """e^log_weight · x, and 0 where the weight is 0, whatever x is."""
-    return log_weight.exp() * x.masked_fill(log_weight == -torch.inf, 0.0)
+    """e^log_weight · x, and 0 where the weight is 0, or too small to be told from it, whatever x is."""
+    weight = log_weight.exp()
+    return weight * x.masked_fill(weight == 0, 0.0)
 
 
 def tilt(log_p: Tensor, log_q: Tensor, order: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy
@@ -14,6 +15,9 @@ from caselli.divergence.log_density import log_density
 
 NODES = 12
 """Points in a panel."""
+ENDLESS = 1 / 64
+"""An integral of which an outermost panel has this share has no end: panels double in width outwards, and
+halve towards an end of a support, so that of 1/x too each has a fortieth."""
 # Quarters of a scale near a centre, then doublings, far enough for the tails of a Cauchy distribution.
 _NEAR = [k / 4 for k in range(-24, 25)]
 _FAR = [6.0 * 2**k for k in range(1, 34)]
@@ -38,7 +42,11 @@ def integrable(p: Distribution) -> bool:
 
 
 def integrate(
-    p: Distribution, q: Distribution, integrand: Callable[[Tensor, Tensor], Tensor], kinked: bool
+    p: Distribution,
+    q: Distribution,
+    integrand: Callable[[Tensor, Tensor], Tensor],
+    kinked: bool,
+    bounded: bool = False,
 ) -> Tensor:
     r""":math:`\int h(\log p(x), \log q(x))\,dx`, `*batch`, differentiable in both.
 
@@ -46,6 +54,7 @@ def integrate(
         p, q: continuous, of one dimension.
         integrand: h.
         kinked: true if h has a kink at p = q; every panel is then split where the densities cross.
+        bounded: true if the integral is finite for all pairs; what has no end is infinite otherwise.
     """
     with torch.no_grad():
         edges = _edges(p, q)
@@ -59,7 +68,29 @@ def integrate(
         middle, half = (edges[1:] + edges[:-1]) / 2, (edges[1:] - edges[:-1]) / 2
         x = middle + half * nodes
     values = integrand(log_density(p, x), log_density(q, x))
-    return (values.masked_fill(half == 0, 0.0) * weights * half).sum((0, 1))
+    panels = (values.masked_fill(half == 0, 0.0) * weights * half).sum(0)
+    total = panels.sum(0)
+    if bounded:
+        return total
+    outer = sum(len(_landmarks(side)[0]) for side in (p, q))
+    return torch.where(_grows(panels.detach(), half > 0, outer), torch.inf, total)
+
+
+def _grows(panels: Tensor, wide: Tensor, count: int) -> Tensor:
+    """True for an integral of which panels at one end have so large a share that it has no end.
+
+    Arguments:
+        panels: integral over each panel, `n *batch`.
+        wide: panels that have a width.
+        count: of panels at an end, of which one at least is not cut short by another distribution's.
+    """
+    shares = [panels.masked_fill(~wide | (side > count), 0.0).sum(0) for side in _numbered(wide)]
+    return (torch.stack(shares) > ENDLESS * panels.sum(0).abs()).any(0)
+
+
+def _numbered(wide: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers of panels that have a width, counted from either end."""
+    return wide.cumsum(0), wide.flip(0).cumsum(0).flip(0)
 
 
 def _edges(p: Distribution, q: Distribution) -> Tensor:
@@ -90,6 +121,9 @@ def _spread(centres: Tensor, scales: Tensor, offsets: Tensor, shape: torch.Size)
 
 def _landmarks(p: Distribution) -> tuple[Tensor, Tensor]:
     """Where the mass is and how wide: centres and scales, `k *batch`."""
+    if isinstance(p, D.VonMises):  # its mode may lie at the other end also
+        turns = torch.arange(-1.0, 2.0).to(p.loc).reshape(-1, *[1] * p.loc.ndim)
+        return (p.loc.detach() + 2 * math.pi * turns), p.concentration.detach()[None].rsqrt().clamp(max=1.0)
     if isinstance(p, D.MixtureSameFamily):
         found = _landmarks(p.component_distribution)
         return tuple(x.movedim(-1, 0).flatten(0, 1) for x in found)
@@ -103,8 +137,10 @@ def _landmarks(p: Distribution) -> tuple[Tensor, Tensor]:
 def _bounds(p: Distribution) -> tuple[Tensor | float, Tensor | float]:
     """The ends of the support."""
     if isinstance(p, D.MixtureSameFamily):
-        low, high = _bounds(p.component_distribution)
-        return tuple(x.amin(-1) if torch.is_tensor(x) and x.ndim else x for x in (low, high))
+        low, high = map(torch.as_tensor, _bounds(p.component_distribution))
+        return low.amin(-1) if low.ndim else low, high.amax(-1) if high.ndim else high
+    if isinstance(p, D.VonMises):
+        return -math.pi, math.pi
     support = p.support
     return getattr(support, "lower_bound", -torch.inf), getattr(support, "upper_bound", torch.inf)
 

@@ -8,7 +8,9 @@ from caselli.interop.ibq import IBQTokenizer
 from caselli.interop.importing import Imported, import_files, import_tokenizer
 from caselli.interop.layout import Family, Hints
 from caselli.interop.llamagen import LlamaGen
-from caselli.interop.llamagen_gpt import LlamaGenGPT
+from caselli.interop.llamagen_gpt import LlamaGenCaptions, LlamaGenGPT
+from caselli.interop.maskbit import MaskBit, MaskBitTable
+from caselli.interop.maskbit_tokenizer import MaskBitTokenizer
 from caselli.interop.maskgit_vqgan import MaskGITVQGAN
 from caselli.interop.mingpt import MinGPT
 from caselli.interop.one_d_tokenizer import RAR, ImageBert
@@ -36,8 +38,10 @@ IMPORTERS: dict[str, type[Family]] = {
     "var_tokenizer": VARTokenizer,
     "titok": TiTokTokenizer,
     "maskgit_vqgan": MaskGITVQGAN,
+    "maskbit_tokenizer": MaskBitTokenizer,
     "mingpt": MinGPT,
     "llamagen_gpt": LlamaGenGPT,
+    "llamagen_captions": LlamaGenCaptions,
     "gpt2": GPT2,
     "mamba": MambaLM,
     "mamba2": Mamba2LM,
@@ -45,6 +49,8 @@ IMPORTERS: dict[str, type[Family]] = {
     "aim": AiM,
     "rar": RAR,
     "image_bert": ImageBert,
+    "maskbit": MaskBit,
+    "maskbit_table": MaskBitTable,
 }
 """Families of checkpoints, tokenizers and priors: name → how its files are known, and become ours."""
 

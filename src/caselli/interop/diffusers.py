@@ -55,6 +55,7 @@ class Diffusers(TokenizerFamily):
     signs = ("encoder.down_blocks.0.resnets.0.conv1.weight",)
 
     arithmetic = {
+        "_class_name": ("VQModel", "AutoencoderKL"),
         "act_fn": ("silu", "swish"),
         "norm_type": ("group", None),
         "lookup_from_codebook": (False,),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from caselli.interop.layout import Codes, Converted, Family, Hints, fill
 from caselli.interop.origin import File, Origin, Part
 from caselli.layer import count_parameters
 from caselli.model import build_prior, grid_of, load_tokenizer
-from caselli.prior import Prior, PriorConfig
+from caselli.prior import Prior, PriorConfig, Vocabulary, vocabulary_of
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.weights import Checkpoint, Weights, read_checkpoint, widened
 
@@ -51,6 +51,8 @@ class Imported:
         said = f" of {heads} heads" if heads else ""
         numbers = f"{config.depth} layers of {mixer}{said}, width {config.width}"
         labels = f"{len(self.classes)} labels" if self.classes else "no labels"
+        if self.prior.alphabet.text is not None:
+            labels = f"captions of {self.prior.alphabet.text.length} tokens"
         return (
             f"{config.kind} prior: {numbers}, {labels}, {count_parameters(self.prior) / 1e6:.2f} M parameters"
         )
@@ -111,6 +113,9 @@ def _built(checkpoints, parts: dict[str, Part], words: list[str], hints: Hints, 
     """The networks of the parts, the tokenizer first: the prior is over its codes."""
     files = [widened(checkpoint.weights) for checkpoint in checkpoints]
     hints = _with_settings(hints, checkpoints)
+    if "prior" in parts:
+        family = room.IMPORTERS[parts["prior"].family]
+        hints = dataclasses.replace(hints, codebooks=family.codebooks(parts["prior"].weights(files)[0]))
     described = tuple(File.of(checkpoint) for checkpoint in checkpoints)
     if runs:
         tokenizer, size = load_tokenizer(runs[0])
@@ -164,9 +169,18 @@ def _codes(tokenizer: Tokenizer, size: int) -> Codes:
 def _prior(converted: Converted[PriorConfig], tokenizer: Tokenizer, size: int) -> tuple[Prior, int]:
     """A prior with exactly these weights, and its number of labels."""
     with torch.random.fork_rng():
-        prior, _ = build_prior(converted.config, tokenizer, size, converted.classes)
+        prior, _ = build_prior(
+            converted.config, tokenizer, size, converted.classes, _captions(converted.config)
+        )
     fill(prior, {**_quantizer_of(prior), **_without_unknown(converted.weights)})
     return prior, converted.classes
+
+
+def _captions(config: PriorConfig) -> Vocabulary | None:
+    """The captions of a prior that has a text encoder; None for one without."""
+    if config.text_form != "tokens":
+        return None
+    return vocabulary_of(config.text, config.text_length, config.text_path, ())
 
 
 def _quantizer_of(prior: Prior) -> Weights:
@@ -299,9 +313,19 @@ def _check(hints: Hints) -> None:
 
 def _refuse_other_arithmetic(family: type[Family], settings: dict[str, Any]) -> None:
     """Raises a `UserError` for a setting of a config.json that means another network than ours."""
-    for name, expected in family.arithmetic.items():
-        if name in settings and settings[name] not in expected:
+    for name, value in _at_any_depth(settings):
+        expected = family.arithmetic.get(name, (value,))
+        if value not in expected:
             raise UserError(
-                f"config.json has {name} {settings[name]!r}",
+                f"config.json has {name} {value!r}",
                 f"{' or '.join(map(repr, expected))} was expected: other networks would give other codes",
             )
+
+
+def _at_any_depth(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of settings, of those within others too."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _at_any_depth(value)
+        else:
+            yield name, value

@@ -36,6 +36,10 @@ class Hints:
     """Number of labels, where the prior's labels are codes of its vocabulary."""
     scales: tuple[int, ...] = ()
     """Sides of a multi-scale tokenizer's maps, coarse to fine; empty for the published ones."""
+    codebooks: int = 1
+    """Codebooks that the prior takes the bits of a code apart into, as its own weights tell."""
+    text: str = ""
+    """Folder of the text encoder of a prior over captions."""
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The config.json beside the file."""
 
@@ -143,6 +147,11 @@ class PriorFamily(Family):
     def positions(cls, weights: Weights) -> int | None:
         """Number of codes of a picture, where the shapes tell."""
         return None
+
+    @classmethod
+    def codebooks(cls, weights: Weights) -> int:
+        """Number of codebooks that the prior takes the bits of a code apart into."""
+        return 1
 
     @classmethod
     @abstractmethod

@@ -32,6 +32,8 @@ def refusal(prior: Prior) -> str | None:
         return f"a prior of kind {prior.kind} does not go code by code"
     if not straight.code_head.tabular:
         return "its head draws a code in parts"
+    if straight.conditioner.padded:
+        return "its captions are of many tokens, seen by a network of their own"
     others = {type(block.mixer).__name__ for block in straight.blocks if form_of(block.mixer) is None}
     return f"the state of {' and '.join(sorted(others))} has no fixed size" if others else None
 

@@ -63,6 +63,7 @@ class TiTokTokenizer(TokenizerFamily):
     """
 
     signs = ("latent_tokens", "encoder.transformer.0.attn.in_proj_weight", "decoder.mask_token")
+    arithmetic = {"use_l2_norm": (True,), "quantize_mode": ("vq",)}
 
     @classmethod
     def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from caselli.errors import UserError
@@ -44,6 +45,8 @@ MAMBA_NAMES = Names(
         "out_proj": "output",
     },
 )
+NO_LIMITS = ([0.0, math.inf], [0.0, {"__float__": "Infinity"}])
+"""Limits of a step's length that change nothing, as versions of the library write them."""
 BUFFER = re.compile(r"\.attn\.(bias|masked_bias)$")
 """Masks that old files of GPT-2 have among their weights."""
 
@@ -117,7 +120,7 @@ class Mamba2LM(PriorFamily):
     signs = ("layers.0.mixer.dt_bias", "layers.0.mixer.norm.weight", "norm_f.weight")
     foreign = ("cls_embed.",)
     own = ("backbone.", "")
-    arithmetic = {"hidden_act": ("silu",)}
+    arithmetic = {"hidden_act": ("silu",), "time_step_limit": NO_LIMITS}
 
     @classmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
@@ -172,4 +175,4 @@ def _is_layer(name: str) -> bool:
 
 def _epsilon(hints: Hints) -> float:
     value = hints.settings.get("layer_norm_epsilon", 1e-5)
-    return value if isinstance(value, float) else 1e-5
+    return float(value) if type(value) in (int, float) else 1e-5

@@ -23,6 +23,8 @@ class FullAttention(CachedMixer):
             second; 0 for positions on one axis.
         rotary_front: tokens in front of that grid, without a place: their queries and keys become zero, so
             that all of them count alike.
+        rotary_filled: True where a sequence that begins behind the first token has its front filled up: then
+            the grid is counted from the first token, else from where a packed sequence begins.
         options: as of `caselli.mixer.heads.ProjectingMixer`.
     """
 
@@ -34,6 +36,7 @@ class FullAttention(CachedMixer):
         query_key_norm: str = "none",
         rotary_columns: int = 0,
         rotary_front: int = 1,
+        rotary_filled: bool = False,
         **options,
     ) -> None:
         super().__init__(width, **options)
@@ -47,7 +50,7 @@ class FullAttention(CachedMixer):
         norm = lookup(QUERY_KEY_NORMS, "query_key_norm", query_key_norm)
         self.query_key_norm = norm(self.heads, self.head_width)
         self.rotary_columns, self.rotary_front = rotary_columns, rotary_front
-        self.counts_from_start = bool(rotary_columns)
+        self.counts_from_start = bool(rotary_columns) and not rotary_filled
         self.has_extras = bool(rotary_columns) or query_key_norm != "none"
 
     def project(self, x, first, begin=None):

@@ -10,11 +10,22 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.parts import log_uniform
 from caselli.mixer.state_space import Response, StateSpace
-from caselli.ops import DplrSystem, as_complex, as_real, dplr_kernel, exact, legs_diagonal_plus_low_rank
+from caselli.ops import (
+    HIPPO,
+    DplrSystem,
+    as_complex,
+    as_real,
+    correction,
+    diagonal_plus_low_rank,
+    dplr_kernel,
+    exact,
+    legs_diagonal_plus_low_rank,
+)
+from caselli.shapes import Tensor
 
 
 class S4(StateSpace):
-    r"""The structured state-space model (S4): A = Λ − P P* from HiPPO-LegS, by the bilinear rule.
+    r"""The structured state-space model (S4): A = Λ − Σ P P* from HiPPO, by the bilinear rule.
 
     .. math:: x_t = \bar A x_{t-1} + \bar B u_t, \quad y_t = 2\,\mathrm{Re}(C x_t) + D u_t
 
@@ -24,6 +35,7 @@ class S4(StateSpace):
     Arguments:
         width: E.
         state_size: S, even: S/2 complex modes a channel.
+        measure: HiPPO's matrices: legs, lagt or fourier, of rank 1, or legt, of rank 2.
         chunk_size: tokens that are compared directly.
 
     Source: Gu, Goel and Ré 2021, Efficiently Modeling Long Sequences with Structured State Spaces.
@@ -34,23 +46,27 @@ class S4(StateSpace):
         torch.Size([2, 64, 64])
     """
 
-    def __init__(self, width: int, *, state_size: int = 64, chunk_size: int = 64) -> None:
+    def __init__(
+        self, width: int, *, state_size: int = 64, measure: str = "legs", chunk_size: int = 64
+    ) -> None:
         super().__init__(width, state_size=state_size, chunk_size=chunk_size)
         if state_size < 2 or state_size % 2:
             raise UserError(f"state_size {state_size} was given", "an even number was expected")
-        legs = legs_diagonal_plus_low_rank(state_size)
+        eigenvalues, p, b = _measured(measure, state_size)
         self.log_delta = nn.Parameter(log_uniform(1e-3, 1e-1, width).log())
-        self.log_real = nn.Parameter((-legs.eigenvalues.real).log().float().repeat(width, 1))
-        self.imaginary = nn.Parameter(legs.eigenvalues.imag.float().repeat(width, 1))
-        self.p = nn.Parameter(as_real(legs.p).float().repeat(width, 1))
-        self.b = nn.Parameter(as_real(legs.b).float().repeat(width, 1))
+        self.log_real = nn.Parameter((-eigenvalues.real).log().float().repeat(width, 1))
+        self.imaginary = nn.Parameter(eigenvalues.imag.float().repeat(width, 1))
+        self.p = nn.Parameter(as_real(p).flatten().float().repeat(width, 1))
+        self.b = nn.Parameter(as_real(b).float().repeat(width, 1))
         self.c = nn.Parameter(torch.randn(width, state_size) * math.sqrt(0.5))
 
     def system(self) -> DplrSystem:
         """The continuous system and its step."""
         eigenvalues = torch.complex(-exact(self.log_real).exp(), exact(self.imaginary))
-        p, b, c = (as_complex(exact(part)) for part in (self.p, self.b, self.c))
-        return DplrSystem(eigenvalues, p, b, c, exact(self.log_delta).exp())
+        p, b, c = (
+            as_complex(exact(part)) for part in (self.p.unflatten(1, (-1, self.state_size)), self.b, self.c)
+        )
+        return DplrSystem(eigenvalues, p.movedim(1, 0), b, c, exact(self.log_delta).exp())
 
     def kernel(self, length):
         return dplr_kernel(self.system(), length)
@@ -81,3 +97,13 @@ class S4(StateSpace):
         system = self.system()
         state = system.advance(as_complex(state), x)
         return 2 * (system.c * state).real.sum(-1), as_real(state)
+
+
+def _measured(measure: str, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Λ, P of every rank, and B of a measure of HiPPO, with windows as S4 has them."""
+    if measure == "legs":
+        legs = legs_diagonal_plus_low_rank(size)
+        return legs.eigenvalues, legs.p[None], legs.b
+    p = correction(measure, size)
+    window = {"legt": {"window": 2.0}, "fourier": {"window": 1.0}}.get(measure, {})
+    return diagonal_plus_low_rank(HIPPO[measure](size, **window), p)

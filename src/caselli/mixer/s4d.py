@@ -14,6 +14,7 @@ from caselli.ops import as_complex, as_real, exact, legs_diagonal_plus_low_rank,
 from caselli.shapes import Complex, Tensor
 
 INITIAL = ("lin", "inv", "inv2", "quad", "legs", "real")
+DISCRETISATIONS = ("zoh", "bilinear", "dss")
 
 
 def initial_eigenvalues(name: str, state_size: int) -> Complex[Tensor, "n"]:
@@ -52,16 +53,22 @@ class S4D(StateSpace):
     .. math:: K_l = 2\,\mathrm{Re} \sum_n C_n \bar B_n \bar A_n^l, \qquad
         \bar A = e^{\Delta A},\; \bar B = A^{-1}(\bar A - 1) \;\text{(zoh)}
 
-    with A = −e^a + ib, B = 1, and GELU, GLU and a mix of the channels behind it.
+    with A = −e^a + ib, B = 1, and GELU, GLU and a mix of the channels behind it. DSS divides each mode by its
+    sum over L tokens instead, a softmax over them, and counts it once:
+
+    .. math:: \bar B = (\bar A - 1)\, \frac{\bar x}{|x|^2 + 10^{-7}}, \quad x = (\bar A^L - 1) A, \qquad
+        K_l = \mathrm{Re} \sum_n C_n \bar B_n \bar A_n^l
 
     Arguments:
         width: E.
         state_size: S, even: S/2 complex modes a channel.
         initial: eigenvalues at first: lin, inv, inv2, quad, legs or real.
-        discretisation: zoh or bilinear.
+        discretisation: zoh, bilinear or dss.
+        summed: L of dss; the same for every sequence, however long.
         chunk_size: tokens that are compared directly.
 
-    Source: Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models.
+    Sources: Gu et al. 2022, On the Parameterization and Initialization of Diagonal State Space Models; Gupta,
+    Gu and Berant 2022, Diagonal State Spaces are as Effective as Structured State Spaces (DSS).
 
     Example:
         >>> y, state = S4D(width=64)(torch.zeros(2, 5, 64))
@@ -76,14 +83,17 @@ class S4D(StateSpace):
         state_size: int = 64,
         initial: str = "lin",
         discretisation: str = "zoh",
+        summed: int = 1024,
         chunk_size: int = 64,
     ) -> None:
         super().__init__(width, state_size=state_size, chunk_size=chunk_size)
         if state_size < 2 or state_size % 2:
             raise UserError(f"state_size {state_size} was given", "an even number was expected")
-        if discretisation not in ("zoh", "bilinear"):
-            raise UnknownName("discretisation", discretisation, ("zoh", "bilinear"))
-        self.discretisation = discretisation
+        if discretisation not in DISCRETISATIONS:
+            raise UnknownName("discretisation", discretisation, DISCRETISATIONS)
+        if summed < 1:
+            raise UserError(f"summed {summed} was given", "at least 1 was expected")
+        self.discretisation, self.summed = discretisation, summed
         eigenvalues = initial_eigenvalues(initial, state_size).repeat(width, 1)
         self.log_delta = nn.Parameter(log_uniform(1e-3, 1e-1, width).log())
         self.log_real = nn.Parameter((-eigenvalues.real).log())
@@ -97,6 +107,9 @@ class S4D(StateSpace):
         c = as_complex(exact(self.c))
         if self.discretisation == "zoh":
             return delta * a, torch.expm1(delta * a) / a, c
+        if self.discretisation == "dss":
+            x = torch.expm1(self.summed * delta * a) * a
+            return delta * a, torch.expm1(delta * a) * x.conj() / (x.abs().square() + 1e-7), c / 2
         return torch.log((1 + delta * a / 2) / (1 - delta * a / 2)), delta / (1 - delta * a / 2), c
 
     def kernel(self, length):

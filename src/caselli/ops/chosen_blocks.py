@@ -110,7 +110,7 @@ class _Tiles:
         return _Tiles(pair.view(most, size), place, tile)
 
     def into(self, x: Float[Tensor, "P d"]) -> Float[Tensor, "n size d"]:
-        """What belongs to pairs, in their places; zeros in the others."""
+        """Rows of the pairs, in their places; zeros in the others."""
         return _Rows.apply(x, self.pair.flatten(), self.place).view(*self.pair.shape, -1)
 
     def back(self, x: Float[Tensor, "n size d"]) -> Float[Tensor, "P d"]:

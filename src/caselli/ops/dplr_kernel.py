@@ -11,13 +11,14 @@ from caselli.shapes import Complex, Float, Tensor
 
 @dataclasses.dataclass(frozen=True)
 class DplrSystem:
-    r"""ẋ = (Λ − P P*) x + B u, y = 2 Re(C x) for each of D channels, in steps of Δ by the bilinear rule.
+    r"""ẋ = (Λ − Σ P P*) x + B u, y = 2 Re(C x) for each of D channels, in steps of Δ by the bilinear rule.
 
-    Of each pair of conjugate modes one is kept: n = S/2 complex numbers, or S real ones [Re, Im].
+    P has R columns, the rank. Of each pair of conjugate modes one is kept: n = S/2 complex numbers, or S real
+    ones [Re, Im].
     """
 
     eigenvalues: Complex[Tensor, "D n"]
-    p: Complex[Tensor, "D n"]
+    p: Complex[Tensor, "R D n"]
     b: Complex[Tensor, "D n"]
     c: Complex[Tensor, "D n"]
     delta: Float[Tensor, "D"]
@@ -27,20 +28,29 @@ class DplrSystem:
     ) -> Complex[Tensor, "*A D n"]:
         """One step: (I − Δ/2 A)⁻¹ ((I + Δ/2 A) x + Δ B u), in time linear in n."""
         delta = self.delta[:, None]
-        inner = (self.p.conj() * state).real.sum(-1, keepdim=True)
-        right = state + delta * (0.5 * self.eigenvalues * state - self.p * inner)
+        right = 0.5 * self.eigenvalues * state
+        for p in self.p:
+            right = right - p * (p.conj() * state).real.sum(-1, keepdim=True)
+        right = state + delta * right
         if x is not None:
             right = right + delta * self.b * x[..., None]
         diagonal = 1 / (1 - 0.5 * delta * self.eigenvalues)
-        turned = (self.p.conj() * diagonal * right).real.sum(-1, keepdim=True)
-        weight = (self.p.abs().square() * diagonal).real.sum(-1, keepdim=True)
-        return diagonal * (right - delta * self.p * turned / (1 + delta * weight))
+        solved, columns = diagonal * right, [diagonal * p for p in self.p]
+        for r, p in enumerate(self.p):  # one rank more each time, by Sherman and Morrison
+            column = columns[r]
+            scale = delta / (1 + delta * (p.conj() * column).real.sum(-1, keepdim=True))
+            solved, *later = (
+                y - column * (scale * (p.conj() * y).real.sum(-1, keepdim=True))
+                for y in (solved, *columns[r + 1 :])
+            )
+            columns[r + 1 :] = later
+        return solved
 
     def transition(self) -> Float[Tensor, "D S S"]:
         """Ā as a matrix on real states."""
-        n = self.p.shape[1]
-        identity = torch.eye(n, dtype=self.p.dtype, device=self.p.device)
-        basis = torch.cat((identity, 1j * identity))[:, None].expand(-1, len(self.p), -1)
+        count, n = self.b.shape
+        identity = torch.eye(n, dtype=self.b.dtype, device=self.b.device)
+        basis = torch.cat((identity, 1j * identity))[:, None].expand(-1, count, -1)
         return as_real(self.advance(basis)).permute(1, 2, 0)
 
     def into(self) -> Float[Tensor, "D S"]:
@@ -85,7 +95,8 @@ def dplr_kernel(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
              {1 + (1+\omega)\langle \bar P, P\rangle}\Big], \quad
         \langle a, b\rangle = \sum_n \frac{a_n b_n}{\tfrac2\Delta(1-\omega) - \lambda_n(1+\omega)}
 
-    with C̃ = C (I − Āᴸ). Multiplying by 1 + ω first leaves nothing singular at ω = −1.
+    with C̃ = C (I − Āᴸ), here of rank 1; every further P_r is taken off the same way. Multiplying by 1 + ω
+    first leaves nothing singular at ω = −1.
 
     Arguments:
         system: eigenvalues with negative real parts.
@@ -95,7 +106,7 @@ def dplr_kernel(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
 
     Example:
         >>> one = torch.ones(1, 1, dtype=torch.complex64)
-        >>> system = DplrSystem(-one, 0 * one, one, one, torch.ones(1))
+        >>> system = DplrSystem(-one, 0 * one[None], one, one, torch.ones(1))
         >>> torch.allclose(dplr_kernel(system, 4), dplr_kernel_definition(system, 4), atol=1e-6)
         True
     """
@@ -106,13 +117,18 @@ def dplr_kernel(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
     omega = torch.polar(torch.ones_like(angle), angle)
     shift = 2 / system.delta[:, None, None] * (1 - omega)
 
-    def products(*pairs: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """⟨a, b⟩ over both modes of each pair."""
-        upper = 1 / (shift - system.eigenvalues[..., None] * (1 + omega))
-        lower = 1 / (shift - system.eigenvalues.conj()[..., None] * (1 + omega))
-        return [((a * b)[:, None] @ upper + (a * b).conj()[:, None] @ lower)[:, 0] for a, b in pairs]
+    upper = 1 / (shift - system.eigenvalues[..., None] * (1 + omega))
+    lower = 1 / (shift - system.eigenvalues.conj()[..., None] * (1 + omega))
 
-    p = system.p
-    cb, cp, pb, pp = products((c, system.b), (c, p), (p.conj(), system.b), (p.conj(), p))
-    spectrum = 2 * (cb - (1 + omega) * cp * pb / (1 + (1 + omega) * pp))
-    return torch.fft.irfft(spectrum, length)
+    def product(a: Tensor, b: Tensor) -> Tensor:
+        """⟨a, b⟩ over both modes of each pair."""
+        return ((a * b)[:, None] @ upper + (a * b).conj()[:, None] @ lower)[:, 0]
+
+    rows, columns = [c, *(p.conj() for p in system.p)], [system.b, *system.p]
+    table = [[product(a, b) for b in columns] for a in rows]
+    while len(table) > 1:
+        *table, last = table
+        *last, corner = last
+        factor = (1 + omega) / (1 + (1 + omega) * corner)
+        table = [[ab - factor * row[-1] * pb for ab, pb in zip(row[:-1], last, strict=True)] for row in table]
+    return torch.fft.irfft(2 * table[0][0], length)

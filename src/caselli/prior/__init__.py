@@ -2,6 +2,7 @@
 
 from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import Prior
+from caselli.prior.bracket import Bracket
 from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
@@ -11,6 +12,7 @@ from caselli.prior.heads import HEADS
 from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.low_rank import adapt, differences
 from caselli.prior.masked import Masked
+from caselli.prior.masked_places import MaskedPlaces
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
 from caselli.prior.parallel_order import ParallelOrder
@@ -37,6 +39,7 @@ __all__ = [
     "VOCABULARIES",
     "Alphabet",
     "Autoregressive",
+    "Bracket",
     "Bytes",
     "Conditioner",
     "Conditions",
@@ -44,6 +47,7 @@ __all__ = [
     "Head",
     "LayerConfig",
     "Masked",
+    "MaskedPlaces",
     "NextScale",
     "ParallelHeads",
     "ParallelOrder",

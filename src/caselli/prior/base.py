@@ -13,13 +13,15 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer import Mixer, State
 from caselli.prior.block import Block, build_mixers
+from caselli.prior.bracket import Bracket
+from caselli.prior.caption_tokens import CaptionTokens
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
 from caselli.prior.head import Head, Slots
 from caselli.prior.heads import build_head
 from caselli.prior.layer import Entrance, FinalModulation, NoFinalModulation, NoPositions
-from caselli.shapes import Float, Int, Tensor
+from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.weights import take_in
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Prior(nn.Module, ABC):
     """True where a drawn code is conditioned on all known ones, wherever they lie."""
     needs_quantizer: ClassVar[bool] = False
     """True where the constructor takes the quantizer of the codes too."""
-    conditioner: Conditioner
+    conditioner: Conditioner | CaptionTokens
     """Turns conditions into vectors."""
     blocks: nn.ModuleList
     """The layers; the linear ones in them are Muon's, and what slimming works on."""
@@ -108,6 +110,18 @@ class Prior(nn.Module, ABC):
 
         Returns: bytes of the state that was carried to the last round.
         """
+
+    def bracket(
+        self, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None, orders: int = 8
+    ) -> Bracket:
+        """Bounds of log p(sequence | condition) from below and above: both the same where the prior is exact.
+
+        Arguments:
+            sequence, condition: see `log_prob`.
+            orders: orders of drawing, at least 3, that the bounds of another prior are estimated by.
+        """
+        found = self.log_prob(sequence, condition).sum(1)
+        return Bracket(found, found)
 
     def logits_at(
         self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None
@@ -217,6 +231,8 @@ class SequencePrior(Prior):
 
     causal: ClassVar[bool] = True
     """True where a vector sees only those before it."""
+    sees_from_start: ClassVar[bool] = False
+    """True where what stands in front of the conditions can be hidden from all behind it."""
     embeds_codes: ClassVar[bool] = True
     """True where codes become vectors by an embedding."""
 
@@ -224,7 +240,7 @@ class SequencePrior(Prior):
         super().__init__(config, alphabet)
         width = config.width
         self.code = self.code_head.embedding(alphabet, width) if self.embeds_codes else None
-        self.conditioner = Conditioner(config, alphabet)
+        self.conditioner = self._conditioner(config, alphabet)
         layer = config.layer
         learns = layer.positions == "learned"
         self.position = (nn.Embedding if learns else NoPositions)(positions, width)
@@ -245,6 +261,17 @@ class SequencePrior(Prior):
         for block in self.blocks:  # a deep stack begins near the identity
             if block.down is not None:
                 nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
+
+    def _conditioner(self, config: PriorConfig, alphabet: Alphabet) -> Conditioner | CaptionTokens:
+        if config.text_form == "summary":
+            return Conditioner(config, alphabet)
+        if not self.sees_from_start:
+            raise UserError(
+                f"text_form tokens was given to a prior of kind {self.kind}",
+                "an autoregressive prior was expected",
+                "take text_form summary",
+            )
+        return CaptionTokens(config, alphabet)
 
     def prefix(self, condition, batch):
         vectors = super().prefix(condition, batch)
@@ -294,11 +321,13 @@ class SequencePrior(Prior):
         x: Float[Tensor, "B T E"],
         states: tuple[State, ...] | None = None,
         modulating: Float[Tensor, "B T E"] | None = None,
+        starts: Bool[Tensor, "B T"] | None = None,
     ) -> tuple[Float[Tensor, "B T E"], tuple[State, ...]]:
-        """The outputs of the blocks, normalised where they are modulated, and each layer's state behind x."""
+        """The outputs of the blocks, normalised where they are modulated, and each layer's state behind x;
+        see `Mixer` for `starts`."""
         x, after = self.entrance(x), []
         for number, block in enumerate(self.blocks):
-            x, state = block(x, None if states is None else states[number], condition=modulating)
+            x, state = block(x, None if states is None else states[number], starts, modulating)
             after.append(state)
         return self.modulation(x, modulating), tuple(after)
 

@@ -7,6 +7,7 @@ from caselli.prior.autoregressive import Autoregressive
 from caselli.prior.base import Prior
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.masked import Masked
+from caselli.prior.masked_places import MaskedPlaces
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
 from caselli.prior.parallel_order import ParallelOrder
@@ -17,6 +18,7 @@ from caselli.quantizer import Quantizer
 PRIORS: dict[str, type[Prior]] = {
     "autoregressive": Autoregressive,
     "masked": Masked,
+    "masked_places": MaskedPlaces,
     "random_order": RandomOrder,
     "parallel_order": ParallelOrder,
     "next_scale": NextScale,

@@ -19,6 +19,11 @@ _NULL = {"labels": -1, "text": 0, "codes": -1}
 """Value of each part that stands for no condition."""
 
 
+def _without(name: str, part: Tensor) -> Tensor:
+    """A part that is left out; a caption keeps its length, as the negative of its numbers."""
+    return -part.abs() if name == "text" else torch.full_like(part, _NULL[name])
+
+
 @dataclasses.dataclass(frozen=True)
 class Conditions:
     """The conditions of each picture of a batch, in parts; a part that is None is given for none of them.
@@ -32,7 +37,7 @@ class Conditions:
     labels: Int[Tensor, "B"] | None = None
     """Class numbers; −1 for none."""
     text: Int[Tensor, "B L"] | None = None
-    """Captions by the prior's vocabulary; a row of zeros for none."""
+    """Captions by the prior's vocabulary; a row without positive numbers for none."""
     codes: Int[Tensor, "B P"] | None = None
     """Codes of another picture, or of a part of the same one; −1 where they are not known."""
 
@@ -66,7 +71,7 @@ class Conditions:
 
     def null(self) -> Conditions:
         """Conditions of as many pictures without any."""
-        return self.map(lambda name, part: torch.full_like(part, _NULL[name]))
+        return self.map(_without)
 
     def doubled(self) -> Conditions:
         """The conditions, and behind them as many null ones: the rows of guidance."""
@@ -84,7 +89,7 @@ class Conditions:
 
         def drop(name: str, part: Tensor) -> Tensor:
             gone = torch.rand(len(part), device=part.device) < shares[name]
-            return part.masked_fill(gone.view(-1, *[1] * (part.dim() - 1)), _NULL[name])
+            return torch.where(gone.view(-1, *[1] * (part.dim() - 1)), _without(name, part), part)
 
         return self.map(drop)
 
@@ -105,6 +110,9 @@ class Conditioner(nn.Module):
         >>> conditioner(Conditions(labels=torch.tensor([0, 2])), batch=2).shape
         torch.Size([2, 1, 32])
     """
+
+    padded = False
+    """True where vectors in front of a short condition fill it up, see `starts`."""
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__()
@@ -148,10 +156,14 @@ class Conditioner(nn.Module):
             return label
         further = []
         if self.text is not None:
-            further.append(self.text(self._given(conditions.text, batch, self.alphabet.text.length, "text")))
+            text = self._given(conditions.text, batch, self.alphabet.text.length, "text")
+            further.append(self.text(text.clamp_min(0)))
         if self.picture is not None:
             further.append(pooled(self.alphabet, self.picture(self._entries(conditions, batch))))
         return torch.cat((label, torch.cat(further, 1) + self.place.weight), 1)
+
+    def starts(self, conditions: Conditions, batch: int) -> None:
+        """None: every vector in front of the sequence is seen by all behind it."""
 
     def at_places(self, conditions: Conditions, batch: int) -> Float[Tensor, "B T E"] | None:
         """Sum of the embeddings of the other picture's codes at each slot's place; None without places."""

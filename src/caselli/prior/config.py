@@ -13,6 +13,7 @@ from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
 O = TypeVar("O")
 
 NO_CONDITION = "none"
+TEXT_FORMS = ("summary", "tokens")
 PICTURE_CONDITIONS = (NO_CONDITION, "low_resolution", "visible_part", "paired")
 """Other pictures that a prior may be conditioned on: none, the same at a lower resolution, a part of the
 same, or a picture that belongs to it."""
@@ -60,6 +61,9 @@ class PriorConfig:
     """Number of layers of that text encoder."""
     text_vectors: int = 8
     """Number of vectors that it puts in front of the sequence."""
+    text_form: str = "summary"
+    """Form of a caption in front of the sequence: summary, vectors that the text encoder makes; or tokens,
+    all that a pretrained encoder makes of `text: transformers`."""
     text_path: str = ""
     """Local folder of a pretrained text encoder, for `text: transformers`."""
     text_dropout: float = 0.1
@@ -83,6 +87,7 @@ class PriorConfig:
             raise UserError("no mixer was given", "a name or a list of names was expected")
         if self.text != NO_CONDITION:
             lookup(VOCABULARIES, "text", self.text)
+        lookup(dict.fromkeys(TEXT_FORMS), "text_form", self.text_form)
         if self.condition_factor < 2:
             raise UserError(f"condition_factor {self.condition_factor} was given", "at least 2 was expected")
         if self.condition_picture not in PICTURE_CONDITIONS:

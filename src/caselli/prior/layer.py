@@ -35,10 +35,23 @@ def swiglu(x: Float[Tensor, "*A twice"]) -> Float[Tensor, "*A D"]:
     return F.silu(gate) * value
 
 
+def squared_relu(x: Float[Tensor, "*A D"]) -> Float[Tensor, "*A D"]:
+    """The square of what is above zero.
+
+    Source: So et al. 2021, Primer: Searching for Efficient Transformers for Language Modeling.
+
+    Example:
+        >>> squared_relu(torch.tensor([-1.0, 3.0]))
+        tensor([0., 9.])
+    """
+    return F.relu(x).square()
+
+
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "gelu": (lambda x: F.gelu(x, approximate="tanh"), 1),
     "gelu_exact": (F.gelu, 1),
     "swiglu": (swiglu, 2),
+    "squared_relu": (squared_relu, 1),
 }
 """Activations of the MLP by name: the function, and how many channels it takes for each that it gives."""
 PLACES = ("before", "after")
@@ -60,7 +73,8 @@ class LayerConfig:
     final_norm: str = ""
     """Normalisation behind the last layer, where it is another than the layers'."""
     activation: str = "gelu"
-    """Activation of the MLP: gelu (by tanh), gelu_exact or swiglu; an expansion of 0 leaves the MLP out."""
+    """Activation of the MLP: gelu (by tanh), gelu_exact, swiglu or squared_relu; an expansion of 0 leaves the
+    MLP out."""
     bias: bool = True
     """True for biases in the MLP."""
     head_bias: bool = False
@@ -71,6 +85,8 @@ class LayerConfig:
     """Vectors added at each slot: learned or none, as where rotary positions suffice."""
     front: bool = False
     """True for learned vectors added to the conditions in front of the sequence too."""
+    exit: bool = False
+    """True for a linear layer, GELU and normalisation between the last layer and the head, as in BERT."""
     entrance: bool = False
     """True where a learned vector is added to all inputs, and the sum normalised, as in BERT."""
 
@@ -93,6 +109,8 @@ class LayerConfig:
         """Normalisation behind the last layer."""
         kind = NORMS[self.final_norm or self.norm]
         norms = [kind(width, self.epsilon) for _ in range(self.final_norms)]
+        if self.exit:
+            norms += [Dense(width, width), nn.GELU(), kind(width, self.epsilon)]
         return norms[0] if len(norms) == 1 else nn.Sequential(*norms)
 
 

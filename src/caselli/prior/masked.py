@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import nn
 
-from caselli.errors import UserError, lookup
-from caselli.prior.base import SequencePrior
 from caselli.prior.config import Alphabet, PriorConfig
-from caselli.prior.drawing import Drawing
-from caselli.schedules import MASK_SCHEDULES
-from caselli.shapes import Bool, Float, Int, Tensor
+from caselli.prior.masked_rounds import MaskedRounds
 
 
-@dataclasses.dataclass(frozen=True)
-class MaskedOptions:
-    """Options of a masked prior."""
-
-    steps: int = 8
-    """Rounds in which it draws, unless the options of sampling say otherwise."""
-    schedule: str = "cosine"
-    """Name in `MASK_SCHEDULES`: the share that is masked in training is γ(u), u uniform."""
-    bound_passes: int = 16
-    """Passes that the bound is the mean of; with a multiple of T, every number of masked codes occurs."""
-
-    def __post_init__(self) -> None:
-        lookup(MASK_SCHEDULES, "mask schedule", self.schedule)
-        for name in ("steps", "bound_passes"):
-            if getattr(self, name) < 1:
-                raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
-
-
-class Masked(SequencePrior):
-    r"""A masked prior: every code given those that are not masked, by mixers that see both ways.
-
-    Training masks a share γ(u) of the codes and lowers −log p of the masked ones. Drawing takes a few rounds;
-    each draws all codes that are still masked, independently, and keeps the surest, see
-    `Drawing.fill_surest`. Known codes are seen from the first round on, wherever they lie. `log_prob` is the
-    lower bound of drawing one code after another in random order,
-
-    .. math::
-        \log p(x \mid c) \ge \mathbb E_\sigma \sum_t \log p(x_{\sigma_t} \mid c, x_{\sigma_{<t}})
-        = \sum_{m=1}^{T} \mathbb E_{|M| = m}\, \frac1m \sum_{j \in M} \log p(x_j \mid c, x_{\bar M}),
-
-    estimated without bias by `bound_passes` masks, m stratified. The masks are the same for all sequences and
-    at all times, so that scores are comparable and repeatable.
+class Masked(MaskedRounds):
+    r"""A masked prior with a vector for each slot.
 
     Arguments:
         config: the architecture; see `MaskedOptions`.
         alphabet: slots, codebooks and conditions.
 
-    Sources: Chang et al. 2022, MaskGIT: Masked Generative Image Transformer; the bound after Uria et al.
-    2014, A Deep and Tractable Density Estimator, and Austin et al. 2021, Structured Denoising Diffusion
-    Models in Discrete State-Spaces.
+    Source: Chang et al. 2022, MaskGIT: Masked Generative Image Transformer.
 
     Example:
         >>> prior = Masked(PriorConfig(kind="masked", width=32, depth=1), Alphabet((8,), (0,) * 4))
@@ -63,86 +25,14 @@ class Masked(SequencePrior):
     """
 
     kind = "masked"
-    options_kind = MaskedOptions
-    sampling_options = ("steps", "mask_schedule", "choice_temperature")
-    exact = False
-    any_order = True
-    causal = False
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__(config, alphabet, alphabet.length)
         self.mask = nn.Parameter(0.02 * torch.randn(config.width))
 
-    # the distribution ---------------------------------------------------------------------------------------
-
-    def logits(
-        self, sequence: Int[Tensor, "B T"], masked: Bool[Tensor, "*B T"], conditioned: tuple
-    ) -> Float[Tensor, "B T F"]:
-        """Parameters of the head's distribution of every slot; the codes at masked slots do not matter.
-
-        Arguments:
-            conditioned: vectors of the conditions, see `SequencePrior.conditioned`.
-        """
+    def logits(self, sequence, masked, conditioned):
         prefix, positions, modulating = conditioned
         known = self.code(torch.where(masked, 0, sequence) + self.offset)
         x = torch.where(masked[..., None], self.mask, known) + positions
         y, _ = self.through(torch.cat((prefix, x), 1), modulating=modulating)
         return self.outputs(y[:, prefix.shape[1] :], slice(None))
-
-    def logits_at(self, slot, sequence, condition):
-        masked = torch.arange(sequence.shape[1], device=sequence.device) == slot
-        return self.logits(sequence, masked, self.conditioned(condition, len(sequence)))[:, slot]
-
-    def log_prob(self, sequence, condition, seen=None):
-        conditioned = self.conditioned(condition, len(sequence))
-        seen = sequence if seen is None else seen
-        total = torch.zeros(sequence.shape, device=sequence.device)
-        for masked in self.bound_masks(self.options.bound_passes).to(sequence.device):
-            total = total + self._term(sequence, seen, masked, conditioned)
-        return total / self.options.bound_passes
-
-    def validation_loss(self, sequence, condition):
-        """The mean bound in one pass: every row has a mask of its own."""
-        masked = self.bound_masks(len(sequence)).to(sequence.device)
-        conditioned = self.conditioned(condition, len(sequence))
-        return -self._term(sequence, sequence, masked, conditioned).mean()
-
-    def _term(self, sequence, seen, masked, conditioned) -> Float[Tensor, "B T"]:
-        """The bound's estimate by one mask: log p of the masked codes, weighted by T over their number."""
-        logits = self.logits(seen, masked, conditioned)
-        found = self.code_head.log_prob(logits, sequence, slice(None))
-        return found * masked * (self.alphabet.length / masked.sum(-1, keepdim=True))
-
-    def bound_masks(self, passes: int, seed: int = 0) -> Bool[Tensor, "passes T"]:
-        """Random masks, their numbers of slots spread evenly over 1 … T."""
-        random, length = torch.Generator().manual_seed(seed), self.alphabet.length
-        shares = (torch.arange(passes) + torch.rand(passes, generator=random)) / passes
-        rank = torch.rand(passes, length, generator=random).argsort(1).argsort(1)
-        return rank < (1 + (shares * length).long()).clamp_max(length)[:, None]
-
-    # training -----------------------------------------------------------------------------------------------
-
-    def training_loss(self, sequence, condition, seen, progress):
-        """−log p of the masked codes, mean over the batch."""
-        masked = self.training_masks(*sequence.shape)
-        logits = self.logits(seen, masked, self.conditioned(condition, len(sequence)))
-        return -self.code_head.log_prob(logits, sequence, slice(None))[masked].mean()
-
-    def training_masks(self, batch: int, length: int) -> Bool[Tensor, "B T"]:
-        """Random slots of each row, ⌈γ(u) T⌉ of them, at least one."""
-        device = self.offset.device
-        share = MASK_SCHEDULES[self.options.schedule](torch.rand(batch, 1, device=device))
-        rank = torch.rand(batch, length, device=device).argsort(1).argsort(1)
-        return rank < (share * length).ceil().clamp_min(1)
-
-    # drawing ------------------------------------------------------------------------------------------------
-
-    def rounds(self, steps: int = 0) -> int:
-        return min(steps or self.options.steps, self.alphabet.length)
-
-    def draw(self, drawing: Drawing) -> int:
-        conditioned = self.conditioned(drawing.row_conditions(), drawing.rows)
-        for round in range(drawing.rounds):
-            codes = drawing.in_rows(drawing.codes)
-            drawing.fill_surest(self.code_head, self.logits(codes, codes < 0, conditioned), round)
-        return 0

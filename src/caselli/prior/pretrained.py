@@ -35,11 +35,14 @@ def weights_digest(path: str) -> str:
 
     Errors: `UserError` for a folder without weights in safetensors.
     """
-    file = Path(path) / "model.safetensors"
-    if not file.is_file():
+    files = sorted(Path(path).glob("model*.safetensors"))
+    if not files:
         raise _no_encoder(path)
-    with file.open("rb") as weights:
-        return hashlib.file_digest(weights, "sha256").hexdigest()[:16]
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as weights:
+            hashlib.file_digest(weights, lambda: digest)
+    return digest.hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=2)

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from caselli.errors import lookup
+from caselli.errors import UserError, lookup
 from caselli.plain import of_plain, to_plain
-from caselli.prior.pretrained import Features, load_encoder, load_tokenizer, weights_digest
+from caselli.prior.pretrained import Features, FrozenEncoder, load_encoder, load_tokenizer, weights_digest
 from caselli.shapes import Int, Tensor
 
 _MOST_WORDS = 20_000
@@ -39,6 +39,17 @@ class Vocabulary(ABC):
     @abstractmethod
     def embedding(self, width: int) -> nn.Module:
         """A module that turns numbers `B L` into vectors `B L width`."""
+
+    def encoder(self) -> FrozenEncoder:
+        """The pretrained encoder of the captions.
+
+        Errors: `UserError` for a vocabulary without one.
+        """
+        raise UserError(
+            f"text_form tokens was given with captions as {type(self).__name__.lower()}",
+            "a pretrained text encoder was expected",
+            "take --prior.text transformers, or text_form summary",
+        )
 
     def grown(self, captions: Sequence[str]) -> Vocabulary:
         """The vocabulary with what further captions need, behind what it has; itself where it has all."""
@@ -124,7 +135,10 @@ class Pretrained(Vocabulary):
         return [number + 1 for number in load_tokenizer(self.path)(caption, self.length)]
 
     def embedding(self, width: int) -> nn.Module:
-        return Features(load_encoder(self.path, self.digest), width)
+        return Features(self.encoder(), width)
+
+    def encoder(self) -> FrozenEncoder:
+        return load_encoder(self.path, self.digest)
 
 
 VOCABULARIES: dict[str, type[Vocabulary]] = {"bytes": Bytes, "words": Words, "transformers": Pretrained}

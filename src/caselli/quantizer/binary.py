@@ -24,7 +24,7 @@ class Binary(Entropic, Pointwise):
     r"""Each of log₂ K channels becomes +s or −s; the first channel is the most significant bit of the code.
 
     More than 62 bits are several codebooks of equally many bits each, `B Q *S`, the first channels first:
-    K = 2⁶⁴ has `sizes` (2³², 2³²).
+    K = 2⁶⁴ has `sizes` (2³², 2³²). So are fewer bits where several codebooks are asked for.
 
     .. math::
         L = w\,\bigl(\mathbb E\,H(p) - \gamma\,H(\mathbb E\,p)\bigr)
@@ -34,13 +34,21 @@ class Binary(Entropic, Pointwise):
     """
 
     def __init__(
-        self, width: int, codebook_size: int, magnitude: float, term: EntropyTerm, commitment: float
+        self,
+        width: int,
+        codebook_size: int,
+        magnitude: float,
+        term: EntropyTerm,
+        commitment: float,
+        codebooks: int = 0,
     ) -> None:
         bits = codebook_size.bit_length() - 1
-        books = max(1, -(-bits // MOST_CODE_BITS))
+        books = max(1, codebooks, -(-bits // MOST_CODE_BITS))
         if codebook_size < 2 or codebook_size != 1 << bits or bits % books:
             raise UserError(
-                f"codebook_size {codebook_size} was given",
+                f"codebook_size {codebook_size} of {books} codebooks was given"
+                if books > 1
+                else f"codebook_size {codebook_size} was given",
                 f"a power of two from 2 on was expected, above 2**{MOST_CODE_BITS} one of equal parts",
                 "take 2**64 or 2**128",
             )

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from caselli import ranks
 from caselli.errors import UserError
 from caselli.shapes import Float, Tensor
+
+CHUNK = 1 << 22
+"""Scores alive at a time, 16 megabytes of float32."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,3 +104,38 @@ def _combinations(bits: Float[Tensor, "n d 2"]) -> Float[Tensor, "n c"]:
     for bit in bits.unbind(1):
         joined = (joined[:, :, None] * bit[:, None, :]).flatten(1)
     return joined
+
+
+def entropies_of_scores(
+    points: Float[Tensor, "n d"],
+    vectors: Float[Tensor, "K d"],
+    score: Callable[[Tensor, Tensor], Tensor],
+    together: bool,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The two entropies of p = softmax(score): of each latent on average, and of the average.
+
+    Some latents at a time, each part computed again for the gradient: n × K scores never lie side by side.
+
+    Arguments:
+        points: latents.
+        vectors: codes.
+        score: `score(points, vectors)`, `n K`, over the temperature.
+        together: true for an average over all ranks.
+
+    Example:
+        >>> eye = torch.eye(2)
+        >>> sure, used = entropies_of_scores(eye, eye, lambda a, b: 1000 * a @ b.T, False)
+        >>> sure.item(), used.exp().item()
+        (0.0, 2.0)
+    """
+
+    def part(points: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        p = score(points, vectors).softmax(1)
+        return entropy(p).sum(), p.sum(0)
+
+    pieces = points.split(max(1, CHUNK // len(vectors)))
+    if len(pieces) > 1:
+        part = functools.partial(checkpoint, part, use_reentrant=False)
+    entropies, sums = zip(*(part(piece, vectors) for piece in pieces), strict=True)
+    mean = over_ranks(torch.stack(sums).sum(0) / len(points), together)
+    return torch.stack(entropies).sum() / len(points), entropy(mean)

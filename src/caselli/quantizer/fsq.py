@@ -42,9 +42,12 @@ class FSQ(Pointwise):
             published.
         symmetric: levels spread evenly over [−1, 1], both ends included, as in
             q = 2 round((L − 1)(tanh z + 1)/2)/(L − 1) − 1; otherwise even L lean to −1.
+        published: the bound as it was published, h = (L − 1)(1 − 10⁻³)/2 and s = tan(o / h), whose levels are
+            up to a thousandth narrower; without whitening.
 
     Raises:
-        UserError: for no levels, fewer than two, more codes than 2⁶², or a decay outside [0, 1).
+        UserError: for no levels, fewer than two, more codes than 2⁶², a decay outside [0, 1), or a published
+            bound that is symmetric or whitened.
 
     Source: Mentzer et al. 2023, Finite Scalar Quantization: VQ-VAE Made Simple; the whitening is ours.
 
@@ -64,14 +67,21 @@ class FSQ(Pointwise):
         levels: Sequence[int] = (4, 4, 4, 4, 4),
         whitening: float = 0.99,
         symmetric: bool = False,
+        published: bool = False,
     ) -> None:
         levels = tuple(levels)
         if not levels or min(levels) < 2 or math.prod(levels) > 1 << 62:
             raise UserError(f"levels {levels} were given", "one or more numbers from 2 on were expected")
+        if published and (symmetric or whitening):
+            raise UserError(
+                f"the published bound was given with symmetric {symmetric} and whitening {whitening}",
+                "neither was expected",
+                "give symmetric=False and whitening=0",
+            )
         super().__init__(width, math.prod(levels), len(levels))
         if self.project_in is not None:  # keeps the variance, so that the first latents reach most levels
             nn.init.normal_(self.project_in.weight, std=width**-0.5)
-        self.levels, self.symmetric = levels, symmetric
+        self.levels, self.symmetric, self.published = levels, symmetric, published
         self.digits = levels[::-1]
         self.whitening = Whitening(len(levels), decay=whitening) if whitening else None
         basis = [math.prod(levels[:channel]) for channel in range(len(levels))]
@@ -103,9 +113,11 @@ class FSQ(Pointwise):
             z = self._gains.to(z.dtype) * self.whitening(z)
         if self.symmetric:
             return (levels - 1) * (z.tanh() + 1) / 2
-        half = (levels - 1) * (1 + 1e-3) / 2
+        half = (levels - 1) * (1 - 1e-3 if self.published else 1 + 1e-3) / 2
         offset = (1 - levels % 2) / 2
-        shift = 0 if self.whitening is not None else (offset / half).atanh()
+        shift = 0
+        if self.whitening is None:
+            shift = (offset / half).tan() if self.published else (offset / half).atanh()
         return (z + shift).tanh() * half - offset
 
     def _scaled(self, digits: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

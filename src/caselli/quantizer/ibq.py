@@ -11,12 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from caselli.ops import largest_product
 from caselli.quantizer.base import widened
-from caselli.quantizer.entropy import Entropic, EntropyTerm, entropy, over_ranks
+from caselli.quantizer.entropy import CHUNK, Entropic, EntropyTerm, entropy, over_ranks
 from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.shapes import Float, Int, Tensor
-
-CHUNK = 1 << 22
-"""Scores alive at a time, 16 megabytes of float32."""
 
 
 class IBQ(Entropic, Pointwise):

@@ -26,6 +26,8 @@ class LFQ(Binary):
         diversity: γ, how much the use of all codes counts against each latent's certainty.
         temperature: τ.
         commitment: β.
+        codebooks: Q codebooks that the bits are shared out over, as a prior of `masked_places` takes them; 0
+            for as few as can be.
 
     Raises:
         UserError: for a size that is no power of two, a temperature or scale of 0 or less.
@@ -48,9 +50,10 @@ class LFQ(Binary):
         diversity: float = 1.0,
         temperature: float = 0.01,
         commitment: float = 0.25,
+        codebooks: int = 0,
     ) -> None:
         term = EntropyTerm(entropy_weight, diversity, temperature)
-        super().__init__(width, codebook_size, scale, term, commitment)
+        super().__init__(width, codebook_size, scale, term, commitment, codebooks)
 
     def placed(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return z

@@ -14,7 +14,7 @@ from caselli.errors import UserError
 from caselli.estimator import pass_straight_through
 from caselli.ops import full_precision
 from caselli.quantizer.base import Quantized, Quantizer, usage, widened
-from caselli.quantizer.several import mean_metrics, parts
+from caselli.quantizer.several import StageDropout, mean_metrics, parts
 from caselli.shapes import Float, Num, Tensor
 
 STEPS = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 3 / 4, 1)
@@ -47,6 +47,8 @@ class MultiScale(Quantizer):
         assigned: number of the φ of each scale; by default the one that is nearest on the way from the first
             scale to the last.
         commitment: β, the weight of the encoder's term.
+        stage_dropout: share of the training samples that count only their first n scales, n drawn evenly from
+            1 to all.
 
     Raises:
         UserError: for an unknown name or option, no scales, or latents of another size than the last.
@@ -73,6 +75,7 @@ class MultiScale(Quantizer):
         convolutions: int = 4,
         assigned: Sequence[int] = (),
         commitment: float = 0.25,
+        stage_dropout: float = 0.0,
     ) -> None:
         pairs = tuple((scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales)
         if not pairs or any(len(pair) != 2 or min(pair) < 1 for pair in pairs) or convolutions < 1:
@@ -90,6 +93,7 @@ class MultiScale(Quantizer):
         self.scales, self.refinement, self.commitment = pairs, refinement, commitment
         self.lengths = tuple(math.prod(pair) for pair in pairs)
         self.shared, self.digits = shared, shared.digits
+        self.dropout = StageDropout(stage_dropout)
         number = convolutions if assigned else min(convolutions, len(pairs))
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(number))
         self.assigned = tuple(assigned) or nearest_on_the_way(number, len(pairs))
@@ -108,16 +112,18 @@ class MultiScale(Quantizer):
         self._check_size(latents)
         with full_precision(latents):
             z = widened(latents)
-            total, results, losses = torch.zeros_like(z), [], []
+            total, results, losses, added = torch.zeros_like(z), [], [], []
             for scale in range(len(self.scales)):
                 results.append(self.shared(self._down((z - total).detach(), scale)))
-                total = total + self.up(results[-1].latents, scale)
+                added.append(self.up(results[-1].latents, scale))
+                total = total + added[-1]
                 trained = F.mse_loss(total, z.detach()) + self.commitment * F.mse_loss(total.detach(), z)
                 losses.append(trained + results[-1].loss)
             codes = self._joined([result.codes for result in results])
             together = self._usage(codes)
+            counted = sum(self.dropout(added))
         return Quantized(
-            latents=(pass_straight_through(z, total) if self.training else total).to(latents.dtype),
+            latents=(pass_straight_through(z, counted) if self.training else counted).to(latents.dtype),
             codes=codes,
             loss=torch.stack(losses).mean(),
             metrics=mean_metrics(results) | together,
@@ -156,6 +162,13 @@ class MultiScale(Quantizer):
                 "give scales that end in the latents' size",
             )
         return (sum(self.lengths),)
+
+    places_are_own = False
+
+    def visible_codes(self, keep, space):
+        """Codes of each scale of whose cell at least a half is given."""
+        shares = [F.adaptive_avg_pool2d(keep[None].float(), scale).flatten() for scale in self.scales]
+        return torch.cat(shares) >= 0.5
 
     def _check_size(self, latents: Tensor) -> None:
         self.check_latents(latents)

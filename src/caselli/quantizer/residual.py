@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from caselli.quantizer.base import Quantized, Quantizer, widened
-from caselli.quantizer.several import join_codes, mean_metrics, parts, split_codes
+from caselli.quantizer.several import StageDropout, join_codes, mean_metrics, parts, split_codes
 from caselli.shapes import Float, Num, Tensor
 
 
@@ -22,6 +22,8 @@ class Residual(Quantizer):
         quantizer: the stages' name in `QUANTIZERS`.
         options: the stages' arguments.
         stages: how many.
+        stage_dropout: share of the training samples that count only their first n stages, n drawn evenly from
+            1 to `stages`, so that the coarse codes alone make a picture.
 
     Raises:
         UserError: for an unknown name or option, no stage, or one without a codebook.
@@ -36,11 +38,18 @@ class Residual(Quantizer):
     """
 
     def __init__(
-        self, width: int, *, quantizer: str = "vq", options: dict | None = None, stages: int = 4
+        self,
+        width: int,
+        *,
+        quantizer: str = "vq",
+        options: dict | None = None,
+        stages: int = 4,
+        stage_dropout: float = 0.0,
     ) -> None:
         quantizers = parts(quantizer, width, options, stages)
         super().__init__(width, tuple(size for one in quantizers for size in one.sizes))
         self.stages, self.digits = quantizers, quantizers[0].digits
+        self.dropout = StageDropout(stage_dropout)
 
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
         return self.stages[0].code_shape(space)
@@ -51,8 +60,9 @@ class Residual(Quantizer):
         for stage in self.stages:
             results.append(stage(rest))
             rest = rest - results[-1].latents.detach()
+        counted = self.dropout([result.latents for result in results])
         return Quantized(
-            latents=sum(result.latents for result in results).to(latents.dtype),
+            latents=sum(counted).to(latents.dtype),
             codes=join_codes([result.codes for result in results], self.stages),
             loss=torch.stack([result.loss for result in results]).sum(),
             metrics=mean_metrics(results),

@@ -10,7 +10,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.quantizer.base import Quantized
 from caselli.quantizer.build import build
-from caselli.shapes import Num, Tensor
+from caselli.shapes import Float, Num, Tensor
 
 
 def parts(name: str, width: int, options: dict | None, number: int) -> nn.ModuleList:
@@ -53,3 +53,38 @@ def mean_metrics(results: Sequence[Quantized]) -> dict[str, Tensor]:
     return {
         name: torch.stack([result.metrics[name] for result in results]).mean() for name in results[0].metrics
     }
+
+
+class StageDropout(nn.Module):
+    """Leaves out the later stages of some training samples, so that the first ones alone make a picture.
+
+    Arguments:
+        share: of the samples that count only their first n stages, n drawn evenly from 1 to all.
+
+    Errors: `UserError` for a share outside 0 to 1.
+
+    Source: Zeghidour et al. 2021, SoundStream (quantizer dropout).
+
+    Example:
+        >>> parts = [torch.ones(64, 2)] * 3
+        >>> torch.stack(StageDropout(1.0)(parts)).sum(0).unique()
+        tensor([1., 2., 3.])
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        if not 0 <= share <= 1:
+            raise UserError(f"stage_dropout {share} was given", "a share from 0 to 1 was expected")
+        self.share = share
+
+    def forward(self, stages: Sequence[Float[Tensor, "B ..."]]) -> list[Float[Tensor, "B ..."]]:
+        """Additions of the stages, zero for the samples that do not count them."""
+        if not self.training or not self.share:
+            return list(stages)
+        first = stages[0]
+        batch, device = len(first), first.device
+        counted = torch.randint(1, len(stages) + 1, (batch,), device=device)
+        counted = counted.masked_fill(torch.rand(batch, device=device) >= self.share, len(stages))
+        keep = (counted[:, None] > torch.arange(len(stages), device=device)).to(first.dtype)
+        shape = (batch,) + (1,) * (first.dim() - 1)
+        return [part * keep[:, number].view(shape) for number, part in enumerate(stages)]

@@ -13,7 +13,7 @@ import yaml
 
 from caselli.engine import Checkpoints, Machine
 from caselli.errors import UserError
-from caselli.files import write_text
+from caselli.files import regular, write_text
 from caselli.plain import flatten, override, to_plain
 from caselli.run.config import RunConfig
 from caselli.version import __version__
@@ -54,7 +54,7 @@ class RunFolder:
     def describe(self) -> dict[str, Any]:
         """The contents of `run.yaml`."""
         try:
-            described = yaml.safe_load((self.path / "run.yaml").read_text(encoding="utf-8"))
+            described = yaml.safe_load(regular(self.path / "run.yaml").read_text(encoding="utf-8"))
             if not isinstance(described["config"], dict):
                 raise TypeError("no configuration")
         except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError) as error:
@@ -66,11 +66,7 @@ class RunFolder:
         run that was made smaller, whose networks have another form."""
         if (self.path / SLIMMED).exists():
             return None
-        try:
-            state, _ = Checkpoints(self.path / "checkpoints" / stage).load()
-        except UserError:  # none is whole
-            return None
-        return None if state is None else (state["step"], state["seconds"])
+        return Checkpoints(self.path / "checkpoints" / stage).reached()
 
     def write(self, kind: str, config: RunConfig, data: str, machine: Machine) -> None:
         """Writes `run.yaml`.

@@ -40,7 +40,7 @@ struct Op {
 };
 
 enum Kind { EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW };
-enum Activation { NONE, GELU, SOFTPLUS };
+enum Activation { NONE, GELU, SOFTPLUS, SQUARED_RELU };
 enum Weights { FLOAT32, BFLOAT16, INT8 };
 
 // Narrow weights widen in one instruction, exactly; left to itself GCC takes several, and the step waits for them.
@@ -100,6 +100,7 @@ static inline V softplus(V x) {
 static inline V activate(V x, N activation) {
     if (activation == GELU) return x * sigmoid(1.5957691216f * (x + 0.044715f * x * x * x));
     if (activation == SOFTPLUS) return softplus(x);
+    if (activation == SQUARED_RELU) return x > 0 ? x * x : V{};
     return x;
 }
 

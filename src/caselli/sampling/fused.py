@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from caselli.prior import OWN_LAYER, Autoregressive, Prior, PriorState
@@ -10,10 +12,12 @@ from caselli.sampling.compile import library
 from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.lower import LOWERINGS, is_lowered
 from caselli.sampling.options import Sampling
-from caselli.sampling.program import DRAW, EMBED, GELU, Panels, Program
+from caselli.sampling.program import DRAW, EMBED, GELU, SQUARED_RELU, Panels, Program
 from caselli.sampling.rounding import rounded
 from caselli.shapes import Tensor
 
+ACTIVATIONS = {"gelu": GELU, "squared_relu": SQUARED_RELU}
+"""Operations for activations of the layers' MLP."""
 _PIECE = 16
 """Slots between two reports of progress, behind the first."""
 
@@ -52,7 +56,8 @@ class FusedEngine(Engine):
         others = sorted({type(b.mixer).__name__ for b in prior.blocks if not is_lowered(b.mixer)})
         if others:
             return f"no fused step for {', '.join(others)}"
-        if prior.config.layer != OWN_LAYER:
+        layer = prior.config.layer
+        if layer.activation not in ACTIVATIONS or layer != replace(OWN_LAYER, activation=layer.activation):
             return "no fused step for layers of other parts than Caselli's own"
         try:
             library()
@@ -104,6 +109,7 @@ class FusedSteps:
         prior, samples, rows = engine.prior, len(drawing.codes), drawing.rows
         self.options, self.samples, self.rows = drawing.options, samples, rows
         self.label_rows = prior.conditioner.label_rows
+        self.activation = ACTIVATIONS[prior.config.layer.activation]
         length, width = prior.alphabet.length, prior.config.width
         before = prior.conditioner.length - 1
         self.program = program = Program(engine.library, rows, engine.precision, engine.panels)
@@ -124,7 +130,7 @@ class FusedSteps:
         program, inner = self.program, block.up.out_features
         load = LOWERINGS[type(block.mixer)](program, block.mixer, block.norm1, x, length, before)
         hidden = program.buffer(program.rows, inner)
-        program.linear(x, (block.up,), hidden, norm=block.norm2, activation=GELU)
+        program.linear(x, (block.up,), hidden, norm=block.norm2, activation=self.activation)
         program.linear(hidden, (block.down,), x, adds=True)
         return load
 

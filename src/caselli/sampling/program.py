@@ -15,7 +15,7 @@ from caselli.shapes import Float, Num, Tensor
 from caselli.weights import rounded_rows
 
 EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)
-LINEAR_ONLY, GELU, SOFTPLUS = range(3)
+LINEAR_ONLY, GELU, SOFTPLUS, SQUARED_RELU = range(4)
 
 
 class _Operation(ctypes.Structure):

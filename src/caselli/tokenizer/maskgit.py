@@ -27,9 +27,11 @@ class MaskGIT(Architecture):
 
     groups: int = 32
     """Groups of every normalisation; channels of each level are a multiple."""
+    convolved: bool = False
+    """True where a convolution leads down, as in MaskBit's, and not an average."""
 
     def encoder(self, config: TokenizerConfig) -> MaskGITEncoder:
-        return MaskGITEncoder(config, self.groups)
+        return MaskGITEncoder(config, self.groups, self.convolved)
 
     def decoder(self, config: TokenizerConfig) -> MaskGITDecoder:
         channels = level_widths(config)
@@ -46,7 +48,7 @@ class MaskGITEncoder(nn.Module):
         torch.Size([1, 6, 4, 4])
     """
 
-    def __init__(self, config: TokenizerConfig, groups: int) -> None:
+    def __init__(self, config: TokenizerConfig, groups: int, convolved: bool = False) -> None:
         super().__init__()
         widths = level_widths(config)
         width = widths[0]
@@ -55,7 +57,7 @@ class MaskGITEncoder(nn.Module):
         for out in widths:
             self.levels.append(blocks(width, out, config.blocks, groups))
             width = out
-        self.halve = nn.AvgPool2d(2)
+        self.halves = nn.ModuleList(halve(out, convolved) for out in widths[:-1])
         self.middle = blocks(width, width, config.blocks, groups)
         self.norm = norm(groups, width)
         self.last = nn.Conv2d(width, config.latent_width, 1)
@@ -63,7 +65,7 @@ class MaskGITEncoder(nn.Module):
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         x = self.first((pictures + 1) / 2)
         for number, level in enumerate(self.levels):
-            x = level(self.halve(x) if number else x)
+            x = level(self.halves[number - 1](x) if number else x)
         return self.last(F.silu(self.norm(self.middle(x))))
 
 
@@ -135,6 +137,13 @@ class MaskGITBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B F H W"]:
         h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
         return h + (x if self.skip is None else self.skip(h))
+
+
+def halve(width: int, convolved: bool) -> nn.Module:
+    """One step down, to half of the height and width."""
+    if not convolved:
+        return nn.AvgPool2d(2)
+    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(width, width, 3, stride=2))
 
 
 def blocks(width: int, out: int, number: int, groups: int) -> nn.Sequential:

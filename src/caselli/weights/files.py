@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from caselli.errors import UserError, is_out_of_memory
-from caselli.files import atomic_write, write_text
+from caselli.files import atomic_write, regular, write_text
 from caselli.plain import of_plain, to_plain
 from caselli.weights.compression import UNCOMPRESSED, Compression, narrow, pack_all, unpack_all
 from caselli.weights.integer import multiply_integers
@@ -53,7 +53,7 @@ def read_description(stem: Path) -> dict[str, Any]:
     """
     path = stem.with_suffix(".json")
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(regular(path).read_text(encoding="utf-8"))
         version = described["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -35,9 +35,9 @@ HARMLESS = (
     "typing.",
 )
 """Modules whose objects lie beside the weights in published files; each becomes a stand-in without code."""
-WRAPPERS = ("params_ema", "ema", "params", "model", "state_dict")
+WRAPPERS = ("params_ema", "model_ema", "ema", "params", "model_state_dict", "model", "state_dict")
 """Names under which training scripts put their weights; the averaged ones first."""
-AVERAGED = ("params_ema", "ema")
+AVERAGED = ("params_ema", "model_ema", "ema")
 """Names of those whose weights are averages over the training, of which a line tells."""
 PREFIXES = ("module.", "_orig_mod.", "first_stage_model.")
 """Beginnings put before the names of a network's weights by other programs: on several devices, compiled, and
@@ -129,7 +129,7 @@ def settings_beside(path: str | Path) -> dict[str, Any]:
     """The settings in the config.json of the file's folder; empty where there is none."""
     config = weights_file(Path(path)).parent / "config.json"
     try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = json.loads(regular(config).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
