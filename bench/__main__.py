@@ -11,6 +11,7 @@ BENCHMARKS = {
     "estimators": "evaluations of f and time against torch.distributions and loops written by hand",
     "mixers": "sequence mixers against SDPA and other libraries",
     "sampling": "tokens per second against transformers' generate: GPT-2 and Mamba",
+    "few_steps": "priors that draw many codes at once: quality against rounds and seconds; drafts",
     "bits": "heads of bits against a softmax over 1024 codes: training step, memory, drawing",
     "slim": "quantised and pruned priors against whole ones; integer products against torchao",
     "codec": "the codec's pictures a second, and the same bits under all circumstances",

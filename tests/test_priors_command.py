@@ -65,14 +65,24 @@ def test_trained_and_sampled(run, tmp_path, capsys):
 
 
 def test_completed(run, pictures, tmp_path, capsys):
-    """The kept codes come back; a next-scale prior has no codes that belong to a part alone."""
+    """The kept part comes back, pasted where codes of several scales add up to it."""
     picture, out = next((pictures / "lying").iterdir()), tmp_path / "out.png"
     words = ["complete", str(run), str(picture), "--keep", "left", "--paste", "-n", "2", "-o", str(out)]
-    if caselli.load(run).prior.kind == "next_scale":
-        assert main(words) == 2 and "codes with places" in capsys.readouterr().err
-    else:
-        assert main(words) == 0, capsys.readouterr().err
-        assert out.exists()
+    words += ["--label", "lying", "--guidance", "1.5"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert out.exists()
+    model = caselli.load(run)
+    given, keep = torch.rand(2, 1, 16, 16) * 2 - 1, torch.zeros(16, 16, dtype=torch.bool)
+    keep[:, :8] = True
+    completed = model.complete(given, keep, "lying", options=caselli.sampling.Sampling(guidance=1.5))
+    assert torch.equal(
+        completed,
+        model.complete(
+            torch.where(keep, given, 0.5), keep, "lying", options=caselli.sampling.Sampling(guidance=1.5)
+        ),
+    )
+    if not model.tokenizer.quantizer.places_are_own:
+        assert torch.equal(completed[..., :8], given[..., :8])
 
 
 def test_scored(run, pictures, capsys):
@@ -82,6 +92,8 @@ def test_scored(run, pictures, capsys):
     scored = model.score(torch.zeros(2, 1, 16, 16))
     assert scored.exact == model.prior.exact == (model.prior.kind != "masked")
     torch.testing.assert_close(scored.prior_bits, model.score(torch.zeros(2, 1, 16, 16)).prior_bits)
+    assert main(["score", str(run), str(pictures), "--split", "held_out", "--bracket", "3"]) == 0
+    assert ("0.0% apart" in capsys.readouterr().out) == scored.exact
 
 
 def test_compared(run, tmp_path, capsys):

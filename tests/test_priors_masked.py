@@ -11,11 +11,13 @@ import torch
 
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
+from caselli.order import Grid
 from caselli.prior import Alphabet, Masked, PriorConfig
+from caselli.prior.bracket import tangent_bracket
 from caselli.sampling import Sampling, sample
 from caselli.sampling.choice import still_masked
 from caselli.schedules import MASK_SCHEDULES
-from tests.conformance.cases_prior import built
+from tests.conformance.cases_prior import alphabet_of, built
 from tests.conformance.test_prior import excess, sequences_of
 
 ONE_BY_ONE = Sampling(steps=4, mask_schedule="linear", choice_temperature=math.inf)
@@ -219,10 +221,118 @@ def test_more_rounds_than_codes_are_as_many_as_codes(prior):
     assert prior.rounds(99) == 4 and prior.rounds(3) == 3
 
 
-@pytest.mark.parametrize("options", [{"schedule": "cosin"}, {"steps": 0}, {"bound_passes": 0}])
+# order, re-masking, editing ---------------------------------------------------------------------------------
+
+
+def drawn_in(prior, options, known=None):
+    """The codes before each round and after the last, of three sequences."""
+    seen, inner = [], prior.logits
+    prior.logits = lambda codes, *given: seen.append(codes.clone()) or inner(codes, *given)
+    seen.append(sample(prior, None, [0, 1, 2], options, known=known))
+    prior.logits = inner
+    return seen
+
+
+def test_halton_order_goes_through_the_sequence():
+    """Each sequence from a place of its own; whatever the probabilities."""
+    prior = Masked(PriorConfig(kind="masked", width=32, depth=1), alphabet_of(Grid(4, 4), (3,))).double()
+    states = drawn_in(prior, Sampling(steps=16, mask_schedule="linear", mask_order="halton"))
+    begins = set()
+    for row in range(3):
+        when = sum((codes[row] < 0).long() for codes in states)  # rounds until a slot is known
+        path = when.argsort()
+        numbers = prior.halton[path]
+        assert torch.equal(numbers, (torch.arange(16) + numbers[0]) % 16)
+        begins.add(int(numbers[0]))
+    assert len(begins) > 1
+    places = torch.tensor(prior.alphabet.places)[prior.halton.argsort()]
+    assert len({(row // 2, column // 2) for row, column in places[:4].tolist()}) >= 3
+
+
+def test_codes_are_taken_back_but_known_ones_stay():
+    prior = Masked(PriorConfig(kind="masked", width=32, depth=1), alphabet_of_length(16)).double()
+    known = torch.full((3, 16), -1)
+    known[:, :4] = 1
+    plain = drawn_in(prior, Sampling(steps=6), known)
+    states = drawn_in(prior, Sampling(steps=6, remask=0.4), known)
+    for before, after in itertools.pairwise(plain):
+        assert not ((before >= 0) & (after < 0)).any()
+    taken = sum(int(((before >= 0) & (after < 0)).sum()) for before, after in itertools.pairwise(states))
+    assert taken > 3 and all(torch.equal(codes[:, :4], known[:, :4]) for codes in states)
+    assert (states[-1] >= 0).all()
+    for round in range(1, 7):  # as many are known after a round as without
+        hidden = (plain[round] < 0).sum(1)
+        back = (0.4 * (12 - hidden)).long() if round < 6 else 0
+        assert torch.equal((states[round] < 0).sum(1), hidden + back)
+    told = []
+    again = sample(prior, None, [1], Sampling(steps=6, remask=0.4), told.append, known[:1])
+    assert torch.equal(again, states[-1][1:2])
+    assert min(told) < 0 and sum(told) == 12, "what is taken back is taken off the progress"
+
+
+def test_editing_replaces_codes_that_the_others_contradict():
+    """All sequences are constant; a code drawn otherwise is corrected in a later round."""
+    torch.manual_seed(0)
+    options = {"edit_share": 0.3}
+    prior = Masked(
+        PriorConfig(kind="masked", width=32, depth=1, prior_options=options), alphabet_of_length(6)
+    )
+    codes = torch.arange(3)[torch.arange(48) % 3, None].expand(-1, 6)
+    optimiser = torch.optim.Adam(prior.parameters(), 1e-2)
+    for _ in range(100):
+        optimiser.zero_grad()
+        prior.training_loss(codes, None, codes, 0.0).backward()
+        optimiser.step()
+    prior.eval()
+    wild = {"temperature": 2.5, "steps": 6, "choice_temperature": math.inf}
+    plain = sample(prior, None, list(range(40)), Sampling(**wild))
+    edited = sample(prior, None, list(range(40)), Sampling(**wild, edit=0.6))
+
+    def odd(codes):
+        return (codes != codes.mode(1, keepdim=True).values).float().mean().item()
+
+    assert odd(plain) > 0.05 and odd(edited) < 0.7 * odd(plain)
+    with pytest.raises(UserError, match="edit_share"):
+        sample(Masked(PriorConfig(kind="masked"), alphabet_of_length(6)), None, [0], Sampling(edit=0.5))
+
+
+# bounds from both sides -------------------------------------------------------------------------------------
+
+
+def test_the_likelihood_lies_in_the_bracket(prior):
+    """Means over many draws of orders, against the enumeration of all."""
+    sequences = sequences_of(prior)[::9]
+    every = list(itertools.permutations(range(4)))
+    log_p = torch.tensor(
+        [
+            [in_order(prior, 1, sequence, order, [-1] * 4) for sequence in sequences.tolist()]
+            for order in every
+        ]
+    )
+    exact, random = log_p.exp().mean(0).log(), torch.Generator().manual_seed(0)
+    drawn = [tangent_bracket(log_p[torch.randint(24, (6,), generator=random)]) for _ in range(600)]
+    below, above = (torch.stack([getattr(b, side) for b in drawn]).mean(0) for side in ("below", "above"))
+    assert (below <= exact + 0.01).all() and (above >= exact - 0.01).all()
+    assert (above - below).max() < 1.0
+    with torch.no_grad():
+        found = prior.bracket(sequences, torch.ones(len(sequences), dtype=torch.int64), orders=16)
+    assert (found.below - exact).abs().max() < 0.9 and (found.above - exact).abs().max() < 0.9
+    with pytest.raises(UserError, match="at least 3"):
+        prior.bracket(sequences, None, orders=2)
+
+
+def test_the_bracket_of_an_exact_prior_is_its_likelihood():
+    exact = built("autoregressive")
+    found = exact.bracket(sequences_of(exact)[:3], None)
+    assert torch.equal(found.below, found.above)
+
+
+@pytest.mark.parametrize(
+    "options", [{"schedule": "cosin"}, {"steps": 0}, {"bound_passes": 0}, {"edit_share": 1.0}]
+)
 def test_wrong_options(options):
     with pytest.raises(UserError, match=r"was expected|did you mean cosine"):
         Masked(PriorConfig(kind="masked", width=32, prior_options=options), alphabet_of_length(4))
-    for wrong in ({"steps": -1}, {"choice_temperature": -0.5}, {"mask_schedule": "liner"}):
+    for wrong in ({"steps": -1}, {"choice_temperature": -0.5}, {"mask_schedule": "liner"}, {"remask": 2.0}):
         with pytest.raises(UserError, match=r"was expected|did you mean linear"):
             Sampling(**wrong)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fractions
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -251,11 +252,72 @@ class Delayed(Order):
         return (time * grid.codebooks + codebook[:, None]).flatten().argsort()
 
 
+class Halton(Order):
+    """Places in the order of the Halton sequence: any first n of them are spread evenly over the grid.
+
+    Source: Besnier et al. 2025, Halton Scheduler for Masked Generative Image Transformer.
+
+    Example:
+        >>> Halton().slots(Grid(2, 3)).tolist()
+        [0, 4, 2, 3, 1, 5]
+    """
+
+    def slots(self, grid):
+        return _interleaved(torch.tensor(_halton_path(grid.height, grid.width)), grid)
+
+
+def halton_numbers(places: Sequence[tuple[int, int]]) -> Int[Tensor, "T"]:
+    """Number of each slot in the Halton sequence over the grid; codebooks of a place follow each other.
+
+    Arguments:
+        places: row and column of each slot.
+
+    Example:
+        >>> halton_numbers([(0, 0), (0, 1), (1, 0), (1, 1)])
+        tensor([0, 2, 1, 3])
+    """
+    height, width = (max(side) + 1 for side in zip(*places, strict=True))
+    number = {cell: number for number, cell in enumerate(_halton_path(height, width))}
+    path = sorted(range(len(places)), key=lambda slot: number[places[slot][0] * width + places[slot][1]])
+    return torch.tensor(sorted(range(len(path)), key=path.__getitem__))
+
+
+def _halton_path(height: int, width: int) -> list[int]:
+    """Cells, row · width + column, as the points of bases 2 (rows) and 3 (columns) first come to them."""
+    path: dict[int, None] = {}
+    index = 0
+    while len(path) < height * width:
+        row, column = _radical_inverse(index, 2), _radical_inverse(index, 3)
+        path.setdefault(int(row * height) * width + int(column * width))
+        index += 1
+    return list(path)
+
+
+def _radical_inverse(index: int, base: int) -> fractions.Fraction:
+    """The digits of a number behind the point, in turned order."""
+    value, unit = fractions.Fraction(0), fractions.Fraction(1, base)
+    while index:
+        index, digit = divmod(index, base)
+        value, unit = value + digit * unit, unit / base
+    return value
+
+
 ORDERS: dict[str, type[Order]] = {
     "raster": Raster,
     "serpentine": Serpentine,
     "hilbert": Hilbert,
     "delayed": Delayed,
+    "halton": Halton,
 }
 
-__all__ = ["ORDERS", "Delayed", "Grid", "Hilbert", "Order", "Raster", "Serpentine"]
+__all__ = [
+    "ORDERS",
+    "Delayed",
+    "Grid",
+    "Halton",
+    "Hilbert",
+    "Order",
+    "Raster",
+    "Serpentine",
+    "halton_numbers",
+]

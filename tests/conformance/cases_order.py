@@ -6,6 +6,7 @@ CASES: list[tuple[str, dict]] = [
     ("raster", {}),
     ("serpentine", {}),
     ("hilbert", {}),
+    ("halton", {}),
     ("delayed", {}),
     ("delayed", {"delay": 0}),
     ("delayed", {"delay": 3}),

@@ -8,15 +8,34 @@ from typing import Any
 from caselli.errors import UserError
 
 
-def engine_for(model: Any, precision: str | None) -> Any:
-    """The fastest engine that draws a model's codes, timed; says why where that is not the fused step."""
+def engine_for(model: Any, precision: str | None, draft: str | None = None) -> Any:
+    """The fastest engine that draws a model's codes, timed; says why where that is not the fused step.
+
+    Arguments:
+        draft: run folder of a smaller prior that proposes codes.
+    """
     from caselli import ranks
     from caselli.sampling import Timed
 
+    if draft is not None:
+        return Timed(speculative(model, draft, precision))
     engine, why = model.engine(precision)
     if why and ranks.is_first():
         print(f"sampling {engine.name}: {why}", file=sys.stderr)
     return None if engine is None else Timed(engine)
+
+
+def speculative(model: Any, draft: str, precision: str | None) -> Any:
+    """An engine for which the prior of another run proposes codes.
+
+    Errors: `UserError` where the runs have not the same tokenizer and order.
+    """
+    from caselli.model import load
+    from caselli.sampling import SpeculativeEngine
+
+    other = load(draft)
+    model.expect_same_codes(other)
+    return SpeculativeEngine(model.require_prior(), other.require_prior(), precision)
 
 
 def say_made(words: str, engine: Any) -> None:

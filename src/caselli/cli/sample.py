@@ -23,6 +23,7 @@ def command(
     stride: int | None = None,
     sampling: Sampling = AS_LEARNED,
     precision: str | None = None,
+    draft: str | None = None,
     batch: int = 64,
     out: str,
     overwrite: bool = False,
@@ -34,6 +35,8 @@ def command(
         label: a class; several with commas between are taken in turn; none for any.
         seed: picture i is drawn with seed + i.
         batch: pictures drawn at a time.
+        draft: a run with a smaller prior over the same tokenizer, which proposes codes that this one keeps
+            or replaces; for few pictures at a time.
         picture: another picture, for a run whose prior is conditioned on one.
         out: FILE.png (.jpg, .webp, .tif) for a grid, or a folder for a file each.
     """
@@ -47,10 +50,10 @@ def command(
         ranks.wait()  # all have looked before the first rank writes
         expect_count(count, "pictures")
         # pictures of another size need codes with places
-        model = (load if size is None else load_two_stages)(run)
+        model = (load if size is None and draft is None else load_two_stages)(run)
         wanted = Wanted.of(model, count, label, text, picture, seed)
         wanted = dataclasses.replace(wanted, about={"run": run, **sampling.described()})
-        engine = engine_for(model, precision)
+        engine = engine_for(model, precision, draft)
         if size is not None:
             _sample_sized(model, wanted, size, stride, sampling, engine, path)
         else:

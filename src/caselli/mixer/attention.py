@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from caselli.mixer.full import FullAttention
 from caselli.mixer.heads import AttentionState
 from caselli.ops import attention, packed_mask
@@ -28,6 +30,9 @@ class Attention(FullAttention):
         >>> y.shape, state.length
         (torch.Size([2, 5, 64]), 5)
     """
+
+    def cut(self, before, after, count):
+        return dataclasses.replace(after, length=before.length + count)
 
     def attend(self, q, k, v, begin):
         if begin is not None:

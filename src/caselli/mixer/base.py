@@ -146,6 +146,11 @@ class Mixer(nn.Module, ABC):
         each = state.apply(lambda tensor: tensor.repeat_interleave(x.shape[1], 0))
         return self.step(x.flatten(0, 1)[:, None], each, None)[0].view(x.shape)
 
+    def cut(self, before: S, after: S, count: int) -> S | None:
+        """The state behind the first `count` of the tokens that led from one state to another; None where
+        that is not in them, and the tokens must go through again."""
+        return None
+
     def chunk(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """Pieces of `chunk_size` tokens, the state carried between them."""
         return self._pieces(self.parallel, self.chunk_size, x, state, starts)

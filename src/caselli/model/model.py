@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from caselli.data import CodeStore, Pictures, class_numbers, enlarged, to_float, with_size
@@ -16,7 +15,7 @@ from caselli.errors import UserError
 from caselli.model.building import condition_size, grid_of
 from caselli.model.encoding import encode
 from caselli.order import Order
-from caselli.prior import Conditions, Prior
+from caselli.prior import Bracket, Conditions, Prior
 from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
@@ -228,8 +227,9 @@ class Model(Trained):
         A code is kept where all of its pixels are; what is hidden does not reach the encoder. A masked and
         a random-order prior are conditioned on all kept codes; other kinds on those that the order puts
         first, and one behind a drawn code is kept, and seen by those behind it; a prior that is told the
-        visible part sees all of them from the first drawn code on. The kept part comes back as the tokenizer
-        reconstructs it: `paste` puts the original there.
+        visible part sees all of them from the first drawn code on. Of codes of several scales those are kept
+        of whose cell at least a half is. The kept part comes back as the tokenizer reconstructs it, and
+        `paste` puts the original there; where scales add up to it, the original is there at once.
 
         Arguments:
             pictures: at the model's size; what lies outside of `keep` does not matter.
@@ -246,29 +246,27 @@ class Model(Trained):
         told = self.prior.with_known(told, self.order.restore(known, self.grid))
         seeds = list(range(seed, seed + len(pictures)))
         sequence = sample(engine, told, seeds, options, progress, known)
-        return self.decode(self.order.restore(sequence, self.grid)).cpu()
+        completed = self.decode(self.order.restore(sequence, self.grid)).cpu()
+        own = self.tokenizer.quantizer.places_are_own
+        return completed if own else paste(pictures.cpu(), completed, keep.cpu())
 
     def _known(self, pictures: Tensor, keep: Tensor) -> Int[Tensor, "B T"]:
         """The kept codes in order, −1 elsewhere."""
-        if self.grid.flat:
-            raise UserError(
-                "a tokenizer whose codes lie on one axis was given",
-                "to keep a part of a picture, codes with places are needed",
-            )
-        if pictures.shape[-2:] != keep.shape or keep.shape != (self.size, self.size):
+        size = (self.size, self.size)
+        space = self.tokenizer.architecture.latent_shape(self.tokenizer.config, size)
+        if pictures.shape[-2:] != keep.shape or keep.shape != size:
             raise UserError(
                 f"pictures of {tuple(pictures.shape[-2:])} and a mask of {tuple(keep.shape)} were given",
-                f"{(self.size, self.size)} was expected of both",
+                f"{size} was expected of both",
             )
+        kept = self.tokenizer.quantizer.visible_codes(keep, space)
         if not keep.any():
             raise UserError("a mask that keeps nothing was given", remedy="use `sample` for whole pictures")
         visible = pictures * keep
         mean = visible.sum((2, 3), keepdim=True) / keep.sum()
         codes = self.encode(torch.where(keep, pictures, mean))
-        cell = self.size // self.grid.height, self.size // self.grid.width
-        whole = -F.max_pool2d(-keep[None].float(), cell)[0] > 0
-        kept = whole.to(codes.device).expand(codes.shape)
-        return self.order.flatten(torch.where(kept, codes, -1), self.grid)
+        codes = torch.where(kept.to(codes.device).expand(codes.shape), codes, -1)
+        return self.order.flatten(codes, self.grid)
 
     @torch.no_grad()
     def score(
@@ -281,6 +279,14 @@ class Model(Trained):
         told = dataclasses.replace(self.conditions(len(pictures), text=text), labels=labels).to(self.device)
         bits = self._code_bits(self.encode(pictures), told)
         return Score(bits, bits / pictures[0].numel(), self.prior.exact)
+
+    @torch.no_grad()
+    def bracket(self, pictures: Pictures, indices: Int[Tensor, "B"], orders: int = 8) -> Bracket:
+        """Bits of the codes from both sides, see `Prior.bracket`; equal where the prior is exact."""
+        told, x = self.conditions_of(pictures, indices), to_float(pictures.read(indices)).to(self.device)
+        sequence = self.order.flatten(self.encode(x), self.grid)
+        nats = self.require_prior().bracket(sequence, told, orders)
+        return Bracket(below=-nats.above.cpu() / math.log(2), above=-nats.below.cpu() / math.log(2))
 
     @torch.no_grad()
     def likelihood(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Likelihood:
@@ -379,6 +385,16 @@ class Model(Trained):
     def labels(self, label: str | int | Sequence[str | int] | None, count: int) -> Int[Tensor, "B"] | None:
         """Class numbers for `count` pictures; an unknown label is a `UserError` that names close ones."""
         return class_numbers(self.classes, label, count)
+
+    def expect_same_codes(self, other: Model) -> None:
+        """Errors: `UserError` where another model's sequences of codes mean other pictures."""
+        mine, its = (model.tokenizer.fingerprint() for model in (self, other))
+        if mine != its or self.order != other.order or self.grid != other.grid:
+            raise UserError(
+                "a run with another tokenizer or order was given",
+                "a run whose prior was trained on the codes of the same tokenizer was expected",
+                "take one that `caselli slim --distil-to` made",
+            )
 
     def require_prior(self) -> Prior:
         """The prior, or a `UserError` that says how to get one."""

@@ -2,6 +2,7 @@
 
 from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import Prior
+from caselli.prior.bracket import Bracket
 from caselli.prior.build import PRIORS, build
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
@@ -38,6 +39,7 @@ __all__ = [
     "VOCABULARIES",
     "Alphabet",
     "Autoregressive",
+    "Bracket",
     "Bytes",
     "Conditioner",
     "Conditions",

@@ -89,10 +89,28 @@ class Autoregressive(SequencePrior):
 
     def step(self, codes: Int[Tensor, "B"], state: PriorState) -> tuple[Float[Tensor, "B F"], PriorState]:
         """Logits of the next slot, given the codes of slot `state.length − 1`; and the state behind them."""
-        slot = state.length
-        x = self.code(codes + self.offset[slot - 1])[:, None] + state.positions[:, slot, None]
+        logits, state = self.extend(codes[:, None], state)
+        return logits[:, 0], state
+
+    def extend(
+        self, codes: Int[Tensor, "B N"], state: PriorState
+    ) -> tuple[Float[Tensor, "B N F"], PriorState]:
+        """Logits of the next N slots, given the codes from slot `state.length − 1` on; and the state."""
+        slot, end = state.length, state.length + codes.shape[1]
+        x = self.code(codes + self.offset[slot - 1 : end - 1]) + state.positions[:, slot:end]
         y, layers = self.through(x, state.layers, state.modulating)
-        return self._logits(y, slot)[:, 0], dataclasses.replace(state, layers=layers, length=slot + 1)
+        return self._logits(y, slot), dataclasses.replace(state, layers=layers, length=end)
+
+    def cut(self, before: PriorState, after: PriorState, codes: Int[Tensor, "B N"]) -> PriorState:
+        """The state behind the first N codes of those that led from one state to another.
+
+        Mixers that can leave out their last tokens do; where one cannot, all go through the codes again.
+        """
+        pairs = zip(self.blocks, before.layers, after.layers, strict=True)
+        layers = tuple(block.mixer.cut(one, other, codes.shape[1]) for block, one, other in pairs)
+        if None in layers:
+            return self.extend(codes, before)[1]
+        return dataclasses.replace(before, layers=layers, length=before.length + codes.shape[1])
 
     def _begin(self, condition, batch, codes, layers):
         """Logits of the slots up to the one behind the codes, and the state there."""

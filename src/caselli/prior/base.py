@@ -13,6 +13,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer import Mixer, State
 from caselli.prior.block import Block, build_mixers
+from caselli.prior.bracket import Bracket
 from caselli.prior.caption_tokens import CaptionTokens
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
@@ -109,6 +110,18 @@ class Prior(nn.Module, ABC):
 
         Returns: bytes of the state that was carried to the last round.
         """
+
+    def bracket(
+        self, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None, orders: int = 8
+    ) -> Bracket:
+        """Bounds of log p(sequence | condition) from below and above: both the same where the prior is exact.
+
+        Arguments:
+            sequence, condition: see `log_prob`.
+            orders: orders of drawing, at least 3, that the bounds of another prior are estimated by.
+        """
+        found = self.log_prob(sequence, condition).sum(1)
+        return Bracket(found, found)
 
     def logits_at(
         self, slot: int, sequence: Int[Tensor, "B T"], condition: Conditions | Int[Tensor, "B"] | None

@@ -61,14 +61,26 @@ class Drawing(ABC):
     def fill(self, slots: int | slice | Tensor, drawn: Int[Tensor, "B *T"]) -> None:
         """Puts what was drawn into slots that are not known; known codes stay."""
 
+    @property
     @abstractmethod
-    def fill_surest(self, head: Head, outputs: Float[Tensor, "R T F"], round: int) -> None:
+    def edits(self) -> bool:
+        """True where drawn codes may be replaced by others."""
+
+    @abstractmethod
+    def take_back(self, head: Head, round: int) -> None:
+        """Masks some of the drawn codes again before a round."""
+
+    @abstractmethod
+    def unmask(
+        self, head: Head, outputs: Float[Tensor, "R T F"], round: int, halton: Int[Tensor, "T"]
+    ) -> None:
         """Draws all codes that are not known, and keeps those that a round may keep.
 
         Arguments:
             head: the distribution of a code.
             outputs: of every slot.
             round: number of the round; after the last one all codes are known.
+            halton: number of each slot in the Halton sequence over the grid.
         """
 
     def drawn(

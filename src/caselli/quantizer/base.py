@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from caselli import ranks
 from caselli.errors import UserError
-from caselli.shapes import Float, Int, Num, Shaped, Tensor
+from caselli.shapes import Bool, Float, Int, Num, Shaped, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +76,26 @@ class Quantizer(nn.Module, ABC):
     def code_shape(self, space: tuple[int, ...]) -> tuple[int, ...]:
         """The codes' axes, without batch and codebooks, for latents of spatial axes `space`: the same."""
         return space
+
+    places_are_own: ClassVar[bool] = True
+    """True where a code is of one place of the picture; False where codes of several sizes add up to it."""
+
+    def visible_codes(self, keep: Bool[Tensor, "H W"], space: tuple[int, ...]) -> Bool[Tensor, "*S"]:
+        """True for codes that are known where a part of a picture is.
+
+        Arguments:
+            keep: True where a pixel is given.
+            space: spatial axes of the latents.
+
+        Errors: `UserError` for latents on one axis, which have no places.
+        """
+        if len(space) != 2:
+            raise UserError(
+                "a tokenizer whose codes lie on one axis was given",
+                "to keep a part of a picture, codes with places are needed",
+            )
+        cell = keep.shape[0] // space[0], keep.shape[1] // space[1]
+        return -F.max_pool2d(-keep[None].float(), cell)[0] > 0
 
     def code_limits(self, space: tuple[int, ...]) -> Int[Tensor, "*S"] | None:
         """Number of codes that each position may have, where some have fewer than their codebook; else None.

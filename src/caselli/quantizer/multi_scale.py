@@ -163,6 +163,13 @@ class MultiScale(Quantizer):
             )
         return (sum(self.lengths),)
 
+    places_are_own = False
+
+    def visible_codes(self, keep, space):
+        """Codes of each scale of whose cell at least a half is given."""
+        shares = [F.adaptive_avg_pool2d(keep[None].float(), scale).flatten() for scale in self.scales]
+        return torch.cat(shares) >= 0.5
+
     def _check_size(self, latents: Tensor) -> None:
         self.check_latents(latents)
         self.code_shape(tuple(latents.shape[2:]))

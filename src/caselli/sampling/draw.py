@@ -33,7 +33,7 @@ def sample(
         condition: of each sample; a label for each is short for labels alone, None for none.
         seeds: one a sample; the same seed, conditions and options give the same sequence in any batch.
         options: guidance, temperature and truncation.
-        progress: receives the number of codes drawn since its last call.
+        progress: receives the number of codes drawn since its last call, less those taken back.
         known: codes that are kept, −1 where one is to be drawn; rows may differ. Those in front go through
             the layers at once. One behind unknown ones is kept too, but codes drawn before it do not see it:
             the exact conditional distribution has the known codes first. A prior of any order sees all of

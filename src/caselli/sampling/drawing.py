@@ -7,16 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from caselli.prior import Conditions, Drawing, follow
-from caselli.sampling.choice import (
-    guided,
-    inverse_transform,
-    probabilities,
-    still_masked,
-    sureness,
-    uniform_noise,
-)
+from caselli.prior import Conditions, Drawing, Head, follow
+from caselli.sampling.choice import guided, inverse_transform, probabilities
 from caselli.sampling.options import Sampling
+from caselli.sampling.unmasking import Unmasking
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -35,9 +29,9 @@ class SeededDrawing(Drawing):
     """Guidance in each round."""
     options: Sampling
     progress: Callable[[int], None]
-    """Receives the number of codes drawn since its last call."""
-    masked_noise: dict[int, tuple] = dataclasses.field(default_factory=dict, init=False)
-    """The noise of a masked prior, made once."""
+    """Receives the number of codes drawn since its last call, less those taken back."""
+    unmaskings: dict[int, Unmasking] = dataclasses.field(default_factory=dict, init=False)
+    """The rounds of a masked prior, by the number of parts of its head; made once."""
 
     @property
     def rounds(self) -> int:
@@ -71,50 +65,59 @@ class SeededDrawing(Drawing):
         """The logits of the sequences from those of the rows."""
         return guided(logits, self.strengths[round]) if self.guides else logits
 
+    def distribution(self, logits: Float[Tensor, "R *T K"], round: int) -> Float[Tensor, "B *T K"]:
+        """Probabilities to draw by, from the logits of a round: guided, at a temperature, truncated."""
+        return probabilities(self.guided(logits, round), self.options)
+
     def sampled(self, logits, round, uniform):
-        return inverse_transform(probabilities(self.guided(logits, round), self.options), uniform)
+        return inverse_transform(self.distribution(logits, round), uniform)
 
     def fill(self, slots, drawn):
         codes = self.codes[:, slots]
         self.codes[:, slots] = torch.where(codes < 0, drawn, codes)
         self.progress(codes.numel())
 
-    def fill_surest(self, head, outputs, round):
-        r"""Keeps the codes with the highest sureness.
+    @property
+    def edits(self) -> bool:
+        return self.options.edit > 0
 
-        .. math:: \log p(x_j \mid c, x_{\text{kept}}) + \tau\,(1 - r)\, g_j
+    def take_back(self, head, round):
+        if round and self.options.remask:
+            self.progress(-self._unmasking(head.parts).take_back())
 
-        with r the share of the rounds that is done, τ the choice temperature, g standard Gumbel noise, until
-        ⌊N γ(r)⌋ of the N unknown codes are left.
+    def unmask(self, head, outputs, round, halton):
+        unmasking = self._unmasking(head.parts)
+        numbers = unmasking.noise[:, round]
 
-        Source: Chang et al. 2022, MaskGIT: Masked Generative Image Transformer.
-        """
-        (unknown, noise), options = self._masked_noise(head.parts), self.options
-        hidden, numbers = self.codes < 0, noise[:, round]
+        def drawn(logits: Tensor, first: int) -> Tensor:
+            uniform = numbers[:, first : first + logits.shape[-2]].movedim(1, -1)
+            return self.sampled(logits, round, uniform)
+
+        def likeliest(logits: Tensor, first: int) -> Tensor:
+            return self.guided(logits, round).argmax(-1)
+
+        codes, log_p = self._walked(head, outputs, round, drawn)
+        if self.edits:
+            unmasking.edit(*self._walked(head, outputs, round, likeliest))
+        self.progress(unmasking.keep(codes, log_p, round, halton))
+
+    def _walked(
+        self, head: Head, outputs: Float[Tensor, "R T F"], round: int, chosen: Callable[[Tensor, int], Tensor]
+    ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B T"]]:
+        """Codes whose parts are chosen one after another, and the logarithms of their probabilities."""
         log_p = torch.zeros(self.codes.shape, device=self.codes.device)
 
         def choose(logits: Tensor, first: int) -> Tensor:
             nonlocal log_p
-            uniform = numbers[:, first : first + logits.shape[-2]].movedim(1, -1)
-            values = self.sampled(logits, round, uniform)
+            values = chosen(logits, first)
             found = self.guided(logits, round).log_softmax(-1).gather(-1, values[..., None])[..., 0]
             log_p = log_p + found.sum(-1)
             return self.in_rows(values)
 
-        codes = follow(head.walk(outputs, slice(None)), choose)[: len(self.codes)]
-        done = (round + 1) / self.rounds
-        fading = options.choice_temperature * (1 - done) if done < 1 else 0.0
-        sure = sureness(log_p, numbers[:, -1], fading)
-        rank = sure.masked_fill(~hidden, torch.inf).argsort(1).argsort(1)
-        kept = hidden & (rank >= still_masked(unknown, hidden.sum(1), done, options.mask_schedule)[:, None])
-        self.codes.copy_(torch.where(kept, codes, self.codes))
-        self.progress(int(kept.sum()))
+        return follow(head.walk(outputs, slice(None)), choose)[: len(self.codes)], log_p
 
-    def _masked_noise(self, parts: int) -> tuple[Int[Tensor, "B"], Float[Tensor, "B rounds n T"]]:
-        """Number of codes to be drawn before the first round; and the uniform numbers of each slot and round:
-        one for each part of a code, and one for the choice."""
-        if parts not in self.masked_noise:
-            numbers = uniform_noise(self.seeds, self.rounds * (parts + 1) * self.codes.shape[1])
-            numbers = numbers.to(self.codes.device).view(len(self.codes), self.rounds, parts + 1, -1)
-            self.masked_noise[parts] = (self.codes < 0).sum(1), numbers
-        return self.masked_noise[parts]
+    def _unmasking(self, parts: int) -> Unmasking:
+        """The rounds of a masked prior; first asked for before the first of them."""
+        if parts not in self.unmaskings:
+            self.unmaskings[parts] = Unmasking(self.codes, self.seeds, self.rounds, self.options, parts)
+        return self.unmaskings[parts]

@@ -6,15 +6,20 @@ import dataclasses
 import math
 from typing import Any
 
-from caselli.errors import UserError, lookup
+from caselli.errors import UnknownName, UserError, lookup
 from caselli.schedules import GUIDANCE_SCHEDULES, MASK_SCHEDULES
+
+MASK_ORDERS = ("surest", "halton")
+"""Codes that a masked prior keeps first."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Options of drawing: temperature, truncation, guidance, and the rounds of a masked prior.
+    """Options of drawing: temperature, truncation, guidance, and rounds of many codes at once.
 
-    The last three are for priors whose class names them in `Prior.sampling_options`, as a masked one does.
+    Those of rounds, from `steps` on, are for priors whose class names them in `Prior.sampling_options`: the
+    first two for masked and parallel-order priors, the others for masked ones, and `edit` for those of them
+    that were trained with `edit_share`.
 
     Errors: `UserError` for a value out of its range.
 
@@ -33,12 +38,12 @@ class Sampling:
     top_k: int = 0
     """Number of the likeliest codes that are drawn from; 0 for all."""
     top_p: float = 1.0
-    """Probability that the likeliest codes, those that are drawn from, hold together; 1 for all."""
+    """Probability held by the likeliest codes that are drawn from; 1 for all."""
     min_p: float = 0.0
-    """Share of the likeliest code's probability that a code needs to be drawn; 0 for all."""
+    """Least probability of a code, as a share of the likeliest's; 0 for all."""
     guidance: float | None = None
-    """Strength s of label, caption or picture, 1 as learned, 2 to 4 clearer, and unless given the run's own:
-    the logits are u + s (c − u), with c those of the condition and u those without."""
+    """Strength s of label, caption or picture (the run's own), 1 as learned, 2 to 4 clearer: logits are
+    u + s (c − u), c with the condition and u without."""
     guidance_schedule: str = "constant"
     """Growth of guidance from 1 to s along the sequence: constant, linear or cosine."""
     guidance_from: float = 0.0
@@ -46,17 +51,23 @@ class Sampling:
     guidance_to: float = 1.0
     """Share of the sequence at which guidance ends."""
     steps: int = 0
-    """Number of rounds in which a masked prior draws a picture; 0 for as many as it was built for."""
+    """Rounds in which a masked or parallel-order prior draws; 0 for its own."""
     mask_schedule: str = "cosine"
-    """Number of codes that a masked prior leaves to later rounds: cosine, arccos, linear, square, cubic or
-    root."""
+    """Number of codes that are left to later rounds: cosine, arccos, linear, square, cubic or root."""
     choice_temperature: float = 4.5
-    """Noise in a masked prior's choice of codes to keep, which fades over the rounds: 0 keeps the surest
-    codes, inf any."""
+    """Noise in the choice of codes to keep: 0 for the surest, inf for any."""
+    mask_order: str = "surest"
+    """Codes kept first: surest, or halton, evenly spread over the picture."""
+    remask: float = 0.0
+    """Share of drawn codes, the least probable, taken back before each round."""
+    edit: float = 0.0
+    """Least probability of a code that replaces a drawn one; 0 for never."""
 
     def __post_init__(self) -> None:
         lookup(GUIDANCE_SCHEDULES, "guidance schedule", self.guidance_schedule)
         lookup(MASK_SCHEDULES, "mask schedule", self.mask_schedule)
+        if self.mask_order not in MASK_ORDERS:
+            raise UnknownName("mask order", self.mask_order, MASK_ORDERS)
         for name, (least, most) in _RANGES.items():
             value = getattr(self, name)
             if value is None:
@@ -109,6 +120,8 @@ _RANGES = {
     "guidance_to": (0, 1),
     "steps": (0, math.inf),
     "choice_temperature": (0, math.inf),
+    "remask": (0, 1),
+    "edit": (0, 1),
 }
 """Least and largest value of each number."""
 

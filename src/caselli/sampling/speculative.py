@@ -1,0 +1,174 @@
+"""The engine of two priors: a small one proposes codes, a large one accepts or replaces them."""
+
+from __future__ import annotations
+
+import torch
+
+from caselli.errors import UserError
+from caselli.prior import Autoregressive, Prior
+from caselli.sampling.base import Engine
+from caselli.sampling.choice import inverse_transform, uniform_noise
+from caselli.sampling.drawing import SeededDrawing
+from caselli.sampling.packed import PackedEngine, prepacked
+from caselli.sampling.rounding import own_precision, rounded
+from caselli.shapes import Float, Int, Tensor
+
+
+class SpeculativeEngine(Engine):
+    r"""Draws from a large prior as often as a small one guesses wrong.
+
+    The draft q draws a few codes one by one; the prior p reads them at once. Each code x is kept with
+    probability min(1, p(x) / q(x)), and the first that is not is drawn again from
+
+    .. math:: p'(x) \propto \max(0,\ p(x) - q(x)),
+
+    so that the sequences are distributed exactly as p says. Guidance, temperature and truncation make the p
+    and the q of these lines. Each slot has noise of its own, so that a sequence does not depend on how many
+    codes were proposed together, nor on the sequences beside it; a batch goes on from the first code that is
+    refused in any of them, so the gain is greatest for one sequence.
+
+    Arguments:
+        prior: the distribution; autoregressive, or one of any order in sequence, see `Prior.straight`.
+        draft: another such prior over the same slots, codebooks and conditions.
+        precision: the prior's linear layers' weights are rounded to it; None for the one they are stored in.
+        proposals: codes that the draft draws before the prior reads them.
+
+    Errors: `UserError` for priors of other kinds or other slots.
+
+    Source: Leviathan, Kalman and Matias 2023, Fast Inference from Transformers via Speculative Decoding.
+    """
+
+    def __init__(self, prior: Prior, draft: Prior, precision: str | None = None, proposals: int = 4) -> None:
+        if proposals < 1:
+            raise UserError(f"{proposals} proposals were given", "at least 1 was expected")
+        self.precision = precision or own_precision(prior)
+        self.prior = rounded(_straight(prior), self.precision)
+        self.draft, self.proposals = _straight(draft), proposals
+        if difference := _difference(self.prior, self.draft):
+            raise UserError(
+                f"a draft with other {difference} was given",
+                "two priors over the codes of one tokenizer, in one order, were expected",
+            )
+        self.rows, self.pair, self.bytes = 0, (self.prior, self.draft), 0
+        self.proposed, self.accepted = 0, 0
+
+    @property
+    def name(self) -> str:
+        share = f", {self.accepted / self.proposed:.0%} of the proposals kept" if self.proposed else ""
+        return f"speculative{share}"
+
+    @torch.no_grad()
+    def draw(self, drawing: SeededDrawing) -> None:
+        prior, draft = self._packed(drawing.rows)
+        length, slot = drawing.codes.shape[1], drawing.first
+        noise = uniform_noise(drawing.seeds, 3 * length)[:, length:].to(drawing.codes.device)
+        accept, again = noise.view(len(noise), 2, length).unbind(1)
+        p, state = prior.start(*drawing.start())
+        q, guess = draft.start(*drawing.start())
+        p, q = (drawing.distribution(logits, slot) for logits in (p, q))
+        proposed = _proposal(drawing, draft, q, slot)
+        self._settle(drawing, proposed[:, None], p[:, None], q[:, None], accept, again, slot)
+        slot, passes, guessed = slot + 1, 1, 1
+        while slot < length:
+            count, guesses, tokens, qs = min(self.proposals, length - slot), [], [], []
+            token = drawing.codes[:, slot - 1]
+            for number in range(count):
+                logits, guess = draft.step(drawing.in_rows(token), guess)
+                guesses.append(guess)
+                qs.append(drawing.distribution(logits, slot + number))
+                token = _proposal(drawing, draft, qs[-1], slot + number)
+                tokens.append(token)
+            proposed = torch.stack(tokens, 1)
+            read = drawing.in_rows(torch.cat((drawing.codes[:, slot - 1 : slot], proposed[:, :-1]), 1))
+            logits, after = prior.extend(read, state)
+            ps = [drawing.distribution(logits[:, n], slot + n) for n in range(count)]
+            p, q = torch.stack(ps, 1), torch.stack(qs, 1)
+            settled = self._settle(drawing, proposed, p, q, accept, again, slot)
+            state = after if settled == count else prior.cut(state, after, read[:, :settled])
+            guess, slot = guesses[settled - 1], slot + settled
+            passes, guessed = passes + 1, guessed + count
+        read_bytes = passes * self.prior.weight_bytes() + guessed * self.draft.weight_bytes()
+        self.bytes = read_bytes // (length - drawing.first)
+
+    def _settle(
+        self,
+        drawing: SeededDrawing,
+        proposed: Int[Tensor, "B n"],
+        p: Float[Tensor, "B n K"],
+        q: Float[Tensor, "B n K"],
+        accept: Float[Tensor, "B T"],
+        again: Float[Tensor, "B T"],
+        slot: int,
+    ) -> int:
+        """Fills slots from `slot` on up to the first whose proposal is refused in any sequence.
+
+        Returns: how many.
+        """
+        slots = slice(slot, slot + proposed.shape[1])
+        entry = (proposed + self.prior.offset[slots])[..., None]
+        ratio = p.gather(2, entry)[..., 0] / q.gather(2, entry)[..., 0]
+        known = drawing.codes[:, slots] >= 0
+        kept = (accept[:, slots] < ratio) | known
+        # where p and q are equal to the last digit nothing is left of their difference
+        rest = (p - q).clamp_min(0)
+        rest = torch.where(rest.sum(2, keepdim=True) > 0, rest, p)
+        other = inverse_transform(rest, again[:, slots]) - self.prior.offset[slots]
+        agreed = kept.all(0).long().cumprod(0).sum().item()
+        settled = min(agreed + 1, proposed.shape[1])
+        now = torch.where(kept, proposed, other)[:, :settled]
+        self.proposed += now.numel()
+        self.accepted += int(kept[:, :settled].sum())
+        drawing.fill(slice(slot, slot + settled), now)
+        return settled
+
+    def _packed(self, rows: int) -> tuple[Autoregressive, Autoregressive]:
+        """Prior and draft, their weights laid out for the rows that go through them where that can be."""
+        if rows != self.rows:
+            counts = (rows * self.proposals, rows)
+            pair = zip((self.prior, self.draft), counts, strict=True)
+            self.pair = tuple(prepacked(p, n) if PackedEngine.refusal(p) is None else p for p, n in pair)
+            self.rows = rows
+        return self.pair
+
+    def bytes_per_step(self) -> int:
+        return self.bytes
+
+
+def _proposal(drawing: SeededDrawing, draft: Prior, q: Float[Tensor, "B K"], slot: int) -> Int[Tensor, "B"]:
+    """Codes of a slot that the draft draws; those that are known as they are."""
+    drawn = inverse_transform(q, drawing.uniform[:, slot]) - draft.offset[slot]
+    there = drawing.codes[:, slot]
+    return torch.where(there < 0, drawn, there)
+
+
+def _straight(prior: Prior) -> Autoregressive:
+    straight = prior.straight()
+    if straight is None:
+        raise UserError(
+            f"a prior of kind {prior.kind!r} was given for speculative drawing",
+            "autoregressive or random_order was expected",
+            "leave out --draft",
+        )
+    if not straight.code_head.tabular:
+        raise UserError(
+            f"a prior with the head {straight.config.head!r} was given for speculative drawing",
+            "one with a softmax over all codes was expected",
+            "leave out --draft",
+        )
+    return straight
+
+
+def _difference(prior: Prior, draft: Prior) -> str:
+    """The first thing in which the slots or conditions of two priors differ; empty where they agree."""
+    for name, words in (
+        ("sizes", "codebook sizes"),
+        ("codebooks", "slots"),
+        ("limits", "codes of a slot"),
+        ("places", "order"),
+        ("classes", "labels"),
+        ("text", "captions"),
+        ("picture", "condition picture"),
+    ):
+        if getattr(prior.alphabet, name) != getattr(draft.alphabet, name):
+            return words
+    return ""
