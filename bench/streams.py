@@ -96,6 +96,47 @@ def memory(steps: int = 500, first: int = 100, batch: int = 32, side: int = 32) 
     return found
 
 
+MAPS, MAP = 10_000_000, (4, 4)
+
+
+def maps(count: int = MAPS, shards: int = PARTS) -> tuple[float, float, int, int]:
+    """Seconds to open so many code maps in shards and to give the first batch, and bytes of memory that these
+    and a hundred batches take: of the process alone, and with pages of the files, which the system may drop.
+    """
+    import numpy as np
+
+    from caselli.data import CodeStore, finish_shards, write_shard
+
+    facts = {"tokenizer": "t", "data": "d", "classes": ()}
+    with tempfile.TemporaryDirectory() as folder:
+        random = np.random.default_rng(0)
+        for number in range(shards):
+            codes = torch.from_numpy(random.integers(256, size=(count // shards, *MAP), dtype=np.uint8))
+            write_shard(folder, number, CodeStore(codes, sizes=(256,), **facts))
+        finish_shards(folder, shards, sizes=(256,), **facts)
+        return in_a_process(_opened, folder)
+
+
+def _opened(folder: str) -> tuple[float, float, int, int]:
+    from caselli.data import Batches, CodeShards
+
+    own, whole, begin = _own(), _resident(), time.perf_counter()
+    opened = CodeShards(folder, None)
+    seconds = time.perf_counter() - begin
+    stream = Batches(opened, 256).stream()
+    next(stream)
+    first = time.perf_counter() - begin
+    for _ in range(100):
+        next(stream)
+    return seconds, first, _own() - own, _resident() - whole
+
+
+def _own() -> int:
+    """Resident bytes that are no pages of files."""
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _resident() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -188,7 +229,8 @@ def _measured(name: str, folder: str, workers: int) -> float:
 
 
 def run() -> None:
-    """Prints pictures a second of each reader, and the memory of a stream of a million pictures."""
+    """Prints pictures a second of each reader, and the memory of a stream of a million pictures and of ten
+    million code maps."""
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
     with tempfile.TemporaryDirectory() as folder:
         written(Path(folder))
@@ -204,3 +246,7 @@ def run() -> None:
     print()
     lines = [(f"step {step}", f"{resident / 2**20:,.0f}") for step, resident in in_a_process(memory)]
     table((f"{MILLION:,} pictures in {PARTS} shards", "resident MB"), lines)
+    print()
+    seconds, first, own, whole = maps()
+    line = (f"{seconds:.2f}", f"{first:.2f}", f"{own / 2**20:,.0f}", f"{whole / 2**20:,.0f}")
+    table((f"{MAPS:,} code maps: seconds to open", "first batch after", "MB", "MB with pages"), [line])

@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.testing import assert_close
 
 from caselli.divergence import DIVERGENCES, R1, CriticDivergence
 from caselli.errors import UserError
 from caselli.layer import DISCRIMINATORS, LeCam, PatchDiscriminator
 from caselli.layer.discriminator_stylegan import EqualisedConv2d, minibatch_deviation
+from tests.reference.golden import golden
 
 CASES = [("patch", {"norm": norm, "layers": 2}) for norm in ("spectral", "group", "none")]
 CASES += [("stylegan", {"layers": 2})]
@@ -157,3 +159,18 @@ def test_mistakes():
                 kind(**wrong)
     with pytest.raises(UserError, match=r"\[0, 1\)"):
         LeCam(1.0)
+
+
+def test_patches_with_batch_normalisation_are_as_published():
+    """taming-transformers' discriminator: statistics of the batch in training, running ones in evaluation."""
+    g = golden("16_taming_discriminator")
+    critic = PatchDiscriminator(8, layers=2, norm="batch").double()
+    critic.layers.load_state_dict(
+        {name[13:]: value for name, value in g.items() if name.startswith("weights.main.")}
+    )
+    for mode, training in (("eval", False), ("train", True)):
+        critic.train(training)
+        assert_close(critic(g["in.real"]), g[f"out.logits_real_{mode}"], rtol=1e-9, atol=1e-9)
+    for name in (f"{layer}.running_{moment}" for layer in (3, 6) for moment in ("mean", "var")):
+        assert_close(critic.layers.state_dict()[name], g[f"out.after_train_forward.main.{name}"])
+    assert_close(critic(g["in.fake"]), g["out.logits_fake_train"], rtol=1e-9, atol=1e-9)

@@ -144,3 +144,36 @@ def test_published_xpos():
         torch.testing.assert_close(k, vectors[f"out.k_rot{suffix}"])
         if not start:
             torch.testing.assert_close(q @ k.mT, vectors["out.scores"])
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_further_options_of_flash(causal):
+    """As FLASH-pytorch has them, written anew: shifted tokens, few turned channels, groups by themselves."""
+    torch.manual_seed(0)
+    group, length, turned = 4, 11, 4
+    options = {"normalisation": "group" if causal else "length", "causal": causal, "relative_bias": False}
+    mixer = MIXERS["flash"](
+        WIDTH, key_width=KEY_WIDTH, group=group, shift=True, turned=turned, joined=False, **options
+    ).double()
+    x = torch.randn(2, length, WIDTH, dtype=torch.float64)
+    half = WIDTH // 2
+    moved = torch.cat((F.pad(x[:, :-1, :half], (0, 0, 1, 0)), x[..., half:]), -1)
+    inner = mixer.value_width
+    v, gate, z = F.silu(mixer.input(moved)).split((inner, inner, KEY_WIDTH), -1)
+    first = list(range(turned // 2)) + list(range(KEY_WIDTH // 2, KEY_WIDTH // 2 + turned // 2))
+    angles = rotary_angles(torch.arange(length, dtype=torch.float64), turned)
+    vectors = []
+    for gamma, beta in zip(mixer.gamma, mixer.beta, strict=True):
+        vector = gamma * z + beta
+        vectors.append(vector.index_copy(-1, torch.tensor(first), rotary(vector[..., first], angles)))
+    pad = (0, 0, 0, -length % group)
+    q, linear_q, k, linear_k, v = (F.pad(y, pad).unflatten(1, (-1, group)) for y in (*vectors, v))
+    scores = (q @ k.mT / group).relu().square()
+    y = (scores.tril() if causal else scores) @ v
+    if causal:
+        before = (linear_k.mT @ v / group).cumsum(1)
+        y = y + linear_q @ F.pad(before[:, :-1], (0, 0, 0, 0, 1, 0))
+    else:
+        y = y + linear_q @ (linear_k.mT @ v / length)
+    expected = mixer.output(gate * y.flatten(1, 2)[:, :length])
+    torch.testing.assert_close(mixer(x)[0], expected, rtol=0, atol=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -17,11 +18,14 @@ from caselli import ranks
 from caselli.data import Pictures
 from caselli.data.segmentation import Segmented
 from caselli.engine import CPU, Training, TrainingConfig
+from caselli.evaluate import compare_sets, evaluate_model, own_part
 from caselli.family.base import FamilyTask
 from caselli.family.gan import GAN, GANConfig
-from caselli.model import load
+from caselli.model import Model, load
+from caselli.order import Raster
 from caselli.segmentation.task import SegmentationTask
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
+from tests.forked_ranks import run_on
 from tests.pictures import TINY, bars_and_stripes
 
 SCRIPT = """
@@ -41,18 +45,6 @@ class Watched(original):
 two_stage.TokenizerTask = Watched
 train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
 torch.save(seen["task"].state_dict(), Path(out) / f"rank{ranks.rank()}.pt")
-ranks.stop()
-"""
-
-
-VALIDATION = """
-import sys
-from pathlib import Path
-from caselli import ranks
-from tests.test_ranks import validated
-
-ranks.start()
-validated(Path(sys.argv[1]))
 ranks.stop()
 """
 
@@ -115,18 +107,55 @@ def validated(folder):
         run._validate()
     (folder / f"batches{ranks.rank()}").write_text(str(run.ema.module.batches))
     ranks.wait()
+
+
+def evaluated(folder):
+    """Figures of an untrained tokenizer's reconstructions of pictures, and of two sets of features."""
+    torch.manual_seed(0)
+    pictures = Pictures.of("noise", torch.randint(256, (15, 1, 16, 16), dtype=torch.uint8))
+    config = TokenizerConfig(channels=1, width=16, latent_width=8, quantizer_options={"codebook_size": 16})
+    model = Model(Tokenizer(config).eval(), None, Raster(), 16)
+    first, own = own_part(pictures)
+    real, made = torch.randn(2, 15, 4)[:, first : first + len(own)].double()
+    found = [evaluate_model(model, pictures), compare_sets(real, made, features="none", reference="noise")]
+    (folder / f"figures{ranks.rank()}.json").write_text(json.dumps(list(map(dataclasses.asdict, found))))
+
+
+def test_the_figures_of_two_ranks_are_those_of_one(both):
+    two, one = both
+    alone = json.loads((one / "figures0.json").read_text())
+    for rank in (0, 1):
+        found = json.loads((two / f"figures{rank}.json").read_text())
+        for ours, theirs in zip(found, alone, strict=True):
+            for name, value in theirs.items():
+                assert ours[name] == value or ours[name] == pytest.approx(value, rel=1e-5, abs=1e-6), name
+
+
+def measured(folder):
+    validated(folder)
+    evaluated(folder)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Folders of what two ranks and one found."""
+    folder = tmp_path_factory.mktemp("validated")
+    run_on(2, measured, folder / "two")
+    measured(folder / "one")
+    return folder / "two", folder / "one"
+
+
+def logged(folder):
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return {line.pop("stage"): line for line in lines}
 
 
-def test_the_validation_of_two_ranks_is_that_of_one(tmp_path):
-    launched(tmp_path, VALIDATION, "29578", tmp_path / "two")
-    alone = validated(tmp_path / "one")
-    lines = [json.loads(line) for line in (tmp_path / "two" / "log.jsonl").read_text().splitlines()]
+def test_the_validation_of_two_ranks_is_that_of_one(both):
+    lines, alone = map(logged, both)
     assert len(lines) == len(alone) == 3
-    assert [(tmp_path / "two" / f"batches{rank}").read_text() for rank in (0, 1)] == ["3", "2"]
-    for line in lines:
-        expected = alone[line.pop("stage")]
+    assert [(both[0] / f"batches{rank}").read_text() for rank in (0, 1)] == ["3", "2"]
+    for stage, expected in alone.items():
+        line = lines[stage]
         for figure, value in expected.items():
             assert line[figure] == value or line[figure] == pytest.approx(value, abs=2e-5), figure
 

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
 import torch
 
-from caselli import ranks
-from caselli.data import CodeBatch
-from caselli.engine import CPU, Fit, Generated, Training, TrainingConfig
+from caselli import data, ranks
+from caselli.data import CodeBatch, to_float
+from caselli.engine import CPU, Checkpoints, Fit, Generated, Training, TrainingConfig
+from caselli.errors import UserError
+from caselli.model import load
 from caselli.order import Grid, Raster
 from caselli.prior import Alphabet, PriorConfig, PriorTask, build
-from tests.test_ranks import launched
+from caselli.run import train
+from tests.forked_ranks import Ranks, run_on
+from tests.pictures import TINY, bars_and_stripes, options
 
 STEPS = 20
 
-SCRIPT = """
-import shutil, sys
-from pathlib import Path
-from caselli import ranks
-from tests.test_ranks_sharded import saved, trained
+PLACE = "checkpoints/prior"
 
-ranks.start()
-folder = Path(sys.argv[1])
-saved(trained(folder / "sharded", "sharded", accumulate=2), folder / "sharded.pt")
-if ranks.is_first():
-    checkpoints = folder / "again/checkpoints/prior"
-    checkpoints.mkdir(parents=True)
-    shutil.copyfile(folder / "sharded/checkpoints/prior/before.pt", checkpoints / "last.pt")
-ranks.wait()
-saved(trained(folder / "again", "sharded", accumulate=2), folder / "again.pt")
-ranks.stop()
-"""
+
+def trained_twice(folder):
+    """A sharded training, and one that goes on from its checkpoint at half time."""
+    trained(folder / "sharded", "sharded", accumulate=2)
+    if ranks.is_first():
+        shutil.copytree(folder / "sharded" / PLACE / "before", folder / "again" / PLACE / "last")
+    ranks.wait()
+    trained(folder / "again", "sharded", accumulate=2)
 
 
 def task():
@@ -53,7 +51,8 @@ def batch(step):
     return CodeBatch(own, None, None, torch.arange(len(own)))
 
 
-def trained(folder, parallel="replicated", accumulate=1):
+def trained(folder, parallel="replicated", accumulate=1, checkpoint_steps=STEPS // 2, seconds=0.0):
+    """A training to its end; each batch takes so many seconds to come."""
     config = TrainingConfig(
         steps=STEPS,
         batch=8,
@@ -64,19 +63,28 @@ def trained(folder, parallel="replicated", accumulate=1):
         warmup=5,
         ema=0.9,
         validations=2,
-        checkpoint_steps=STEPS // 2,
+        checkpoint_steps=checkpoint_steps,
+        checkpoint_seconds=1e9,
     )
     held_out = [batch(1000)]
-    training = Training(task(), Generated(batch), held_out, config, folder, "prior", CPU)
+    training = Training(
+        task(),
+        Generated(lambda step: time.sleep(seconds) or batch(step)),
+        held_out,
+        config,
+        folder,
+        "prior",
+        CPU,
+    )
     training.run()
     return training
 
 
-def saved(training, path):
-    """Keeps the weights and their average, whole."""
-    states = Path(training.checkpoints.folder, "last.pt")
-    if ranks.is_first():
-        shutil.copyfile(states, path)
+def newest(folder):
+    """The newest checkpoint of a training, whole, as one process reads it."""
+    state, words = Checkpoints(folder / PLACE).load()
+    assert not words
+    return state
 
 
 def distance(a, b):
@@ -88,32 +96,111 @@ def distance(a, b):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    launched(folder, SCRIPT, "29581", folder)
-    alone = trained(folder / "alone")
-    read = {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in ("sharded", "again")}
-    return folder, alone, read
+    run_on(2, trained_twice, folder)
+    trained(folder / "alone")
+    return folder
+
+
+def close(a, b, largest=1e-5):
+    """True where weights and their averages are those of another state, but for the order of sums."""
+    assert a["step"] == b["step"] == STEPS
+    return all(distance(a[part], b[part]) <= largest for part in ("task", "ema"))
 
 
 def test_two_ranks_train_the_weights_of_one(runs):
-    _, alone, read = runs
-    expected = torch.load(alone.checkpoints.folder / "last.pt", weights_only=True)
-    assert read["sharded"]["step"] == STEPS
-    for part in ("task", "ema"):
-        assert distance(read["sharded"][part], expected[part]) < 1e-5, part
+    assert close(newest(runs / "sharded"), newest(runs / "alone"))
+    places = sorted(path.name for path in (runs / "sharded" / PLACE).iterdir())
+    assert places == ["before", "best", "last"], "each rank writes its own part, and nothing is left behind"
+    parts = list((runs / "sharded" / PLACE / "last").glob("*.safetensors"))
+    whole = sum(path.stat().st_size for path in (runs / "alone" / PLACE).glob("last.pt"))
+    assert len(parts) == 2 and max(path.stat().st_size for path in parts) < 0.6 * whole
 
 
 def test_they_resume_on_as_many_ranks_to_the_same_bits(runs):
-    _, _, read = runs
-    for part in ("task", "ema"):
-        assert distance(read["again"][part], read["sharded"][part]) == 0
+    assert close(newest(runs / "again"), newest(runs / "sharded"), largest=0)
 
 
 def test_one_process_goes_on_from_two_ranks(runs):
-    folder, alone, _ = runs
-    checkpoints = folder / "one/checkpoints/prior"
-    checkpoints.mkdir(parents=True)
-    shutil.copyfile(folder / "sharded/checkpoints/prior/before.pt", checkpoints / "last.pt")
-    assert distance(trained(folder / "one").task.state_dict(), alone.task.state_dict()) < 1e-5
+    shutil.copytree(runs / "sharded" / PLACE / "before", runs / "one" / PLACE / "last")
+    trained(runs / "one")
+    assert close(newest(runs / "one"), newest(runs / "alone"))
+    places = sorted(path.name for path in (runs / "one" / PLACE).iterdir())
+    assert places == ["before", "best.pt", "last.pt"]
+
+
+def test_parts_that_are_cut_short_fall_back(runs, tmp_path):
+    shutil.copytree(runs / "sharded" / PLACE, tmp_path / PLACE)
+    checkpoints = Checkpoints(tmp_path / PLACE)
+    assert checkpoints.reached()[0] == STEPS
+    part = next((tmp_path / PLACE / "last").glob("*.safetensors"))
+    part.write_bytes(part.read_bytes()[:-8])
+    state, words = checkpoints.load()
+    assert state["step"] == STEPS // 2 and "falling back" in words[0]
+    assert checkpoints.reached()[0] == STEPS // 2
+    next((tmp_path / PLACE / "before").glob("*.safetensors")).unlink()
+    with pytest.raises(UserError, match="no checkpoint"):
+        checkpoints.load()
+
+
+def slowly(folder, seconds=0.02):
+    """A sharded training with many checkpoints."""
+    trained(folder, "sharded", checkpoint_steps=2, seconds=seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("counts", [(2,) * 6, (4,) * 4, (4, 1, 2, 4), (2, 4, 1, 2)], ids=str)
+def test_killed_at_random_and_resumed(tmp_path, counts):
+    """Bit-equal on as many ranks, within the order of sums on others."""
+    lots, begin = random.Random(str(counts)), time.monotonic()
+    run_on(counts[0], slowly, tmp_path / "whole")
+    whole, killed, reached = time.monotonic() - begin, 0, 0
+    for count in counts:
+        started = Ranks(count, slowly, tmp_path / "run")
+        time.sleep(lots.uniform(0.2, 0.9) * whole)
+        started.kill()
+        killed += -9 in started.wait()
+        now = (Checkpoints(tmp_path / "run" / PLACE).reached() or (0, 0))[0]
+        assert now >= reached, "nothing that was saved is lost"
+        reached = now
+    run_on(counts[-1], slowly, tmp_path / "run")
+    assert killed, "none was killed in time"
+    ours, theirs = newest(tmp_path / "run"), newest(tmp_path / "whole")
+    assert close(ours, theirs, largest=0 if len(set(counts)) == 1 else 1e-5)
+    assert not list((tmp_path / "run" / PLACE).glob(".*")), "nothing unfinished is left"
+
+
+@pytest.mark.slow
+def test_four_ranks_train_the_weights_of_one_and_go_on_as_two(tmp_path):
+    run_on(4, trained_twice, tmp_path)
+    trained(tmp_path / "alone")
+    four, alone = newest(tmp_path / "sharded"), newest(tmp_path / "alone")
+    assert close(four, alone) and close(newest(tmp_path / "again"), four, largest=0)
+    shutil.copytree(tmp_path / "sharded" / PLACE / "before", tmp_path / "two" / PLACE / "last")
+    run_on(2, slowly, tmp_path / "two")
+    assert close(newest(tmp_path / "two"), alone)
+
+
+def tiny(source, run, changes):
+    train(source, run, recipe="tiny", steps=STEPS, changes=changes, progress=False)
+
+
+@pytest.mark.slow
+def test_the_tiny_recipe_on_one_two_and_four_ranks(tmp_path):
+    """Both stages end in the same weights but for the order of sums, and choose the same codes."""
+    source = bars_and_stripes(tmp_path / "pictures")
+    changes = {**TINY, "training.prior.parallel": "sharded", "training.prior.optimiser": "adamw"}
+    models = {}
+    for count in (1, 2, 4):
+        run = tmp_path / f"run{count}"
+        run_on(count, tiny, source, run, changes)
+        models[count] = load(run)
+    pixels = to_float(data.open(str(source)).read(torch.arange(40)))
+    expected = models[1].encode(pixels)
+    for count in (2, 4):
+        for part in ("tokenizer", "prior"):
+            ours, alone = (getattr(models[c], part).state_dict() for c in (count, 1))
+            assert distance(ours, alone) < 1e-5, (count, part)
+        assert (models[count].encode(pixels) == expected).float().mean() >= 0.999
 
 
 def test_blocks_computed_twice_have_the_same_gradients():
@@ -147,8 +234,6 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 def test_a_rank_that_dies_stops_the_others_with_one_line(tmp_path):
-    from tests.pictures import TINY, bars_and_stripes, options
-
     script = tmp_path / "dying.py"
     script.write_text(DYING)
     source = bars_and_stripes(tmp_path / "pictures")

@@ -110,8 +110,11 @@ def gather(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.no_grad()
 def join(tensor: Tensor) -> Tensor:
     """Every rank's tensor, of lengths that may differ, joined along the first axis in order of rank."""
+    if count() == 1:
+        return tensor
     lengths = gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
     padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
     padded[: len(tensor)] = tensor.detach()

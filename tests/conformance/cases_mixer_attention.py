@@ -32,6 +32,7 @@ CASES: list[tuple[str, dict]] = [
     ("flash", {"key_width": 6, "group": 4}),
     ("flash", {"key_width": 6, "group": 3, "normalisation": "group", "activation": "laplace"}),
     ("flash", {"key_width": 6, "group": 1, "normalisation": "constant", "constant": 4}),
+    ("flash", {"key_width": 6, "group": 3, "shift": True, "turned": 2}),
 ]
 """Causal mixers: every law holds for each row."""
 
@@ -46,6 +47,7 @@ BIDIRECTIONAL: list[tuple[str, dict]] = [
     ("flash_quad", {"key_width": 6, "causal": False}),
     ("flash", {"key_width": 6, "group": 4, "causal": False}),
     ("flash", {"key_width": 6, "group": 3, "causal": False, "normalisation": "group"}),
+    ("flash", {"key_width": 6, "group": 3, "causal": False, "shift": True, "joined": False}),
 ]
 """Those that see the whole sequence: packing, padding and gradients."""
 

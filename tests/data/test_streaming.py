@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
+import tempfile
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 
 from caselli import data
 from caselli.data import Augment, Batches, CodeShards, CodeStore, PictureStream, Request, StreamOrder
+from caselli.data import shards as listing
 from caselli.data.code_shards import finish_shards, has_shard, write_shard
 from caselli.data.shards import shard_pictures, tar_shards
 from caselli.errors import UserError
@@ -68,6 +71,21 @@ def test_a_rank_reads_its_shards_one_after_the_other():
     assert not torch.equal(order.at(0), order.at(order.steps))
 
 
+def test_a_shard_is_listed_once_while_a_buffer_needs_it(tmp_path, monkeypatch):
+    listed, original = [], listing.samples_of
+    monkeypatch.setattr(listing, "samples_of", lambda path: listed.append(path) or original(path))
+    whole = tar_shards(str(shards_of(tmp_path / "set")))
+    listed.clear()
+    stream = PictureStream(whole, 8, 1, buffer=18)
+    for _ in zip(range(4), Batches(stream, 4).stream(), strict=False):
+        pass
+    assert len(listed) == len(COUNTS) and len(stream.lists) == len(COUNTS)
+    many = PictureStream(dataclasses.replace(whole, paths=whole.paths * 9, counts=COUNTS * 9), 8, 1, buffer=4)
+    for _ in zip(range(40), Batches(many, 4).stream(), strict=False):
+        pass
+    assert len(many.lists) < 12, "lists that no buffer needs are given up"
+
+
 def test_batches_resume_at_any_step(stream):
     batches = Batches(stream, 4, seed=3, augment=Augment(flip=True))
     several = [batch for _, batch in zip(range(7), batches.stream(), strict=False)]
@@ -91,6 +109,29 @@ def test_bad_pictures_are_skipped_and_counted(tmp_path):
     assert not {2, 9} & set(batch.indices.tolist()) and len(batch.indices) == 12
     levels = ((batch.pictures[:, 0, 0, 0] + 1) * 127.5).round().long()
     assert torch.equal(levels, 10 * batch.indices)
+
+
+def test_shards_at_urls_are_copied_while_they_are_read(tmp_path, stream, monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = fsspec.filesystem("memory")
+    for path in sorted((tmp_path / "set").glob("*.tar")):
+        elsewhere.pipe(f"/set/{path.name}", path.read_bytes())
+    whole = tar_shards("memory://set/part-{00..03}.tar")
+    assert whole.counts == tar_shards("memory://set/").counts == COUNTS and whole.name == "set"
+    far = PictureStream(whole, 8, 1, buffer=6)
+    for ours, theirs, _ in zip(Batches(far, 4).stream(), Batches(stream, 4).stream(), range(6), strict=False):
+        assert torch.equal(ours.pictures, theirs.pictures) and ours.captions == theirs.captions
+    held_out = shard_pictures(whole, 3, Request(None, None, 0))
+    del far, ours
+    listing._listed.cache_clear()
+    assert len(list(tmp_path.glob(".caselli-*"))) == 1, "the copy of the shard that is held out"
+    assert len(held_out.read(torch.arange(4))) == 4 and held_out.names[0] == "part-03.tar/000.png"
+    with pytest.raises(UserError, match="part-04"):
+        tar_shards("memory://set/part-{00..04}.tar")
+    with pytest.raises(UserError, match="streamed"):
+        data.open("memory://set/part-{00..03}.tar")
+    elsewhere.rm("/set", recursive=True)
 
 
 def test_a_missing_shard_is_named(tmp_path, stream):

@@ -72,18 +72,29 @@ def command(
     sampling: Sampling = AS_LEARNED,
     json: bool = False,
 ) -> None:
-    """Measures reconstruction, codebook use and likelihood on held-out pictures.
+    """Measures reconstruction, codebook use and likelihood on held-out pictures; under torchrun every rank
+    measures its share.
 
     Arguments:
         json: print one JSON object.
     """
+    from caselli import ranks
     from caselli.model import load as load_two_stages
     from caselli.run import kind_of, load
 
-    if more.features or more.captions or more.upscaling:
-        figures = _all(load_two_stages(run), run, source, split, more, sampling)
-    else:
-        figures = kind_of(run).evaluate(load(run), source, split, more.lpips or None)
+    ranks.start()
+    try:
+        if more.features or more.captions or more.upscaling:
+            figures = _all(load_two_stages(run), run, source, split, more, sampling)
+        else:
+            figures = kind_of(run).evaluate(load(run), source, split, more.lpips or None)
+        if ranks.is_first():
+            _show(figures, json)
+    finally:
+        ranks.stop()
+
+
+def _show(figures: dict[str, Any], json: bool) -> None:
     if json:
         print(plain.dumps(figures))
         return
@@ -191,11 +202,11 @@ def _samples(model: Any, pictures: Any, network: Any, reference: str, count: int
     import torch
 
     from caselli.data import spread, to_float
-    from caselli.evaluate import compare_sets
+    from caselli.evaluate import compare_sets, own_part
     from caselli.features import features_of
 
-    real = pictures.subset(spread(len(pictures), count))
-    x, made = to_float(real.read(torch.arange(len(real)))), model.sample_like(real, options=sampling)
+    first, real = own_part(pictures.subset(spread(len(pictures), count)))
+    x, made = to_float(real.read(torch.arange(len(real)))), model.sample_like(real, first, sampling)
     sets = (features_of(network, part) for part in (x, made))
     return compare_sets(*sets, features=network.features_name, reference=reference)
 

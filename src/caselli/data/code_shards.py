@@ -16,7 +16,7 @@ from caselli.data.codes import CodeBatch, CodeStore
 from caselli.data.shuffle import Shares
 from caselli.errors import UserError
 from caselli.files import atomic_write, write_text
-from caselli.shapes import Float, Int, Tensor
+from caselli.shapes import Float, Int, Shaped, Tensor
 
 STAMP = "codes.json"
 """File of a folder of shards that says what they are; written when the last one is there."""
@@ -85,6 +85,13 @@ class CodeShards:
         if "captions" in self.shards[0]:
             captions = tuple(self._caption(number) for number in indices.tolist())
         return CodeBatch(read, labels, captions, indices, condition)
+
+    def whole(self, name: str) -> Shaped[Tensor, "n ..."] | None:
+        """One of `ARRAYS` of all shards, in memory and in the type that it is stored in; None where there is
+        none."""
+        if name not in self.shards[0]:
+            return None
+        return torch.from_numpy(np.concatenate([shard[name] for shard in self.shards]))
 
     def _picked(self, name: str, indices: Int[Tensor, "n"]) -> Int[Tensor, "n ..."]:
         rows = []

@@ -15,6 +15,7 @@ import torch
 
 from caselli.data.listing import read_listing
 from caselli.data.pictures import Pictures
+from caselli.data.remote import Copy, is_url, stamp
 from caselli.data.source import Request
 from caselli.data.tar import listing_of, samples_of, shard_paths
 from caselli.errors import UserError
@@ -63,7 +64,9 @@ class TarShards:
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change when names, sizes or counts of the shards do."""
-        known = [(Path(path).name, os.path.getsize(path)) for path in self.paths]
+        known = [
+            (Path(path).name, _stamp(path) if is_url(path) else os.path.getsize(path)) for path in self.paths
+        ]
         text = json.dumps([known, self.counts, self.classes])
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -86,11 +89,27 @@ class TarShards:
         return dataclasses.replace(self, **chosen)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=1)
 def _listed(path: str) -> list[dict[str, Any]]:
+    if is_url(path):
+        return _listed_copy(path)
     if not os.path.exists(path):
         raise UserError(f"the shard {path} is missing", "every shard of the set was expected")
     return [sample for sample in samples_of(path) if "bad" not in sample]
+
+
+def _listed_copy(url: str) -> list[dict[str, Any]]:
+    """The list of a shard that is elsewhere; its copy lasts as long as one of the list's pictures."""
+    copy = Copy(url)
+    names = Path(copy.path).name, Path(url).name
+    found = [sample for sample in samples_of(copy.path) if "bad" not in sample]
+    return [{**sample, "name": sample["name"].replace(*names, 1), "copy": copy} for sample in found]
+
+
+@functools.cache
+def _kept(url: str) -> list[dict[str, Any]]:
+    """The list of a shard elsewhere, some of whose pictures are read until the process ends."""
+    return _listed(url)
 
 
 def tar_shards(source: str) -> TarShards:
@@ -100,7 +119,7 @@ def tar_shards(source: str) -> TarShards:
     """
     paths = tuple(shard_paths(source))
     for path in paths:
-        if not os.path.exists(path):
+        if _stamp(path) is None:
             raise UserError(f"the shard {path} is missing", "every shard of the pattern was expected")
     if not paths:
         raise UserError(
@@ -118,7 +137,8 @@ def tar_shards(source: str) -> TarShards:
 
 def shard_pictures(shards: TarShards, shard: int, request: Request) -> Pictures:
     """The first pictures of one shard as a set, at most `SHOWN`, with the classes of all shards."""
-    found = shards.listing(shard)[:SHOWN]
+    path = shards.paths[shard]
+    found = (_kept(path) if is_url(path) else shards.listing(shard))[:SHOWN]
     pictures = read_listing(listing_of(shards.name, found), request)
     if not shards.classes:
         return pictures
@@ -140,7 +160,12 @@ def _by_number(label: str) -> tuple[bool, int, str]:
     return (False, int(label), label) if label.isdecimal() else (True, 0, label)
 
 
-def _stamp(path: str) -> str:
+def _stamp(path: str) -> str | None:
+    """Name, size and time of a shard; None where there is none."""
+    if is_url(path):
+        return stamp(path)
+    if not os.path.exists(path):
+        return None
     facts = os.stat(path)
     return f"{os.path.abspath(path)}|{facts.st_size}|{facts.st_mtime_ns}"
 

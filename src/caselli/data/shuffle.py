@@ -58,15 +58,16 @@ def indices_at(count: int, batch: int, seed: int, step: int) -> Int[Tensor, "B"]
     positions = torch.arange(step * batch, (step + 1) * batch)
     epochs = positions // count
     parts = [
-        _permutation(count, seed, epoch)[positions[epochs == epoch] % count]
+        _permutation(count, seed, epoch)[positions[epochs == epoch] % count].long()
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1)
     ]
     return torch.cat(parts)
 
 
-@functools.lru_cache(maxsize=2)  # of ten million samples, 80 MB each
+@functools.lru_cache(maxsize=2)  # of ten million samples, 40 MB each
 def _permutation(count: int, seed: int, epoch: int) -> Int[Tensor, "n"]:
-    return torch.randperm(count, generator=generator("order", seed, epoch))
+    order = torch.randperm(count, generator=generator("order", seed, epoch))
+    return order.int() if count < 1 << 31 else order
 
 
 @dataclasses.dataclass(frozen=True)

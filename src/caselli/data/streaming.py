@@ -138,6 +138,8 @@ class PictureStream:
         self.name, self.classes, self.fingerprint = shards.name, shards.classes, shards.fingerprint
         self.firsts = [0, *itertools.accumulate(shards.counts)]
         self.numbers = {name: number for number, name in enumerate(self.classes)}
+        self.lists: dict[int, Sequence[dict[str, Any]]] = {}
+        """The lists of the shards that were read last, the newest at the end."""
         self.bad: list[Bad] = []
         """The first bad pictures that were met."""
         self.skipped = 0
@@ -203,7 +205,23 @@ class PictureStream:
 
     def _told(self, number: int) -> dict[str, Any]:
         shard = bisect.bisect_right(self.firsts, number) - 1
-        return self.shards.listing(shard)[number - self.firsts[shard]]
+        return self._listing(shard)[number - self.firsts[shard]]
+
+    def _listing(self, shard: int) -> Sequence[dict[str, Any]]:
+        """The list of a shard, kept as long as two buffers may need it: what lies wholly in them, and the
+        shards at their ends."""
+        if shard in self.lists:
+            self.lists[shard] = self.lists.pop(shard)
+            return self.lists[shard]
+        self.lists[shard] = self.shards.listing(shard)
+        sizes = [self.shards.counts[one] for one in self.lists]
+        spare = sum(sizes) - 2 * self.buffer - 2 * max(sizes)
+        for size in sizes:
+            if spare < size:
+                break
+            spare -= size
+            del self.lists[next(iter(self.lists))]
+        return self.lists[shard]
 
     def _joined(
         self, indices: Tensor, told: Sequence[dict], answers: Sequence[bytes | BadPicture]

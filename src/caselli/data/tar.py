@@ -16,6 +16,7 @@ from caselli.data.decoding import EXTENSIONS, Location
 from caselli.data.kinds import left_out
 from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Bad, Pictures
+from caselli.data.remote import is_url, named
 from caselli.data.source import Request, Source
 from caselli.data.tree import is_no_data, is_system
 from caselli.errors import UserError
@@ -47,10 +48,14 @@ class Tar(Source):
 
     @staticmethod
     def accepts(source: str) -> bool:
-        return bool(shard_paths(source))
+        return is_url(source) or bool(shard_paths(source))
 
     @staticmethod
     def open(source: str, request: Request) -> Pictures:
+        if is_url(source):
+            raise UserError(
+                f"the source {source} is a URL", "it has to be streamed", "give --data.stream true"
+            )
         shards = shard_paths(source)
         read = [_samples(shard) for shard in shards]
         samples = [sample for of_shard, _ in read for sample in of_shard]
@@ -65,7 +70,11 @@ class Tar(Source):
 
 
 def shard_paths(source: str) -> list[str]:
-    """Paths of the shards that a file, a folder or a pattern stands for; none where it is something else."""
+    """Paths or URLs of the shards that a file, a folder or a pattern stands for; none where it is something
+    else."""
+    if is_url(source):
+        several = _counted(source)
+        return _tars(several if len(several) > 1 else named(source))
     if os.path.isdir(source):
         inside = sorted(os.listdir(source))
         others = [n for n in inside if os.path.splitext(n)[1].lower() in EXTENSIONS]
@@ -73,8 +82,8 @@ def shard_paths(source: str) -> list[str]:
         return [] if others or folders else _tars(os.path.join(source, name) for name in inside)
     if os.path.exists(source):
         return _tars([source])
-    named = _counted(source)
-    return _tars(named if len(named) > 1 else sorted(glob.glob(source)))
+    several = _counted(source)
+    return _tars(several if len(several) > 1 else sorted(glob.glob(source)))
 
 
 def _counted(pattern: str) -> list[str]:

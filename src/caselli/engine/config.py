@@ -27,6 +27,11 @@ class TrainingConfig:
     averages of each rank are then a part of the whole."""
     recompute: bool = False
     """Computes each block's activations again in the backward pass, to save memory."""
+    compile: bool = False
+    """Compiles the network's blocks, or the tokenizer's two halves, where a step is measured to be faster for
+    it at the start; the last bits of a run then depend on that."""
+    float8: bool = False
+    """Multiplies in float8 in the linear layers of the blocks, on a GPU that has such products."""
     optimiser: str = "adamw"
     """adamw, or muon: Muon for the matrices inside the network and AdamW for the rest."""
     learning_rate: float = 1e-3

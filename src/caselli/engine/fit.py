@@ -12,6 +12,7 @@ import torch
 
 from caselli import ranks
 from caselli.engine.batch import pieces, samples, to_device
+from caselli.engine.compiling import compile_parts, in_float8
 from caselli.engine.config import TrainingConfig
 from caselli.engine.machine import CPU, Machine
 from caselli.engine.optimiser import Optimiser, learning_rate_factor
@@ -59,6 +60,8 @@ class Fit:
     def __init__(
         self, task: Task, batches: BatchStream, config: TrainingConfig, machine: Machine = CPU, seed: int = 0
     ) -> None:
+        if config.float8:
+            in_float8(task, machine)
         self.task = placed(task, config, machine)
         if config.recompute:
             recompute(self.task)
@@ -68,6 +71,8 @@ class Fit:
         self.samples, self.rate = 0, 0.0
         self.figures: dict[str, Tensor] = {}
         self.stopping = False
+        self.notes: list[str] = []
+        """Sentences on what was measured at the start."""
 
     @property
     def progress(self) -> float:
@@ -86,7 +91,10 @@ class Fit:
         model, begin = parallel(self.task), time.perf_counter() - self.seconds
         with torch.random.fork_rng():
             for batch in self.batches.stream(self.step):
-                self.figures = self.update(model, to_device(batch, self.machine.device))
+                batch = to_device(batch, self.machine.device)
+                if self.config.compile and not self.notes:
+                    self._compile(model, batch)
+                self.figures = self.update(model, batch)
                 self._tick(begin)
                 if until(self) or self.progress >= 1:
                     break
@@ -112,17 +120,26 @@ class Fit:
         self.optimiser.zero_grad()
         found = []
         for number, piece in enumerate(pieces(batch, config.accumulate)):
-            last = number == config.accumulate - 1
-            with gradients_of(model, last):
-                with self.machine.autocast():
-                    losses = model(piece, self.step)
-                (losses.total / config.accumulate).backward()
-            found.append({"loss": losses.total.detach(), **losses.metrics})
+            with gradients_of(model, last=number == config.accumulate - 1):
+                found.append(self._backward(model, piece))
         norms = self.optimiser.clip(config.clip) if config.clip else {}
         self.optimiser.step(factor)
         self.step += 1
         self.samples = samples(batch)
         return _mean(found) | norms
+
+    def _backward(self, model: torch.nn.Module, piece: Any) -> dict[str, Tensor]:
+        """Gradients of one piece of a batch: its figures."""
+        with self.machine.autocast():
+            losses = model(piece, self.step)
+        (losses.total / self.config.accumulate).backward()
+        return {"loss": losses.total.detach(), **losses.metrics}
+
+    def _compile(self, model: torch.nn.Module, batch: Any) -> None:
+        """Compiles the task's parts if that makes a step on this batch faster."""
+        self.task.train()
+        piece = pieces(batch, self.config.accumulate)[0]
+        self.notes.append(compile_parts(self.task, lambda: self._backward(model, piece)))
 
     def _tick(self, begin: float) -> None:
         """The first rank's clock, and whether it was asked to stop, are everybody's."""

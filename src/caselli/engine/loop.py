@@ -19,7 +19,7 @@ from caselli.engine.fit import BatchStream, Fit
 from caselli.engine.log import Log
 from caselli.engine.machine import Machine
 from caselli.engine.progress import Bar, Recent
-from caselli.engine.sharding import gathered, is_sharded, load, placed, shell, whole
+from caselli.engine.sharding import is_sharded, load, placed, shell, whole
 from caselli.engine.signals import on_signals
 from caselli.engine.task import Task
 from caselli.engine.tracker import Tracker
@@ -75,7 +75,7 @@ class Training:
         self.validation, self.stage = validation, stage
         self.folder, self.log, self.trackers = folder, Log(folder, stage), trackers
         self.checkpoints = Checkpoints(folder / "checkpoints" / stage)
-        self.best, self.validated = math.inf, 0
+        self.best, self.validated, self.noted = math.inf, 0, 0
         self.worse = 0
         """Validations since the best one."""
 
@@ -91,6 +91,7 @@ class Training:
         self.bar, self.recent = Bar(self.stage, self.fit.progress), Recent()
         with on_signals(self.fit.stop):
             self.fit.run(self._after_step)
+        self.checkpoints.finish()
         self.bar.close()
         if self.fit.stopping and self.fit.progress < 1 and not self._is_over():
             raise Interrupted(f"stopped at step {self.fit.step} of the {self.stage}; a checkpoint is written")
@@ -98,6 +99,10 @@ class Training:
     def _after_step(self, fit: Fit) -> bool:
         """Averages, reports, validates and saves; true where the user asks for a stop."""
         self.ema.update(self.task, fit.step)
+        self.checkpoints.settle()
+        if self.noted < len(fit.notes):
+            self.log.say(fit.notes[self.noted], fit.step)
+            self.noted += 1
         self.recent.add(fit.figures, fit.samples)
         done = fit.progress >= 1
         if fit.step % 10 == 0 or done:
@@ -148,9 +153,7 @@ class Training:
             save_views(views, self.folder / PROGRESS / f"{self.stage}-{self.fit.step:07}.png")
         if values and (self.task.keeps_last or values["loss"] < self.best):
             self.best = min(self.best, values["loss"])
-            kept = gathered(task.state_dict())
-            if ranks.is_first():
-                self.checkpoints.save_best({"task": kept, "step": self.fit.step})
+            self.checkpoints.save_best({"task": task.state_dict(), "step": self.fit.step})
 
     def _own_validation(self) -> Sequence[Any]:
         """This rank's held-out batches; every rank's are all of them where there are fewer than ranks."""
@@ -177,20 +180,24 @@ class Training:
     def _save(self) -> None:
         self._check()
         state = {
-            "task": gathered(self.task.state_dict()),
-            "ema": gathered(self.ema.module.state_dict()),
-            "optimiser": gathered(self.fit.optimiser.state_dict()),
+            "task": self.task.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimiser": self.fit.optimiser.state_dict(),
             "step": self.fit.step,
             "seconds": self.fit.seconds,
             "best": self.best,
             "worse": self.worse,
         }
-        if ranks.is_first():
-            self.checkpoints.save(state)
+        self.checkpoints.save(state)
         self.saved_at, self.saved_step = self.fit.seconds, self.fit.step
 
     def _resume(self) -> None:
-        state, words = self.checkpoints.load()
+        layout = {
+            "task": self.task.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimiser": dict(self.task.named_parameters()),
+        }
+        state, words = self.checkpoints.load(layout)
         for word in words:
             self.log.say(word)
         if state is None:
@@ -209,7 +216,7 @@ class Training:
             self.log.say(f"resuming at step {self.fit.step}; the schedule ends at {end}", self.fit.step)
 
     def _best_task(self) -> Task:
-        ranks.wait()
+        self.checkpoints.finish()
         best = self.checkpoints.load_best()
         if self.shell is not None:  # whole weights again, for whoever saves and looks
             state = best["task"] if best else tree_map(whole, dict(self.ema.module.state_dict()))

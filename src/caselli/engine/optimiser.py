@@ -91,7 +91,7 @@ class Optimiser:
                 found = {
                     number: {key: shared_out(value, p) for key, value in states[name].items()}
                     for number, (name, p) in enumerate(zip(names, own, strict=True))
-                    if states[name]
+                    if states.get(name)
                 }
             part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
 

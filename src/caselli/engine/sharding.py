@@ -17,7 +17,6 @@ from caselli import ranks
 from caselli.engine.config import TrainingConfig
 from caselli.engine.machine import Machine
 from caselli.engine.task import Task
-from caselli.private import tree_map
 from caselli.shapes import Tensor
 
 
@@ -78,34 +77,25 @@ def gradients_of(model: nn.Module, last: bool) -> Iterator[None]:
         yield
 
 
+def is_part(tensor: Any) -> bool:
+    """True for a tensor that is shared out: torch's DTensor, which is not imported where there is none."""
+    return hasattr(tensor, "full_tensor")
+
+
 def local(tensor: Tensor) -> Tensor:
     """This rank's part of a tensor that is shared out; another one as it is."""
-    return tensor.to_local() if _is_part(tensor) else tensor
+    return tensor.to_local() if is_part(tensor) else tensor
 
 
 def whole(tensor: Any) -> Any:
     """A tensor that is shared out, whole; anything else as it is. All ranks have to call it."""
-    return tensor.full_tensor() if _is_part(tensor) else tensor
-
-
-def gathered(state: Any) -> Any:
-    """A state with its tensors whole and in memory, on the first rank; on others without what is shared out.
-
-    All ranks have to call it.
-    """
-
-    def kept(leaf: Any) -> Any:
-        if not _is_part(leaf):
-            return leaf
-        found = leaf.full_tensor()
-        return found.cpu() if ranks.is_first() else None
-
-    return tree_map(kept, dict(state))
+    return tensor.full_tensor() if is_part(tensor) else tensor
 
 
 def shared_out(tensor: Any, like: Any) -> Any:
-    """This rank's part of a whole tensor, laid out as another one; as it is where the other is whole."""
-    if not _is_part(like) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
+    """This rank's part of a whole tensor, laid out as another one; as it is where the other is whole, or this
+    one a part already."""
+    if not is_part(like) or is_part(tensor) or not isinstance(tensor, Tensor) or tensor.shape != like.shape:
         return tensor
     from torch.distributed.tensor import distribute_tensor
 
@@ -126,11 +116,6 @@ def shell(task: Task) -> Task:
         for p in task.parameters()
     }
     return copy.deepcopy(task, bare)
-
-
-def _is_part(tensor: Any) -> bool:
-    """True for a tensor that is shared out: torch's DTensor, which is not imported where there is none."""
-    return hasattr(tensor, "full_tensor")
 
 
 def _gathers(model: nn.Module) -> bool:

@@ -83,6 +83,10 @@ class Task(nn.Module, ABC):
         default."""
         return []
 
+    def compiled(self) -> list[nn.Module]:
+        """Parts that a compiler may take one by one; by default the blocks."""
+        return self.blocks()
+
     def finish(self) -> dict[str, float]:
         """Figures over all batches validated since the last call, on all ranks; none by default."""
         return {}

@@ -9,7 +9,13 @@ from caselli.evaluate.captions import Ranking, captioned, pooled_pixels, rank_ca
 from caselli.evaluate.codes import CodebookUse, Usage, bits_per_picture, usage
 from caselli.evaluate.copies import Copies, copies
 from caselli.evaluate.family import FamilyEvaluation, evaluate_family
-from caselli.evaluate.frechet import Moments, frechet_between, frechet_distance, frechet_ratio
+from caselli.evaluate.frechet import (
+    Moments,
+    frechet_between,
+    frechet_distance,
+    frechet_of_ranks,
+    frechet_ratio,
+)
 from caselli.evaluate.judges import JUDGES, installed_judge, judge, refuse_teacher
 from caselli.evaluate.kernel import KernelDistance, kernel_distance, squared_mmd
 from caselli.evaluate.mind import monge_distance
@@ -22,6 +28,7 @@ from caselli.evaluate.readability import Readability, readability
 from caselli.evaluate.reconstruction import exchanged_distances, reconstruction_distances, reconstructions
 from caselli.evaluate.score import score_pictures
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
+from caselli.evaluate.shares import joined, own_part
 from caselli.evaluate.upscaling import evaluate_upscaling
 
 __all__ = [
@@ -49,8 +56,10 @@ __all__ = [
     "exchanged_distances",
     "frechet_between",
     "frechet_distance",
+    "frechet_of_ranks",
     "frechet_ratio",
     "installed_judge",
+    "joined",
     "judge",
     "kernel_distance",
     "manifold",
@@ -58,6 +67,7 @@ __all__ = [
     "ms_ssim",
     "multi_scale_distance",
     "name_of",
+    "own_part",
     "perceptual_distance",
     "pooled_pixels",
     "psnr",

@@ -7,6 +7,7 @@ import math
 
 import torch
 
+from caselli import ranks
 from caselli.errors import UserError
 from caselli.shapes import Int, Tensor
 
@@ -90,6 +91,11 @@ class CodebookUse:
                     f"code {len(new) - 1} was given", f"0 to {size - 1} was expected in codebook {q}"
                 )
             self._counts[q] = self._counts[q].to(new.device) + new
+
+    def join(self) -> None:
+        """Takes in what the other ranks counted; all have to call it, once."""
+        self._counts = [ranks.total(counts) for counts in self._counts]
+        self._seen = [[ranks.join(torch.cat(seen))] if seen else [] for seen in self._seen]
 
     def counts(self) -> tuple[Int[Tensor, "K"], ...]:
         """Number of times that each code of each codebook occurred; of a codebook of more than `LARGEST`

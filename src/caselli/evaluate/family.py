@@ -9,6 +9,7 @@ import torch
 from caselli.data import Pictures, spread, to_float
 from caselli.errors import UserError
 from caselli.evaluate.pictures import psnr
+from caselli.evaluate.shares import joined, own_part
 from caselli.family import FamilyModel
 from caselli.features import linear_probe
 from caselli.figures import figure
@@ -44,7 +45,7 @@ class FamilyEvaluation:
 def evaluate_family(
     model: FamilyModel, pictures: Pictures, held_out: Pictures, batch: int = 64
 ) -> FamilyEvaluation:
-    """Likelihood, reconstruction and representation.
+    """Likelihood, reconstruction and representation; each of several ranks measures a part of the pictures.
 
     Arguments:
         model: the family.
@@ -68,8 +69,9 @@ def evaluate_family(
 def _bits_per_dimension(model: FamilyModel, pictures: Pictures, batch: int) -> float | None:
     if not model.density:
         return None
-    parts = [model.likelihood(pictures, i).bits for i in torch.arange(len(pictures)).split(batch)]
-    return torch.cat(parts).mean().item() / model.family.config.dimensions
+    _, own = own_part(pictures)
+    parts = [model.likelihood(own, i).bits for i in torch.arange(len(own)).split(batch)]
+    return joined(parts).mean().item() / model.family.config.dimensions
 
 
 def probe_accuracy(encode, pictures: Pictures, held_out: Pictures, batch: int = 256) -> float | None:
@@ -96,11 +98,11 @@ def _encoded(encode, pictures: Pictures, batch: int) -> Float[Tensor, "n F"]:
 
 
 def _reconstruction(model: FamilyModel, pictures: Pictures, batch: int) -> float | None:
-    found = []
-    for indices in torch.arange(len(pictures)).split(batch):
-        x = to_float(pictures.read(indices))
+    found, (_, own) = [], own_part(pictures)
+    for indices in torch.arange(len(own)).split(batch):
+        x = to_float(own.read(indices))
         try:
             found.append(psnr(model.reconstruct(x).cpu(), x))
         except UserError:  # nothing to reconstruct from
             return None
-    return torch.cat(found).mean().item()
+    return joined(found).mean().item()

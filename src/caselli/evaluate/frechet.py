@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from caselli import ranks
 from caselli.errors import UserError
 from caselli.evaluate.rows import feature_rows
 from caselli.shapes import Float, Tensor
@@ -45,6 +46,14 @@ class Moments:
         between = torch.outer(gap, gap) * (self.count * other.count / count)
         return Moments(count, mean, self.scatter + other.scatter + between)
 
+    def of_ranks(self) -> Moments:
+        """The moments of the sets of all ranks together, summed; all have to call it."""
+        count = int(ranks.total(torch.tensor(self.count)))
+        mean = ranks.total(self.mean * (self.count / count))
+        gap = self.mean - mean
+        scatter = ranks.total(self.scatter + self.count * torch.outer(gap, gap))
+        return Moments(count, mean, scatter)
+
     @property
     def covariance(self) -> Float[Tensor, "F F"]:
         """The unbiased covariance (divided by count − 1)."""
@@ -82,6 +91,19 @@ def frechet_distance(real: Moments, made: Moments) -> float:
     gap = (real.mean - made.mean).square().sum()
     distance = gap + real.covariance.trace() + made.covariance.trace() - 2 * cross
     return max(float(distance), 0.0)
+
+
+def frechet_of_ranks(real: Float[Tensor, "n F"], made: Float[Tensor, "m F"]) -> float:
+    """The Fréchet distance between two sets of which each rank has a part: only moments are exchanged.
+
+    Example:
+        >>> x, y = torch.randn(2, 200, 4, dtype=torch.float64)
+        >>> abs(frechet_of_ranks(x, y) - frechet_between(x, y)) < 1e-9
+        True
+    """
+    if ranks.count() == 1:
+        return frechet_between(real, made)
+    return frechet_distance(*(Moments.of(part).of_ranks() for part in (real, made)))
 
 
 def frechet_between(real: Float[Tensor, "n F"], made: Float[Tensor, "m F"]) -> float:
@@ -127,10 +149,10 @@ def frechet_ratio(
         >>> frechet_ratio(x, y, y)
         1.0
     """
-    distance = frechet_between(real, others)
+    distance = frechet_of_ranks(real, others)
     if distance == 0:
         raise UserError("the same pictures were given as real and as other ones", "others were expected")
-    return frechet_between(real, made) / distance
+    return frechet_of_ranks(real, made) / distance
 
 
 def _symmetric_root(matrix: Tensor) -> Tensor:

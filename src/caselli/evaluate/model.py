@@ -12,9 +12,10 @@ from caselli.evaluate.codes import CodebookUse
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
 from caselli.evaluate.pictures import ms_ssim, psnr, ssim
 from caselli.evaluate.reconstruction import reconstructions
+from caselli.evaluate.shares import joined, own_part
 from caselli.figures import figure
 from caselli.model import Model
-from caselli.ops import residual_bits
+from caselli.ops import counted_bits, residual_counts
 from caselli.shapes import Tensor
 
 
@@ -77,6 +78,8 @@ def evaluate_model(
     """Reconstruction, codebook use and likelihood of `pictures`, told their labels and captions where there
     are any.
 
+    Each of several ranks measures a part of the pictures; all have to call it, or one within `ranks.alone`.
+
     Arguments:
         model: with or without a prior; the tokenizer may be a continuous one.
         pictures: which are read batch by batch.
@@ -87,23 +90,25 @@ def evaluate_model(
     measures = {"psnr": psnr, "ssim": ssim, "ms_ssim": ms_ssim, "perceptual": distance}
     values: dict[str, list[Tensor]] = {name: [] for name in measures}
     bits, residuals = [], []
-    for indices, x, codes, y in reconstructions(model, pictures, batch):
+    _, own = own_part(pictures)
+    for indices, x, codes, y in reconstructions(model, own, batch):
         use.add(codes)
         for name, measure in measures.items():
             values[name].append(measure(y, x))
-        residuals.append((y - x).cpu())
+        residuals.append(residual_counts((y - x).cpu().flatten(1)))
         if model.prior is not None:
-            told = model.conditions_of(pictures, indices)
+            told = model.conditions_of(own, indices)
             sequence = model.order.flatten(codes, model.grid)
             bits.append(-model.prior.log_prob(sequence, told).sum(1) / math.log(2))
+    use.join()
     usages = use.usages()
-    dimensions = residuals[0][0].numel()
-    residual = residual_bits(torch.cat(residuals).flatten(1)).mean().item()
-    prior = torch.cat(bits).mean().item() if bits else None
+    dimensions = int(residuals[0][0].sum())
+    residual = counted_bits(joined(residuals)).mean().item()
+    prior = joined(bits).mean().item() if bits else None
     described = model.tokenizer.report((model.size, model.size))
     return Evaluation(
         pictures=len(pictures),
-        **{name: torch.cat(parts).mean().item() for name, parts in values.items()},
+        **{name: joined(parts).mean().item() for name, parts in values.items()},
         perceptual_distance=name_of(distance),
         codebook_use=sum(u.use for u in usages) / len(usages) if usages else None,
         code_counts=[counts.tolist() for counts in use.counts()],

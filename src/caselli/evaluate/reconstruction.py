@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from caselli import ranks
 from caselli.data import Pictures, to_float
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
+from caselli.evaluate.shares import own_part
 from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
 from caselli.shapes import Tensor
@@ -31,7 +33,7 @@ def reconstruction_distances(
     model: Model, pictures: Pictures, network: FeatureNetwork, reference: str, batch: int = 128
 ) -> SetComparison:
     """Distance of the set of reconstructions from the set of its originals: with Inception's features this is
-    rFID, and rKID.
+    rFID, and rKID. Each of several ranks reconstructs a part of the pictures.
 
     The reference is the very pictures that were reconstructed. Figures against the statistics of a training
     set, which some publications give, are higher and cannot be compared.
@@ -43,7 +45,7 @@ def reconstruction_distances(
         reference: what the originals are, such as "emoji64, held out".
         batch: pictures at a time.
     """
-    parts = reconstructions(model, pictures, batch)
+    parts = reconstructions(model, own_part(pictures)[1], batch)
     return _compared(network.to(model.device), ((x, y) for _, x, _, y in parts), reference)
 
 
@@ -75,7 +77,8 @@ def exchanged_distances(
     generator = torch.Generator(model.device).manual_seed(seed)
     parts = reconstructions(model, pictures, batch)
     pairs = ((x, model.tokenizer.decode_exchanged(codes, share, generator)) for _, x, codes, _ in parts)
-    return _compared(network.to(model.device), pairs, reference)
+    with ranks.alone():  # the exchange goes from batch to batch: each rank measures the whole set
+        return _compared(network.to(model.device), pairs, reference)
 
 
 @torch.no_grad()

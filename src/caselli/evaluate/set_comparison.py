@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from caselli.evaluate.frechet import frechet_between, frechet_ratio
+from caselli import ranks
+from caselli.evaluate.frechet import frechet_of_ranks, frechet_ratio
 from caselli.evaluate.kernel import kernel_distance
 from caselli.evaluate.mind import monge_distance
 from caselli.evaluate.neighbours import manifold
@@ -50,6 +51,9 @@ def compare_sets(
 ) -> SetComparison:
     """All distances between two sets, from their features.
 
+    Of several ranks each gives the features of its part of the sets: the Fréchet distance is that of moments
+    summed, for the others, which compare pictures in pairs, features are gathered.
+
     Figures are comparable only with the same features, the same reference set and the same counts: against
     held-out pictures they are lower than against training statistics, and few pictures raise the Fréchet
     distance. So all of these are part of the record.
@@ -69,14 +73,17 @@ def compare_sets(
         >>> round(found.frechet, 6), found.precision, found.reference
         (0.0, 1.0, 'noise')
     """
+    frechet = frechet_of_ranks(real, made)
+    ratio = None if others is None else frechet_ratio(real, made, others)
+    real, made = ranks.join(real), ranks.join(made)
     kernel = kernel_distance(real, made, seed=seed)
     neighbourhood = manifold(real, made, neighbours)
     return SetComparison(
-        frechet=frechet_between(real, made),
+        frechet=frechet,
         kernel=kernel.mean,
         kernel_deviation=kernel.deviation,
         monge=monge_distance(real, made, seed=seed),
-        frechet_ratio=None if others is None else frechet_ratio(real, made, others),
+        frechet_ratio=ratio,
         **dataclasses.asdict(neighbourhood),
         features=features,
         reference=reference,

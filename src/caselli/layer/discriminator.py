@@ -16,8 +16,9 @@ SLOPE = 0.2
 class Discriminator(nn.Module, ABC):
     """Pictures `B C H W` → scores `B 1 h w`, high where they look like data; one score is `h = w = 1`.
 
-    It has no normalisation over the batch, so a picture's scores do not depend on whether it is judged beside
-    data or beside made ones, and any objective of `caselli.divergence` that needs a critic can train it.
+    Unless it is asked for, it has no normalisation over the batch, so a picture's scores do not depend on
+    whether it is judged beside data or beside made ones, and any objective of `caselli.divergence` that needs
+    a critic can train it.
 
     A method extends this class, is final, and gives `score`.
 

@@ -10,7 +10,10 @@ from caselli.layer.block import group_norm
 from caselli.layer.discriminator import SLOPE, Discriminator
 from caselli.shapes import Float, Tensor
 
-PATCH_NORMS = ("spectral", "group", "none")
+PATCH_NORMS = ("spectral", "group", "batch", "none")
+
+BEHIND = {"group": group_norm, "batch": nn.BatchNorm2d}
+"""Normalisations that follow a convolution."""
 
 
 class PatchDiscriminator(Discriminator):
@@ -24,7 +27,9 @@ class PatchDiscriminator(Discriminator):
         channels: C of the pictures.
         layers: n; patches of 16, 34, 70 pixels for 1, 2, 3.
         norm: `spectral` (every weight divided by its largest singular value), `group` (group normalisation
-            after all layers but the first and the last), or `none`.
+            after all layers but the first and the last), `batch` (batch normalisation there, as published,
+            with running statistics in evaluation: in training a patch's score depends on its batch), or
+            `none`.
 
     Sources: Isola et al. 2017, Image-to-Image Translation with Conditional Adversarial Networks; Miyato et
     al. 2018, Spectral Normalization for Generative Adversarial Networks.
@@ -45,8 +50,9 @@ class PatchDiscriminator(Discriminator):
         inner = width
         for layer in range(1, layers + 1):
             wide = width * min(8, 1 << layer)
-            steps += [nn.Conv2d(inner, wide, 4, 2 if layer < layers else 1, 1)]
-            steps += [group_norm(wide)] if norm == "group" else []
+            stride = 2 if layer < layers else 1
+            steps += [nn.Conv2d(inner, wide, 4, stride, 1, bias=norm != "batch")]
+            steps += [BEHIND[norm](wide)] if norm in BEHIND else []
             steps += [nn.LeakyReLU(SLOPE)]
             inner = wide
         self.layers = nn.Sequential(*steps, nn.Conv2d(inner, 1, 4, 1, 1))

@@ -11,18 +11,27 @@ from caselli.mixer.base import State
 from caselli.mixer.gated import GatedUnit
 from caselli.mixer.groups import AlignedGroups
 from caselli.mixer.packing import Unpacked, begins
-from caselli.ops import exact, fold, gated_mixed_chunk_attention, mixed_chunk_attention, pointwise_attention
+from caselli.ops import (
+    exact,
+    fold,
+    gated_mixed_chunk_attention,
+    mixed_chunk_attention,
+    pointwise_attention,
+    token_shift,
+)
 from caselli.shapes import Float, Int, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class FLASHState(State):
-    """The sum over past groups, and the tokens of the group under way (in packed rows at least those)."""
+    """The sum over past groups, the tokens of the group under way (in packed rows at least those), and, where
+    tokens are shifted, the half of the last one that the next takes."""
 
     memory: Float[Tensor, "B s e"]
     keys: Float[Tensor, "B R s"]
     linear_keys: Float[Tensor, "B R s"]
     values: Float[Tensor, "B R e"]
+    token: Float[Tensor, "B c"]
     begin: Int[Tensor, "B"]
     """Index of the first token of the sequence under way."""
     length: int
@@ -49,6 +58,8 @@ class FLASH(GatedUnit):
     Arguments:
         width: E.
         group: G, tokens of a group.
+        shift: whether the first half of a token's channels is taken from the token before it.
+        joined: whether, if not causal, the second sum runs over all groups, and not over the own one alone.
         options: as of `caselli.mixer.gated.GatedUnit`.
 
     Source: Hua et al. 2022, Transformer Quality in Linear Time.
@@ -63,11 +74,13 @@ class FLASH(GatedUnit):
     NORMALISATIONS = ("length", "group", "constant")
     OFFSETS = 4
 
-    def __init__(self, width: int, *, group: int = 256, **options) -> None:
+    def __init__(
+        self, width: int, *, group: int = 256, shift: bool = False, joined: bool = True, **options
+    ) -> None:
         super().__init__(width, **options)
         if group < 1:
             raise UserError(f"group {group} was given", "at least 1 was expected")
-        self.group = group
+        self.group, self.shifted, self.joined = group, width // 2 if shift else 0, joined
 
     @classmethod
     def of_state(cls, width, numbers, **options):
@@ -85,12 +98,17 @@ class FLASH(GatedUnit):
             keys=empty,
             linear_keys=empty,
             values=empty.new_zeros(batch, 0, self.value_width),
+            token=empty.new_zeros(batch, self.shifted),
             begin=torch.zeros(batch, dtype=torch.int64, device=empty.device),
             length=0,
             packed=False,
         )
 
     def parallel(self, x, state, starts):
+        if self.shifted:
+            half, rest = x.split((self.shifted, x.shape[2] - self.shifted), 2)
+            x = torch.cat((token_shift(half, state.token, starts), rest), 2)
+            state = dataclasses.replace(state, token=half[:, -1])
         if not self.causal:
             v, gate, vectors = self.project(x, 0)
             return self._gated(gate, self._everything(*vectors, v, starts)), state
@@ -135,7 +153,7 @@ class FLASH(GatedUnit):
         y = self._within(q, k, v) + linear_q @ memory.to(v.dtype) / self._count(max(1, summed))
         if length % self.group == 0:
             memory = memory + exact(linear_k.mT @ v)
-        state = self._kept(memory, k, linear_k, v, state.begin, length, packed=False)
+        state = self._kept(state, memory, k, linear_k, v, begin=state.begin, length=length, packed=False)
         return self._gated(gate, y), state
 
     def _packed(self, x, state, starts):
@@ -157,7 +175,7 @@ class FLASH(GatedUnit):
             bias=self.bias(self.group, self.group),
             fresh=groups.fresh,
         )
-        state = self._kept(memory, k, linear_k, v, begin[:, -1], length, packed=True)
+        state = self._kept(state, memory, k, linear_k, v, begin=begin[:, -1], length=length, packed=True)
         return self._gated(gate, groups.take(y)), state
 
     def _appended(self, state, *new):
@@ -165,13 +183,14 @@ class FLASH(GatedUnit):
         old = (state.keys, state.linear_keys, state.values)
         return (torch.cat((a.to(b.dtype), b), 1) if a.shape[1] else b for a, b in zip(old, new, strict=True))
 
-    def _kept(self, memory, k, linear_k, v, begin, length, *, packed):
+    def _kept(self, state, memory, k, linear_k, v, *, begin, length, packed):
         """The state, with what may be of the group under way."""
         keep = self.group - 1 if packed else length % self.group
         k, linear_k, v = (
             x if x.shape[1] <= keep else x[:, x.shape[1] - keep :].clone() for x in (k, linear_k, v)
         )
-        return FLASHState(memory, k, linear_k, v, begin, length, packed)
+        kept = {"memory": memory, "keys": k, "linear_keys": linear_k, "values": v}
+        return dataclasses.replace(state, **kept, begin=begin, length=length, packed=packed)
 
     def _gated(self, gate, y):
         return self.output(gate * y.to(gate.dtype))
@@ -182,11 +201,18 @@ class FLASH(GatedUnit):
             rows = Unpacked.of(starts)
             q, linear_q, k, linear_k, v = (rows.unpack(x) for x in (q, linear_q, k, linear_k, v))
         batch, length = v.shape[:2]
-        y = self._within(*(fold(x, min(self.group, length)).flatten(0, 1) for x in (q, k, v)))
+        size = min(self.group, length)
+        y = self._within(*(fold(x, size).flatten(0, 1) for x in (q, k, v)))
         y = y.unflatten(0, (batch, -1)).flatten(1, 2)[:, :length]
-        lengths = v.new_full((1,), length) if starts is None else rows.lengths.to(v)
-        memory = exact(linear_k.mT @ v) / self._count(lengths[:, None, None])
-        y = y + linear_q @ memory.to(v.dtype)
+        count = self._count(
+            (v.new_full((1,), length) if starts is None else rows.lengths.to(v))[:, None, None]
+        )
+        if self.joined:
+            y = y + linear_q @ (exact(linear_k.mT @ v) / count).to(v.dtype)
+        else:
+            v, linear_q, linear_k = (fold(x, size) for x in (v, linear_q, linear_k))
+            near = linear_q @ exact(linear_k.mT @ v).to(v.dtype)
+            y = y + near.flatten(1, 2)[:, :length] / count
         return y if starts is None else rows.pack(y)
 
     def _within(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

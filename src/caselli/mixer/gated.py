@@ -56,6 +56,7 @@ class GatedUnit(Mixer):
         expansion: width of values and gate over E.
         key_width: s, channels of queries and keys, an even number.
         rotary_base: base of the rotary angles; 0 for none.
+        turned: channels of queries and keys that rotary positions turn, an even number; by default all.
         relative_bias: whether a score has a learned bias of its distance (T5's 32 buckets), zero at first.
         activation: f, a name in `caselli.ops.pointwise_attention.ACTIVATIONS`.
         normalisation: a name in the class's `NORMALISATIONS`; see there.
@@ -77,6 +78,7 @@ class GatedUnit(Mixer):
         expansion: float = 2.0,
         key_width: int = 128,
         rotary_base: float = 10_000.0,
+        turned: int | None = None,
         relative_bias: bool = True,
         activation: str = "squared_relu",
         normalisation: str = "length",
@@ -89,12 +91,15 @@ class GatedUnit(Mixer):
             raise UnknownName("activation", activation, ACTIVATIONS)
         if normalisation not in self.NORMALISATIONS:
             raise UnknownName("normalisation", normalisation, self.NORMALISATIONS)
-        if key_width % 2 or expansion <= 0 or constant <= 0:
+        turned = key_width if turned is None else turned
+        if key_width % 2 or expansion <= 0 or constant <= 0 or turned % 2 or not 0 <= turned <= key_width:
             raise UserError(
-                f"key_width {key_width}, expansion {expansion}, constant {constant} were given",
-                "an even key_width, and a positive expansion and constant were expected",
+                f"key_width {key_width}, turned {turned}, expansion {expansion}, "
+                f"constant {constant} were given",
+                "an even key_width, an even part of it, and positive others were expected",
             )
         self.value_width, self.key_width, self.rotary_base = int(expansion * width), key_width, rotary_base
+        self.turned = turned
         self.activation, self.normalisation, self.constant = activation, normalisation, constant
         self.input = Dense(width, 2 * self.value_width + key_width)
         self.gamma = nn.Parameter(1 + 0.02 * torch.randn(self.OFFSETS, key_width))
@@ -118,9 +123,10 @@ class GatedUnit(Mixer):
         """By which the tokens first … last − 1 turn, in radians; 0 without rotary positions."""
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         positions = torch.arange(first, last, dtype=dtype, device=x.device)
-        if not self.rotary_base:
+        if not self.rotary_base or not self.turned:
             return positions.new_zeros(len(positions), self.key_width // 2)
-        return rotary_angles(positions, self.key_width, self.rotary_base)
+        angles = rotary_angles(positions, self.turned, self.rotary_base)
+        return F.pad(angles, (0, (self.key_width - self.turned) // 2))
 
     def offsets(self) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s"]]:
         """γ and β, with what the method divides a query by."""

@@ -2,7 +2,7 @@
 
 from caselli.model.adapter import Adapter, grown, joined
 from caselli.model.building import build_prior, condition_size, grid_of
-from caselli.model.encoding import encode, encoded
+from caselli.model.encoding import encode, encoded, stored
 from caselli.model.files import (
     holds_decoder,
     load,
@@ -38,6 +38,7 @@ __all__ = [
     "save_decoder",
     "save_prior",
     "save_tokenizer",
+    "stored",
     "surprise",
     "unfinished",
 ]

@@ -31,8 +31,20 @@ def encode(
             f"a tokenizer with the continuous quantizer {tokenizer.config.quantizer!r} was given",
             "one with a codebook was expected: its latents are no codes",
         )
+    codes = torch.cat(list(encoded(tokenizer, pictures, data.to_float, views, augment, seed, batch)))
+    return stored(tokenizer, pictures, codes, views, condition)
+
+
+def stored(
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    codes: Shaped[Tensor, "n *S"],
+    views: int = 1,
+    condition: Int[Tensor, "n P"] | None = None,
+) -> CodeStore:
+    """Codes that `encoded` gave, with what is known of their pictures."""
     return CodeStore(
-        codes=torch.cat(list(encoded(tokenizer, pictures, data.to_float, views, augment, seed, batch))),
+        codes=codes,
         labels=None if pictures.labels is None else pictures.labels.repeat(views),
         sizes=tokenizer.quantizer.sizes,
         classes=pictures.classes,
@@ -53,16 +65,20 @@ def encoded(
     augment: data.Augment,
     seed: int,
     batch: int = 256,
+    wanted: range | None = None,
 ) -> Iterator[Tensor]:
     """The codes of each batch of every view; sets of equal length are varied alike.
 
     Arguments:
+        wanted: numbers of the batches to encode, counted through all views; None for all.
         shown: from uint8 pictures to what the tokenizer is given.
         views, augment, seed: number of versions of each picture, and how they are varied.
     """
     device = next(iter(tokenizer.state_dict().values())).device
+    parts = torch.arange(len(pictures)).split(batch)
     for view in range(views):
-        for number, pixels in enumerate(pictures.stream(torch.arange(len(pictures)).split(batch))):
+        own = [i for i in range(len(parts)) if wanted is None or view * len(parts) + i in wanted]
+        for number, pixels in zip(own, pictures.stream([parts[i] for i in own]), strict=True):
             if view:
                 moves = augment.draw(len(pixels), data.generator("views", seed, view, number))
                 pixels = augment.apply(pixels, moves)

@@ -6,7 +6,7 @@ from caselli.ops.channel_delta_rule import channel_delta_rule
 from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
-from caselli.ops.discretised_logistic import HALF_LEVEL, residual_bits
+from caselli.ops.discretised_logistic import HALF_LEVEL, counted_bits, residual_bits, residual_counts
 from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents
 from caselli.ops.forgetting_attention import forgetting_attention
@@ -50,6 +50,7 @@ __all__ = [
     "block_sparse_attention",
     "channel_delta_rule",
     "correction",
+    "counted_bits",
     "decayed_scores",
     "delta_product",
     "delta_rule",
@@ -89,6 +90,7 @@ __all__ = [
     "pointwise_attention",
     "positive_exponents",
     "residual_bits",
+    "residual_counts",
     "rotary",
     "rotary_angles",
     "scan",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from caselli.shapes import Float, Tensor
+from caselli.shapes import Float, Int, Tensor
 
 HALF_LEVEL = 1 / 255
 """Half the distance of two grey levels on [−1, 1]."""
@@ -26,11 +26,22 @@ def residual_bits(residual: Float[Tensor, "n D"]) -> Float[Tensor, "n"]:
         >>> residual_bits(torch.tensor([[0.0, 0.0], [1.0, -1.0]])).argmax()
         tensor(1)
     """
+    return counted_bits(residual_counts(residual))
+
+
+def residual_counts(residual: Float[Tensor, "n D"]) -> Int[Tensor, "n L"]:
+    """Number of times that each residual is so many grey levels, 0 to 255, on either side: all that its bits
+    depend on."""
     levels = (residual * 255 / 2).round().abs().clamp_max(255).long()
-    counts = torch.stack([torch.bincount(row, minlength=256) for row in levels]).double()
+    return torch.stack([torch.bincount(row, minlength=256) for row in levels])
+
+
+def counted_bits(counts: Int[Tensor, "n L"]) -> Float[Tensor, "n"]:
+    """`residual_bits` of residuals that were counted, those of a set perhaps batch by batch."""
+    size, counts = int(counts[0].sum()), counts.double()
     r = torch.arange(256, dtype=torch.float64) * 2 * HALF_LEVEL
     scales = torch.logspace(-4, 0.5, 200, dtype=torch.float64)[:, None]
     mass = torch.sigmoid((r + HALF_LEVEL) / scales) - torch.sigmoid((r - HALF_LEVEL) / scales)
     bits = -mass.clamp_min(1e-30).log2()
     best = bits[(bits @ counts.sum(0)).argmin()]
-    return counts @ best / residual.shape[1]
+    return counts @ best / size

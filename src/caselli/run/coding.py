@@ -1,4 +1,4 @@
-"""Codes of pictures that are streamed: made by all ranks, shard by shard; what is cut short goes on."""
+"""The codes that a prior learns from: made by all ranks, piece by piece; what is cut short goes on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,81 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import CodeShards, CodeStore, PictureStream, finish_shards, has_shard, stamp_of, write_shard
+from caselli.data import (
+    CodeShards,
+    CodeStore,
+    Pictures,
+    PictureStream,
+    finish_shards,
+    has_shard,
+    stamp_of,
+    to_float,
+    write_shard,
+)
 from caselli.engine import Checkpoints
 from caselli.errors import UserError
 from caselli.files import write_text
+from caselli.model import encoded, stored
+from caselli.run.conditions import encode_condition
 from caselli.tokenizer import Tokenizer
 
 OWNER = "tokenizer.txt"
 """File beside shards that are being made: fingerprints of the tokenizer and the pictures that they are of."""
 BATCH = 256
 """Pictures that are encoded at a time."""
+PIECE = 64
+"""Batches that are kept together: of an encoding that is killed, no more are lost on each rank."""
+
+
+def stored_codes(run: Any, tokenizer: Tokenizer, split: str) -> CodeStore:
+    """The codes of a split of a run's pictures, in one file. Each rank makes every so many-th piece that is
+    missing, the first joins them."""
+    path = run.folder.path / "codes" / f"{split}.safetensors"
+    is_there = torch.tensor(ranks.is_first() and _is_of(path, tokenizer))
+    if not ranks.from_first(is_there):
+        pictures = run.data.train if split == "train" else run.data.held_out
+        views = run.config.data.views if split == "train" else 1
+        pieces = _pieces(run, tokenizer, pictures, views, path.with_suffix(""))
+        if ranks.is_first():
+            if path.exists():  # codes of the tokenizer before it was trained on
+                Checkpoints(run.folder.path / "checkpoints" / "prior").forget_best()
+            codes, condition = pieces.whole("codes"), pieces.whole("condition")
+            stored(tokenizer, pictures, codes, views, condition).save(path)
+            shutil.rmtree(pieces.folder)
+        ranks.wait()
+    return CodeStore.load(path, tokenizer.fingerprint())
+
+
+def _pieces(run: Any, tokenizer: Tokenizer, pictures: Pictures, views: int, folder: Path) -> CodeShards:
+    """The codes of all views of some pictures, as shards of `PIECE` batches."""
+    tokenizer = tokenizer.to(run.machine.device)
+    known = {"tokenizer": tokenizer.fingerprint(), "data": pictures.fingerprint}
+    count = -(-views * -(-len(pictures) // BATCH) // PIECE)
+    if ranks.is_first():
+        _begin(folder, " ".join(known.values()), run.folder.path)
+    ranks.wait()
+    varied = views, run.augment(), run.config.seed
+    for number in range(ranks.rank(), count, ranks.count()):
+        if not has_shard(folder, number):
+            own = range(number * PIECE, (number + 1) * PIECE)
+            condition = encode_condition(tokenizer, pictures, run.config, *varied, own)
+            codes = torch.cat(list(encoded(tokenizer, pictures, to_float, *varied, BATCH, own)))
+            sizes = tokenizer.quantizer.sizes
+            write_shard(folder, number, CodeStore(codes, sizes=sizes, condition=condition, **known))
+    ranks.wait()
+    if ranks.is_first():
+        finish_shards(folder, count, sizes=tokenizer.quantizer.sizes, classes=(), **known)
+    ranks.wait()
+    return CodeShards(folder, known["tokenizer"])
+
+
+def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
+    """True where the store of codes is whole and this tokenizer's."""
+    try:
+        CodeStore.load(path, tokenizer.fingerprint())
+    except UserError:
+        return False
+    return True
 
 
 def streamed_codes(run: Any, tokenizer: Tokenizer) -> CodeShards:

@@ -31,8 +31,10 @@ def encode_condition(
     views: int,
     augment: data.Augment,
     seed: int,
+    wanted: range | None = None,
 ) -> Int[Tensor, "n P"] | None:
-    """The codes of the other picture that the prior is told of, for every view; None where there is none."""
+    """The codes of the other picture that the prior is told of, for every view, or for some of the batches;
+    None where there is none."""
     side = condition_size(config.prior, pictures.size)
     if not side:
         return None
@@ -41,7 +43,7 @@ def encode_condition(
         shown = partial(_made_small, side=side)
     else:
         others = paired(pictures, config.data)
-    return torch.cat(list(encoded(tokenizer, others, shown, views, augment, seed))).flatten(1)
+    return torch.cat(list(encoded(tokenizer, others, shown, views, augment, seed, wanted=wanted))).flatten(1)
 
 
 def _made_small(pixels: Shaped[Tensor, "n C H W"], side: int) -> Float[Tensor, "n C H W"]:

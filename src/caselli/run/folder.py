@@ -66,11 +66,7 @@ class RunFolder:
         run that was made smaller, whose networks have another form."""
         if (self.path / SLIMMED).exists():
             return None
-        try:
-            state, _ = Checkpoints(self.path / "checkpoints" / stage).load()
-        except UserError:  # none is whole
-            return None
-        return None if state is None else (state["step"], state["seconds"])
+        return Checkpoints(self.path / "checkpoints" / stage).reached()
 
     def write(self, kind: str, config: RunConfig, data: str, machine: Machine) -> None:
         """Writes `run.yaml`.

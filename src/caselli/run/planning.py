@@ -192,7 +192,7 @@ def _stage(
     parameters = [p for p in task.parameters() if p.requires_grad]
     weights = _bytes(task.parameters()) + _bytes(task.buffers())
     gradients, count_of = _bytes(parameters), sum(p.numel() for p in parameters)
-    cost = _cost(stage, task, dataclasses.replace(config, batch=own), own)
+    cost = _cost(stage, task, dataclasses.replace(config, batch=own, float8=False), own)
     optimiser = cost.standing_bytes - 2 * weights - gradients
     blocks = [_bytes(block.parameters()) for block in task.blocks()]
     parts = count if config.parallel == "sharded" and blocks else 1

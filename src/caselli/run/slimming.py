@@ -77,7 +77,8 @@ def _slimmed(
     if before.prior is not None:
         SlimPrior(new, before, config, Path(run)).make()
     if ranks.is_first():
-        _look(new, before, Path(run), config)
+        with ranks.alone():
+            _look(new, before, Path(run), config)
         write_page(folder, TwoStage)
     ranks.wait()
     return folder.path

@@ -6,14 +6,11 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from caselli import ranks
 from caselli.data import CodeBatch, CodeShards, CodeStore, Pictures, spread, to_float
-from caselli.engine import Checkpoints
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
     Copies,
@@ -28,7 +25,6 @@ from caselli.model import (
     Model,
     build_prior,
     condition_size,
-    encode,
     grid_of,
     holds_decoder,
     load,
@@ -43,8 +39,8 @@ from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
 from caselli.run.auto import Budget, auto, plan
-from caselli.run.coding import streamed_codes
-from caselli.run.conditions import check_condition, encode_condition, vocabulary
+from caselli.run.coding import stored_codes, streamed_codes
+from caselli.run.conditions import check_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
 from caselli.run.pictures import Data, open_split
@@ -283,28 +279,8 @@ class TwoStage(Kind):
         return figures
 
     def codes(self, tokenizer: Tokenizer, split: str) -> CodeStore | CodeShards:
-        """The store of a split's codes, made by the first rank unless it is there already; of pictures that
-        are streamed, shards made by all ranks."""
+        """The codes of a split, made by all ranks unless they are there already; of pictures that are
+        streamed, in shards."""
         if split == "train" and self.config.data.stream:
             return streamed_codes(self, tokenizer)
-        path = self.folder.path / "codes" / f"{split}.safetensors"
-        if ranks.is_first() and not _is_of(path, tokenizer):
-            if path.exists():  # codes of the tokenizer before it was trained on
-                Checkpoints(self.folder.path / "checkpoints" / PriorStage.product).forget_best()
-            pictures = self.data.train if split == "train" else self.data.held_out
-            views = self.config.data.views if split == "train" else 1
-            tokenizer = tokenizer.to(self.machine.device)
-            varied = views, self.augment(), self.config.seed
-            condition = encode_condition(tokenizer, pictures, self.config, *varied)
-            encode(tokenizer, pictures, *varied, condition=condition).save(path)
-        ranks.wait()
-        return CodeStore.load(path, tokenizer.fingerprint())
-
-
-def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
-    """True where the store of codes is whole and this tokenizer's."""
-    try:
-        CodeStore.load(path, tokenizer.fingerprint())
-    except UserError:
-        return False
-    return True
+        return stored_codes(self, tokenizer, split)

@@ -6,6 +6,7 @@ from abc import ABC
 from typing import Any
 
 import torch
+from torch import nn
 
 from caselli import ranks
 from caselli.engine import Task
@@ -53,6 +54,9 @@ class Autoencoding(Task, ABC):
             self.seen = [batch.pictures[:SHOWN], widened(reconstruction[:SHOWN]).clamp(-1, 1)]
         figures = {"loss": distorted.loss, "psnr": psnr_of(distorted.squared)}
         return figures if distorted.perceptual is None else figures | {"perceptual": distorted.perceptual}
+
+    def compiled(self) -> list[nn.Module]:
+        return [self.tokenizer.encoder, self.tokenizer.decoder]
 
     def views(self):
         """The first held-out pictures, and below them what has become of them."""

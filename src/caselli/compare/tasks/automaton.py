@@ -15,7 +15,8 @@ class Automaton(SequenceTask):
     """Random tokens move a machine from state to state, beginning at 0; every token asks for the state.
 
     A longer sequence needs no larger state, but a mixer that only weighs and adds what it has seen cannot
-    keep track of it. A method is final and gives the table.
+    keep track of it. Sequences of all lengths are learnt from: a mistake of the first tokens is in every
+    later answer, so that short ones teach what a token does. A method is final and gives the table.
 
     Arguments:
         table: the next state of each state and token.
@@ -26,7 +27,7 @@ class Automaton(SequenceTask):
         self.table = table
         states, tokens = table.shape
         lengths = (length, 2 * length, 4 * length, 16 * length)
-        super().__init__(tokens=tokens, answers=states, length=length, lengths=lengths, least=1)
+        super().__init__(tokens=tokens, answers=states, length=length, lengths=lengths, least=1, shortest=1)
 
     def draw(self, count, length, random, split):
         tokens = torch.randint(self.tokens, (count, length), generator=random)

@@ -1,0 +1,109 @@
+"""Parts are compiled where a step gains by it, and nothing else changes; float8 where a device has it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from caselli.engine import CPU, Fit, Generated, Losses, Task, TrainingConfig
+from caselli.engine.compiling import convert
+from caselli.errors import UserError
+
+STEPS = 3
+
+
+class Slow(nn.Module):
+    """A block that takes its time, and counts."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(16, 16)
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x):
+        self.count += 1
+        time.sleep(0.004)
+        return self.linear(x).relu()
+
+
+class Stack(Task):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(Slow() for _ in range(2))
+
+    def forward(self, batch, step):
+        x = nn.functional.dropout(batch, 0.1)
+        for layer in self.layers:
+            x = layer(x)
+        return Losses(x.square().mean(), {})
+
+    def blocks(self):
+        return list(self.layers)
+
+
+def trained(**settings):
+    torch.manual_seed(0)
+    batches = Generated(lambda step: torch.randn(8, 16, generator=torch.Generator().manual_seed(step)))
+    fit = Fit(Stack(), batches, TrainingConfig(steps=STEPS, batch=8, **settings), CPU)
+    return fit.run()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02], ids=["faster", "slower"])
+def test_parts_are_kept_where_they_are_faster(monkeypatch, seconds):
+    def compiled(forward):
+        block = forward.__self__
+        return lambda x: time.sleep(seconds) or block.count.add_(1) * 0 + block.linear(x).relu()
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    fit, plain = trained(compile=True), trained()
+    is_kept = ["forward" in layer.__dict__ for layer in fit.task.layers]
+    assert is_kept == [seconds == 0] * 2
+    assert ("parts stay compiled" in fit.notes[0]) == (seconds == 0) and not plain.notes
+    for ours, theirs in zip(fit.task.state_dict().items(), plain.task.state_dict().items(), strict=True):
+        assert ours[0] == theirs[0] and torch.equal(ours[1], theirs[1]), ours[0]
+
+
+def test_a_compiler_that_fails_changes_nothing(monkeypatch):
+    def compiled(forward):
+        def broken(x):
+            raise RuntimeError("no compiler was found\nat all")
+
+        return broken
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    fit = trained(compile=True)
+    assert fit.notes == ["nothing was compiled: no compiler was found"] and fit.step == STEPS
+
+
+def test_float8_is_refused_where_there_is_none():
+    with pytest.raises(UserError, match="float8 was asked for on cpu"):
+        trained(float8=True)
+
+
+def test_layers_in_float8_keep_names_and_nearly_all_bits():
+    pytest.importorskip("torchao")
+    found = []
+    for is_low in (False, True):
+        torch.manual_seed(0)
+        task = Stack()
+        if is_low:
+            convert(task, emulate=True)
+        losses = task.eval()(torch.randn(16, 16, generator=torch.Generator().manual_seed(1)), 0)
+        losses.total.backward()
+        found.append({name: p.grad for name, p in task.named_parameters()})
+    assert found[0].keys() == found[1].keys()
+    assert type(task.layers[0].linear) is not nn.Linear
+    weights = [one["layers.0.linear.weight"] for one in found]
+    assert 0 < (weights[0] - weights[1]).norm() / weights[0].norm() < 0.2
+
+
+@pytest.mark.slow
+def test_the_compiler_compiles_a_prior():
+    from tests.test_ranks_sharded import batch, task
+
+    config = TrainingConfig(steps=2, batch=8, compile=True)
+    fit = Fit(task(), Generated(batch), config, CPU).run()
+    assert "compiled" in fit.notes[0] and "nothing" not in fit.notes[0]
