@@ -572,8 +572,10 @@ def test_a_run_without_a_residual_model(tmp_path, folder, capsys):
     (tmp_path / "residual.json").unlink()
     words = ["compress", str(tmp_path), str(folder), "--kind", "exact", "-o", str(tmp_path / "x")]
     assert main(words) == 2 and "caselli residual" in capsys.readouterr().err
-    assert main(["residual", str(tmp_path), str(folder), "--steps", "2", "--width", "4"]) == 0
+    learn = ["residual", str(tmp_path), str(folder), "--steps", "2"]
+    assert main([*learn, "--width", "4"]) == 0
     assert main(words) == 0
+    assert main([*learn, "--width", "8", "--resume"]) == 2 and "begun with 4" in capsys.readouterr().err
 
 
 def test_pictures_that_are_not_eight_bits(run_folder, tmp_path, capsys):

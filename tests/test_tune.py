@@ -24,6 +24,7 @@ from caselli.model import Adapter, Model, build_prior, grown
 from caselli.prior import Conditions, PriorConfig, Words, adapt, differences
 from caselli.run import RunFolder, TuneConfig, picture_bits, tune
 from caselli.run.tune_stages import joined_stores, relabelled
+from caselli.run.tuning import _show as show
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 
 OLD = Path(__file__).parent / "old_runs" / "two_stage"
@@ -67,6 +68,20 @@ def test_the_new_run_knows_old_and_new_labels(tuned, crosses, capsys):
     assert (tuned / "pictures" / "samples_before_and_after.png").exists()
     assert main(["tune", str(OLD), str(crosses), "-o", str(tuned)]) == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_pictures_of_labels_that_the_old_run_knows_are_shown_beside_its_own(tmp_path):
+    model = caselli.load(OLD)
+    show(tmp_path, model, model, model.classes)
+    assert (tmp_path / "samples_before_and_after.png").exists()
+
+
+def test_equal_adapters_are_equal_files(tuned, tmp_path):
+    adapter, files = Adapter.load(tuned), []
+    for number in range(4):  # the library's order changes from one file to the next
+        adapter.save(tmp_path / f"{number}.safetensors")
+        files.append((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(set(files)) == 1
 
 
 def test_the_adapter_joins_the_old_run(tuned):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -219,6 +220,19 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
+def in_order(data: bytes) -> bytes:
+    """The bytes of a safetensors file with its metadata in the order of their names.
+
+    The library writes them in any order, and equal contents are to be equal files.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
 def append_line(path: str | Path, line: str) -> None:
     """One more line at a file's end, behind what was cut short there."""
     with told(path), open(path, "a+b") as file:
@@ -232,7 +246,8 @@ def is_full(error: BaseException) -> bool:
     """True if the disk is full: libraries that write for us wrap the system's error in their own."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
-    signs = ("os error 28", "os error 27", "PytorchStreamWriter failed", os.strerror(errno.ENOSPC))
+    signs = ("os error 28", "os error 27", os.strerror(errno.ENOSPC))
+    signs += ("PytorchStreamWriter failed", "inline_container")  # two places in torch.save
     return any(sign in str(error) for sign in signs)
 
 

@@ -15,11 +15,24 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+# imported here once, not in every process
+import matplotlib.backends.backend_agg
+import matplotlib.pyplot  # noqa: F401
+import torch
+import tqdm  # noqa: F401
+
+import caselli.codec
 import caselli.compare
 import caselli.interop
-import caselli.run  # noqa: F401  (imported here once, not in every process)
+import caselli.report
+import caselli.run
+import caselli.slim  # noqa: F401
 from caselli import files
 from caselli.cli import main
+from caselli.data import formats
+
+formats()
+torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports the compiler
 
 TIMED = ("log.jsonl", "results.json", "report.html", "comparison.json", "table.md", "index.html", "run.yaml")
 """Files that tell of times."""

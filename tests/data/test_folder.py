@@ -336,6 +336,12 @@ def test_every_link_to_a_folder_is_followed_but_none_in_circles(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_link_to_itself_is_left_out(tmp_path):
+    fill(tmp_path, ["cat/1.png", "dog/1.png"])
+    os.symlink(tmp_path / "loop", tmp_path / "loop")
+    assert everything(tmp_path).classes == ("cat", "dog")
+
+
 def test_a_named_pipe_is_left_out(tmp_path):
     fill(tmp_path, ["a.png", "b.png"])
     os.mkfifo(tmp_path / "c.png")
@@ -351,9 +357,11 @@ def test_runs_inside_the_source_are_left_out(tmp_path):
     for run in ("run", "runs/second"):
         fill(tmp_path, [f"{run}/pictures/samples.png"])
         (tmp_path / run / "run.yaml").write_text("kind: two_stage")
+    fill(tmp_path, ["compared/pictures/plot.png"])
+    (tmp_path / "compared" / "comparison.json").write_text("{}")
     after = everything(tmp_path)
     assert after.names == before.names and after.fingerprint == before.fingerprint
-    assert "left out, run folders: run, runs/second" in after.notes
+    assert "left out, runs and comparisons: compared, run, runs/second" in after.notes
 
 
 def test_kinds_that_are_not_read_are_counted_and_named(tmp_path):

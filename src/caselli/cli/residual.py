@@ -14,7 +14,7 @@ def command(
     *,
     minutes: float = 2.0,
     steps: int | None = None,
-    width: int = 48,
+    width: int | None = None,
     seed: int = 0,
     resume: bool = False,
     overwrite: bool = False,
@@ -27,7 +27,7 @@ def command(
         source: pictures, those that the run was trained on.
         minutes: wall-clock budget of the training.
         steps: training steps, instead of minutes.
-        width: channels of the network.
+        width: channels of the network (48, or those of the model that is gone on with).
         seed: seed of the initial weights and of the order of the pictures.
         resume: go on training the run's residual model.
         overwrite: replace the run's residual model.
@@ -38,7 +38,7 @@ def command(
             f"{folder} has a residual model already",
             remedy="add --resume to go on with it, or --overwrite to learn it anew",
         )
-    if width < 1:
+    if width is not None and width < 1:
         raise UserError(f"width {width} was given", "at least 1 was expected")
 
     from caselli.cli.pictures import source_for
@@ -47,14 +47,21 @@ def command(
     from caselli.model import load
 
     model = load(folder)
+    start = load_residual(folder, model.tokenizer.fingerprint()) if resume else None
+    if start is not None and width not in (None, start.config.width):
+        raise UserError(
+            f"--width {width} was given to a model that was begun with {start.config.width}",
+            "a resumed model keeps its width",
+            "leave it out, or add --overwrite instead of --resume",
+        )
     with alone(folder):
         learnt = learn_residual(
             model,
             source_for(model, source, "train"),
             seconds=60 * minutes,
             steps=steps,
-            width=width,
-            start=load_residual(folder, model.tokenizer.fingerprint()) if resume else None,
+            width=width or 48,
+            start=start,
             seed=seed,
             say=lambda words: print(words, file=sys.stderr),
         )

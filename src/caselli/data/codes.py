@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from caselli.data.shuffle import Shares, drawn_captions, picked
 from caselli.errors import UserError, is_out_of_memory
-from caselli.files import atomic_write, regular
+from caselli.files import atomic_write, in_order, regular
 from caselli.shapes import Float, Int, Shaped, Tensor
 
 KIND = "caselli codes"
@@ -181,7 +181,7 @@ class CodeStore:
         stamp = {name: getattr(self, name) for name in STAMP}
         metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(_in_order(save(tensors, metadata)))
+            temporary.write_bytes(in_order(save(tensors, metadata)))
 
     @staticmethod
     def load(path: str | Path, tokenizer: str | None) -> CodeStore:
@@ -254,19 +254,6 @@ def _check(store: CodeStore, codes: Tensor) -> None:
             f"the labels lie in {labels.min()} … {labels.max()}",
             f"indices of the {len(store.classes)} classes, or −1 for none, were expected",
         )
-
-
-def _in_order(data: bytes) -> bytes:
-    """The bytes of a safetensors file with its metadata in the order of their names.
-
-    The library writes them in any order, and equal stores are to be equal files.
-    """
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:

@@ -24,8 +24,8 @@ MOST_LINKS = 2
 """More links than these on the way to a folder are not followed: folders that link to each other would make
 endless ways."""
 
-RUN = "run.yaml"
-"""A folder that holds this file is a run of ours; its pictures are no data."""
+OURS = ("run.yaml", "comparison.json")
+"""A folder that holds one of these files is a run or a comparison of ours; its pictures are no data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def tree_of(root: str | Path) -> Tree:
             name, is_link = inside + entry.name, entry.is_symlink()
             if is_system(entry.name):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 is_special = os.path.exists(entry.path) and not entry.is_file()
                 (left.setdefault("pipes or devices", []) if is_special else files).append(name)
                 continue
@@ -68,7 +68,7 @@ def tree_of(root: str | Path) -> Tree:
             if real in above:
                 continue
             if is_no_data(os.path.join(root, inside), entry.name):
-                left.setdefault("run folders", []).append(name)
+                left.setdefault("runs and comparisons", []).append(name)
             elif links + is_link > MOST_LINKS:
                 left.setdefault(f"folders behind more than {MOST_LINKS} links", []).append(name)
             else:
@@ -95,8 +95,15 @@ def is_system(name: str) -> bool:
 
 
 def is_no_data(folder: str | Path, name: str) -> bool:
-    """True for folders that are hidden, made by a system, or runs of ours."""
-    return is_system(name) or os.path.isfile(os.path.join(folder, name, RUN))
+    """True for folders that are hidden, made by a system, or runs or comparisons of ours."""
+    return is_system(name) or any(os.path.isfile(os.path.join(folder, name, file)) for file in OURS)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _entries(folder: str) -> list[os.DirEntry]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from caselli.errors import UserError
-from caselli.files import atomic_write
+from caselli.files import atomic_write, in_order
 from caselli.model.building import build_prior
 from caselli.model.model import Model
 from caselli.prior import Vocabulary
@@ -52,7 +52,8 @@ class Adapter:
         stamp = {"prior": self.prior, "classes": self.classes, "words": self.words}
         metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
         with atomic_write(path) as temporary:
-            temporary.write_bytes(save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata))
+            content = save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata)
+            temporary.write_bytes(in_order(content))
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:

@@ -78,7 +78,7 @@ class StageDropout(nn.Module):
         self.share = share
 
     def forward(self, stages: Sequence[Float[Tensor, "B ..."]]) -> list[Float[Tensor, "B ..."]]:
-        """Vectors that each stage adds, zero for the samples that do not count it."""
+        """Additions of the stages, zero for the samples that do not count them."""
         if not self.training or not self.share:
             return list(stages)
         first = stages[0]

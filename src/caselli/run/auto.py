@@ -89,7 +89,6 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
             "prior.width": width,
             "prior.depth": depth,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
-            "prior.guidance": 1.5,
             "training.tokenizer.minutes": minutes[0],
             "training.prior.minutes": minutes[1],
             "training.decoder.minutes": minutes[2],

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,6 +34,19 @@ class Data:
     """16 hex digits that change when the data do."""
     met: Callable[[], list[str]] = list
     """Gives sentences on bad pictures that were met since, where they are read as they come."""
+
+
+def remembered(source: str | Path) -> str:
+    """A source as a run remembers it: as it was given, but `.` and `..` in full, which are other folders
+    elsewhere.
+
+    Example:
+        >>> remembered("glyphs"), Path(remembered(".")).is_absolute()
+        ('glyphs', True)
+    """
+    path = Path(source)
+    is_here = path.name in ("", "..") and str(source) and path.is_dir()
+    return str(path.resolve()) if is_here else str(source)
 
 
 def open_pictures(config: DataConfig, progress: bool) -> Data:

@@ -21,7 +21,7 @@ from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder, changes_between, resumed_config
 from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES, kind_and_recipe
-from caselli.run.pictures import Data
+from caselli.run.pictures import Data, remembered
 
 RECIPE = "auto"
 """The recipe of a run that names none."""
@@ -100,7 +100,7 @@ def _trained(
     if is_begun:
         trained = [each for each in trained if _goes_on(each(kind.probe(folder)))]
     asked = {
-        "data.source": str(source),
+        "data.source": remembered(source),
         **_budget({each: shares.get(each, 1) for each in trained}, minutes, steps),
     }
     asked |= {} if size is None else {"data.size": size}

@@ -19,6 +19,7 @@ from caselli.prior import PriorTask
 from caselli.report import grid, rows, save_png
 from caselli.run.config import DataConfig, ReadingConfig
 from caselli.run.folder import RunFolder
+from caselli.run.pictures import remembered
 from caselli.run.summary import look_at_tokenizer
 from caselli.run.training import resumed, write_page
 from caselli.run.tune_config import TUNED, TuneConfig, Tuned
@@ -103,7 +104,7 @@ def _begin(
     old = RunFolder(run)
     kept = TwoStage.config_in(old) if old.holds_run() else TwoStageConfig(recipe="adopted")
     data = DataConfig(
-        source=str(source),
+        source=remembered(source),
         size=before.size,
         channels=before.channels,
         flip=config.flip,
@@ -169,7 +170,7 @@ def _show(folder: Path, before: Model, after: Model, classes: tuple[str, ...]) -
     labels = [classes[i % len(classes)] for i in range(SHOWN)] if classes else None
     samples = after.sample(SHOWN, label=labels)
     save_png(grid(samples, labels=labels), folder / "samples.png", {"seed": "0"})
-    known = labels if labels and set(labels) <= set(before.classes) else None
+    known = labels[:BESIDE] if labels and set(labels) <= set(before.classes) else None
     shown = {"before": before.sample(BESIDE, label=known), "after": samples[:BESIDE]}
     save_png(rows(shown), folder / "samples_before_and_after.png")
 
