@@ -28,7 +28,7 @@ EMOJI = Path(__file__).parents[2] / "shared" / "data" / "emoji64"
 
 
 def quantizers(source, *names, steps=2):
-    return Quantizers(Quantizers.Settings(str(source), names, steps=steps), QUICK)
+    return Quantizers(Quantizers.Settings(str(source), names, steps=steps, prior_steps=2), QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,11 @@ def compared(tmp_path_factory):
     source = bars_and_stripes(folder / "pictures")
     out = folder / "comparison"
     return source, out, compare(quantizers(source, "vq", "residual", "identity"), out)
+
+
+def test_a_prior_tells_how_easy_codes_are_to_learn(compared):
+    bits = {row.quantizer: row.prior_bits for row in compared[2]}
+    assert bits["vq"] > 0 and bits["residual"] > 0 and bits["identity"] is None
 
 
 @pytest.mark.parametrize("name", QUANTIZERS)

@@ -6,6 +6,7 @@ that would be fetched from one is a fault.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from html.parser import HTMLParser
@@ -40,10 +41,11 @@ class Page(HTMLParser):
 
 def faults(folder: Path) -> list[str]:
     """Mistakes of a built site, a line for each broken link or foreign address."""
+    folder = folder.resolve()
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
     found = []
     for path, page in pages.items():
-        for address in [*page.links, *page.fetched]:
+        for address in dict.fromkeys([*page.links, *page.fetched]):
             fault = _fault(path, address, pages, fetched=address in page.fetched)
             found += [f"{path.relative_to(folder)}: {address} {fault}"] if fault else []
     for path in sorted(folder.rglob("*.css")):
@@ -61,11 +63,10 @@ def _fault(path: Path, address: str, pages: dict[Path, Page], fetched: bool) -> 
         return "is fetched from another host" if fetched else ""
     if parts.scheme:
         return ""  # mailto, and pictures that are written out (data)
-    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path.resolve()
-    if not target.exists():
+    target = Path(os.path.normpath(path.parent / unquote(parts.path))) if parts.path else path
+    if target not in pages and not target.exists():
         return "leads nowhere"
-    known = {other.resolve(): page for other, page in pages.items()}
-    if parts.fragment and target in known and unquote(parts.fragment) not in known[target].anchors:
+    if parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
         return "names no place on that page"
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,10 +24,9 @@ COLD, WARM = torch.tensor([247.0, 249.0, 250.0]), torch.tensor([38.0, 70.0, 83.0
 def mixer(kind: Any) -> Image.Image:
     """Row t, column s: the slope of output t by input s over the row's largest, to the power of a third."""
     mix = kind(width=WIDTH).eval()
-    x = torch.randn(1, TOKENS, WIDTH, requires_grad=True)
-    probed = mix(x)[0][0] @ torch.randn(WIDTH)
-    slopes = [torch.autograd.grad(one, x, retain_graph=True)[0][0].norm(dim=-1) for one in probed]
-    reach = torch.stack(slopes)
+    x = torch.randn(1, TOKENS, WIDTH).repeat(TOKENS, 1, 1).requires_grad_()
+    probed = mix(x)[0] @ torch.randn(WIDTH)
+    reach = torch.autograd.grad(probed.diagonal().sum(), x)[0].norm(dim=-1)  # copy t: of output t
     return shaded((reach / reach.amax(1, keepdim=True).clamp_min(1e-12)) ** (1 / 3))
 
 
@@ -52,10 +52,15 @@ def order(kind: Any) -> Image.Image:
     return shaded(when.view(16, 16))
 
 
+@functools.cache
+def letter() -> torch.Tensor:
+    """A held-out letter; the whole set is rendered for it, so once."""
+    return data.to_float(data.open("glyphs", split="held_out").read(torch.tensor([40])))
+
+
 def upsampler(kind: Any) -> Image.Image:
     """A letter of 12 pixels made four times as large, with the weights that the method starts with."""
-    letter = data.to_float(data.open("glyphs", split="held_out").read(torch.tensor([40])))
-    small = torch.nn.functional.interpolate(letter, (12, 12), mode="area").expand(-1, 4, -1, -1)
+    small = torch.nn.functional.interpolate(letter(), (12, 12), mode="area").expand(-1, 4, -1, -1)
     return shaded(normal(kind(4, scale=2)(kind(4, scale=2)(small))[0, 0]))
 
 

@@ -48,7 +48,12 @@ TINY = {
 
 CASES: dict[str, Case] = {
     "quantizers": Case(
-        lambda given: {"source": str(given.pictures), "quantizers": ("vq", "identity"), "steps": 2},
+        lambda given: {
+            "source": str(given.pictures),
+            "quantizers": ("vq", "identity"),
+            "steps": 2,
+            "prior_steps": 2,
+        },
         {"steps": 3},
         TINY,
     ),

@@ -13,6 +13,7 @@ from typing import Any
 
 from caselli import data, ranks
 from caselli.compare.base import Comparison, TrainingSettings, chosen, free, kept
+from caselli.compare.judged import NOT_LOOKED_AT
 from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.data import Pictures
@@ -37,6 +38,8 @@ FLOAT_BITS = 32
 MEASURED, SHOWN = 4096, 10
 """Pictures of either split that are measured, and held-out ones that are shown, at most."""
 MINUTES = 4.0
+MOST_CODES = 512
+"""Codes of a picture up to which a prior is trained over them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Settings(TrainingSettings):
     """Training steps of each, instead of minutes."""
     recipe: str = "tiny"
     """Recipe that gives the backbone."""
+    prior_steps: int = 200
+    """Training steps of a prior over the codes of each; 0 for none."""
     lpips: str | None = free(None)
     """VGG-16's weights in a local file, for LPIPS; by default a distance that needs no weights."""
 
@@ -64,6 +69,9 @@ class Row:
     """Number and sizes of the codebooks; "continuous" for none."""
     bits: float = figure("bits", ",.0f")
     """Bits of a picture's codes; of all latents as 32-bit floats where there are none."""
+    prior_bits: float | None = figure("bits by a prior", ",.0f")
+    """Bits of a picture's codes by a prior after a few steps: the codes that are easiest to learn have the
+    fewest beside their number."""
     psnr: float = figure("PSNR (dB)", ".2f")
     ssim: float = figure("SSIM", ".3f")
     ms_ssim: float = figure("MS-SSIM", ".3f")
@@ -128,17 +136,14 @@ class Quantizers(Comparison):
             raise UserError(f"recipe {asked.recipe!r} was given", "one that trains a tokenizer was expected")
         factor = shared.get("tokenizer.factor") or recipe(self.pictures).tokenizer.factor
         options = QUANTIZERS[name].options_for(self.pictures.size // factor)
-        train(
-            asked.source,
-            run,
-            recipe=asked.recipe,
-            stage="tokenizer",
-            size=asked.size,
-            minutes=None if asked.steps else asked.minutes or MINUTES,
-            steps=asked.steps,
-            resume=True,
-            changes={**shared, "tokenizer.quantizer": name, "tokenizer.quantizer_options": options},
-        )
+        own = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options}
+        own["training.prior.steps"] = max(1, asked.prior_steps)
+        given = {"recipe": asked.recipe, "size": asked.size, "changes": NOT_LOOKED_AT | shared | own}
+        minutes = None if asked.steps else asked.minutes or MINUTES
+        train(asked.source, run, stage="tokenizer", minutes=minutes, steps=asked.steps, resume=True, **given)
+        model = load(run)
+        if asked.prior_steps and model.tokenizer.quantizer.sizes and model.codes_per_picture <= MOST_CODES:
+            train(asked.source, run, stage="prior", resume=True, **given)
 
     def _row(self, run: Path, name: str) -> Row:
         model = load(run)
@@ -150,6 +155,7 @@ class Quantizers(Comparison):
             quantizer=name,
             codebooks=_books(sizes),
             bits=codes[0].numel() * FLOAT_BITS if found.bits_per_picture is None else found.bits_per_picture,
+            prior_bits=found.prior_bits_per_picture,
             psnr=found.psnr,
             ssim=found.ssim,
             ms_ssim=found.ms_ssim,
@@ -168,8 +174,9 @@ class Quantizers(Comparison):
         budget = f"{asked.steps} steps" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
         return (
             f"The {asked.recipe} recipe on {asked.source}, {budget} for each quantizer, seed {asked.seed}. "
-            f"Distance: {name_of(self.distance)}. Bits are the codes' without a prior; continuous "
-            f"bottlenecks count {FLOAT_BITS} for each number. Use is the share of codes that occur among the "
+            f"Distance: {name_of(self.distance)}. Bits are the codes' without a prior, and by one of "
+            f"{asked.prior_steps} steps where a picture has up to {MOST_CODES} codes; continuous bottlenecks "
+            f"count {FLOAT_BITS} for each number. Use is the share of codes that occur among the "
             f"{held_out:,} positions of the held-out pictures, and among the {trained:,} of the training "
             f"pictures; perplexity is over the held-out ones."
         )

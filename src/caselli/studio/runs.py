@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from caselli.run import RECIPES, RunFolder, Stage, kind_of
 from caselli.studio import jobs
 from caselli.studio.context import MARK, Studio
 from caselli.studio.jail import SELF
-from caselli.studio.words import line, train_words
+from caselli.studio.words import line, short, train_words
 
 POINTS = 240
 """Points of a curve that are sent, at most."""
@@ -108,13 +107,7 @@ def _words(studio: Studio, asked: Training) -> list[str]:
     fields = {"recipe": None if asked.resume else asked.recipe, "minutes": asked.minutes}
     fields |= {} if asked.resume else {"size": asked.size}
     out = studio.jail.root / asked.name
-    return train_words(asked.source, _short(out), fields, asked.resume)
-
-
-def _short(path: Path) -> Path:
-    """The path from the folder that the studio was started in, where it lies in it."""
-    here = Path(os.getcwd())
-    return path.relative_to(here) if path.is_relative_to(here) and path != here else path
+    return train_words(asked.source, short(out), fields, asked.resume)
 
 
 def _listed(studio: Studio, name: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def serve(folder: str | Path, host: str, port: int | None, show: bool) -> None:
         import fastapi  # noqa: F401
         import uvicorn
     except ImportError as error:
-        remedy = "pip install 'caselli[studio]'"
+        remedy = "pip install 'caselli[studio]', or fastapi and uvicorn by themselves"
         raise UserError(f"{error.name} is not installed", "the studio needs it", remedy) from None
     from caselli.studio.app import create_app
 

@@ -27,12 +27,18 @@ def train_words(source: str, out: Path, fields: dict[str, Any], resume: bool) ->
 
 def sample_words(run: Path, asked: Any, sampling: Sampling, out: str = "samples.png") -> str:
     """`caselli sample`, with the options that differ from their defaults."""
-    words = ["sample", str(run), "-n", str(asked.count), "--seed", str(asked.seed), "-o", out]
+    words = ["sample", str(short(run)), "-n", str(asked.count), "--seed", str(asked.seed), "-o", out]
     words += ["--label", asked.label] if asked.label else []
     words += ["--text", asked.text] if asked.text else []
     for name, value in sampling.changed().items():
         words += [f"--{name.replace('_', '-')}", f"{value:g}"]
     return line(words)
+
+
+def short(path: Path) -> Path:
+    """The path from the folder that the studio was started in, where it lies in it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) and path != here else path
 
 
 def line(words: list[str]) -> str:

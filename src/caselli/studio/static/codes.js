@@ -31,7 +31,7 @@ export async function show(page, { run }) {
 
 class View {
   constructor(run, model) {
-    Object.assign(this, { run, model, grid: model.grid, past: [], ahead: [], place: null, timer: 0, fields: {} });
+    Object.assign(this, { run, model, grid: model.grid, past: [], ahead: [], place: null, timer: 0, fields: {}, known: {} });
     this.book = 0;
     this.image = picture("", "The picture of these codes", { class: "whole" });
     this.seen = h("div", { class: "extent sees", hidden: true });
@@ -167,6 +167,13 @@ class View {
     return this.fields[at];
   }
 
+  /** Use and other places of a code, asked for once. */
+  occurrencesOf(code) {
+    this.known[`${this.book} ${code}`] ??= post("codes/occurrences", { run: this.run, code, codebook: this.book })
+      .catch((error) => ({ error: error.message }));
+    return this.known[`${this.book} ${code}`];
+  }
+
   /** Use, field and other places of a code. */
   async tell(at) {
     if (!this.now) return;
@@ -178,8 +185,7 @@ class View {
       this.outline(this.seen, found.sees);
       this.outline(this.reached, found.reaches);
     }
-    const found = await post("codes/occurrences", { run: this.run, code, codebook: this.book })
-      .catch((error) => ({ error: error.message }));
+    const found = await this.occurrencesOf(code);
     if (this.pointed !== at) return;
     const bits = this.bits?.[this.index(at)];
     const places = (found.places ?? []).map((each) => this.occurrence(each));
