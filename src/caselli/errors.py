@@ -80,4 +80,6 @@ def is_out_of_memory(error: BaseException) -> bool:
         False
     """
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+    said = str(error).strip()
+    signs = ("can't allocate memory", "not enough memory")
+    return named or said == "could not create a primitive" or any(sign in said for sign in signs)  # oneDNN's

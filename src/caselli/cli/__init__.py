@@ -109,5 +109,8 @@ def _help() -> str:
 
 
 def _say(words: str, code: int) -> int:
-    print("caselli: " + " ".join(words.split()), file=sys.stderr)
+    try:
+        print("caselli: " + " ".join(words.split()), file=sys.stderr)
+    except MemoryError:  # there may be too little for the sentence that says so
+        os.write(2, b"caselli: there is not enough memory for what was asked\n")
     return code
