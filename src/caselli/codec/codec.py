@@ -16,7 +16,6 @@ from caselli.codec.groups import GroupCoder, Progress
 from caselli.codec.residual import ResidualModel
 from caselli.errors import UserError
 from caselli.model import Model
-from caselli.prior import LayerConfig
 from caselli.shapes import Shaped, Tensor
 from caselli.weights import take_in
 
@@ -199,22 +198,28 @@ class Codec:
             yield own
 
 
-_NEWER = ("head", "head_options", "limits", "layer")
-"""Fields that came after the first files: as they are by default they do not change the fingerprint."""
+_FIRST = (
+    "kind", "prior_options", "mixer", "mixer_options", "order", "width", "depth", "expansion", "dropout",
+    "label_dropout", "text", "text_length", "text_width", "text_depth", "text_vectors", "text_path",
+    "text_dropout", "condition_picture", "condition_factor", "picture_dropout", "code_dropout", "sizes",
+    "codebooks", "places", "classes", "picture", "picture_shape", "picture_pool",
+)  # fmt: skip
+"""Fields that the first files knew; a newer one at its default does not change the fingerprint."""
 
 
 def _as_known(record: Any) -> dict[str, Any]:
     """The fields of a record as plain data, but for newer ones at their defaults."""
-    defaults = {
-        "head": "softmax",
-        "head_options": {},
-        "limits": (),
-        "layer": dataclasses.asdict(LayerConfig()),
-    }
     plain = dataclasses.asdict(record)
     plain.pop("levels", None)  # the tokenizer's, whose fingerprint counts already
     plain.pop("guidance", None)  # concerns drawing alone
-    return {k: v for k, v in plain.items() if k not in _NEWER or v != defaults[k]}
+    usual = {field.name: _default(field) for field in dataclasses.fields(record)}
+    return {k: v for k, v in plain.items() if k in _FIRST or v != usual[k]}
+
+
+def _default(field: dataclasses.Field) -> Any:
+    """The default of a record's field as plain data; `MISSING` where it has none."""
+    made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return dataclasses.asdict(made) if dataclasses.is_dataclass(made) else made
 
 
 def _file_size(coded: Coded) -> int:
