@@ -74,7 +74,21 @@ def fields() -> None:
     anatomy.draw_fields(found.spread, PICTURES / "fields.png", picture, effective)
 
 
-FIGURES = {"glyphs": glyphs, "demo": demo, "mixers": mixers, "perceptrons": perceptrons, "fields": fields}
+def draws() -> None:
+    """The page of every mixer as a prior."""
+    import draws_page
+
+    draws_page.draws()
+
+
+FIGURES = {
+    "glyphs": glyphs,
+    "demo": demo,
+    "mixers": mixers,
+    "draws": draws,
+    "perceptrons": perceptrons,
+    "fields": fields,
+}
 
 
 def main(names: list[str]) -> None:

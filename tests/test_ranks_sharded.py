@@ -90,7 +90,8 @@ def newest(folder):
 def distance(a, b):
     """Largest relative difference of two sets of weights, in the norm of each tensor."""
     names = [name for name, value in a.items() if isinstance(value, torch.Tensor)]
-    return max(((a[n] - b[n]).norm() / b[n].norm().clamp_min(1e-12)).item() for n in names)
+    pairs = [(a[name].double(), b[name].double()) for name in names]
+    return max(((left - right).norm() / right.norm().clamp_min(1e-12)).item() for left, right in pairs)
 
 
 @pytest.fixture(scope="module")
@@ -186,15 +187,18 @@ def tiny(source, run, changes):
 
 @pytest.mark.slow
 def test_the_tiny_recipe_on_one_two_and_four_ranks(tmp_path):
-    """Both stages end in the same weights but for the order of sums, and choose the same codes."""
+    """Both stages end in the same weights but for the order of sums, and choose the same codes. What is
+    dropped at random is every rank's own matter."""
     source = bars_and_stripes(tmp_path / "pictures")
     changes = {**TINY, "training.prior.parallel": "sharded", "training.prior.optimiser": "adamw"}
+    changes["prior.label_dropout"] = 0.0
     models = {}
     for count in (1, 2, 4):
         run = tmp_path / f"run{count}"
         run_on(count, tiny, source, run, changes)
         models[count] = load(run)
-    pixels = to_float(data.open(str(source)).read(torch.arange(40)))
+    pictures = data.open(str(source))
+    pixels = to_float(pictures.read(torch.arange(len(pictures))))
     expected = models[1].encode(pixels)
     for count in (2, 4):
         for part in ("tokenizer", "prior"):

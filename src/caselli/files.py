@@ -243,11 +243,20 @@ def append_line(path: str | Path, line: str) -> None:
 
 
 def is_full(error: BaseException) -> bool:
-    """True if the disk is full: libraries that write for us wrap the system's error in their own."""
+    """True if the disk is full: libraries that write for us wrap the system's error in their own.
+
+    Example:
+        >>> is_full(OSError(errno.ENOSPC, "")), is_full(RuntimeError("basic_ios::clear: iostream error"))
+        (True, True)
+    """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
     signs = ("os error 28", "os error 27", os.strerror(errno.ENOSPC))
-    signs += ("PytorchStreamWriter failed", "inline_container")  # two places in torch.save
+    signs += (
+        "PytorchStreamWriter failed",
+        "inline_container",
+        "iostream error",
+    )  # three places in torch.save
     return any(sign in str(error) for sign in signs)
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 
 from caselli.ops.chunks import (
     Segments,
     before,
-    bounded_log_decay,
     channel_decays,
-    exact,
     fold,
-    forget,
-    no_autocast,
     power_of_two,
     unfold,
 )
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import carry
-from caselli.ops.pieces import in_pieces
+from caselli.ops.pieces import recurrence
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -94,18 +88,8 @@ def channel_delta_rule(
         >>> channel_delta_rule(one, one, v, zero[:, 0, :, None], reads=one, log_decay=zero)[0].flatten()
         tensor([1., 5.])
     """
-    dtype = v.dtype
-    with no_autocast(v):
-        q, k, v, reads, state = (exact(x) for x in (q, k, v, reads, state))
-        inputs = (q, k, v, reads, bounded_log_decay(log_decay).to(v.dtype))
-        if v.shape[1] == 1:
-            state = forget(state, None if starts is None else starts[:, 0])
-            y, state = channel_delta_rule_step(*(x[:, 0] for x in inputs), state)
-            y = y[:, None]
-        else:
-            size = power_of_two(min(chunk_size, v.shape[1]))
-            y, state = in_pieces(functools.partial(_chunked, size=size), inputs, state, starts, size)
-    return y.to(dtype), state
+    size = power_of_two(min(chunk_size, v.shape[1]))
+    return recurrence(channel_delta_rule_step, _chunked, (q, k, v, reads), log_decay, state, starts, size)
 
 
 def _chunked(q, k, v, reads, log_decay, state, *, starts, size):

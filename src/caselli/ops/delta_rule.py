@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 
@@ -15,12 +13,10 @@ from caselli.ops.chunks import (
     decay_between,
     exact,
     fold,
-    forget,
     log_sums,
-    no_autocast,
     unfold,
 )
-from caselli.ops.pieces import in_pieces
+from caselli.ops.pieces import recurrence
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -99,18 +95,8 @@ def delta_product(
         >>> delta_product(q, k, v, zero[..., None], reads=k, log_decay=zero)[0].item()
         5.0
     """
-    dtype = v.dtype
-    with no_autocast(v):
-        q, k, v, reads, state = (exact(x) for x in (q, k, v, reads, state))
-        inputs = (q, k, v, reads, bounded_log_decay(log_decay).to(v.dtype))
-        if v.shape[1] == 1:
-            state = forget(state, None if starts is None else starts[:, 0])
-            y, state = delta_product_step(*(x[:, 0] for x in inputs), state)
-            y = y[:, None]
-        else:
-            size = min(max(1, chunk_size // v.shape[2]), v.shape[1])
-            y, state = in_pieces(functools.partial(_chunked, size=size), inputs, state, starts, size)
-    return y.to(dtype), state
+    size = min(max(1, chunk_size // v.shape[2]), v.shape[1])
+    return recurrence(delta_product_step, _chunked, (q, k, v, reads), log_decay, state, starts, size)
 
 
 def delta_rule_definition(

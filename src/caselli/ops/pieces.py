@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch.autograd.function import once_differentiable
 
+from caselli.ops.chunks import bounded_log_decay, exact, forget, no_autocast
 from caselli.shapes import Bool, Tensor
 
 PIECE_ELEMENTS = 1 << 20
@@ -58,6 +60,45 @@ def in_pieces(
     if gradient is None:
         gradient = _Again(compute, len(timed))
     return _Pieces.apply(compute, gradient, piece, starts, len(timed), *timed, state, *shared)
+
+
+def recurrence(
+    step: Callable[..., tuple[Tensor, Tensor]],
+    chunked: Callable[..., tuple[Tensor, Tensor]],
+    inputs: tuple[Tensor, ...],
+    log_decay: Tensor,
+    state: Tensor,
+    starts: Bool[Tensor, "B T"] | None,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """Outputs and last state of a recurrence whose state decays: by its step for one token, else in chunks.
+
+    Arguments:
+        step: `step(*inputs, log_decay, state) -> (y, state)` of one token, without the axis T.
+        chunked: `chunked(*inputs, log_decay, state, starts=starts, size=size) -> (y, state)`.
+        inputs: `B T …`, the third one with the outputs' dtype.
+        log_decay: `B T …`, g ≤ 0.
+        state: what is carried.
+        starts: where packed sequences begin.
+        size: tokens of a chunk.
+
+    Example:
+        >>> add = lambda x, _, z, g, state, **_size: (state + z, state + z)
+        >>> one = torch.ones(1, 1, 1)
+        >>> recurrence(add, add, (one, one, one), one, torch.zeros(1, 1), None, 1)[0]
+        tensor([[[1.]]])
+    """
+    dtype = inputs[2].dtype
+    with no_autocast(state):
+        *inputs, state = (exact(x) for x in (*inputs, state))
+        inputs = (*inputs, bounded_log_decay(log_decay).to(inputs[2].dtype))
+        if inputs[2].shape[1] == 1:
+            state = forget(state, None if starts is None else starts[:, 0])
+            y, state = step(*(x[:, 0] for x in inputs), state)
+            y = y[:, None]
+        else:
+            y, state = in_pieces(functools.partial(chunked, size=size), inputs, state, starts, size)
+    return y.to(dtype), state
 
 
 class _Again:

@@ -43,8 +43,9 @@ def stored_codes(run: Any, tokenizer: Tokenizer, split: str) -> CodeStore:
     if not ranks.from_first(is_there):
         pictures = run.data.train if split == "train" else run.data.held_out
         views = run.config.data.views if split == "train" else 1
-        pieces = _pieces(run, tokenizer, pictures, views, path.with_suffix(""))
-        if ranks.is_first():
+        _make_pieces(run, tokenizer, pictures, views, path.with_suffix(""))
+        if ranks.is_first():  # alone: nobody else may look where pieces are about to go
+            pieces = CodeShards(path.with_suffix(""), tokenizer.fingerprint())
             if path.exists():  # codes of the tokenizer before it was trained on
                 Checkpoints(run.folder.path / "checkpoints" / "prior").forget_best()
             codes, condition = pieces.whole("codes"), pieces.whole("condition")
@@ -54,8 +55,8 @@ def stored_codes(run: Any, tokenizer: Tokenizer, split: str) -> CodeStore:
     return CodeStore.load(path, tokenizer.fingerprint())
 
 
-def _pieces(run: Any, tokenizer: Tokenizer, pictures: Pictures, views: int, folder: Path) -> CodeShards:
-    """The codes of all views of some pictures, as shards of `PIECE` batches."""
+def _make_pieces(run: Any, tokenizer: Tokenizer, pictures: Pictures, views: int, folder: Path) -> None:
+    """Makes shards of the codes of all views of some pictures, `PIECE` batches each."""
     tokenizer = tokenizer.to(run.machine.device)
     known = {"tokenizer": tokenizer.fingerprint(), "data": pictures.fingerprint}
     count = -(-views * -(-len(pictures) // BATCH) // PIECE)
@@ -73,8 +74,6 @@ def _pieces(run: Any, tokenizer: Tokenizer, pictures: Pictures, views: int, fold
     ranks.wait()
     if ranks.is_first():
         finish_shards(folder, count, sizes=tokenizer.quantizer.sizes, classes=(), **known)
-    ranks.wait()
-    return CodeShards(folder, known["tokenizer"])
 
 
 def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
