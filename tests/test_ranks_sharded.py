@@ -90,7 +90,8 @@ def newest(folder):
 def distance(a, b):
     """Largest relative difference of two sets of weights, in the norm of each tensor."""
     names = [name for name, value in a.items() if isinstance(value, torch.Tensor)]
-    return max(((a[n] - b[n]).norm() / b[n].norm().clamp_min(1e-12)).item() for n in names)
+    pairs = [(a[name].double(), b[name].double()) for name in names]
+    return max(((left - right).norm() / right.norm().clamp_min(1e-12)).item() for left, right in pairs)
 
 
 @pytest.fixture(scope="module")
