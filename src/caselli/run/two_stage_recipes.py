@@ -35,7 +35,7 @@ def tiny(pictures: Pictures) -> TwoStageConfig:
             blocks=1,
             latent_width=32,
         ),
-        prior=PriorConfig(width=192, depth=4, guidance=GUIDANCE),
+        prior=PriorConfig(width=192, depth=4, guidance=2.0),  # a letter is to be read
         training=StagesConfig(
             tokenizer=TrainingConfig(steps=600, batch=64, learning_rate=2e-3, ema=0.99, validations=5),
             prior=TrainingConfig(
