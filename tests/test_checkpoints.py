@@ -294,7 +294,7 @@ def test_maskbit(tmp_path, name):
     masked[:, prior.slots], sequence[:, prior.slots] = tokens == 8, tokens % 8
 
     def logits(label):
-        """Those of each place and part."""
+        """Logits of each place and part."""
         made = prior.logits(sequence, masked, prior.conditioned(label, 2))[:, prior.slots]
         return torch.stack((made[:, :, 0, :8], made[:, :, 1, 8:]), 2)
 
@@ -550,7 +550,7 @@ def test_maskgit_vqgan(tmp_path):
 
 
 def maskbit_names(w):
-    """The same network by MaskBit's names: decoder levels from the coarsest, a convolution down."""
+    """Weights under MaskBit's names: the decoder's levels from the coarsest, a convolution between two."""
     found = {}
     for name, value in w.items():
         new = name.replace("mid.", "mid.res_blocks.").replace("block.", "res_blocks.")

@@ -37,7 +37,7 @@ HERE = f"http://127.0.0.1:{PORT}"
 
 
 class Known(BaseModel):
-    """What a drawing must be asked with."""
+    """Fields that a request for a drawing needs."""
 
     run: str
     page: str

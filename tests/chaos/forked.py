@@ -46,7 +46,7 @@ class Ended:
     """Exit code; −9 where it was killed."""
     said: str
     seconds: float
-    """Of the processor."""
+    """Seconds of the processor."""
 
     @property
     def is_one_line(self) -> bool:

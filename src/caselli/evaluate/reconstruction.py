@@ -23,10 +23,16 @@ def reconstructions(
     model: Model, pictures: Pictures, batch: int = 128
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Indices, originals, codes and reconstructions, batch by batch, on the model's device."""
+    for indices, x, codes in _coded(model, pictures, batch):
+        yield indices, x, codes, model.decode(codes)
+
+
+@torch.no_grad()
+def _coded(model: Model, pictures: Pictures, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Indices, originals and codes."""
     for indices in torch.arange(len(pictures)).split(batch):
         x = to_float(pictures.read(indices)).to(model.device)
-        codes = model.encode(x)
-        yield indices, x, codes, model.decode(codes)
+        yield indices, x, model.encode(x)
 
 
 def reconstruction_distances(
@@ -75,8 +81,8 @@ def exchanged_distances(
     Synthesis.
     """
     generator = torch.Generator(model.device).manual_seed(seed)
-    parts = reconstructions(model, pictures, batch)
-    pairs = ((x, model.tokenizer.decode_exchanged(codes, share, generator)) for _, x, codes, _ in parts)
+    parts = _coded(model, pictures, batch)
+    pairs = ((x, model.tokenizer.decode_exchanged(codes, share, generator)) for _, x, codes in parts)
     with ranks.alone():  # the exchange goes from batch to batch: each rank measures the whole set
         return _compared(network.to(model.device), pairs, reference)
 
