@@ -1,4 +1,4 @@
-"""Tar shards as they are counted: how many pictures each has, and what is told of them."""
+"""Shards as they are counted: how many pictures each has, and what is told of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from caselli.data.arrow import arrow_paths, arrow_samples
 from caselli.data.listing import read_listing
 from caselli.data.pictures import Pictures
 from caselli.data.remote import Copy, is_url, stamp
@@ -44,14 +45,14 @@ class Shards(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class TarShards:
-    """Tar files in the layout of WebDataset, one after the other.
+class FileShards:
+    """Tar files in the layout of WebDataset, or Arrow files of a saved set, one after the other.
 
-    Their headers are read once, to count the pictures; the counts are kept in the user's cache and read again
-    while the files have the same sizes and times. No list of all pictures is kept.
+    Their headers and texts are read once, to count the pictures; the counts are kept in the user's cache and
+    read again while the files have the same sizes and times. No list of all pictures is kept.
 
     Example:
-        >>> TarShards("set", ("a.tar",), (3,)).counts
+        >>> FileShards("set", ("a.tar",), (3,)).counts
         (3,)
     """
 
@@ -83,7 +84,7 @@ class TarShards:
             )
         return found
 
-    def part(self, shards: Sequence[int]) -> TarShards:
+    def part(self, shards: Sequence[int]) -> FileShards:
         """Some of the shards."""
         chosen = {name: tuple(getattr(self, name)[i] for i in shards) for name in ("paths", "counts")}
         return dataclasses.replace(self, **chosen)
@@ -94,8 +95,9 @@ def _listed(path: str) -> list[dict[str, Any]]:
     if is_url(path):
         return _listed_copy(path)
     if not os.path.exists(path):
-        raise UserError(f"the shard {path} is missing", "every shard of the set was expected")
-    return [sample for sample in samples_of(path) if "bad" not in sample]
+        raise UserError(f"the shard {path} is missing", "every shard was expected")
+    samples = arrow_samples(path) if path.endswith(".arrow") else samples_of(path)
+    return [sample for sample in samples if "bad" not in sample]
 
 
 def _listed_copy(url: str) -> list[dict[str, Any]]:
@@ -112,19 +114,20 @@ def _kept(url: str) -> list[dict[str, Any]]:
     return _listed(url)
 
 
-def tar_shards(source: str) -> TarShards:
-    """The shards of a folder or a pattern, counted.
+def open_shards(source: str) -> FileShards:
+    """The shards of a folder, a pattern or a saved set, counted.
 
     Errors: `UserError` where there are none, or one of a pattern is missing.
     """
-    paths = tuple(shard_paths(source))
+    paths = tuple(arrow_paths(source) or shard_paths(source))
     for path in paths:
         if _stamp(path) is None:
-            raise UserError(f"the shard {path} is missing", "every shard of the pattern was expected")
+            raise UserError(f"the shard {path} is missing", "every shard was expected")
     if not paths:
         raise UserError(
             f"the source {source!r} was given to be streamed",
-            "tar shards were expected: a folder of them, or a pattern such as part-{000..041}.tar",
+            "tar shards were expected, a folder of them or a pattern such as part-{000..041}.tar, "
+            "or a set saved by Hugging Face datasets",
         )
     known = _known(paths)
     facts = [known.get(_stamp(path)) or _counted(path) for path in paths]
@@ -132,10 +135,10 @@ def tar_shards(source: str) -> TarShards:
     labels = sorted({label for fact in facts for label in fact["labels"]}, key=_by_number)
     name = Path(paths[0]).parent.resolve().name
     counts = tuple(fact["pictures"] for fact in facts)
-    return TarShards(name, paths, counts, tuple(labels), any(fact["captions"] for fact in facts))
+    return FileShards(name, paths, counts, tuple(labels), any(fact["captions"] for fact in facts))
 
 
-def shard_pictures(shards: TarShards, shard: int, request: Request) -> Pictures:
+def shard_pictures(shards: FileShards, shard: int, request: Request) -> Pictures:
     """The first pictures of one shard as a set, at most `SHOWN`, with the classes of all shards."""
     path = shards.paths[shard]
     found = (_kept(path) if is_url(path) else shards.listing(shard))[:SHOWN]
