@@ -156,10 +156,11 @@ def _rate(pictures: Iterator[int], seconds: float = 10.0) -> float:
 
 
 def _ours(folder: str, workers: int) -> Iterator[int]:
-    from caselli.data import Batches, PictureStream, open_shards
+    from caselli.data import PictureStream, open_shards
 
     stream = PictureStream(open_shards(folder), SIDE, 3, workers=workers)
-    return (len(batch.pictures) for batch in Batches(stream, BATCH).stream())
+    order = stream.order(BATCH, 0, 0, 1)
+    return (len(read.pixels) for read in stream.stream(map(order.at, itertools.count())))
 
 
 def _decoder(folder: str, workers: int) -> Iterator[int]:
@@ -180,7 +181,7 @@ def _webdataset(folder: str, workers: int) -> Iterator[int]:
     import webdataset
 
     paths = sorted(map(str, Path(folder).glob("*.tar")))
-    read = webdataset.WebDataset(paths, shardshuffle=False).repeat().shuffle(1000).decode("torchrgb")
+    read = webdataset.WebDataset(paths, shardshuffle=False).repeat().shuffle(1000).decode("rgb8")
     batched = read.to_tuple("jpg").batched(BATCH)
     loader = webdataset.WebLoader(batched, batch_size=None, num_workers=workers)
     return (len(batch[0]) for batch in loader)
@@ -203,7 +204,7 @@ class _Files(torch.utils.data.Dataset):
         from PIL import Image
 
         image = Image.open(io.BytesIO(self.places[i].read())).convert("RGB")
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def _loader(folder: str, workers: int) -> Iterator[int]:
@@ -218,12 +219,12 @@ READERS: dict[str, Callable[[str, int], Iterator[int]]] = {
     "webdataset": _webdataset,
     "DataLoader": _loader,
 }
-"""Readers of the same shards, all by Pillow."""
+"""Readers of the same shards, all by Pillow, all to bytes."""
 
 
 def measured(folder: str, workers: int, turns: int = 2) -> dict[str, float]:
-    """Pictures a second of each reader, the best of some turns; decoders run side by side, as many as there are
-    workers."""
+    """Pictures a second of each reader, the best of some turns; as many decoders as workers run side by
+    side."""
     rates = dict.fromkeys(READERS, 0.0)
     for name in list(READERS) * turns:
         beside = workers if name == ALONE else 1
