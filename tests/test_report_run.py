@@ -17,6 +17,8 @@ from caselli.report import Page, grid, pairs, save_png, write_report
 from caselli.report.folder import flat, history, read_run
 from caselli.run import KINDS
 
+pytestmark = pytest.mark.drawn
+
 FIGURES = {name: figure for kind in KINDS.values() for name, figure in kind.figures().items()}
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
