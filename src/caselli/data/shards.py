@@ -1,4 +1,4 @@
-"""Tar shards as they are counted: how many pictures each has, and what is told of them."""
+"""Shards as they are counted: how many pictures each has, and what is told of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from caselli.data.arrow import arrow_paths, arrow_samples
 from caselli.data.decoding import BY_PICTURE, Whites, perform
 from caselli.data.kinds import left_out
 from caselli.data.listing import LOOKED_AT, read_listing
@@ -51,15 +52,15 @@ class Shards(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class TarShards:
-    """Tar files in the layout of WebDataset, one after the other.
+class FileShards:
+    """Tar files in the layout of WebDataset, or Arrow files of a saved set, one after the other.
 
-    Their headers are read once, to count the pictures, and some of these are looked at; what was found is
-    kept in the user's cache and read again while the files have the same sizes and times. No list of all
-    pictures is kept. Where there are labels, pictures without one are left out.
+    Their headers and texts are read once, to count the pictures, and some of these are looked at; what was
+    found is kept in the user's cache and read again while the files have the same sizes and times. No list of
+    all pictures is kept.
 
     Example:
-        >>> TarShards("set", ("a.tar",), (3,)).counts
+        >>> FileShards("set", ("a.tar",), (3,)).counts
         (3,)
     """
 
@@ -88,7 +89,7 @@ class TarShards:
 
         Errors: `UserError` for a shard that is gone or has changed.
         """
-        found = self.labelled(_listed(self.paths[shard])[0])
+        found = _listed(self.paths[shard])[0]
         if len(found) != self.counts[shard]:
             raise UserError(
                 f"{self.paths[shard]} holds {len(found)} pictures",
@@ -96,11 +97,7 @@ class TarShards:
             )
         return found
 
-    def labelled(self, samples: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-        """The pictures of a shard that have a label, where the set has labels."""
-        return [sample for sample in samples if "label" in sample] if self.classes else samples
-
-    def part(self, shards: Sequence[int]) -> TarShards:
+    def part(self, shards: Sequence[int]) -> FileShards:
         """Some of the shards."""
         chosen = {name: tuple(getattr(self, name)[i] for i in shards) for name in ("paths", "counts")}
         return dataclasses.replace(self, **chosen)
@@ -115,8 +112,8 @@ def _listed(path: str) -> Listed:
     if is_url(path):
         return _listed_copy(path)
     if not os.path.exists(path):
-        raise UserError(f"the shard {path} is missing", "every shard of the set was expected")
-    return _good(*samples_of(path))
+        raise UserError(f"the shard {path} is missing", "every shard was expected")
+    return _good(*((arrow_samples(path), []) if path.endswith(".arrow") else samples_of(path)))
 
 
 def _good(samples: list[dict[str, Any]], others: list[str]) -> Listed:
@@ -137,47 +134,44 @@ def _kept(url: str) -> list[dict[str, Any]]:
     return _listed(url)[0]
 
 
-def tar_shards(source: str) -> TarShards:
-    """The shards of a folder or a pattern, counted.
+def open_shards(source: str) -> FileShards:
+    """The shards of a folder, a pattern or a saved set, counted.
 
     Errors: `UserError` where there are none, or one of a pattern is missing.
     """
-    paths = tuple(shard_paths(source))
+    paths = tuple(arrow_paths(source) or shard_paths(source))
     for path in paths:
         if _stamp(path) is None:
-            raise UserError(f"the shard {path} is missing", "every shard of the pattern was expected")
+            raise UserError(f"the shard {path} is missing", "every shard was expected")
     if not paths:
         raise UserError(
             f"the source {source!r} was given to be streamed",
-            "tar shards were expected: a folder of them, or a pattern such as part-{000..041}.tar",
+            "tar shards were expected, a folder of them or a pattern such as part-{000..041}.tar, "
+            "or a set saved by Hugging Face datasets",
         )
     known, most = _known(paths), -(-LOOKED_AT // len(paths))
     facts = [known.get(_stamp(path)) or _counted(path, most) for path in paths]
     _remember(paths, facts)
     labels = sorted({label for fact in facts for label in fact["labels"]}, key=_by_number)
-    return TarShards(
+    return FileShards(
         Path(paths[0]).parent.resolve().name,
         paths,
-        tuple(fact["pictures"] - (fact["unlabelled"] if labels else 0) for fact in facts),
+        tuple(fact["pictures"] for fact in facts),
         tuple(labels),
         captioned=any(fact["captions"] for fact in facts),
         grey=all(fact["grey"] for fact in facts),
         whites=tuple(max(fact["whites"][kind] for fact in facts) for kind in (0, 1)),
-        notes=_notes(facts, bool(labels)),
+        notes=left_out(
+            name for fact in facts for name, count in fact["others"].values() for _ in range(count)
+        ),
     )
 
 
-def _notes(facts: Sequence[dict[str, Any]], are_labelled: bool) -> tuple[str, ...]:
-    others = [name for fact in facts for name, count in fact["others"].values() for _ in range(count)]
-    without = sum(fact["unlabelled"] for fact in facts) if are_labelled else 0
-    return (*([f"left out, {without} pictures without a label"] if without else []), *left_out(others))
-
-
-def shard_pictures(shards: TarShards, shard: int, request: Request) -> Pictures:
+def shard_pictures(shards: FileShards, shard: int, request: Request) -> Pictures:
     """The first pictures of one shard as a set, at most `SHOWN`, with the classes of all shards; in colour,
     unless asked otherwise, where any shard has colour."""
     path = shards.paths[shard]
-    found = (shards.labelled(_kept(path)) if is_url(path) else shards.listing(shard))[:SHOWN]
+    found = (_kept(path) if is_url(path) else shards.listing(shard))[:SHOWN]
     notes = shards.notes + ((GREY,) if shards.grey and request.channels is None else ())
     request = dataclasses.replace(request, channels=request.channels or (1 if shards.grey else 3))
     pictures = read_listing(listing_of(shards.name, found), request)
@@ -199,7 +193,6 @@ def _counted(path: str, most: int) -> dict[str, Any]:
     return {
         "pictures": len(found),
         "labels": sorted({sample["label"] for sample in found if "label" in sample}),
-        "unlabelled": sum("label" not in sample for sample in found),
         "captions": any("caption" in sample for sample in found),
         "others": kinds,
         **_looked_at(found, most),
@@ -207,7 +200,7 @@ def _counted(path: str, most: int) -> dict[str, Any]:
 
 
 def _looked_at(samples: Sequence[dict[str, Any]], most: int) -> dict[str, Any]:
-    """Whether pictures are grey, and white in deep ones, by up to `most` of them at random places."""
+    """Colour and white of a shard, by up to `most` of them at random places."""
     grey, whites = True, [0, 0]
     for number in torch.randperm(len(samples), generator=generator("colour", len(samples)))[:most].tolist():
         answer = perform("probe", samples[number]["location"], 0, 0, BY_PICTURE)

@@ -226,6 +226,9 @@ class PictureStream:
     def _joined(
         self, indices: Tensor, told: Sequence[dict], answers: Sequence[bytes | BadPicture]
     ) -> Streamed:
+        if self.classes:
+            lacking = BadPicture("has no label")
+            answers = [a if "label" in one else lacking for a, one in zip(answers, told, strict=True)]
         good = [i for i, answer in enumerate(answers) if isinstance(answer, bytes)]
         for i, answer in enumerate(answers):
             if isinstance(answer, BadPicture):

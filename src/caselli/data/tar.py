@@ -253,5 +253,6 @@ def listing_of(name: str, samples: Sequence[dict]) -> Listing:
         [sample["name"] for sample in good],
         [sample["label"] for sample in good] if labelled else None,
         [sample.get("captions", (sample.get("caption", ""),)) for sample in good] if captioned else None,
+        [sample["held_out"] for sample in good] if any("held_out" in sample for sample in samples) else None,
         bad=tuple(bad),
     )
