@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import gc
 import hashlib
 import math
 import os
@@ -33,6 +34,7 @@ from caselli.data import formats
 
 formats()
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports the compiler
+gc.freeze()  # a collection in a child would copy every page
 
 TIMED = ("log.jsonl", "results.json", "report.html", "comparison.json", "table.md", "index.html", "run.yaml")
 """Files that tell of times."""
@@ -78,7 +80,9 @@ class Running:
         try:
             for stream in (1, 2):
                 os.dup2(self.input, stream)
-            sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+            sys.stdout, sys.stderr = (
+                os.fdopen(stream, "w", closefd=False, errors="backslashreplace") for stream in (1, 2)
+            )  # as of caselli.__main__
             torch.set_num_threads(1)  # those of the parent are not here
             files._swept.clear()
             prepare()

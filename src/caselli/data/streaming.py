@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli.data.augment import Augment
-from caselli.data.decoding import BY_PICTURE, BadPicture, Location
+from caselli.data.decoding import BadPicture, Location
 from caselli.data.pictures import Bad, Batch
 from caselli.data.pixels import to_float
 from caselli.data.shards import Shards
@@ -198,7 +198,7 @@ class PictureStream:
         places: list[Location] = [one["location"] for one in told]
         share = -(-len(places) // max(1, pool.count)) or 1
         parts = [
-            pool.ask("pixels", places[i : i + share], self.size, self.channels, BY_PICTURE)
+            pool.ask("pixels", places[i : i + share], self.size, self.channels, self.shards.whites)
             for i in range(0, len(places), share)
         ]
         return lambda: self._joined(indices, told, [answer for part in parts for answer in part()])
@@ -226,6 +226,9 @@ class PictureStream:
     def _joined(
         self, indices: Tensor, told: Sequence[dict], answers: Sequence[bytes | BadPicture]
     ) -> Streamed:
+        if self.classes:
+            lacking = BadPicture("has no label")
+            answers = [a if "label" in one else lacking for a, one in zip(answers, told, strict=True)]
         good = [i for i, answer in enumerate(answers) if isinstance(answer, bytes)]
         for i, answer in enumerate(answers):
             if isinstance(answer, BadPicture):
