@@ -134,6 +134,34 @@ def test_shards_at_urls_are_copied_while_they_are_read(tmp_path, stream, monkeyp
     elsewhere.rm("/set", recursive=True)
 
 
+def mixed(folder, pictures):
+    """A shard of each picture, twice, and a file of another kind."""
+    folder.mkdir()
+    for number, image in enumerate(pictures):
+        with tarfile.open(folder / f"part-{number:02}.tar", "w") as archive:
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            add(archive, "0.png", file.getvalue())
+            add(archive, "1.png", file.getvalue())
+            add(archive, "0.heic", b"")
+    return open_shards(str(folder))
+
+
+def test_colour_in_any_shard_is_colour(tmp_path):
+    grey, red = Image.new("L", (8, 8), 9), Image.new("RGB", (8, 8), "red")
+    first = shard_pictures(mixed(tmp_path / "red", [grey] * 3 + [red]), 0, Request(workers=0))
+    assert first.channels == 3 and "4 × .heic" in first.notes[0]
+    first = shard_pictures(mixed(tmp_path / "grey", [grey] * 3), 0, Request(workers=0))
+    assert first.channels == 1 and "no colour" in first.notes[-1]
+
+
+def test_white_of_deep_pictures_is_that_of_all_shards(tmp_path):
+    deep = [Image.new("I;16", (8, 8), level) for level in (900, 4000)]
+    stream = PictureStream(mixed(tmp_path / "deep", deep), 8, 1)
+    levels = stream.read(torch.tensor([0, 2])).pixels[:, 0, 0, 0].tolist()
+    assert levels == [round(900 / 4095 * 255), round(4000 / 4095 * 255)]
+
+
 def test_a_missing_shard_is_named(tmp_path, stream):
     with pytest.raises(UserError, match=r"part-04.tar is missing"):
         open_shards(str(tmp_path / "set" / "part-{00..04}.tar"))

@@ -85,6 +85,9 @@ ORIENTATIONS = {
 WHITES = (1, 255, 1023, 4095, 16383, 65535)
 """Values that white has in samples of 1, 8, 10, 12, 14 and 16 bits; 1 in floating-point numbers."""
 
+ROWS = 64
+"""Rows of a deep picture whose samples are brought to 8 bits at a time."""
+
 SAME_LEVELS = 2
 """A colour profile that moves no colour by more levels than this is sRGB; most pictures carry such a one."""
 
@@ -330,12 +333,14 @@ def _raw_mode(arguments: str | tuple) -> str:
 
 def deep_colour(data: bytes) -> np.ndarray:
     """Colours of 16 bits `H W 3`: the picture is decoded for their upper bytes, and again for the lower."""
-    upper, lower = _opened(data), _opened(data)
+    values, lower = np.asarray(_opened(data)).astype(np.uint16), _opened(data)
     for number, tile in enumerate(lower.tile):
         other = _OTHER_BYTES[_raw_mode(tile.args)]
         arguments = other if isinstance(tile.args, str) else (other, *tile.args[1:])
         lower.tile[number] = tile._replace(args=arguments)
-    return np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+    values <<= 8
+    values |= np.asarray(lower)
+    return values
 
 
 def eight_bits(image: Image.Image, values: np.ndarray, top: int) -> np.ndarray:
@@ -349,11 +354,15 @@ def eight_bits(image: Image.Image, values: np.ndarray, top: int) -> np.ndarray:
     lowest, highest = values.min(), values.max()
     if not top or not (lowest >= 0 and highest <= top):  # also for not-a-number
         raise BadPicture(f"values {lowest:g} … {highest:g}, beyond 0 … {top or WHITES[-1]}")
-    levels = np.rint(values.astype(np.float64) * (255 / top)).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), ROWS):  # in numbers of 8 bytes the whole might not fit in memory
+        levels[first : first + ROWS] = np.rint(values[first : first + ROWS].astype(np.float64) * (255 / top))
     if _tags(image).get(0x0106) == 0:  # white is zero; Pillow turns 8 bits alone
         levels = 255 - levels
     key = image.info.get("transparency")
-    return levels if key is None else np.where(values == key, 255, levels).astype(np.uint8)
+    if key is not None:
+        levels[values == key] = 255
+    return levels
 
 
 def white_in(image: Image.Image, values: np.ndarray) -> int | None:
@@ -433,6 +442,10 @@ OPERATIONS = {
     "probe": lambda pixels, data, whites: probe(data),
 }
 """Operations of a worker by name; each has room for pixels and gives bytes."""
+
+
+NO_ROOM = np.empty((0, 0, 0), np.uint8)
+"""Room of an operation that gives no pixels."""
 
 
 def perform(operation: str, location: Location, pixels: np.ndarray, whites: Whites) -> bytes | BadPicture:

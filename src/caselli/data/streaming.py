@@ -197,7 +197,7 @@ class PictureStream:
         told = [self._told(number) for number in indices.tolist()]
         places: list[Location] = [one["location"] for one in told]
         pixels = torch.empty(len(told), self.channels, self.size, self.size, dtype=torch.uint8)
-        answers = pool.ask("pixels", places, pixels)
+        answers = pool.ask("pixels", places, pixels, self.shards.whites)
         return lambda: self._joined(indices, told, pixels, answers())
 
     def _told(self, number: int) -> dict[str, Any]:
