@@ -163,6 +163,8 @@ def _opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=formats())
     if image.width * image.height > MOST_PIXELS:
         raise BadPicture(f"{image.width} × {image.height} pixels are too many")
+    if has_signs(image):
+        raise BadPicture("samples of 8 bits with a sign")
     return with_scaled_key(image, data)
 
 
@@ -364,6 +366,12 @@ def white_in(image: Image.Image, values: np.ndarray) -> int | None:
 def _tags(image: Image.Image) -> Mapping[int, Any]:
     """The tags of a TIFF; none of any other picture."""
     return getattr(image, "tag_v2", {})
+
+
+def has_signs(image: Image.Image) -> bool:
+    """True for a TIFF of 8 bits whose numbers have a sign, which Pillow takes for plain bytes."""
+    tags = _tags(image)
+    return tags.get(0x0153, (1,))[0] == 2 and tags.get(0x0102, (1,))[0] == 8
 
 
 def said_white(image: Image.Image) -> int | None:
