@@ -32,6 +32,7 @@ class MadeShards:
     name: str = "made"
     classes: tuple[str, ...] = ()
     captioned: bool = False
+    whites: tuple[int, int] = (0, 0)
     fingerprint: str = "0" * 16
 
     def listing(self, shard: int) -> Sequence[dict[str, Any]]:

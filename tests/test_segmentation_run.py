@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from unittest.mock import Mock
 
 import numpy as np
@@ -20,7 +15,11 @@ from caselli.cli import main
 from caselli.errors import UserError
 from caselli.run import RunFolder, train
 from caselli.segmentation import load_segmenter
+from tests.chaos.forked import killed_when
+from tests.chaos.forked import run as run_command
 from tests.test_segmentation import write
+
+pytestmark = pytest.mark.drawn
 
 OPTIONS = [
     "--steps",
@@ -35,10 +34,6 @@ OPTIONS = [
 TINY = ["--segmenter.width", "4", "--segmenter.depth", "1", "--data.flip", "true", "--data.workers", "0"]
 
 
-def command(source, run):
-    return [sys.executable, "-m", "caselli", *arguments(source, run)]
-
-
 def arguments(source, run):
     return ["train", str(source), "-o", str(run), "--recipe", "unet", *OPTIONS, *TINY, "--resume"]
 
@@ -47,21 +42,16 @@ def arguments(source, run):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("segmented")
     source = write(folder / "set", count=20)
-    assert main(arguments(source, folder / "run")) == 0
+    assert run_command(arguments(source, folder / "run")).code == 0
     return source, folder / "run"
 
 
 def test_killed_and_resumed_ends_in_the_same_bits(whole, tmp_path):
     source, reference = whole
     run = tmp_path / "run"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(source, run), env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (run / "checkpoints/segmenter/last.pt").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed_when(arguments(source, run), (run / "checkpoints/segmenter/last.pt").exists)
     assert not (run / "segmenter.json").exists(), "the run was too quick to be killed"
-    assert main(arguments(source, run)) == 0
+    assert run_command(arguments(source, run)).code == 0
     a, b = (load_file(folder / "segmenter.safetensors") for folder in (reference, run))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
