@@ -48,7 +48,7 @@ def train(
             `caselli.data.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `RECIPES`; a run that is resumed keeps its own.
-        stage: both, for all stages of the recipe, or the one to train: tokenizer, prior or decoder.
+        stage: both, for all stages of the recipe, or the one to train: tokenizer, prior, decoder or guide.
         size: height and width in pixels; None for the set's own.
         minutes: wall-clock budget of the training asked for; the schedules follow the clock.
         steps: optimiser steps of each stage, instead of the recipe's.

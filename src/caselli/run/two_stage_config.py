@@ -28,6 +28,18 @@ class StagesConfig:
         )
     )
     """Budget and optimiser of the third stage, which `caselli refine` and the recipe auto have."""
+    guide: TrainingConfig = dataclasses.field(
+        default_factory=lambda: TrainingConfig(
+            steps=350,
+            batch=64,
+            optimiser="muon",
+            learning_rate=5e-3,
+            betas=(0.9, 0.99),
+            weight_decay=0.1,
+            ema=0.99,
+        )
+    )
+    """Budget and optimiser of the weaker prior that `caselli guide` trains; fewer steps than the prior's."""
 
 
 @dataclasses.dataclass(frozen=True)
