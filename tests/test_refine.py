@@ -15,7 +15,7 @@ from caselli.engine import rate_of
 from caselli.engine.machine import CPU
 from caselli.model import load, load_tokenizer, load_unrefined
 from caselli.run import train
-from caselli.run.auto import LADDER, Budget, shape, weights
+from caselli.run.auto import LADDER, STAGES, Budget, shape, weights
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
@@ -65,16 +65,16 @@ def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):
     assert "prior" in capsys.readouterr().err
 
 
-def test_auto_has_three_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
+def test_auto_has_four_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pictures = bars_and_stripes(tmp_path / "pictures")
     sizes = {name: value for name, value in (TINY | REFINED).items() if not name.startswith("prior.")}
     out = train(pictures, tmp_path / "run", recipe="auto", minutes=0.02, changes=sizes)
     said = capsys.readouterr()
     assert (said.out + said.err).count("auto: ") >= 3
-    assert (out / "decoder.safetensors").exists()
+    assert (out / "decoder.safetensors").exists() and load(out).guide is not None
     config = yaml.safe_load((out / "run.yaml").read_text())["config"]
-    minutes = [config["training"][stage]["minutes"] for stage in ("tokenizer", "prior", "decoder")]
+    minutes = [config["training"][stage]["minutes"] for stage in STAGES]
     assert sum(minutes) == pytest.approx(0.02)
     assert (config["prior"]["width"], config["prior"]["depth"]) == LADDER[0]
     assert (tmp_path / "cache" / "caselli" / "rates.json").exists()

@@ -19,8 +19,9 @@ from caselli.run.two_stage_recipes import SHARES, small
 
 MINUTES = 10.0
 """Budget of a run that names none."""
+STAGES = ("tokenizer", "prior", "guide", "decoder")
 AUTO_SHARES = SHARES["auto"]
-"""Shares of the minutes that tokenizer, prior and refined decoder get."""
+"""Shares of the minutes that tokenizer, prior, its guide and refined decoder get."""
 USE = 0.45
 """Share of the rate of matrix products that a prior's training reaches."""
 SAMPLES_A_WEIGHT = 20.0
@@ -47,7 +48,7 @@ class Budget:
     @classmethod
     def of(cls, changes: Mapping[str, Any]) -> Budget:
         """The budget that a run's changes name, on this machine; all ranks take the first one's rate."""
-        named = [changes.get(f"training.{stage}.minutes") for stage in ("tokenizer", "prior", "decoder")]
+        named = [changes.get(f"training.{stage}.minutes") for stage in STAGES]
         rate = torch.tensor(rate_of(machine(changes.get("precision", "auto"))), dtype=torch.float64)
         return cls(sum(minutes or 0 for minutes in named) or MINUTES, ranks.from_first(rate).item())
 
@@ -89,10 +90,8 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
             "prior.width": width,
             "prior.depth": depth,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
-            "training.tokenizer.minutes": minutes[0],
-            "training.prior.minutes": minutes[1],
-            "training.decoder.minutes": minutes[2],
-        },
+        }
+        | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
     )
 
 
@@ -130,8 +129,8 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
     alike = "alike, so half of the pictures are mirrored" if config.data.flip else "not alike, so no flips"
     lines = [
-        f"{said}, shared {' : '.join(f'{100 * share:.0f}' for share in AUTO_SHARES)} among tokenizer, prior "
-        "and refined decoder",
+        f"{said}, shared {' : '.join(f'{100 * share:.0f}' for share in AUTO_SHARES)} among tokenizer, prior, "
+        "its guide and refined decoder",
         f"auto: {side}×{side} codes for {pictures.size}×{pictures.size} pixels, tokenizer of width "
         f"{tokenizer.width}{taught}; left and right are {alike}",
         f"auto: prior of width {prior.width} and depth {prior.depth}, {SAMPLES_A_WEIGHT:.0f} codes for each "

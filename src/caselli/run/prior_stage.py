@@ -108,17 +108,24 @@ class GuideStage(PriorStage):
     training = "training.guide"
     figures = PriorTask.figures
 
+    def applies(self) -> bool:
+        own = self.run.config.prior
+        return own.kind == "autoregressive" and own.head == "softmax"
+
     def design(self) -> PriorConfig:
         own = self.run.config.prior
-        if not (self.run.folder.path / "prior.json").exists():
-            raise UserError(f"{self.run.folder.path} has no prior yet", "a run with a prior was expected")
-        if own.kind != "autoregressive" or own.head != "softmax":
+        if not self.applies():
             raise UserError(
                 f"a prior of kind {own.kind!r} with the head {own.head!r} was given",
                 "an autoregressive one with a softmax over all codes was expected",
             )
         shares = dict.fromkeys(("label_dropout", "text_dropout", "picture_dropout"), FORGOTTEN)
         return dataclasses.replace(own, guidance=GUIDANCE, **shares)
+
+    def sets(self) -> tuple[CodeStore, CodeStore]:
+        if not (self.run.folder.path / "prior.json").exists():
+            raise UserError(f"{self.run.folder.path} has no prior yet", "a run with a prior was expected")
+        return super().sets()
 
     def look(self) -> None:
         """Looks at the samples again, as they are drawn with the guide."""
