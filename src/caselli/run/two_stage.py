@@ -77,7 +77,7 @@ class TokenizerStage(Stage):
 
 
 class DecoderStage(Stage):
-    """A third stage: the decoder, trained further on what the prior draws."""
+    """The last stage: the decoder, trained further on what the prior draws."""
 
     product = "decoder"
     training = "training.decoder"
@@ -123,7 +123,7 @@ class DecoderStage(Stage):
 
 
 class RehearsedDecoderStage(DecoderStage):
-    """The third stage with an untrained tokenizer and a single drawn picture, where a run is only planned."""
+    """The last stage with an untrained tokenizer and a single drawn picture, where a run is only planned."""
 
     def task(self) -> RefiningTask:
         config, pictures = self.run.config.refinement, self.run.data.pictures

@@ -27,7 +27,7 @@ class StagesConfig:
             steps=400, batch=64, learning_rate=3e-4, betas=(0.9, 0.99), weight_decay=0.0, warmup=20, ema=0.99
         )
     )
-    """Budget and optimiser of the third stage, which `caselli refine` and the recipe auto have."""
+    """Budget and optimiser of the last stage, which `caselli refine` and the recipe auto have."""
     guide: TrainingConfig = dataclasses.field(
         default_factory=lambda: TrainingConfig(
             steps=350,
@@ -39,7 +39,7 @@ class StagesConfig:
             ema=0.99,
         )
     )
-    """Budget and optimiser of the weaker prior that `caselli guide` trains; fewer steps than the prior's."""
+    """Budget and optimiser of the weaker prior that `caselli guide` and the recipe auto train."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TwoStageConfig(RunConfig):
     prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
     """Second stage."""
     refinement: RefinementConfig = dataclasses.field(default_factory=RefinementConfig)
-    """Third stage."""
+    """Last stage."""
     training: StagesConfig = dataclasses.field(default_factory=StagesConfig)
     """Budgets and optimisers."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
