@@ -176,8 +176,9 @@ def training(day: Day) -> Rows:
     rows: Rows = [("stage", "batch", "ms", "samples/s", "of the rate", "GB", "GB planned")]
     rate = day.rate(torch.bfloat16 if day.machine.precision == "bfloat16" else torch.float32)
     for recipe, side, changes in day.sizes.recipes:
+        planned = _planned(recipe, side, changes)
         for stage in _stages(recipe, side, changes, day.machine):
-            cost, memory = _planned(recipe, side, changes, stage.product)
+            cost, memory = planned[stage.product]
             fit, batch = _begun(stage, day.machine)
             fit.update(fit.task, batch)
             gigabytes = day.peak(lambda fit=fit, batch=batch: fit.update(fit.task, batch))
@@ -243,15 +244,15 @@ def _begun(stage: Any, machine: Machine) -> tuple[Any, Any]:
     )
 
 
-def _planned(recipe: str, side: int, changes: dict[str, Any], stage: str) -> tuple[Any, int]:
-    """Arithmetic and memory of a step by the plan, without the average, which is not kept here."""
+def _planned(recipe: str, side: int, changes: dict[str, Any]) -> dict[str, tuple[Any, int]]:
+    """Arithmetic and memory of a step of each stage by the plan, without the average, which is not kept
+    here."""
     from caselli.run import plan
 
     found = plan(
         "glyphs", recipe=recipe, on="H100", changes={"data.size": side, "data.channels": 3, **changes}
     )
-    own = next(one for one in found.stages if one.name == stage)
-    return own.cost, own.memory.total - own.memory.average
+    return {one.name: (one.cost, one.memory.total - one.memory.average) for one in found.stages}
 
 
 def run(device: str | None = None, sizes: Sizes | None = None, folder: Path = Path()) -> Day:

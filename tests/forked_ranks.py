@@ -75,9 +75,11 @@ class Ranks:
         return [codes[number] for number in self.numbers]
 
 
-def run_on(count: int, function: Callable[..., Any], *arguments: Any) -> None:
-    """A function on some ranks, from its beginning to its end."""
+def run_on(count: int, function: Callable[..., Any], *arguments: Any) -> str:
+    """What a function says on some ranks, from its beginning to its end."""
     started = Ranks(count, function, *arguments)
     codes = started.wait()
     started.said.seek(0)
-    assert codes == [0] * count, started.said.read()[-3000:]
+    said = started.said.read()
+    assert codes == [0] * count, said[-3000:]
+    return said

@@ -120,7 +120,7 @@ def definition(canvas, count, seed):
 
 
 def test_codes_are_those_of_the_definition(plain):
-    canvas = Canvas(plain, (24, 28), stride=1, engine=EagerEngine(plain.prior))
+    canvas = Canvas(plain, (20, 24), stride=1, engine=EagerEngine(plain.prior))
     assert torch.equal(canvas.codes(2, seed=5), definition(canvas, 2, 5))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 
 import caselli
+from caselli.__main__ import process
 from caselli.cli import main
 from caselli.data import CodeStore
 from caselli.run import train
@@ -88,6 +90,30 @@ def test_a_configuration_file(trained, tmp_path):
     config = TwoStage.config_in(RunFolder(tmp_path / "run"))
     assert (config.prior.width, config.prior.depth, config.data.shift) == (48, 1, 2)
     assert config.tokenizer.quantizer_options == {"codebook_size": 16}
+
+
+def test_the_settings_of_a_run_begin_one_like_it(trained, tmp_path):
+    from caselli.run import RunFolder, TwoStage
+
+    old = trained[1]
+    words = ["train", str(trained[0]), "-o", str(tmp_path / "run"), "--steps", "1", "--seed", "5"]
+    assert main([*words, "--stage", "tokenizer", "--config", str(old / "run.yaml")]) == 0
+    first, second = (TwoStage.config_in(RunFolder(folder)) for folder in (old, tmp_path / "run"))
+    assert (first.tokenizer, first.prior) == (second.tokenizer, second.prior) and second.seed == 5
+
+
+@pytest.mark.parametrize("content", [b"config: {prior: {width: 9}}", b"\xff\xfe", b"- 1", b"", b"{", None])
+def test_a_file_of_no_fields(trained, tmp_path, capsys, content):
+    (tmp_path / "copy.yaml").mkdir() if content is None else (tmp_path / "copy.yaml").write_bytes(content)
+    said = fails(capsys, "train", trained[0], "-o", tmp_path / "run", "--config", tmp_path / "copy.yaml")
+    assert "a YAML file of fields" in said and not (tmp_path / "run").exists()
+
+
+def test_a_terminal_of_few_letters(monkeypatch):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["caselli", "list", "quantizer"])
+    assert process() == 0 and b"\\u" in sys.stdout.buffer.getvalue()
 
 
 def test_unknown_label(capsys, trained, tmp_path):

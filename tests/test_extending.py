@@ -111,9 +111,8 @@ def test_the_conformance_cases_know_it(house):
 def test_a_run_trains_with_a_new_mixer(house, tmp_path):
     source = bars_and_stripes(tmp_path / "pictures")
     changes = {**TINY, "prior.mixer": "toy", "reading.seconds": 0}
-    words = ["train", str(source), "-o", str(tmp_path / "run"), "--recipe", "tiny", "--steps", "2"]
-    python(house, "-m", "caselli", *words, *options(changes))
-    python(
-        house, "-m", "caselli", "sample", str(tmp_path / "run"), "-n", "2", "-o", str(tmp_path / "new.png")
-    )
+    run, new = str(tmp_path / "run"), str(tmp_path / "new.png")
+    words = ["train", str(source), "-o", run, "--recipe", "tiny", "--steps", "2", *options(changes)]
+    code = "from caselli.cli import main; assert not any(map(main, {!r}))"
+    python(house, "-c", code.format([words, ["sample", run, "-n", "2", "-o", new]]))
     assert (tmp_path / "new.png").exists()

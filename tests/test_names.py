@@ -22,6 +22,7 @@ NAMES = {
     "control": [b"a\tb\rc\x1b.png", b" .png", b"-o.png"],
     "dots": [b"a..png", b"x.y.png", b"x.png.png"],
     "long": [b"x" * 251 + b".png", "ü".encode() * 125 + b".png"],
+    "folders": [b"c.png/x.png", b"d.csl/y.png"],
     "endings": [b"a.png", b"a.bmp", b"a.PNG", b"b.png"],
 }
 
@@ -31,12 +32,14 @@ def folder_of(path, names):
     for number, name in enumerate(names):
         picture = Image.fromarray(np.full((16, 16), 20 * number, np.uint8))
         picture.save(path / "one.png", "BMP" if name.endswith(b".bmp") else "PNG")
-        os.rename(path / "one.png", os.path.join(os.fsencode(path), name))
+        target = os.path.join(os.fsencode(path), name)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.rename(path / "one.png", target)
     return path
 
 
 def files(path):
-    return [name for _, _, found in os.walk(path) for name in found]
+    return [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
 
 
 @pytest.mark.parametrize("kind", NAMES)

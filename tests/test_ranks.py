@@ -1,4 +1,4 @@
-"""Two processes under torchrun train the tiny recipe to the same codebook on both ranks."""
+"""Two ranks train the tiny recipe to the same codebook on both, and find the figures of one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -21,62 +22,44 @@ from caselli.engine import CPU, Training, TrainingConfig
 from caselli.evaluate import compare_sets, evaluate_model, own_part
 from caselli.family.base import FamilyTask
 from caselli.family.gan import GAN, GANConfig
+from caselli.features import train_classifier
 from caselli.model import Model, load
 from caselli.order import Raster
+from caselli.run import train, two_stage
 from caselli.segmentation.task import SegmentationTask
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 from tests.forked_ranks import run_on
 from tests.pictures import TINY, bars_and_stripes
 
-SCRIPT = """
-import sys, json, torch
-from pathlib import Path
-from caselli import ranks
-from caselli.run import train, two_stage
-from caselli.tokenizer import TokenizerTask
 
-source, out, changes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-seen = {}
-original = two_stage.TokenizerTask
-class Watched(original):
-    def __init__(self, tokenizer):
-        super().__init__(tokenizer)
-        seen["task"] = self
-two_stage.TokenizerTask = Watched
-train(source, out, recipe="tiny", steps=6, changes=changes, progress=False)
-torch.save(seen["task"].state_dict(), Path(out) / f"rank{ranks.rank()}.pt")
-ranks.stop()
-"""
+def watched(source, out):
+    """Trains the tiny recipe; each rank leaves the state of its tokenizer's task."""
+    seen = {}
+
+    class Watched(TokenizerTask):
+        def __init__(self, tokenizer):
+            super().__init__(tokenizer)
+            seen["task"] = self
+
+    with mock.patch.object(two_stage, "TokenizerTask", Watched):
+        train(source, out, recipe="tiny", steps=6, changes=TINY, progress=False)
+    torch.save(seen["task"].state_dict(), out / f"rank{ranks.rank()}.pt")
 
 
-ALONE = """
-import sys, torch
-from pathlib import Path
-from caselli import data, ranks
-from caselli.features import train_classifier
-
-ranks.start()
-if ranks.is_first():
-    pixels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
-    pictures = data.Pictures.of("p", pixels, classes=("a", "b"), labels=torch.arange(8) % 2)
-    train_classifier(pictures, steps=1, precision="float32")
-    assert ranks.count() == 2
-    Path(sys.argv[1], "done").touch()
-ranks.wait()
-ranks.stop()
-"""
+def forked(source, out):
+    run_on(2, watched, source, out)
 
 
-def launched(folder, script, port, *words):
-    """Runs a script on two ranks; says what went wrong."""
-    path = folder / "script.py"
-    path.write_text(script)
+def by_torchrun(source, out):
+    """As a user launches it."""
+    code = "import sys; from pathlib import Path; from tests.test_ranks import ranks, watched\n"
+    script = out.parent / "script.py"
+    script.write_text(code + "watched(*map(Path, sys.argv[1:])); ranks.stop()")
     roots = (Path(__file__).parent.parent, Path(caselli.__file__).parent.parent)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, roots))}
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port]
-    done = subprocess.run(
-        [*start, str(path), *map(str, words)], env=environment, capture_output=True, text=True, timeout=300
-    )
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    words = [*start, str(script), str(source), str(out)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -160,15 +143,25 @@ def test_the_validation_of_two_ranks_is_that_of_one(both):
             assert line[figure] == value or line[figure] == pytest.approx(value, abs=2e-5), figure
 
 
-def test_two_ranks_hold_the_same_weights(tmp_path):
-    source = bars_and_stripes(tmp_path / "pictures")
-    launched(tmp_path, SCRIPT, "29577", source, tmp_path / "run", json.dumps(TINY))
+@pytest.mark.parametrize("launch", [forked, pytest.param(by_torchrun, marks=pytest.mark.slow)])
+def test_two_ranks_hold_the_same_weights(tmp_path, launch):
+    launch(bars_and_stripes(tmp_path / "pictures"), tmp_path / "run")
     first, second = (torch.load(tmp_path / "run" / f"rank{r}.pt", weights_only=True) for r in (0, 1))
     assert any("codebook" in name for name in first)
     torch.testing.assert_close(first, second, rtol=0, atol=0)
     assert load(tmp_path / "run").sample(2).shape == (2, 1, 16, 16)
 
 
+def alone(folder):
+    if ranks.is_first():
+        pixels = torch.zeros(8, 1, 8, 8, dtype=torch.uint8)
+        pictures = Pictures.of("p", pixels, classes=("a", "b"), labels=torch.arange(8) % 2)
+        train_classifier(pictures, steps=1, precision="float32")
+        assert ranks.count() == 2
+        (folder / "done").touch()
+    ranks.wait()
+
+
 def test_the_first_rank_trains_a_classifier_alone(tmp_path):
-    launched(tmp_path, ALONE, "29574", tmp_path)
+    run_on(2, alone, tmp_path)
     assert (tmp_path / "done").exists()

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import copy
-import socket
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.testing import assert_close
 
+from caselli import ranks
 from tests.conformance.cases_quantizer import CASES
+from tests.forked_ranks import run_on
 
 RANKS, STEPS, BATCH = 2, 3, 8
 ONE_EACH = {str(case): case for case in CASES}
 
 
-def train(case, rank, ranks):
+def train(case, rank, count):
     """A few steps on this rank's share, and a gradient; in float64, where the order of sums is no matter."""
     torch.manual_seed(0)
     quantizer = case.build().double()
-    batches = [case.latents(BATCH).double().chunk(ranks)[rank] for _ in range(STEPS)]
+    batches = [case.latents(BATCH).double().chunk(count)[rank] for _ in range(STEPS)]
     torch.manual_seed(1)
     quantized = [quantizer(batch) for batch in batches[:-1]]
     latents = batches[-1].clone().requires_grad_()
@@ -39,22 +38,16 @@ def train(case, rank, ranks):
     }
 
 
-def work(rank, port, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
-    results = {name: train(case, rank, RANKS) for name, case in ONE_EACH.items()}
-    torch.save(results, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def work(folder):
+    results = {name: train(case, ranks.rank(), RANKS) for name, case in ONE_EACH.items()}
+    torch.save(results, folder / f"{ranks.rank()}.pt")
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     """What each rank found, for every case."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(work, (port, str(folder)), nprocs=RANKS)
+    run_on(RANKS, work, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 

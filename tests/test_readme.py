@@ -13,6 +13,8 @@ from caselli.cli import COMMANDS, demo, main
 from tests.pictures import TINY, bars_and_stripes, options
 from tests.reference import published
 
+pytestmark = pytest.mark.drawn
+
 README = (Path(__file__).parent.parent / "README.md").read_text()
 PAGES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 COMMANDS_PAGE = (Path(__file__).parent.parent / "docs" / "commands.md").read_text().split("## In a shell")[0]

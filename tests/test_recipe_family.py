@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -18,8 +13,12 @@ from caselli.cli import main
 from caselli.evaluate.score import score_pictures
 from caselli.family import FamilyModel
 from caselli.run import train
+from tests.chaos.forked import killed_when
+from tests.chaos.forked import run as run_command
 from tests.pictures import TINY as TWO_STAGES
 from tests.pictures import bars_and_stripes, options
+
+pytestmark = pytest.mark.drawn
 
 COMMON = {
     "training.batch": 8,
@@ -38,6 +37,11 @@ TINY = {
 STEPS = 10
 
 
+def arguments(source, run, name):
+    words = ["train", source, "-o", run, "--recipe", name, "--steps", STEPS, "--resume"]
+    return [*words, *options(COMMON | TINY[name])]
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return bars_and_stripes(tmp_path_factory.mktemp("pictures") / "bars", size=8)
@@ -47,12 +51,8 @@ def source(tmp_path_factory):
 def runs(source, tmp_path_factory):
     """A run of every recipe."""
     folder = tmp_path_factory.mktemp("runs")
-    return {
-        name: train(
-            source, folder / name, recipe=name, steps=STEPS, changes=COMMON | TINY[name], progress=False
-        )
-        for name in TINY
-    }
+    assert all(run_command(arguments(source, folder / name, name)).code == 0 for name in TINY)
+    return {name: folder / name for name in TINY}
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -76,19 +76,10 @@ def test_a_run_ends_with_its_page(runs, name):
 @pytest.mark.parametrize("name", ["vae", "gan"])
 def test_kill_and_resume(source, runs, name, tmp_path):
     run = tmp_path / "run"
-    words = ["train", source, "-o", run, "--recipe", name, "--steps", STEPS, "--resume"]
-    command = [sys.executable, "-m", "caselli", *map(str, words), *options(COMMON | TINY[name])]
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    killed = False
-    while process.poll() is None and not killed:
-        if (run / "checkpoints" / name / "before.pt").exists():
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed = True
-        time.sleep(0.005)
+    words = arguments(source, run, name)
+    killed = killed_when(words, (run / "checkpoints" / name / "before.pt").exists)
     assert killed and not (run / "family.json").exists(), "the run was too quick to be killed"
-    subprocess.run(command, check=True, env=environment, capture_output=True)
+    assert run_command(words).code == 0
     ours, theirs = (load_file(path / "family.safetensors") for path in (run, runs[name]))
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
 

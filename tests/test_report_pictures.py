@@ -16,6 +16,8 @@ from caselli.errors import UserError
 from caselli.report import curves, grid, pairs, save_png, sorted_counts
 from caselli.report.plots import thin
 
+pytestmark = pytest.mark.drawn
+
 
 def _pictures(n: int, channels: int = 1, side: int = 8) -> torch.Tensor:
     return torch.linspace(-1, 1, n * channels * side * side).view(n, channels, side, side)

@@ -17,7 +17,10 @@ from caselli.report import Page, grid, pairs, save_png, write_report
 from caselli.report.folder import flat, history, read_run
 from caselli.run import KINDS
 
+pytestmark = pytest.mark.drawn
+
 FIGURES = {name: figure for kind in KINDS.values() for name, figure in kind.figures().items()}
+SUPPRESSED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]  # by the clock, on a busy machine
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 
@@ -177,7 +180,7 @@ KNOWN = st.sampled_from(
 
 
 @example({"data": {"bad": 3, "classes": {"a": [1]}, "class_names": []}, "tokenizer": {"code_counts": [[]]}})
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=SUPPRESSED)
 @given(
     st.dictionaries(
         st.sampled_from(["tokenizer", "prior", "samples", "data", "other"]),

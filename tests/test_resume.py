@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -16,7 +11,11 @@ from caselli.engine.checkpoint import Checkpoints
 from caselli.errors import UserError
 from caselli.model import load
 from caselli.run import train
+from tests.chaos.forked import killed_when
+from tests.chaos.forked import run as run_command
 from tests.pictures import TINY, bars_and_stripes, equal_weights, options
+
+pytestmark = pytest.mark.drawn
 
 STEPS = 14
 
@@ -25,11 +24,7 @@ def command(source, run):
     words = ["train", source, "-o", run, "--recipe", "tiny", "--steps", STEPS, "--resume"]
     # a checkpoint now and then, so that some of the work is lost by every kill
     often = {f"training.{stage}.checkpoint_steps": 3 for stage in ("tokenizer", "prior")}
-    return [sys.executable, "-m", "caselli", *map(str, words), *options(TINY | often)]
-
-
-def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1"}
+    return [*words, *options(TINY | often)]
 
 
 def last_step(run, stage):
@@ -49,20 +44,8 @@ def has_checkpoint(run, stage):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     source = bars_and_stripes(folder / "pictures")
-    subprocess.run(command(source, folder / "run"), check=True, env=environment(), capture_output=True)
+    assert run_command(command(source, folder / "run")).code == 0
     return source, folder / "run"
-
-
-def kill_when(source, run, reached):
-    """Starts or resumes the run and kills it as soon as `reached()`; says whether it was in time."""
-    process = subprocess.Popen(command(source, run), env=environment(), stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if reached():
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_kill_and_resume(whole, tmp_path):
@@ -75,9 +58,9 @@ def test_kill_and_resume(whole, tmp_path):
         lambda: has_checkpoint(run, "prior"),
         lambda: last_step(run, "prior") >= 10,
     ]
-    killed = [kill_when(source, run, moment) for moment in moments]
+    killed = [killed_when(command(source, run), moment) for moment in moments]
     assert sum(killed) >= 4, "the run was too quick to be killed"
-    subprocess.run(command(source, run), check=True, env=environment(), capture_output=True)
+    assert run_command(command(source, run)).code == 0
     assert equal_weights(reference, run)
     assert (run / "report.html").exists()
 

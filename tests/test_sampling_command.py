@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -19,6 +15,7 @@ from caselli.model import build_prior, load, paste, save_prior, save_tokenizer
 from caselli.prior import PriorConfig
 from caselli.sampling import EagerEngine, Sampling, Timed, best_engine
 from caselli.tokenizer import Tokenizer, TokenizerConfig
+from tests.forked_ranks import run_on
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +81,11 @@ def test_the_model_samples_by_any_engine(run_folder):
 def test_two_ranks_draw_what_one_draws(run_folder, tmp_path):
     words = ["sample", str(run_folder), "-n", "5", "--label", "left,right", "--batch", "2", "-o"]
     assert main([*words, str(tmp_path / "one")]) == 0
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29583"]
-    command = [sys.executable, *launch, "-m", "caselli", *words, str(tmp_path / "two")]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stderr.count("tokens per second") == 1
+
+    def drawn():
+        assert main([*words, str(tmp_path / "two")]) == 0
+
+    assert run_on(2, drawn).count("tokens per second") == 1
     one, two = read(tmp_path / "one"), read(tmp_path / "two")
     assert len(two) == 5
     for a, b in zip(one, two, strict=True):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import shutil
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,9 +13,13 @@ from safetensors.torch import load_file
 
 from caselli.cli import main
 from caselli.errors import UserError
-from caselli.run import train
+from caselli.run import RunFolder, train
 from caselli.segmentation import load_segmenter
+from tests.chaos.forked import killed_when
+from tests.chaos.forked import run as run_command
 from tests.test_segmentation import write
+
+pytestmark = pytest.mark.drawn
 
 OPTIONS = [
     "--steps",
@@ -33,10 +34,6 @@ OPTIONS = [
 TINY = ["--segmenter.width", "4", "--segmenter.depth", "1", "--data.flip", "true", "--data.workers", "0"]
 
 
-def command(source, run):
-    return [sys.executable, "-m", "caselli", *arguments(source, run)]
-
-
 def arguments(source, run):
     return ["train", str(source), "-o", str(run), "--recipe", "unet", *OPTIONS, *TINY, "--resume"]
 
@@ -45,21 +42,16 @@ def arguments(source, run):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("segmented")
     source = write(folder / "set", count=20)
-    assert main(arguments(source, folder / "run")) == 0
+    assert run_command(arguments(source, folder / "run")).code == 0
     return source, folder / "run"
 
 
 def test_killed_and_resumed_ends_in_the_same_bits(whole, tmp_path):
     source, reference = whole
     run = tmp_path / "run"
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command(source, run), env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (run / "checkpoints/segmenter/last.pt").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert killed_when(arguments(source, run), (run / "checkpoints/segmenter/last.pt").exists)
     assert not (run / "segmenter.json").exists(), "the run was too quick to be killed"
-    assert main(arguments(source, run)) == 0
+    assert run_command(arguments(source, run)).code == 0
     a, b = (load_file(folder / "segmenter.safetensors") for folder in (reference, run))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -70,6 +62,17 @@ def test_what_the_run_holds(whole):
         assert (run / name).stat().st_size > 0, name
     page = (run / "report.html").read_text()
     assert "intersection over union" in page and "caselli segment" in page and "caselli sample" not in page
+
+
+def test_what_was_not_drawn_is_drawn_when_the_run_goes_on(whole, tmp_path, monkeypatch):
+    run = shutil.copytree(whole[1], tmp_path / "run")
+    picture = run / "pictures" / "segmentation.png"
+    RunFolder(run).drop_results("segmentation")
+    picture.unlink()
+    with monkeypatch.context() as killed:
+        killed.setattr("caselli.run.segmentation.save_png", Mock(side_effect=KeyboardInterrupt))
+        assert main(arguments(whole[0], run)) == 130
+    assert main(arguments(whole[0], run)) == 0 and picture.exists()
 
 
 def test_masks_of_pictures_of_any_size(whole, tmp_path):

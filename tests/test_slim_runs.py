@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -17,6 +12,8 @@ from safetensors.torch import load_file
 from caselli.cli import main
 from caselli.model import load
 from caselli.run import train
+from tests.chaos.forked import killed_when
+from tests.chaos.forked import run as run_command
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 FEW = {"prior.mixer_options.heads": 4, "prior.depth": 3, "reading.seconds": 0.0, "tokenizer.width": 32}
@@ -176,18 +173,15 @@ def test_distilling_resumes_bit_equal(teacher, tmp_path):
     shutil.copytree(teacher, often)
     text = (often / "run.yaml").read_text()
     (often / "run.yaml").write_text(text.replace("checkpoint_steps: 0", "checkpoint_steps: 2"))
-    words = ("--distil-to", "[linear]", "--steps", 12)
-    assert slim(often, tmp_path / "whole", *words) == 0
-    run = tmp_path / "run"
-    command = [sys.executable, "-m", "caselli", "slim", often, "-o", run, *words]
-    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen([*map(str, command)], env=threads, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (run / "checkpoints/prior/last.pt").exists():
-        time.sleep(0.005)
-    assert process.poll() is None, "the run was too quick to be killed"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+
+    def words(run):
+        return ["slim", often, "-o", run, "--distil-to", "[linear]", "--steps", 12]
+
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert run_command(words(whole)).code == 0
+    killed = killed_when(words(run), (run / "checkpoints/prior/last.pt").exists)
+    assert killed, "the run was too quick to be killed"
     load(run)  # it is a run at any moment
     assert not (run / "report.html").exists()
-    assert slim(often, run, *words, "--resume") == 0
-    assert equal_weights(tmp_path / "whole", run)
+    assert run_command([*words(run), "--resume"]).code == 0
+    assert equal_weights(whole, run)

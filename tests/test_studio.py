@@ -10,6 +10,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -178,6 +179,12 @@ def test_before_and_after_the_codec_and_between_runs(studio, sample):
     (refused,) = parts_of(studio, "compare/slider", kind="upscaling", picture=picture)
     assert "was expected" in refused["error"]
     assert "upscaling" in posted(studio, "compare/slider", 400, kind="other", picture=picture)["error"]
+
+
+def test_without_the_codec_its_slider_says_what_to_install(studio, sample, monkeypatch):
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    (refused,) = parts_of(studio, "compare/slider", kind="codec", picture=sample["pictures"][0])
+    assert "pip install 'caselli[codec]'" in refused["error"]
 
 
 def test_fields_and_costs_of_layers(studio, sample):

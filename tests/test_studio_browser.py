@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -251,6 +252,16 @@ def test_before_and_after(page, server):
     page.get_by_label("Page", exact=True).select_option(label="report of bars")
     frame = page.frame_locator("iframe")
     assert frame.locator("h1").first.text_content() == "bars"
+
+
+def test_what_cannot_be_shown_leaves_no_empty_frame(page, server):
+    parts = ({"work": {"id": "1", "asked": {"picture": ""}}}, {"error": "the codec needs an extra"})
+    lines = "".join(json.dumps(part) + "\n" for part in parts)
+    page.route("**/api/compare/slider", lambda route: route.fulfill(body=lines))
+    page.route("**/api/work/last*", lambda route: route.fulfill(json={"work": None}))
+    opened(page, server, "compare")
+    until(page, "document.getElementById('said').textContent.includes('needs an extra')")
+    assert not page.locator(".columns .frame").is_visible()
 
 
 def test_a_training_survives_reloads_tabs_and_the_server(page, server, folder):  # noqa: F811

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
+from caselli import ranks
 from caselli.cli import main
 from caselli.data import Batch
 from caselli.model import load
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig
+from tests.chaos.forked import killed_when
+from tests.chaos.forked import run as run_command
+from tests.forked_ranks import run_on
 from tests.pictures import TINY, bars_and_stripes, options
+
+pytestmark = pytest.mark.drawn
 
 RANKS = 2
 SMALL = TINY | {
@@ -60,18 +58,12 @@ def step(rank, ranks):
     return gradients, task.state_dict(), losses.metrics["adversarial_weight"]
 
 
-def work(rank, port, folder):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=RANKS)
-    torch.save(step(rank, RANKS), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+def work(folder):
+    torch.save(step(ranks.rank(), RANKS), folder / f"{ranks.rank()}.pt")
 
 
 def test_two_ranks_are_one_with_the_joined_batch(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(work, (port, str(tmp_path)), nprocs=RANKS)
+    run_on(RANKS, work, tmp_path)
     (first, state, weight), (second, other, _) = (torch.load(tmp_path / f"{r}.pt") for r in range(RANKS))
     alone, alone_state, alone_weight = step(0, 1)
     for name, gradient in alone.items():
@@ -98,7 +90,7 @@ def words(source, run, steps):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vqgan")
     source = bars_and_stripes(folder / "pictures")
-    assert main(words(source, folder / "run", 24)) == 0
+    assert run_command(words(source, folder / "run", 24)).code == 0
     return source, folder / "run"
 
 
@@ -138,20 +130,10 @@ def test_comparing_reconstructions(whole, tmp_path, capsys):
 def test_kill_and_resume(whole, tmp_path):
     source, reference = whole
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "caselli", *words(source, run, 24)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    killed = 0
-    for moment in (3, 9, 15, 18):  # checkpoints every three steps
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        while process.poll() is None:
-            if saved_step(run) >= moment:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                killed += 1
-                break
-            time.sleep(0.01)
-    subprocess.run(command, check=True, env=environment, capture_output=True)
-    assert killed >= 2
+    command = words(source, run, 24)
+    moments = (3, 9, 15, 18)  # checkpoints every three steps
+    killed = [killed_when(command, lambda step=step: saved_step(run) >= step) for step in moments]
+    assert run_command(command).code == 0 and sum(killed) >= 2
     left, right = (load_file(folder / "tokenizer.safetensors") for folder in (reference, run))
     assert all(torch.equal(left[name], right[name]) for name in left)
     states = [

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from caselli.errors import UserError
-from caselli.interop import import_tokenizer
+from caselli.interop import Hints, import_tokenizer
 from caselli.weights import read_foreign
 
 WEIGHTS = {"encoder.a": torch.ones(2), "decoder.b": torch.zeros(3)}
@@ -59,6 +59,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, value, dtype):
      ("diffusers", "_class_name", "AsymmetricAutoencoderKL"),
      ("titok", "use_l2_norm", False), ("titok", "quantize_mode", "vae"),
      ("mamba2", "time_step_limit", [0.001, 0.1]), ("mamba2", "hidden_act", "gelu"),
+     ("gpt2", "model_type", "imagegpt"), ("mamba", "model_type", "falcon_mamba"),
      ("gpt2", "activation_function", "gelu"), ("gpt2", "scale_attn_by_inverse_layer_idx", True)],
 )  # fmt: skip
 @pytest.mark.parametrize("within", [False, True])
@@ -68,3 +69,11 @@ def test_a_setting_that_changes_the_arithmetic_is_refused(tmp_path, family, name
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match=f"config.json has {name}"):
         import_tokenizer([tmp_path], family)
+
+
+def test_a_number_that_is_none_is_refused_not_replaced():
+    inner = Hints(settings={"model": {"norm_num_groups": 8}})
+    assert inner.number("norm_num_groups") == 8 and inner.number("n_head") is None
+    for value in ("16", 16.0, 0, -8, True, [16]):
+        with pytest.raises(UserError, match="has norm_num_groups"):
+            Hints(settings={"norm_num_groups": value}).number("norm_num_groups")

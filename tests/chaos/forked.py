@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import gc
 import hashlib
 import math
 import os
@@ -33,6 +34,7 @@ from caselli.data import formats
 
 formats()
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports the compiler
+gc.freeze()  # a collection in a child would copy every page
 
 TIMED = ("log.jsonl", "results.json", "report.html", "comparison.json", "table.md", "index.html", "run.yaml")
 """Files that tell of times."""
@@ -78,7 +80,10 @@ class Running:
         try:
             for stream in (1, 2):
                 os.dup2(self.input, stream)
-            sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+            sys.stdout, sys.stderr = (
+                os.fdopen(stream, "w", closefd=False, errors="backslashreplace") for stream in (1, 2)
+            )  # as of caselli.__main__
+            torch.set_num_threads(1)  # those of the parent are not here
             files._swept.clear()
             prepare()
             code = main(list(map(str, words)))
@@ -101,12 +106,15 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.number, signal.SIGKILL)
 
-    def wait(self, most: float = 3600.0, kill_at: float = math.inf) -> Ended:
+    def wait(
+        self, most: float = 3600.0, kill_at: float = math.inf, moment: Callable[[], bool] = lambda: False
+    ) -> Ended:
         """Its end; it hangs where that does not come in so many seconds.
 
         Arguments:
             most: seconds of the clock.
             kill_at: seconds of the processor at which it is killed.
+            moment: it is killed as soon as this is true.
         """
         while time.monotonic() - self.begin < most:
             done, status, spent = os.wait4(self.number, os.WNOHANG)
@@ -114,7 +122,7 @@ class Running:
                 with os.fdopen(self.output, "rb") as output:
                     said = output.read().decode(errors="replace")
                 return Ended(os.waitstatus_to_exitcode(status), said, spent.ru_utime + spent.ru_stime)
-            if self.used() > kill_at:
+            if self.used() > kill_at or moment():
                 self.kill()
             time.sleep(0.002)
         self.kill()
@@ -125,6 +133,11 @@ class Running:
 def run(words: list[str], prepare: Callable[[], None] = lambda: None) -> Ended:
     """A command from its beginning to its end."""
     return Running(words, prepare).wait()
+
+
+def killed_when(words: list[str], moment: Callable[[], bool]) -> bool:
+    """True for a command that was killed at a moment, before its end."""
+    return Running(words).wait(moment=moment).code == -signal.SIGKILL
 
 
 def killed_at(words: list[str], seconds: float) -> Ended:

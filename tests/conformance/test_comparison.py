@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 
 import pytest
 from PIL import Image
 
-from caselli.compare import COMPARISONS, Comparison, codec_points, compare, load, text
+from caselli.compare import COMPARISONS, Comparison, codec_points, compare, judged, load, text
 from caselli.compare.base import kept_field
 from caselli.errors import UserError
+from caselli.features import TEACHERS, VGG16
 from caselli.plain import to_plain
 from caselli.run import train
 from tests.conformance.cases_comparison import CASES, Sources
@@ -32,9 +34,16 @@ def sources(tmp_path_factory):
     return Sources(pictures, larger, write(folder / "masks"), (str(run), str(folder / "two")))
 
 
+JUDGE = functools.cache(lambda name, size: TEACHERS[name].load(side=32))
+RANDOM = functools.cache(VGG16.untrained)
+
+
 @pytest.fixture(autouse=True)
-def few_settings(monkeypatch):
+def small(monkeypatch):
+    """Few file codecs; judges are loaded once, and look at small pictures."""
     monkeypatch.setattr(codec_points, "QUALITIES", {"JPEG": (5, 50)})
+    monkeypatch.setattr(judged, "judge", JUDGE)
+    monkeypatch.setattr(VGG16, "untrained", RANDOM)
 
 
 def made(name, sources, **changes):

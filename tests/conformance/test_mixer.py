@@ -182,8 +182,16 @@ def test_padding_on_the_left_is_neutral(case):
         close(y[:, 5:], run(mixer, x)[0])
 
 
-@every
+FIRST = [c for n, c in enumerate(CASES) if c[0] not in {name for name, _ in CASES[:n]}] + BIDIRECTIONAL
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c if c in FIRST else pytest.param(c, marks=pytest.mark.slow) for c in CASES + BIDIRECTIONAL],
+    ids=label,
+)
 def test_gradcheck(case):
+    """The first options of each mixer; `test_forms_are_equal` compares the gradients of all."""
     mixer = mixer_of(case)
     x = tokens(1, 4).requires_grad_()
     starts = torch.tensor([[False, False, True, False]])

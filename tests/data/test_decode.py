@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -224,6 +225,11 @@ def test_integers_beyond_16_bits_are_bad(value):
         decoding.decode(data, 4, 1)
 
 
+def test_bytes_with_a_sign_are_bad():
+    with pytest.raises(BadPicture, match="with a sign"):
+        decoding.decode(raw_tiff(np.full((4, 4), -1, np.int8)), 4, 1)
+
+
 def test_not_a_number_is_bad():
     data = encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
     with pytest.raises(BadPicture, match="beyond"):
@@ -390,3 +396,13 @@ def test_colours_come_to_srgb(mode, kind):
 def test_a_grey_picture_with_a_profile_of_colours_is_left_as_it_is():
     data = encoded(noise(8, 8, 1), icc_profile=wide_profile())
     assert np.array_equal(decoding.decode(data, 8, 1)[0], noise(8, 8, 1))
+
+
+def test_deep_samples_take_little_memory_beside_their_own():
+    values = np.full((1 << 11, 1 << 10), 4000, np.uint16)
+    image = Image.fromarray(values)
+    tracemalloc.start()
+    levels = decoding.eight_bits(image, values, 4095)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert levels[0, 0] == 249 and (levels == 249).all() and peak < 3 * levels.nbytes

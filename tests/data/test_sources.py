@@ -9,7 +9,7 @@ import torch
 from caselli import data
 from caselli.data import SOURCES, glyphs
 from caselli.errors import UserError
-from tests.data.making import encoded, fill, noise, write_idx, write_tar
+from tests.data.making import encoded, fill, noise, write_arrow, write_idx, write_tar
 
 
 def a_glyphs(folder):
@@ -37,6 +37,15 @@ def a_tar(folder):
     return write_tar(folder / "set.tar", members | {f"{i:02}.cls": f"{i % 3}".encode() for i in range(30)})
 
 
+def an_arrow(folder):
+    pytest.importorskip("pyarrow", reason="the extra `arrow` is not installed")
+    rows = [
+        {"image": {"bytes": encoded(noise(16, 16, 3, i)), "path": None}, "label": i % 3} for i in range(30)
+    ]
+    kinds = {"image": {"_type": "Image"}, "label": {"names": ["0", "1", "2"], "_type": "ClassLabel"}}
+    return write_arrow(folder / "set", kinds, [rows])
+
+
 def a_folder(folder):
     return fill(folder, [f"{i % 3}/{i:02}.png" for i in range(30)])
 
@@ -46,6 +55,7 @@ CASES = {
     "digits": a_digits,
     "npz": a_npz,
     "idx": a_idx,
+    "arrow": an_arrow,
     "tar": a_tar,
     "folder": a_folder,
 }

@@ -15,7 +15,7 @@ from caselli import data
 from caselli.data import Augment, Batches, CodeShards, CodeStore, PictureStream, Request, StreamOrder
 from caselli.data import shards as listing
 from caselli.data.code_shards import finish_shards, has_shard, write_shard
-from caselli.data.shards import shard_pictures, tar_shards
+from caselli.data.shards import open_shards, shard_pictures
 from caselli.errors import UserError
 
 COUNTS = (5, 3, 6, 4)
@@ -50,7 +50,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stream(tmp_path):
-    return PictureStream(tar_shards(str(shards_of(tmp_path / "set"))), 8, 1, buffer=6)
+    return PictureStream(open_shards(str(shards_of(tmp_path / "set"))), 8, 1, buffer=6)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3])
@@ -74,7 +74,7 @@ def test_a_rank_reads_its_shards_one_after_the_other():
 def test_a_shard_is_listed_once_while_a_buffer_needs_it(tmp_path, monkeypatch):
     listed, original = [], listing.samples_of
     monkeypatch.setattr(listing, "samples_of", lambda path: listed.append(path) or original(path))
-    whole = tar_shards(str(shards_of(tmp_path / "set")))
+    whole = open_shards(str(shards_of(tmp_path / "set")))
     listed.clear()
     stream = PictureStream(whole, 8, 1, buffer=18)
     for _ in zip(range(4), Batches(stream, 4).stream(), strict=False):
@@ -102,7 +102,7 @@ def test_batches_resume_at_any_step(stream):
 
 
 def test_bad_pictures_are_skipped_and_counted(tmp_path):
-    shards = tar_shards(str(shards_of(tmp_path / "set", bad=(2, 9))))
+    shards = open_shards(str(shards_of(tmp_path / "set", bad=(2, 9))))
     stream = PictureStream(shards, 8, 1)
     batch = stream.batch(torch.arange(12))
     assert stream.skipped == 2 and len(stream.bad) == 2 and "002.png" in stream.bad[0].name
@@ -117,8 +117,8 @@ def test_shards_at_urls_are_copied_while_they_are_read(tmp_path, stream, monkeyp
     elsewhere = fsspec.filesystem("memory")
     for path in sorted((tmp_path / "set").glob("*.tar")):
         elsewhere.pipe(f"/set/{path.name}", path.read_bytes())
-    whole = tar_shards("memory://set/part-{00..03}.tar")
-    assert whole.counts == tar_shards("memory://set/").counts == COUNTS and whole.name == "set"
+    whole = open_shards("memory://set/part-{00..03}.tar")
+    assert whole.counts == open_shards("memory://set/").counts == COUNTS and whole.name == "set"
     far = PictureStream(whole, 8, 1, buffer=6)
     for ours, theirs, _ in zip(Batches(far, 4).stream(), Batches(stream, 4).stream(), range(6), strict=False):
         assert torch.equal(ours.pictures, theirs.pictures) and ours.captions == theirs.captions
@@ -128,15 +128,43 @@ def test_shards_at_urls_are_copied_while_they_are_read(tmp_path, stream, monkeyp
     assert len(list(tmp_path.glob(".caselli-*"))) == 1, "the copy of the shard that is held out"
     assert len(held_out.read(torch.arange(4))) == 4 and held_out.names[0] == "part-03.tar/000.png"
     with pytest.raises(UserError, match="part-04"):
-        tar_shards("memory://set/part-{00..04}.tar")
+        open_shards("memory://set/part-{00..04}.tar")
     with pytest.raises(UserError, match="streamed"):
         data.open("memory://set/part-{00..03}.tar")
     elsewhere.rm("/set", recursive=True)
 
 
+def mixed(folder, pictures):
+    """A shard of each picture, twice, and a file of another kind."""
+    folder.mkdir()
+    for number, image in enumerate(pictures):
+        with tarfile.open(folder / f"part-{number:02}.tar", "w") as archive:
+            file = io.BytesIO()
+            image.save(file, "PNG")
+            add(archive, "0.png", file.getvalue())
+            add(archive, "1.png", file.getvalue())
+            add(archive, "0.heic", b"")
+    return open_shards(str(folder))
+
+
+def test_colour_in_any_shard_is_colour(tmp_path):
+    grey, red = Image.new("L", (8, 8), 9), Image.new("RGB", (8, 8), "red")
+    first = shard_pictures(mixed(tmp_path / "red", [grey] * 3 + [red]), 0, Request(workers=0))
+    assert first.channels == 3 and "4 × .heic" in first.notes[0]
+    first = shard_pictures(mixed(tmp_path / "grey", [grey] * 3), 0, Request(workers=0))
+    assert first.channels == 1 and "no colour" in first.notes[-1]
+
+
+def test_white_of_deep_pictures_is_that_of_all_shards(tmp_path):
+    deep = [Image.new("I;16", (8, 8), level) for level in (900, 4000)]
+    stream = PictureStream(mixed(tmp_path / "deep", deep), 8, 1)
+    levels = stream.read(torch.tensor([0, 2])).pixels[:, 0, 0, 0].tolist()
+    assert levels == [round(900 / 4095 * 255), round(4000 / 4095 * 255)]
+
+
 def test_a_missing_shard_is_named(tmp_path, stream):
     with pytest.raises(UserError, match=r"part-04.tar is missing"):
-        tar_shards(str(tmp_path / "set" / "part-{00..04}.tar"))
+        open_shards(str(tmp_path / "set" / "part-{00..04}.tar"))
     (tmp_path / "set" / "part-01.tar").unlink()
     data.shards._listed.cache_clear()
     with pytest.raises(UserError, match=r"part-01.tar is missing"):
@@ -145,7 +173,7 @@ def test_a_missing_shard_is_named(tmp_path, stream):
 
 def test_shards_are_counted_once(tmp_path, stream, monkeypatch):
     monkeypatch.setattr(data.shards, "_counted", None)
-    again = tar_shards(str(tmp_path / "set"))
+    again = open_shards(str(tmp_path / "set"))
     assert again.counts == COUNTS and again.classes == ("0", "1", "2") and again.captioned
     first = shard_pictures(again, 1, Request(workers=0))
     assert first.classes == again.classes and first.labels.tolist() == [2, 0, 1]

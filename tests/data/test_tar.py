@@ -157,9 +157,9 @@ def test_what_webdataset_writes(tmp_path):
 
 
 def _places(path):
-    from caselli.data.tar import _samples
+    from caselli.data.tar import samples_of
 
-    return [sample["location"] for sample in _samples(str(path))[0]]
+    return [sample["location"] for sample in samples_of(str(path))[0]]
 
 
 def test_dots_in_names_are_part_of_them(tmp_path):
@@ -216,3 +216,18 @@ def test_a_run_or_a_system_folder_beside_shards_is_left_alone(tmp_path):
     (tmp_path / "run" / "run.yaml").write_text("kind: two_stage")
     (tmp_path / "@eaDir").mkdir()
     assert len(everything(tmp_path)) == 3
+
+
+def test_links_in_a_shard_are_followed_or_said(tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        plain = tarfile.TarInfo("a.png")
+        plain.size = len(png())
+        archive.addfile(plain, io.BytesIO(png()))
+        for name, kind in (("b.png", tarfile.LNKTYPE), ("c.png", tarfile.SYMTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "a.png"
+            archive.addfile(link)
+    found = everything(tmp_path / "set.tar")
+    assert found.names == ("set.tar/a.png", "set.tar/b.png")
+    assert "1 × .png (no plain member)" in found.notes[0]
+    assert torch.equal(*found.read(torch.arange(2)))

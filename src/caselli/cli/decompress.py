@@ -64,7 +64,7 @@ def _files(given: list[str]) -> list[tuple[str, Path]]:
     paths = [Path(name) for name in given]
     if len(paths) == 1 and paths[0].is_dir():
         root = paths[0]
-        inside = sorted(path for path in root.rglob("*") if path.suffix in ENDINGS)
+        inside = sorted(path for path in root.rglob("*") if path.suffix in ENDINGS and path.is_file())
         if not inside:
             raise UserError(
                 f"{root} holds nothing compressed", f"files of {' or '.join(ENDINGS)} were expected"

@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 from caselli.errors import UserError
 from caselli.files import is_taken
 
-ENDING = r"\.[A-Za-z]\w{0,11}"
-"""Endings that files have; the `.5` of `run-0.5` is none."""
 FILES = frozenset(
     (
         *(".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".avif", ".svg", ".pdf", ".mp4"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from caselli.data.arrow import Arrow
 from caselli.data.augment import Augment
 from caselli.data.batches import Batches, Samples
 from caselli.data.code_shards import CodeShards, finish_shards, has_shard, stamp_of, write_shard
@@ -18,6 +19,7 @@ from caselli.data.decoding import (
     BadPicture,
     decode,
     formats,
+    has_signs,
     oriented,
     upright,
     with_scaled_key,
@@ -32,7 +34,7 @@ from caselli.data.pictures import Bad, Batch, Pictures, check_split
 from caselli.data.pixels import enlarged, to_bytes, to_float, with_channels, with_size
 from caselli.data.scenes import draw_scenes
 from caselli.data.segmentation import VOID, SegmentationBatch, Segmented, open_segmented
-from caselli.data.shards import Shards, TarShards, shard_pictures, tar_shards
+from caselli.data.shards import FileShards, Shards, open_shards, shard_pictures
 from caselli.data.shuffle import generator, indices_at, spread
 from caselli.data.source import Request, Source
 from caselli.data.streaming import PictureStream, StreamOrder
@@ -49,6 +51,7 @@ SOURCES: dict[str, type[Source]] = {
     "digits": Digits,
     "npz": Npz,
     "idx": Idx,
+    "arrow": Arrow,
     "tar": Tar,
     "folder": Folder,
 }
@@ -66,6 +69,7 @@ __all__ = [
     "CodeBatch",
     "CodeShards",
     "CodeStore",
+    "FileShards",
     "Glyphs",
     "PictureStream",
     "Pictures",
@@ -76,7 +80,6 @@ __all__ = [
     "Shards",
     "Source",
     "StreamOrder",
-    "TarShards",
     "asymmetry",
     "class_numbers",
     "decode",
@@ -88,17 +91,18 @@ __all__ = [
     "formats",
     "generator",
     "has_shard",
+    "has_signs",
     "indices_at",
     "mirrors_are_likely",
     "open",
     "open_segmented",
+    "open_shards",
     "oriented",
     "picture_bytes",
     "picture_files",
     "shard_pictures",
     "spread",
     "stamp_of",
-    "tar_shards",
     "to_bytes",
     "to_float",
     "upright",

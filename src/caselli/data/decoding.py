@@ -13,6 +13,8 @@ import importlib
 import importlib.util
 import io
 import json
+import math
+import mmap
 import os
 import signal
 import struct
@@ -83,6 +85,9 @@ ORIENTATIONS = {
 WHITES = (1, 255, 1023, 4095, 16383, 65535)
 """Values that white has in samples of 1, 8, 10, 12, 14 and 16 bits; 1 in floating-point numbers."""
 
+ROWS = 64
+"""Rows of a deep picture whose samples are brought to 8 bits at a time."""
+
 SAME_LEVELS = 2
 """A colour profile that moves no colour by more levels than this is sRGB; most pictures carry such a one."""
 
@@ -107,7 +112,7 @@ class Location(NamedTuple):
 
     def read(self) -> bytes:
         """The bytes, all of them or an `OSError`."""
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", buffering=0) as file:
             file.seek(self.offset)
             data = file.read(self.length)
         if self.length >= 0 and len(data) != self.length:
@@ -137,9 +142,18 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
         >>> picture.shape, int(picture.min())
         ((1, 8, 8), 255)
     """
+    pixels = np.empty((channels, size, size), np.uint8)
+    _decode_into(pixels, data, whites)
+    return pixels
+
+
+def _decode_into(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
+    """Writes a decoded picture where it is wanted, plane by plane, and gives nothing."""
+    channels, size, _ = pixels.shape
     image = square(upright(data, size, whites), size).convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+    for plane, band in zip(pixels, image.getbands(), strict=True):
+        plane[:] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
+    return b""
 
 
 def upright(data: bytes, size: int | None = None, whites: Whites = BY_PICTURE) -> Image.Image:
@@ -160,6 +174,8 @@ def _opened(data: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(data), formats=formats())
     if image.width * image.height > MOST_PIXELS:
         raise BadPicture(f"{image.width} × {image.height} pixels are too many")
+    if has_signs(image):
+        raise BadPicture("samples of 8 bits with a sign")
     return with_scaled_key(image, data)
 
 
@@ -319,12 +335,14 @@ def _raw_mode(arguments: str | tuple) -> str:
 
 def deep_colour(data: bytes) -> np.ndarray:
     """Colours of 16 bits `H W 3`: the picture is decoded for their upper bytes, and again for the lower."""
-    upper, lower = _opened(data), _opened(data)
+    values, lower = np.asarray(_opened(data)).astype(np.uint16), _opened(data)
     for number, tile in enumerate(lower.tile):
         other = _OTHER_BYTES[_raw_mode(tile.args)]
         arguments = other if isinstance(tile.args, str) else (other, *tile.args[1:])
         lower.tile[number] = tile._replace(args=arguments)
-    return np.asarray(upper).astype(np.uint16) << 8 | np.asarray(lower)
+    values <<= 8
+    values |= np.asarray(lower)
+    return values
 
 
 def eight_bits(image: Image.Image, values: np.ndarray, top: int) -> np.ndarray:
@@ -338,11 +356,15 @@ def eight_bits(image: Image.Image, values: np.ndarray, top: int) -> np.ndarray:
     lowest, highest = values.min(), values.max()
     if not top or not (lowest >= 0 and highest <= top):  # also for not-a-number
         raise BadPicture(f"values {lowest:g} … {highest:g}, beyond 0 … {top or WHITES[-1]}")
-    levels = np.rint(values.astype(np.float64) * (255 / top)).astype(np.uint8)
+    levels = np.empty(values.shape, np.uint8)
+    for first in range(0, len(values), ROWS):  # in numbers of 8 bytes the whole might not fit in memory
+        levels[first : first + ROWS] = np.rint(values[first : first + ROWS].astype(np.float64) * (255 / top))
     if _tags(image).get(0x0106) == 0:  # white is zero; Pillow turns 8 bits alone
         levels = 255 - levels
     key = image.info.get("transparency")
-    return levels if key is None else np.where(values == key, 255, levels).astype(np.uint8)
+    if key is not None:
+        levels[values == key] = 255
+    return levels
 
 
 def white_in(image: Image.Image, values: np.ndarray) -> int | None:
@@ -355,6 +377,12 @@ def white_in(image: Image.Image, values: np.ndarray) -> int | None:
 def _tags(image: Image.Image) -> Mapping[int, Any]:
     """The tags of a TIFF; none of any other picture."""
     return getattr(image, "tag_v2", {})
+
+
+def has_signs(image: Image.Image) -> bool:
+    """True for a TIFF of 8 bits whose numbers have a sign, which Pillow takes for plain bytes."""
+    tags = _tags(image)
+    return tags.get(0x0153, (1,))[0] == 2 and tags.get(0x0102, (1,))[0] == 8
 
 
 def said_white(image: Image.Image) -> int | None:
@@ -391,7 +419,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def digest(pixels: bytes) -> bytes:
+def digest(pixels: bytes | np.ndarray) -> bytes:
     """Eight bytes that stand for a picture."""
     return hashlib.blake2b(pixels, digest_size=8).digest()
 
@@ -411,41 +439,70 @@ def probe(data: bytes) -> bytes:
     return json.dumps({"side": side, "grey": grey, "white": white, "floating": floating}).encode()
 
 
+def _digest_of(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
+    _decode_into(pixels, data, whites)
+    return digest(pixels)
+
+
 OPERATIONS = {
-    "pixels": lambda data, *how: decode(data, *how).tobytes(),
-    "digest": lambda data, *how: digest(decode(data, *how).tobytes()),
-    "probe": lambda data, *how: probe(data),
+    "pixels": _decode_into,
+    "digest": _digest_of,
+    "probe": lambda pixels, data, whites: probe(data),
 }
-"""Operations of a worker by name; each gives bytes."""
+"""Operations of a worker by name; each has room for pixels and gives bytes."""
 
 
-def perform(
-    operation: str, location: Location, size: int, channels: int, whites: Whites
-) -> bytes | BadPicture:
+NO_ROOM = np.empty((0, 0, 0), np.uint8)
+"""Room of an operation that gives no pixels."""
+
+
+def perform(operation: str, location: Location, pixels: np.ndarray, whites: Whites) -> bytes | BadPicture:
     """One operation on one picture; what cannot be read is an answer, not an exception."""
     try:
-        return OPERATIONS[operation](location.read(), size, channels, whites)
+        return OPERATIONS[operation](pixels, location.read(), whites)
     except BadPicture as bad:
         return bad
     except OSError as error:
         return BadPicture(f"cannot be read ({error.strerror or error})")
 
 
-def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes."""
+class Area:
+    """Memory for pixels that a worker and its owner share; by a pipe they would be copied twice more.
+
+    Arguments:
+        file: descriptor of a file of which both have a map.
+    """
+
+    def __init__(self, file: int) -> None:
+        self.file, self.bytes = file, np.empty(0, np.uint8)
+
+    def rows(self, *shape: int) -> np.ndarray:
+        """The memory, as an array of such a shape."""
+        size = math.prod(shape)
+        if len(self.bytes) < size:
+            if os.fstat(self.file).st_size < size:
+                os.ftruncate(self.file, size)
+            self.bytes = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
+        return self.bytes[:size].reshape(shape)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, area: Area) -> None:
+    """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes.
+
+    Pixels are put into the area."""
     for line in requests:
         request = json.loads(line)
-        for place in request["locations"]:
-            how = request["size"], request["channels"], request["whites"]
-            answer = perform(request["operation"], Location(*place), *how)
+        places = request["locations"]
+        for place, pixels in zip(places, area.rows(len(places), *request["shape"]), strict=True):
+            answer = perform(request["operation"], Location(*place), pixels, request["whites"])
             good = isinstance(answer, bytes)
             body = answer if good else str(answer).encode(errors="replace")
             replies.write(FRAME.pack(good, len(body)) + body)
-            replies.flush()
+        replies.flush()  # once: to wake a process for every picture costs more than its frame
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it closes the pipe
     with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what a library prints must not get among the frames
-        serve(sys.stdin.buffer, answers)
+        serve(sys.stdin.buffer, answers, Area(int(sys.argv[1])))

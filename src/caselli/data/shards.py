@@ -1,4 +1,4 @@
-"""Tar shards as they are counted: how many pictures each has, and what is told of them."""
+"""Shards as they are counted: how many pictures each has, and what is told of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ from typing import Any, Protocol
 
 import torch
 
-from caselli.data.listing import read_listing
+from caselli.data.arrow import arrow_paths, arrow_samples
+from caselli.data.decoding import BY_PICTURE, NO_ROOM, Whites, perform
+from caselli.data.kinds import left_out
+from caselli.data.listing import LOOKED_AT, read_listing
 from caselli.data.pictures import Pictures
 from caselli.data.remote import Copy, is_url, stamp
+from caselli.data.shuffle import generator
 from caselli.data.source import Request
 from caselli.data.tar import listing_of, samples_of, shard_paths
 from caselli.errors import UserError
@@ -23,6 +27,8 @@ from caselli.files import write_text
 
 SHOWN = 1024
 """Pictures of a shard that are held out, or looked at, at most."""
+
+GREY = "grey: no colour in the pictures of any shard that were looked at; channels 3 would make them colour"
 
 
 class Shards(Protocol):
@@ -36,6 +42,8 @@ class Shards(Protocol):
     """Names of the labels; empty where there are none."""
     captioned: bool
     """True where pictures have captions."""
+    whites: Whites
+    """Values of white in deep samples, of whole and of floating-point numbers; 0: by the picture."""
     fingerprint: str
     """16 hex digits that change when the shards do."""
 
@@ -44,14 +52,15 @@ class Shards(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class TarShards:
-    """Tar files in the layout of WebDataset, one after the other.
+class FileShards:
+    """Tar files in the layout of WebDataset, or Arrow files of a saved set, one after the other.
 
-    Their headers are read once, to count the pictures; the counts are kept in the user's cache and read again
-    while the files have the same sizes and times. No list of all pictures is kept.
+    Their headers and texts are read once, to count the pictures, and some of these are looked at; what was
+    found is kept in the user's cache and read again while the files have the same sizes and times. No list of
+    all pictures is kept.
 
     Example:
-        >>> TarShards("set", ("a.tar",), (3,)).counts
+        >>> FileShards("set", ("a.tar",), (3,)).counts
         (3,)
     """
 
@@ -60,6 +69,11 @@ class TarShards:
     counts: tuple[int, ...]
     classes: tuple[str, ...] = ()
     captioned: bool = False
+    grey: bool = True
+    """True where none of the pictures that were looked at has colour."""
+    whites: Whites = BY_PICTURE
+    notes: tuple[str, ...] = ()
+    """Sentences on what is left out."""
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -75,7 +89,7 @@ class TarShards:
 
         Errors: `UserError` for a shard that is gone or has changed.
         """
-        found = _listed(self.paths[shard])
+        found = _listed(self.paths[shard])[0]
         if len(found) != self.counts[shard]:
             raise UserError(
                 f"{self.paths[shard]} holds {len(found)} pictures",
@@ -83,77 +97,120 @@ class TarShards:
             )
         return found
 
-    def part(self, shards: Sequence[int]) -> TarShards:
+    def part(self, shards: Sequence[int]) -> FileShards:
         """Some of the shards."""
         chosen = {name: tuple(getattr(self, name)[i] for i in shards) for name in ("paths", "counts")}
         return dataclasses.replace(self, **chosen)
 
 
+Listed = tuple[list[dict[str, Any]], list[str]]
+
+
 @functools.lru_cache(maxsize=1)
-def _listed(path: str) -> list[dict[str, Any]]:
+def _listed(path: str) -> Listed:
+    """The pictures of a shard, and the names of members that are left out."""
     if is_url(path):
         return _listed_copy(path)
     if not os.path.exists(path):
-        raise UserError(f"the shard {path} is missing", "every shard of the set was expected")
-    return [sample for sample in samples_of(path) if "bad" not in sample]
+        raise UserError(f"the shard {path} is missing", "every shard was expected")
+    return _good(*((arrow_samples(path), []) if path.endswith(".arrow") else samples_of(path)))
 
 
-def _listed_copy(url: str) -> list[dict[str, Any]]:
+def _good(samples: list[dict[str, Any]], others: list[str]) -> Listed:
+    return [sample for sample in samples if "bad" not in sample], others
+
+
+def _listed_copy(url: str) -> Listed:
     """The list of a shard that is elsewhere; its copy lasts as long as one of the list's pictures."""
     copy = Copy(url)
     names = Path(copy.path).name, Path(url).name
-    found = [sample for sample in samples_of(copy.path) if "bad" not in sample]
-    return [{**sample, "name": sample["name"].replace(*names, 1), "copy": copy} for sample in found]
+    found, others = _good(*samples_of(copy.path))
+    return [{**sample, "name": sample["name"].replace(*names, 1), "copy": copy} for sample in found], others
 
 
 @functools.cache
 def _kept(url: str) -> list[dict[str, Any]]:
     """The list of a shard elsewhere, some of whose pictures are read until the process ends."""
-    return _listed(url)
+    return _listed(url)[0]
 
 
-def tar_shards(source: str) -> TarShards:
-    """The shards of a folder or a pattern, counted.
+def open_shards(source: str) -> FileShards:
+    """The shards of a folder, a pattern or a saved set, counted.
 
     Errors: `UserError` where there are none, or one of a pattern is missing.
     """
-    paths = tuple(shard_paths(source))
+    paths = tuple(arrow_paths(source) or shard_paths(source))
     for path in paths:
         if _stamp(path) is None:
-            raise UserError(f"the shard {path} is missing", "every shard of the pattern was expected")
+            raise UserError(f"the shard {path} is missing", "every shard was expected")
     if not paths:
         raise UserError(
             f"the source {source!r} was given to be streamed",
-            "tar shards were expected: a folder of them, or a pattern such as part-{000..041}.tar",
+            "tar shards were expected, a folder of them or a pattern such as part-{000..041}.tar, "
+            "or a set saved by Hugging Face datasets",
         )
-    known = _known(paths)
-    facts = [known.get(_stamp(path)) or _counted(path) for path in paths]
+    known, most = _known(paths), -(-LOOKED_AT // len(paths))
+    facts = [known.get(_stamp(path)) or _counted(path, most) for path in paths]
     _remember(paths, facts)
     labels = sorted({label for fact in facts for label in fact["labels"]}, key=_by_number)
-    name = Path(paths[0]).parent.resolve().name
-    counts = tuple(fact["pictures"] for fact in facts)
-    return TarShards(name, paths, counts, tuple(labels), any(fact["captions"] for fact in facts))
+    return FileShards(
+        Path(paths[0]).parent.resolve().name,
+        paths,
+        tuple(fact["pictures"] for fact in facts),
+        tuple(labels),
+        captioned=any(fact["captions"] for fact in facts),
+        grey=all(fact["grey"] for fact in facts),
+        whites=tuple(max(fact["whites"][kind] for fact in facts) for kind in (0, 1)),
+        notes=left_out(
+            name for fact in facts for name, count in fact["others"].values() for _ in range(count)
+        ),
+    )
 
 
-def shard_pictures(shards: TarShards, shard: int, request: Request) -> Pictures:
-    """The first pictures of one shard as a set, at most `SHOWN`, with the classes of all shards."""
+def shard_pictures(shards: FileShards, shard: int, request: Request) -> Pictures:
+    """The first pictures of one shard as a set, at most `SHOWN`, with the classes of all shards; in colour,
+    unless asked otherwise, where any shard has colour."""
     path = shards.paths[shard]
     found = (_kept(path) if is_url(path) else shards.listing(shard))[:SHOWN]
+    notes = shards.notes + ((GREY,) if shards.grey and request.channels is None else ())
+    request = dataclasses.replace(request, channels=request.channels or (1 if shards.grey else 3))
     pictures = read_listing(listing_of(shards.name, found), request)
+    pictures = dataclasses.replace(pictures, notes=(*pictures.notes, *notes))
     if not shards.classes:
         return pictures
     labels = pictures.labels_in(shards.classes, torch.arange(len(pictures)))
     return dataclasses.replace(pictures, classes=shards.classes, labels=labels)
 
 
-def _counted(path: str) -> dict[str, Any]:
-    found = _listed(path)
-    labels = sorted({sample["label"] for sample in found if "label" in sample})
+def _counted(path: str, most: int) -> dict[str, Any]:
+    """The facts of a shard, some by up to `most` of its pictures."""
+    found, others = _listed(path)
+    kinds: dict[str, tuple[str, int]] = {}
+    for name in others:
+        ending = os.path.splitext(name)[1].lower()
+        first, count = kinds.get(ending, (name, 0))
+        kinds[ending] = first, count + 1
     return {
         "pictures": len(found),
-        "labels": labels,
+        "labels": sorted({sample["label"] for sample in found if "label" in sample}),
         "captions": any("caption" in sample for sample in found),
+        "others": kinds,
+        **_looked_at(found, most),
     }
+
+
+def _looked_at(samples: Sequence[dict[str, Any]], most: int) -> dict[str, Any]:
+    """Colour and white of a shard, by up to `most` of them at random places."""
+    grey, whites = True, [0, 0]
+    for number in torch.randperm(len(samples), generator=generator("colour", len(samples)))[:most].tolist():
+        answer = perform("probe", samples[number]["location"], NO_ROOM, BY_PICTURE)
+        if isinstance(answer, bytes):
+            seen = json.loads(answer)
+            grey = grey and seen["grey"]
+            whites[seen["floating"]] = max(whites[seen["floating"]], seen["white"])
+            if not (grey or seen["white"]):
+                break
+    return {"grey": grey, "whites": whites}
 
 
 def _by_number(label: str) -> tuple[bool, int, str]:
@@ -172,7 +229,8 @@ def _stamp(path: str) -> str | None:
 
 def _cache(paths: Sequence[str]) -> Path:
     folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    key = hashlib.blake2b("\n".join(map(os.path.abspath, paths)).encode(), digest_size=8).hexdigest()
+    names = "\n".join(("2", *map(os.path.abspath, paths)))  # the second kind of facts
+    key = hashlib.blake2b(names.encode(errors="surrogateescape"), digest_size=8).hexdigest()
     return Path(folder) / "caselli" / f"shards-{key}.json"
 
 

@@ -57,7 +57,7 @@ class Tar(Source):
                 f"the source {source} is a URL", "it has to be streamed", "give --data.stream true"
             )
         shards = shard_paths(source)
-        read = [_samples(shard) for shard in shards]
+        read = [samples_of(shard) for shard in shards]
         samples = [sample for of_shard, _ in read for sample in of_shard]
         if not samples:
             raise UserError(
@@ -117,17 +117,27 @@ class _Member:
 
 
 def _members(shard: str) -> tuple[list[_Member], list[str]]:
-    """The pictures of a shard and what is told of them, in order; and the names of all other members."""
-    found, others = [], []
+    """The pictures of a shard and what is told of them, in order; and the names of all other members.
+
+    A hard link is the member that it names, which stands before it.
+    """
+    found, others, places = [], [], {}
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
                 folders, _, file = member.name.removeprefix("./").rpartition("/")
                 hidden = file.startswith(".") or any(map(is_system, re.findall(r"[^/.][^/]*", folders)))
-                if not member.isreg() or member.issparse() or hidden:
-                    continue
-                place = Location(shard, member.offset_data, member.size)
                 ending = os.path.splitext(file)[1].lower()
+                if hidden or member.isdir():
+                    continue
+                if member.islnk() and member.linkname in places:
+                    place = places[member.linkname]
+                elif member.isreg() and not member.issparse():
+                    place = Location(shard, member.offset_data, member.size)
+                else:
+                    others.append(f"{member.name} (no plain member)")
+                    continue
+                places[member.name] = place
                 if ending in EXTENSIONS:
                     found.append(_Member(member.name, place, None))
                 elif ending in _READERS:
@@ -141,9 +151,9 @@ def _members(shard: str) -> tuple[list[_Member], list[str]]:
     return found, others
 
 
-def _samples(shard: str) -> tuple[list[dict], list[str]]:
-    """Name, location, and either what is known of each picture or why it is bad; and the names of members
-    that are left out."""
+def samples_of(shard: str) -> tuple[list[dict], list[str]]:
+    """Name, location, label and caption of each picture of a shard, in order, `bad` where it is no use; and
+    the names of members that are left out."""
     members, others = _members(shard)
     plain = {key for key, suffix in (_key(m.name) for m in members) if suffix in EXTENSIONS}
     dotted = {m.name: _dotted_key(m.name, plain) for m in members if m.told is None}
@@ -170,11 +180,6 @@ def _samples(shard: str) -> tuple[list[dict], list[str]]:
             current[key] = groups[-1]
         current[key][ending] = member
     return [sample for group in groups for sample in _of_group(shard, group)], others
-
-
-def samples_of(shard: str) -> list[dict]:
-    """Name, location, label and caption of each picture of a shard, in order; `bad` where it is no use."""
-    return _samples(shard)[0]
 
 
 def _of_group(shard: str, group: dict[str, _Member]) -> list[dict]:
@@ -248,5 +253,6 @@ def listing_of(name: str, samples: Sequence[dict]) -> Listing:
         [sample["name"] for sample in good],
         [sample["label"] for sample in good] if labelled else None,
         [sample.get("captions", (sample.get("caption", ""),)) for sample in good] if captioned else None,
+        [sample["held_out"] for sample in good] if any("held_out" in sample for sample in samples) else None,
         bad=tuple(bad),
     )

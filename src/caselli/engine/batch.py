@@ -11,10 +11,14 @@ Batch = TypeVar("Batch")
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """The batch with its tensors on a device."""
-    return _map(
-        batch, lambda value: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-    )
+    """The batch with its tensors on a device, copied while the process goes on."""
+    return _map(batch, lambda value: _moved(value, device) if isinstance(value, Tensor) else value)
+
+
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    if device.startswith("cuda") and not tensor.is_cuda:
+        tensor = tensor.pin_memory()  # from other memory a copy is waited for
+    return tensor.to(device, non_blocking=True)
 
 
 def samples(batch: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.interop.layout import Codes, Converted, Family, Hints, fill
+from caselli.interop.layout import Codes, Converted, Family, Hints, at_any_depth, fill
 from caselli.interop.origin import File, Origin, Part
 from caselli.layer import count_parameters
 from caselli.model import build_prior, grid_of, load_tokenizer
@@ -313,19 +313,10 @@ def _check(hints: Hints) -> None:
 
 def _refuse_other_arithmetic(family: type[Family], settings: dict[str, Any]) -> None:
     """Raises a `UserError` for a setting of a config.json that means another network than ours."""
-    for name, value in _at_any_depth(settings):
+    for name, value in at_any_depth(settings):
         expected = family.arithmetic.get(name, (value,))
         if value not in expected:
             raise UserError(
                 f"config.json has {name} {value!r}",
                 f"{' or '.join(map(repr, expected))} was expected: other networks would give other codes",
             )
-
-
-def _at_any_depth(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and values of settings, of those within others too."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _at_any_depth(value)
-        else:
-            yield name, value

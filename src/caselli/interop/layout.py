@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -44,9 +44,25 @@ class Hints:
     """The config.json beside the file."""
 
     def number(self, *names: str) -> int | None:
-        """The first of these settings that is a positive number."""
-        found = (self.settings.get(name) for name in names)
-        return next((value for value in found if type(value) is int and value > 0), None)
+        """The first of these settings that is there, at any depth.
+
+        Errors: `UserError` for anything but a whole number above 0.
+        """
+        known = dict(at_any_depth(self.settings)) | self.settings
+        name = next((name for name in names if known.get(name) is not None), None)
+        value = known.get(name)
+        if name is not None and (type(value) is not int or value < 1):
+            raise UserError(f"config.json has {name} {value!r}", "a whole number above 0 was expected")
+        return value
+
+
+def at_any_depth(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names and values of settings, of those within others too."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from at_any_depth(value)
+        else:
+            yield name, value
 
 
 @dataclasses.dataclass(frozen=True)

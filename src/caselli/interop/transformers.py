@@ -58,6 +58,7 @@ class GPT2(PriorFamily):
     signs = ("h.0.attn.c_attn.weight", "wte.weight", "wpe.weight")
     own = ("transformer.", "")
     arithmetic = {
+        "model_type": ("gpt2",),
         "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
         "scale_attn_weights": (True,),
         "scale_attn_by_inverse_layer_idx": (False,),
@@ -103,7 +104,7 @@ class MambaLM(PriorFamily):
     signs = ("layers.0.mixer.x_proj.weight", "layers.0.mixer.A_log", "norm_f.weight")
     foreign = ("cls_embed.",)
     own = ("backbone.", "")
-    arithmetic = {"hidden_act": ("silu",)}
+    arithmetic = {"model_type": ("mamba",), "hidden_act": ("silu",)}
 
     @classmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
@@ -120,7 +121,7 @@ class Mamba2LM(PriorFamily):
     signs = ("layers.0.mixer.dt_bias", "layers.0.mixer.norm.weight", "norm_f.weight")
     foreign = ("cls_embed.",)
     own = ("backbone.", "")
-    arithmetic = {"hidden_act": ("silu",), "time_step_limit": NO_LIMITS}
+    arithmetic = {"model_type": ("mamba2",), "hidden_act": ("silu",), "time_step_limit": NO_LIMITS}
 
     @classmethod
     def convert(cls, weights: Weights, hints: Hints, codes: Codes) -> Converted[PriorConfig]:
@@ -175,4 +176,6 @@ def _is_layer(name: str) -> bool:
 
 def _epsilon(hints: Hints) -> float:
     value = hints.settings.get("layer_norm_epsilon", 1e-5)
-    return float(value) if type(value) in (int, float) else 1e-5
+    if type(value) not in (int, float) or not 0 <= value < 1:
+        raise UserError(f"config.json has layer_norm_epsilon {value!r}", "a number below 1 was expected")
+    return float(value)

@@ -112,7 +112,8 @@ class Stage(ABC):
 
     @abstractmethod
     def look(self) -> None:
-        """Measures and draws the result, from what lies in the folder."""
+        """Measures and draws the result, from what lies in the folder; the section `results`, which says that
+        this is done, is written last."""
 
 
 class Kind(ABC):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from caselli import data, ranks
-from caselli.data import Pictures, PictureStream, Request, default_workers, shard_pictures, tar_shards
+from caselli.data import Pictures, PictureStream, Request, default_workers, open_shards, shard_pictures
 from caselli.errors import UserError
 from caselli.run.config import DataConfig
 from caselli.trained import Trained
@@ -68,7 +68,7 @@ def open_pictures(config: DataConfig, progress: bool) -> Data:
 def _streamed(config: DataConfig, progress: bool) -> Data:
     """Pictures that are streamed; the last shard is held out, and the first one stands for the set where some
     of its pictures are looked at."""
-    whole = tar_shards(os.path.expanduser(config.source))
+    whole = open_shards(os.path.expanduser(config.source))
     if len(whole.paths) < 2:
         raise UserError(
             f"{config.source} was given to be streamed: one shard",

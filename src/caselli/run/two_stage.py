@@ -118,8 +118,8 @@ class DecoderStage(Stage):
 
     def look(self) -> None:
         """Looks at the samples again, with the new decoder."""
-        self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
         PriorStage(self.run).look()
+        self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
 
 
 class RehearsedDecoderStage(DecoderStage):

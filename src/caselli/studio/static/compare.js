@@ -25,7 +25,7 @@ export async function show(page, { run, all }) {
   const before = kept(run, "picture");
   const first = trying(choose.heldOut);
   const last = await trying(() => view.working.last());
-  if (last && (!before || before.picture === last.asked.picture)) trying(() => view.again(last));
+  if (last && (!before || before.picture === last.asked.picture)) view.again(last);
   else {
     const chosen = before ?? (await first)?.[0];
     if (chosen) view.take(chosen);
@@ -78,11 +78,11 @@ class BeforeAfter {
     });
     this.between = h("p", {});
     this.hint = h("p", { class: "hint" }, "Drag the edge in the picture, or move the slider below it.");
-    this.box = h("div", { class: "columns" },
-      h("div", { class: "left" }, this.frame, this.slide, this.words),
+    this.left = h("div", { class: "left", hidden: true }, this.frame, this.slide, this.words, this.hint);
+    this.box = h("div", { class: "columns" }, this.left,
       h("div", { class: "right" }, h("section", { "aria-label": "Before and after" },
         h("div", { class: "row" }, field("Before and after", this.kind), this.otherBox, button("Look", () => this.look()), this.stopButton),
-        this.between, this.hint)));
+        this.between)));
     this.draw();
   }
 
@@ -107,7 +107,7 @@ class BeforeAfter {
     this.kind.value = kind;
     if (other) this.other.value = other;
     this.otherBox.hidden = kind !== "slim";
-    return this.working.follow(work);
+    return this.make(() => this.working.follow(work));
   }
 
   async look() {
@@ -116,7 +116,14 @@ class BeforeAfter {
     if (!kind || !this.chosen) return;
     const { picture: address, label = "" } = this.chosen;
     const asked = { run: this.run, picture: address, kind, other: this.other.value, label };
-    await trying(() => this.working.begin("compare/slider", asked));
+    await this.make(() => this.working.begin("compare/slider", asked));
+  }
+
+  /** Shows what is made; where it is refused there are words alone. */
+  async make(work) {
+    if ((await trying(work)) !== undefined) return;
+    this.left.hidden = true;
+    this.between.textContent = "";
   }
 
   show(found) {
@@ -126,6 +133,7 @@ class BeforeAfter {
     const between = found.psnr === null ? "the two are equal" : `PSNR between the two: ${found.psnr.toFixed(1)} dB`;
     this.words.replaceChildren(h("span", {}, left), h("span", {}, right));
     this.between.textContent = between;
+    this.left.hidden = false;
     this.draw();
   }
 
