@@ -161,19 +161,21 @@ def upright(data: bytes, size: int | None = None, whites: Whites = BY_PICTURE) -
 
     `size` says how small the picture may be decoded: JPEG saves time by it.
     """
-    with _bad_if_broken():
-        image = _opened(data)
+    with bad_if_broken():
+        image = opened(data)
         if size is not None:
             image.draft(None, (3 * size, 3 * size))
         image, _ = shallow(image, data, whites)
         return flat(in_srgb(oriented(image)))
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
     """The picture before its pixels are decoded."""
     image = Image.open(io.BytesIO(data), formats=formats())
     if image.width * image.height > MOST_PIXELS:
         raise BadPicture(f"{image.width} × {image.height} pixels are too many")
+    if has_signs(image):
+        raise BadPicture("samples of 8 bits with a sign")
     return with_scaled_key(image, data)
 
 
@@ -203,7 +205,8 @@ def formats() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _bad_if_broken() -> Iterator[None]:
+def bad_if_broken() -> Iterator[None]:
+    """Makes whatever Pillow raises on broken files a `BadPicture`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is checked here, or does not matter
@@ -333,7 +336,7 @@ def _raw_mode(arguments: str | tuple) -> str:
 
 def deep_colour(data: bytes) -> np.ndarray:
     """Colours of 16 bits `H W 3`: the picture is decoded for their upper bytes, and again for the lower."""
-    values, lower = np.asarray(_opened(data)).astype(np.uint16), _opened(data)
+    values, lower = np.asarray(opened(data)).astype(np.uint16), opened(data)
     for number, tile in enumerate(lower.tile):
         other = _OTHER_BYTES[_raw_mode(tile.args)]
         arguments = other if isinstance(tile.args, str) else (other, *tile.args[1:])
@@ -377,6 +380,12 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
     return getattr(image, "tag_v2", {})
 
 
+def has_signs(image: Image.Image) -> bool:
+    """True for a TIFF of 8 bits whose numbers have a sign, which Pillow takes for plain bytes."""
+    tags = _tags(image)
+    return tags.get(0x0153, (1,))[0] == 2 and tags.get(0x0102, (1,))[0] == 8
+
+
 def said_white(image: Image.Image) -> int | None:
     """The value of white by the file's own words: a TIFF's largest value, or its bits below 16."""
     tags = _tags(image)
@@ -418,9 +427,9 @@ def digest(pixels: bytes | np.ndarray) -> bytes:
 
 def probe(data: bytes) -> bytes:
     """JSON of a picture's short side, whether it is grey, and white in deep samples and their kind."""
-    with _bad_if_broken():
-        side = min(_opened(data).size)
-        image = _opened(data)
+    with bad_if_broken():
+        side = min(opened(data).size)
+        image = opened(data)
         image.draft(None, (192, 192))
         image, deep = shallow(image, data)
         white, floating = deep or (0, False)
