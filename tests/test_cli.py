@@ -102,6 +102,13 @@ def test_the_settings_of_a_run_begin_one_like_it(trained, tmp_path):
     assert (first.tokenizer, first.prior) == (second.tokenizer, second.prior) and second.seed == 5
 
 
+@pytest.mark.parametrize("content", [b"config: {prior: {width: 9}}", b"\xff\xfe", b"- 1", b"", b"{", None])
+def test_a_file_of_no_fields(trained, tmp_path, capsys, content):
+    (tmp_path / "copy.yaml").mkdir() if content is None else (tmp_path / "copy.yaml").write_bytes(content)
+    said = fails(capsys, "train", trained[0], "-o", tmp_path / "run", "--config", tmp_path / "copy.yaml")
+    assert "a YAML file of fields" in said and not (tmp_path / "run").exists()
+
+
 def test_a_terminal_of_few_letters(monkeypatch):
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding="ascii"))

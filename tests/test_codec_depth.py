@@ -65,6 +65,12 @@ def test_channels_that_pillow_drops_are_refused(channels, extra, words, tmp_path
         every_pixel(path)
 
 
+def test_bytes_with_a_sign_are_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(raw_tiff(np.full((5, 7), -9, np.int8)))
+    with pytest.raises(UserError, match="unknown depth"):
+        every_pixel(tmp_path / "a.tif")
+
+
 def test_a_transparent_level_is_kept_at_any_depth(tmp_path):
     values = np.arange(64).reshape(8, 8) % 16
     (tmp_path / "a.png").write_bytes(raw_png(values, 4, 0, (7,)))

@@ -15,7 +15,16 @@ from caselli.engine import rate_of
 from caselli.engine.machine import CPU
 from caselli.model import load, load_tokenizer, load_unrefined
 from caselli.run import train
-from caselli.run.auto import LADDER, Budget, shape, weights
+from caselli.run.auto import (
+    AUTO_SHARES,
+    LADDER,
+    MOST_REPEATS,
+    STAGES,
+    Budget,
+    shape,
+    shared_out,
+    weights,
+)
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
@@ -65,16 +74,16 @@ def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):
     assert "prior" in capsys.readouterr().err
 
 
-def test_auto_has_three_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
+def test_auto_has_four_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pictures = bars_and_stripes(tmp_path / "pictures")
     sizes = {name: value for name, value in (TINY | REFINED).items() if not name.startswith("prior.")}
     out = train(pictures, tmp_path / "run", recipe="auto", minutes=0.02, changes=sizes)
     said = capsys.readouterr()
     assert (said.out + said.err).count("auto: ") >= 3
-    assert (out / "decoder.safetensors").exists()
+    assert (out / "decoder.safetensors").exists() and load(out).guide is not None
     config = yaml.safe_load((out / "run.yaml").read_text())["config"]
-    minutes = [config["training"][stage]["minutes"] for stage in ("tokenizer", "prior", "decoder")]
+    minutes = [config["training"][stage]["minutes"] for stage in STAGES]
     assert sum(minutes) == pytest.approx(0.02)
     assert (config["prior"]["width"], config["prior"]["depth"]) == LADDER[0]
     assert (tmp_path / "cache" / "caselli" / "rates.json").exists()
@@ -84,6 +93,12 @@ def test_the_law_grows_with_the_budget():
     counts = [weights(Budget(minutes, 2e11)) for minutes in (1, 10, 100)]
     assert counts[1] / counts[0] == pytest.approx(10**0.5)
     assert shape(counts[0]) < shape(counts[1]) < shape(counts[2])
+
+
+def test_a_small_set_gives_the_priors_minutes_to_the_tokenizer():
+    few, many = (shared_out(Budget(20, 2e11), seen) for seen in (200.0, 20.0))
+    assert many == pytest.approx([20 * share for share in AUTO_SHARES])
+    assert few[1] == pytest.approx(many[1] * MOST_REPEATS / 200) and sum(few) == pytest.approx(20)
 
 
 def test_a_rate_is_measured_once(tmp_path, monkeypatch):

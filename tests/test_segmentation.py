@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from caselli.data import VOID, Augment, Batches, Pictures, Segmented, open_segmented
+from caselli.data.masks import read_masks
 from caselli.data.scenes import SIZES, draw_scenes
 from caselli.errors import UnknownName, UserError
 from caselli.layer import DOWNSAMPLERS, UPSAMPLERS
@@ -256,3 +258,14 @@ def test_void_pixels_are_not_trained_on():
         torch.arange(2)
     )
     assert task(everything, 0).total == 0
+
+
+@pytest.mark.parametrize("kind", ["empty", "EPS", "DDS"])
+def test_masks_that_are_no_pictures_are_one_line(tmp_path, kind):
+    """PostScript would start another program, and some decoders raise anything."""
+    file = io.BytesIO(b"DDS " + bytes(8))
+    if kind == "EPS":
+        Image.new("L", (8, 8)).save(file, "EPS")
+    (tmp_path / "a.png").write_bytes(b"" if kind == "empty" else file.getvalue())
+    with pytest.raises(UserError, match=r"the mask .* cannot be read"):
+        read_masks(tmp_path, ["a.png"], 8)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,7 @@ from safetensors.torch import load_file
 
 from caselli.cli import main
 from caselli.errors import UserError
-from caselli.run import train
+from caselli.run import RunFolder, train
 from caselli.segmentation import load_segmenter
 from tests.chaos.forked import killed_when
 from tests.chaos.forked import run as run_command
@@ -59,6 +62,17 @@ def test_what_the_run_holds(whole):
         assert (run / name).stat().st_size > 0, name
     page = (run / "report.html").read_text()
     assert "intersection over union" in page and "caselli segment" in page and "caselli sample" not in page
+
+
+def test_what_was_not_drawn_is_drawn_when_the_run_goes_on(whole, tmp_path, monkeypatch):
+    run = shutil.copytree(whole[1], tmp_path / "run")
+    picture = run / "pictures" / "segmentation.png"
+    RunFolder(run).drop_results("segmentation")
+    picture.unlink()
+    with monkeypatch.context() as killed:
+        killed.setattr("caselli.run.segmentation.save_png", Mock(side_effect=KeyboardInterrupt))
+        assert main(arguments(whole[0], run)) == 130
+    assert main(arguments(whole[0], run)) == 0 and picture.exists()
 
 
 def test_masks_of_pictures_of_any_size(whole, tmp_path):

@@ -13,6 +13,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import json
 import math
@@ -42,11 +43,12 @@ from caselli.data import decoding
 from caselli.data.captions import CAPTIONS, read_captions
 from caselli.data.codes import CodeStore
 from caselli.data.idx import read_idx
+from caselli.data.masks import read_masks
 from caselli.engine import Checkpoints
 from caselli.errors import UserError
 from caselli.run.folder import RunFolder
 from caselli.weights import read_description, read_foreign, settings_beside
-from tests.data.making import raw_png, raw_tiff
+from tests.data.making import raw_png, raw_tiff, write_arrow
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS, MEMORY = 10, 2 << 30
@@ -171,6 +173,30 @@ def stores() -> list[bytes]:
         return [Path(folder, "a.safetensors").read_bytes()]
 
 
+FEATURES = {"image": {"_type": "Image"}, "label": {"names": ["a", "b"], "_type": "ClassLabel"}}
+
+
+def tables() -> list[bytes]:
+    """A file of a set that Hugging Face's datasets saved."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = {"bytes": pictures()[0], "path": "a.png"}
+        rows = [{"image": image, "label": number} for number in (0, 1, 1)]
+        write_arrow(Path(folder, "set"), FEATURES, [rows])
+        return [path.read_bytes() for path in Path(folder, "set").glob("*.arrow")]
+
+
+def table(content: bytes, folder: Path) -> None:
+    """Such a set, of one file."""
+    known = {
+        "state.json": {"_data_files": [{"filename": "a.arrow"}]},
+        "dataset_info.json": {"features": FEATURES},
+    }
+    for name, value in known.items():
+        (folder / name).write_text(json.dumps(value))
+    (folder / "a.arrow").write_bytes(content)
+    data.open(folder, split="all", workers=0)
+
+
 def of_a_file(name: str, read: Callable[[Path], object]) -> Callable[[bytes, Path], None]:
     """A reader of a path from one of bytes."""
 
@@ -193,6 +219,7 @@ READERS: dict[str, Reader] = {
     "pictures": Reader(pictures, lambda content, folder: decoding.decode(content, 8, 3)),
     "probe": Reader(pictures, lambda content, folder: decoding.probe(content)),
     "exact": Reader(pictures, of_a_file("a", every_pixel)),
+    "masks": Reader(pictures, of_a_file("a.png", lambda path: read_masks(path.parent, ["a.png"], 8))),
     "npz": Reader(arrays, of_a_file("a.npz", data.open)),
     "idx": Reader(lambda: [bytes((0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 3)) + bytes(18)],
                   of_a_file("a-images-idx3-ubyte", lambda path: read_idx(path, 3))),
@@ -213,6 +240,8 @@ READERS: dict[str, Reader] = {
     "checkpoints": Reader(checkpoints, of_a_file("last.pt", lambda path: Checkpoints(path.parent).load())),
     "archives": Reader(archives, lambda content, folder: parsed(content)),
 }  # fmt: skip
+if importlib.util.find_spec("pyarrow"):
+    READERS["arrow"] = Reader(tables, table)
 """Name → reader."""
 
 WORDS = (b"\0", b"\xff", b'"', b"{", b"[", b"-", b"&a *a", b"\n", b"1e999", b"nan")

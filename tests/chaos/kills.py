@@ -124,6 +124,7 @@ def within(place: Path) -> dict[str, Command]:
     residual = ("residual", place / "pictures", "--steps", "2", "--width", "4", "--overwrite")
     return {
         "refine": Command(("refine", "--steps", "4"), within=True, trains=True),
+        "guide": Command(("guide", "--steps", "4"), within=True, trains=True),
         "residual": Command(residual, within=True, trains=True),
     }
 

@@ -33,7 +33,7 @@ def test_whole_files_are_read(name, tmp_path):
             UserError,
             BadPicture,
         ) as error:  # exact refuses what is deep; a part of a set may be too small
-            assert name in ("exact", "comparison", "json"), error
+            assert name in ("exact", "masks", "comparison", "json"), error
 
 
 @pytest.mark.parametrize("name", READERS)

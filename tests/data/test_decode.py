@@ -225,6 +225,11 @@ def test_integers_beyond_16_bits_are_bad(value):
         decoding.decode(data, 4, 1)
 
 
+def test_bytes_with_a_sign_are_bad():
+    with pytest.raises(BadPicture, match="with a sign"):
+        decoding.decode(raw_tiff(np.full((4, 4), -1, np.int8)), 4, 1)
+
+
 def test_not_a_number_is_bad():
     data = encoded(Image.fromarray(np.full((4, 4), np.nan, np.float32)), "TIFF")
     with pytest.raises(BadPicture, match="beyond"):

@@ -54,6 +54,7 @@ def test_captions(tmp_path, name):
     [
         (b"name,text\na.png,x\n", "file,caption"),
         (b"", "file,caption"),
+        (b"file,caption,caption\na.png,x,y\n", "file,caption"),
         (b"file,caption\nz.png,x\n", "names a picture"),
         (b"file,caption\na.png,\xff\xfe\n", "UTF-8"),
         (b'file,caption\na.png,"x" y\n', "CSV"),

@@ -10,6 +10,7 @@ import textwrap
 import time
 
 import pytest
+import torch
 
 from caselli.data import decoding
 from caselli.data.decoding import BadPicture, Location
@@ -25,6 +26,19 @@ def places(folder, count=10):
     return [*(Location(str(folder / f"{i}.png")) for i in range(count)), Location(str(folder / "bad.png"))]
 
 
+def asked(pool, operation, locations):
+    """Begins an operation; calling what it returns gives the answers and, of the good ones, the pixels."""
+    into = torch.zeros(len(locations), 3, 8, 8, dtype=torch.uint8)
+    answers = pool.ask(operation, locations, into)
+
+    def waited():
+        found = words(answers())
+        pixels = [one.tolist() for one, answer in zip(into, found, strict=True) if isinstance(answer, bytes)]
+        return found, pixels if operation == "pixels" else None
+
+    return waited
+
+
 def words(answers):
     return [str(answer) if isinstance(answer, BadPicture) else answer for answer in answers]
 
@@ -33,10 +47,10 @@ def test_workers_answer_as_the_process_itself(tmp_path):
     locations = [*places(tmp_path), Location(str(tmp_path / "gone.png")), Location(str(tmp_path))]
     with WorkerPool(0) as here, WorkerPool(2) as there:
         for operation in decoding.OPERATIONS:
-            expected = words(here.ask(operation, locations, 8, 3)())
-            waiting = [there.ask(operation, locations, 8, 3) for _ in range(3)]
-            assert [words(answer()) for answer in waiting] == [expected] * 3
-    assert expected[-3:-1] == ["not a picture", "cannot be read (No such file or directory)"]
+            expected = asked(here, operation, locations)()
+            waiting = [asked(there, operation, locations) for _ in range(3)]
+            assert [answer() for answer in waiting] == [expected] * 3
+    assert expected[0][-3:-1] == ["not a picture", "cannot be read (No such file or directory)"]
 
 
 def test_a_location_inside_a_file(tmp_path):
@@ -52,7 +66,7 @@ def test_a_location_inside_a_file(tmp_path):
 def test_no_worker_outlives_the_block(tmp_path):
     locations = places(tmp_path)
     with WorkerPool(2) as pool:
-        for answers in [pool.ask("pixels", locations, 8, 3) for _ in range(2)]:
+        for answers in [asked(pool, "pixels", locations) for _ in range(2)]:
             answers()
         assert decoders_alive(os.getpid())
     assert not decoders_alive(os.getpid())
@@ -70,24 +84,25 @@ def test_a_picture_that_kills_the_decoder_is_bad_and_the_rest_is_read(tmp_path, 
         spec.loader.exec_module(real)
         perform = real.perform
         real.perform = lambda o, p, *r: os._exit(1) if p.path.endswith("crash") else perform(o, p, *r)
-        real.serve(sys.stdin.buffer, sys.stdout.buffer)
+        real.serve(sys.stdin.buffer, sys.stdout.buffer, real.Area(int(sys.argv[1])))
         """)
     )
     monkeypatch.setattr(decoding, "__file__", str(script))
     with WorkerPool(1) as pool:
-        answers = pool.ask("digest", locations, 8, 3)()
+        answers, pixels = asked(pool, "pixels", locations)()
         assert str(answers[2]) == "the decoder crashed"
         assert [isinstance(answer, bytes) for answer in answers] == [True, True, False, True, True, False]
+        assert pixels == asked(WorkerPool(0), "pixels", [*locations[:2], *locations[3:5]])()[1]
 
 
 def test_a_worker_that_was_killed_is_started_again(tmp_path):
     locations = places(tmp_path, 2)
     with WorkerPool(1) as pool:
-        before = words(pool.ask("digest", locations, 8, 3)())
+        before = asked(pool, "pixels", locations)()
         process = pool._workers[0].process
         process.kill()
         process.wait()
-        assert words(pool.ask("digest", locations, 8, 3)()) == before
+        assert asked(pool, "pixels", locations)() == before
 
 
 @linux

@@ -24,6 +24,7 @@ COMMANDS = {
     "reconstruct": "show pictures beside what the tokenizer makes of them",
     "tune": "fine-tune a run on a folder of new pictures",
     "refine": "train a decoder further on what its prior draws",
+    "guide": "train a weaker prior that a run's prior is led away from",
     "slim": "make a run smaller: fewer bits, fewer weights, or a small network that learns from it",
     "import": "make a run of a tokenizer and a prior trained elsewhere",
     "export": "write a run for other tools: diffusers, ONNX, torch.export, a hub",

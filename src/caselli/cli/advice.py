@@ -25,6 +25,7 @@ NEXT: dict[str, str] = {
     "interpolate": "caselli variations {run} {first} -n 8 -o near.png",
     "reconstruct": "caselli evaluate {run} PICTURES",
     "refine": "caselli sample {run} -n 16 -o samples.png",
+    "guide": "caselli sample {run} -n 16 -o samples.png",
     "slim": "caselli evaluate {out} PICTURES",
     "import": "caselli reconstruct {out} PICTURES -o pairs.png",
     "export": "caselli inspect {run} -o page.html",

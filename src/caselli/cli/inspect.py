@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
+import logging
 import re
 import sys
 from pathlib import Path
@@ -73,6 +74,7 @@ def command(
 
     from caselli import anatomy
 
+    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # the mistake is said below
     real = measure or path is not None  # only then are weights needed
     subject = _subject(model, original, part, real)
     found = anatomy.inspect(subject.module, _shape(input) or subject.shape, at)

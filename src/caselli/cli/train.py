@@ -126,9 +126,27 @@ def _records(kind: type[Kind], recipe: str) -> Iterator[tuple[str, Any, set[str]
             yield field.name, record, {"source", "size"} if field.name == "data" else settled
 
 
+def _of_fields(config: str) -> Path:
+    """The path of a file of fields.
+
+    Errors: `UserError` for any other file.
+    """
+    import yaml
+
+    from caselli.files import regular
+
+    path, expected = regular(config), f"a YAML file of fields, or a run's {RUN_FILE} under that name,"
+    try:
+        known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{config} cannot be read ({error})", f"{expected} was expected") from None
+    if not isinstance(known, dict) or "config" in known:
+        raise UserError(f"{config} holds no fields", f"{expected} was expected")
+    return path
+
+
 def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | None) -> dict[str, Any]:
     """The changes, by dotted name, of the words that were typed and of a file of fields."""
-    from caselli.files import regular
     from caselli.run import refuse_old_names
 
     refuse_old_names(recipe, fields)
@@ -138,7 +156,7 @@ def typed(kind: type[Kind], recipe: str, fields: dict[str, str], config: str | N
     parser.add_argument("--precision", type=str)
     for name, record, skipped in _records(kind, recipe):
         parser.add_class_arguments(type(record), name, skip=skipped)
-    words = [] if config is None else [f"--config={regular(config)}"]
+    words = [] if config is None else [f"--config={_of_fields(config)}"]
     given = parser.parse_args([*words, *(f"--{k}={v}" for k, v in fields.items())], defaults=False)
     given.pop("config", None)
     changes = _dotted(given.as_dict())

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from caselli.codec.lossless import SIGNATURE
+from caselli.data import has_signs
 
 EIGHT = ("JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TGA", "QOI", "PCX", "SUN")
 """Formats whose samples have at most 8 bits, as Pillow reads them."""
@@ -47,8 +48,9 @@ def _ico(image: Image.Image, data: bytes) -> int:
     return _png(image, data) if SIGNATURE in data else 8
 
 
-def _tiff(image: Image.Image, data: bytes) -> int:
-    return max(image.tag_v2.get(258) or (1,))
+def _tiff(image: Image.Image, data: bytes) -> int | None:
+    """Pillow takes numbers with a sign for plain bytes."""
+    return None if has_signs(image) else max(image.tag_v2.get(258) or (1,))
 
 
 def _ppm(image: Image.Image, data: bytes) -> int:

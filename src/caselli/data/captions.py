@@ -79,7 +79,7 @@ def _rows(path: Path) -> tuple[list[tuple[str, str]], int]:
             table = csv.reader(file, strict=True)
             header = next(table, [])
             columns = [name.strip().casefold() for name in header]
-            if not set(COLUMNS) <= set(columns):
+            if any(columns.count(name) != 1 for name in COLUMNS):
                 raise UserError(f"{path} has the columns {header}", "file,caption were expected")
             at = {name: columns.index(name) for name in COLUMNS}
             rows, joined = [], 0

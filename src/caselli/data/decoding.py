@@ -13,6 +13,8 @@ import importlib
 import importlib.util
 import io
 import json
+import math
+import mmap
 import os
 import signal
 import struct
@@ -110,7 +112,7 @@ class Location(NamedTuple):
 
     def read(self) -> bytes:
         """The bytes, all of them or an `OSError`."""
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", buffering=0) as file:
             file.seek(self.offset)
             data = file.read(self.length)
         if self.length >= 0 and len(data) != self.length:
@@ -140,9 +142,18 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
         >>> picture.shape, int(picture.min())
         ((1, 8, 8), 255)
     """
+    pixels = np.empty((channels, size, size), np.uint8)
+    _decode_into(pixels, data, whites)
+    return pixels
+
+
+def _decode_into(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
+    """Writes a decoded picture where it is wanted, plane by plane, and gives nothing."""
+    channels, size, _ = pixels.shape
     image = square(upright(data, size, whites), size).convert("L" if channels == 1 else "RGB")
-    pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+    for plane, band in zip(pixels, image.getbands(), strict=True):
+        plane[:] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
+    return b""
 
 
 def upright(data: bytes, size: int | None = None, whites: Whites = BY_PICTURE) -> Image.Image:
@@ -150,19 +161,21 @@ def upright(data: bytes, size: int | None = None, whites: Whites = BY_PICTURE) -
 
     `size` says how small the picture may be decoded: JPEG saves time by it.
     """
-    with _bad_if_broken():
-        image = _opened(data)
+    with bad_if_broken():
+        image = opened(data)
         if size is not None:
             image.draft(None, (3 * size, 3 * size))
         image, _ = shallow(image, data, whites)
         return flat(in_srgb(oriented(image)))
 
 
-def _opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
     """The picture before its pixels are decoded."""
     image = Image.open(io.BytesIO(data), formats=formats())
     if image.width * image.height > MOST_PIXELS:
         raise BadPicture(f"{image.width} × {image.height} pixels are too many")
+    if has_signs(image):
+        raise BadPicture("samples of 8 bits with a sign")
     return with_scaled_key(image, data)
 
 
@@ -192,7 +205,8 @@ def formats() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _bad_if_broken() -> Iterator[None]:
+def bad_if_broken() -> Iterator[None]:
+    """Makes whatever Pillow raises on broken files a `BadPicture`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is checked here, or does not matter
@@ -322,7 +336,7 @@ def _raw_mode(arguments: str | tuple) -> str:
 
 def deep_colour(data: bytes) -> np.ndarray:
     """Colours of 16 bits `H W 3`: the picture is decoded for their upper bytes, and again for the lower."""
-    values, lower = np.asarray(_opened(data)).astype(np.uint16), _opened(data)
+    values, lower = np.asarray(opened(data)).astype(np.uint16), opened(data)
     for number, tile in enumerate(lower.tile):
         other = _OTHER_BYTES[_raw_mode(tile.args)]
         arguments = other if isinstance(tile.args, str) else (other, *tile.args[1:])
@@ -366,6 +380,12 @@ def _tags(image: Image.Image) -> Mapping[int, Any]:
     return getattr(image, "tag_v2", {})
 
 
+def has_signs(image: Image.Image) -> bool:
+    """True for a TIFF of 8 bits whose numbers have a sign, which Pillow takes for plain bytes."""
+    tags = _tags(image)
+    return tags.get(0x0153, (1,))[0] == 2 and tags.get(0x0102, (1,))[0] == 8
+
+
 def said_white(image: Image.Image) -> int | None:
     """The value of white by the file's own words: a TIFF's largest value, or its bits below 16."""
     tags = _tags(image)
@@ -400,16 +420,16 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return middle.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def digest(pixels: bytes) -> bytes:
+def digest(pixels: bytes | np.ndarray) -> bytes:
     """Eight bytes that stand for a picture."""
     return hashlib.blake2b(pixels, digest_size=8).digest()
 
 
 def probe(data: bytes) -> bytes:
     """JSON of a picture's short side, whether it is grey, and white in deep samples and their kind."""
-    with _bad_if_broken():
-        side = min(_opened(data).size)
-        image = _opened(data)
+    with bad_if_broken():
+        side = min(opened(data).size)
+        image = opened(data)
         image.draft(None, (192, 192))
         image, deep = shallow(image, data)
         white, floating = deep or (0, False)
@@ -420,41 +440,70 @@ def probe(data: bytes) -> bytes:
     return json.dumps({"side": side, "grey": grey, "white": white, "floating": floating}).encode()
 
 
+def _digest_of(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
+    _decode_into(pixels, data, whites)
+    return digest(pixels)
+
+
 OPERATIONS = {
-    "pixels": lambda data, *how: decode(data, *how).tobytes(),
-    "digest": lambda data, *how: digest(decode(data, *how).tobytes()),
-    "probe": lambda data, *how: probe(data),
+    "pixels": _decode_into,
+    "digest": _digest_of,
+    "probe": lambda pixels, data, whites: probe(data),
 }
-"""Operations of a worker by name; each gives bytes."""
+"""Operations of a worker by name; each has room for pixels and gives bytes."""
 
 
-def perform(
-    operation: str, location: Location, size: int, channels: int, whites: Whites
-) -> bytes | BadPicture:
+NO_ROOM = np.empty((0, 0, 0), np.uint8)
+"""Room of an operation that gives no pixels."""
+
+
+def perform(operation: str, location: Location, pixels: np.ndarray, whites: Whites) -> bytes | BadPicture:
     """One operation on one picture; what cannot be read is an answer, not an exception."""
     try:
-        return OPERATIONS[operation](location.read(), size, channels, whites)
+        return OPERATIONS[operation](pixels, location.read(), whites)
     except BadPicture as bad:
         return bad
     except OSError as error:
         return BadPicture(f"cannot be read ({error.strerror or error})")
 
 
-def serve(requests: BinaryIO, replies: BinaryIO) -> None:
-    """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes."""
+class Area:
+    """Memory for pixels that a worker and its owner share; by a pipe they would be copied twice more.
+
+    Arguments:
+        file: descriptor of a file of which both have a map.
+    """
+
+    def __init__(self, file: int) -> None:
+        self.file, self.bytes = file, np.empty(0, np.uint8)
+
+    def rows(self, *shape: int) -> np.ndarray:
+        """The memory, as an array of such a shape."""
+        size = math.prod(shape)
+        if len(self.bytes) < size:
+            if os.fstat(self.file).st_size < size:
+                os.ftruncate(self.file, size)
+            self.bytes = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
+        return self.bytes[:size].reshape(shape)
+
+
+def serve(requests: BinaryIO, replies: BinaryIO, area: Area) -> None:
+    """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes.
+
+    Pixels are put into the area."""
     for line in requests:
         request = json.loads(line)
-        for place in request["locations"]:
-            how = request["size"], request["channels"], request["whites"]
-            answer = perform(request["operation"], Location(*place), *how)
+        places = request["locations"]
+        for place, pixels in zip(places, area.rows(len(places), *request["shape"]), strict=True):
+            answer = perform(request["operation"], Location(*place), pixels, request["whites"])
             good = isinstance(answer, bytes)
             body = answer if good else str(answer).encode(errors="replace")
             replies.write(FRAME.pack(good, len(body)) + body)
-            replies.flush()
+        replies.flush()  # once: to wake a process for every picture costs more than its frame
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides; it closes the pipe
     with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)  # what a library prints must not get among the frames
-        serve(sys.stdin.buffer, answers)
+        serve(sys.stdin.buffer, answers, Area(int(sys.argv[1])))

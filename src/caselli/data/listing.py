@@ -24,7 +24,7 @@ from caselli.data.source import Request
 from caselli.data.store import FileStore, MemoryStore, Store
 from caselli.data.workers import CHUNK, WorkerPool, ahead, default_workers
 from caselli.errors import UserError
-from caselli.shapes import Tensor
+from caselli.shapes import Shaped, Tensor
 
 MEMORY_LIMIT = 1 << 30
 """Sets whose uint8 pixels take no more than this many bytes are decoded once and kept in memory."""
@@ -74,23 +74,30 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
     with WorkerPool(workers) as pool:
         size, channels, whites, notes = _chosen(pool, listing, request)
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
-        operation = "pixels" if in_memory else "digest"
-        answers = _answers(pool, operation, listing, size, channels, whites, request.progress)
-        good, bad, digests = [], list(listing.bad), []
-        pixels = torch.empty(
-            len(listing.names) if in_memory else 0, channels * size * size, dtype=torch.uint8
+        count = len(listing.names)
+        pixels = torch.empty(count if in_memory else 1, channels, size, size, dtype=torch.uint8)
+        answers = _answers(
+            pool,
+            "pixels" if in_memory else "digest",
+            listing,
+            pixels.expand(count, -1, -1, -1),
+            whites,
+            request.progress,
         )
+        good, bad, digests = [], list(listing.bad), []
         for i, answer in enumerate(answers):
             if isinstance(answer, BadPicture):
                 bad.append(Bad(listing.names[i], str(answer)))
                 continue
             if in_memory:
-                pixels[len(good)] = torch.frombuffer(bytearray(answer), dtype=torch.uint8)
+                answer = decoding.digest(pixels[i].numpy())
+                if len(good) < i:
+                    pixels[len(good)] = pixels[i]
             good.append(i)
-            digests.append(decoding.digest(answer) if in_memory else answer)
+            digests.append(answer)
     _check(listing, bad)
     if in_memory:
-        store = MemoryStore(pixels[: len(good)].view(-1, channels, size, size))
+        store = MemoryStore(pixels[: len(good)])
     else:
         store = FileStore(listing.subset(good).locations, size, channels, workers, whites)
     classes, labels = (), None
@@ -143,14 +150,16 @@ def _answers(
     pool: WorkerPool,
     operation: str,
     listing: Listing,
-    size: int,
-    channels: int,
+    into: Shaped[Tensor, "n C S S"],
     whites: Whites,
     progress: bool,
 ) -> Iterator[bytes | BadPicture]:
-    chunks = (listing.locations[i : i + CHUNK] for i in range(0, len(listing.locations), CHUNK))
+    several = CHUNK * max(1, pool.count)
+    chunks = (slice(i, i + several) for i in range(0, len(into), several))
     answered = ahead(
-        lambda chunk: pool.ask(operation, chunk, size, channels, whites), chunks, 4 * pool.count or 1
+        lambda chunk: pool.ask(operation, listing.locations[chunk], into[chunk], whites),
+        chunks,
+        4 if pool.count else 1,
     )
     answers = itertools.chain.from_iterable(answered)
     if progress:
@@ -200,7 +209,8 @@ def _channels(grey: Sequence[bool], count: int, wanted: int | None) -> tuple[int
 def _probed(pool: WorkerPool, listing: Listing, indices: Sequence[int]) -> Iterator[dict]:
     """Results of `decoding.probe` for the pictures that can be read, in order."""
     part = dataclasses.replace(listing, locations=[listing.locations[i] for i in indices])
-    answers = _answers(pool, "probe", part, 0, 0, BY_PICTURE, progress=False)
+    room = torch.empty(len(indices), 0, 0, 0, dtype=torch.uint8)
+    answers = _answers(pool, "probe", part, room, BY_PICTURE, progress=False)
     return (json.loads(answer) for answer in answers if isinstance(answer, bytes))
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from caselli.data.decoding import oriented
+from caselli.data.decoding import BadPicture, bad_if_broken, opened, oriented
 from caselli.errors import UserError
+from caselli.files import regular
 from caselli.shapes import Shaped, Tensor
 
 ENDINGS = (".png", ".gif", ".bmp", ".tif", ".tiff")
@@ -78,18 +79,19 @@ def class_names(folder: Path, masks: Shaped[Tensor, "n S S"], void: int) -> tupl
 
 def _read(path: Path, size: int) -> np.ndarray:
     try:
-        with Image.open(path) as image:
-            image = oriented(image)
-            if image.mode not in ("L", "P", "1"):
-                raise UserError(
-                    f"the mask {path} holds {image.mode} values",
-                    "one value a pixel was expected: its class, 255 for none",
-                    "save masks as 8-bit grey or palette pictures",
-                )
-            values = image.point(lambda v: v and 1).convert("L") if image.mode == "1" else image
-            side = min(values.size)
-            left, top = (values.width - side) // 2, (values.height - side) // 2
-            box = (left, top, left + side, top + side)
-            return np.asarray(values.resize((size, size), Image.Resampling.NEAREST, box=box))
-    except (OSError, ValueError) as error:
+        with bad_if_broken():
+            image = oriented(opened(regular(path).read_bytes()))
+            image.load()
+    except (OSError, BadPicture) as error:
         raise UserError(f"the mask {path} cannot be read ({error})") from error
+    if image.mode not in ("L", "P", "1"):
+        raise UserError(
+            f"the mask {path} holds {image.mode} values",
+            "one value a pixel was expected: its class, 255 for none",
+            "save masks as 8-bit grey or palette pictures",
+        )
+    values = image.point(lambda v: v and 1).convert("L") if image.mode == "1" else image
+    side = min(values.size)
+    left, top = (values.width - side) // 2, (values.height - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(values.resize((size, size), Image.Resampling.NEAREST, box=box))

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from caselli.data.arrow import arrow_paths, arrow_samples
-from caselli.data.decoding import BY_PICTURE, Whites, perform
+from caselli.data.decoding import BY_PICTURE, NO_ROOM, Whites, perform
 from caselli.data.kinds import left_out
 from caselli.data.listing import LOOKED_AT, read_listing
 from caselli.data.pictures import Pictures
@@ -203,7 +203,7 @@ def _looked_at(samples: Sequence[dict[str, Any]], most: int) -> dict[str, Any]:
     """Colour and white of a shard, by up to `most` of them at random places."""
     grey, whites = True, [0, 0]
     for number in torch.randperm(len(samples), generator=generator("colour", len(samples)))[:most].tolist():
-        answer = perform("probe", samples[number]["location"], 0, 0, BY_PICTURE)
+        answer = perform("probe", samples[number]["location"], NO_ROOM, BY_PICTURE)
         if isinstance(answer, bytes):
             seen = json.loads(answer)
             grey = grey and seen["grey"]

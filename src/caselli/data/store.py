@@ -92,16 +92,13 @@ class FileStore(Store):
             yield from ahead(lambda indices: self._begun(pool, indices), requests, PREFETCH if workers else 1)
 
     def _begun(self, pool: WorkerPool, indices: Tensor) -> Callable[[], Tensor]:
-        """Shares the pictures out between the workers; calling what it returns waits for them."""
+        """Calling what it returns waits for the workers."""
         places = picked(self.locations, indices)
-        share = -(-len(places) // max(1, pool.count)) or 1
-        parts = [
-            pool.ask("pixels", places[i : i + share], self.size, self.channels, self.whites)
-            for i in range(0, len(places), share)
-        ]
-        return lambda: self._joined(places, [answer for part in parts for answer in part()])
+        pixels = torch.empty(len(places), self.channels, self.size, self.size, dtype=torch.uint8)
+        answers = pool.ask("pixels", places, pixels, self.whites)
+        return lambda: self._checked(pixels, places, answers())
 
-    def _joined(self, places: Sequence[Location], answers: Sequence[bytes | BadPicture]) -> Tensor:
+    def _checked(self, pixels: Tensor, places: Sequence[Location], answers: Sequence) -> Tensor:
         for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, BadPicture):
                 raise UserError(
@@ -109,8 +106,7 @@ class FileStore(Store):
                     "a picture that could be read when the set was opened was expected",
                     "leave the files as they are while they are used",
                 )
-        shape = (len(answers), self.channels, self.size, self.size)
-        return torch.frombuffer(bytearray(b"".join(answers)), dtype=torch.uint8).view(shape)
+        return pixels
 
     def subset(self, indices: Int[Tensor, "n"]) -> FileStore:
         return FileStore(picked(self.locations, indices), self.size, self.channels, self.workers, self.whites)

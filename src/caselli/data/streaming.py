@@ -196,12 +196,9 @@ class PictureStream:
     def _begun(self, pool: WorkerPool, indices: Tensor) -> Any:
         told = [self._told(number) for number in indices.tolist()]
         places: list[Location] = [one["location"] for one in told]
-        share = -(-len(places) // max(1, pool.count)) or 1
-        parts = [
-            pool.ask("pixels", places[i : i + share], self.size, self.channels, self.shards.whites)
-            for i in range(0, len(places), share)
-        ]
-        return lambda: self._joined(indices, told, [answer for part in parts for answer in part()])
+        pixels = torch.empty(len(told), self.channels, self.size, self.size, dtype=torch.uint8)
+        answers = pool.ask("pixels", places, pixels, self.shards.whites)
+        return lambda: self._joined(indices, told, pixels, answers())
 
     def _told(self, number: int) -> dict[str, Any]:
         shard = bisect.bisect_right(self.firsts, number) - 1
@@ -224,12 +221,14 @@ class PictureStream:
         return self.lists[shard]
 
     def _joined(
-        self, indices: Tensor, told: Sequence[dict], answers: Sequence[bytes | BadPicture]
+        self, indices: Tensor, told: Sequence[dict], pixels: Tensor, answers: Sequence[bytes | BadPicture]
     ) -> Streamed:
         if self.classes:
             lacking = BadPicture("has no label")
             answers = [a if "label" in one else lacking for a, one in zip(answers, told, strict=True)]
         good = [i for i, answer in enumerate(answers) if isinstance(answer, bytes)]
+        if len(good) == len(answers):
+            return Streamed(pixels, indices, told)
         for i, answer in enumerate(answers):
             if isinstance(answer, BadPicture):
                 self.skipped += 1
@@ -240,6 +239,4 @@ class PictureStream:
                 "pictures were expected",
             )
         taken = [i if i in set(good) else good[i % len(good)] for i in range(len(answers))]
-        pixels = torch.frombuffer(bytearray(b"".join(answers[i] for i in taken)), dtype=torch.uint8)
-        shape = (len(answers), self.channels, self.size, self.size)
-        return Streamed(pixels.view(shape), indices[torch.tensor(taken)], [told[i] for i in taken])
+        return Streamed(pixels[taken], indices[taken], [told[i] for i in taken])

@@ -5,16 +5,22 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
+import torch
+
 from caselli.shapes import Tensor
 
 Batch = TypeVar("Batch")
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """The batch with its tensors on a device."""
-    return _map(
-        batch, lambda value: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-    )
+    """The batch with its tensors on a device, copied while the process goes on."""
+    return _map(batch, lambda value: _moved(value, device) if isinstance(value, Tensor) else value)
+
+
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    if device.startswith("cuda") and not tensor.is_cuda:
+        tensor = tensor.pin_memory()  # from other memory a copy is waited for
+    return tensor.to(device, non_blocking=True)
 
 
 def samples(batch: Any) -> int:
@@ -43,6 +49,23 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
         return [batch]
     size = samples(batch) // count
     return [_map(batch, lambda value, i=i: value[i * size : (i + 1) * size]) for i in range(count)]
+
+
+def of_shape(batch: Batch, count: int) -> Batch:
+    """A batch of so many samples with the shapes of another's; its numbers are 0.
+
+    Example:
+        >>> import torch
+        >>> of_shape(torch.ones(1, 2), 3).shape
+        torch.Size([3, 2])
+    """
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return torch.zeros(count, *value.shape[1:], dtype=value.dtype)
+        return value[:1] * count
+
+    return _map(batch, changed)
 
 
 def _map(batch: Any, function: Any) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from caselli.errors import UserError
 from caselli.model.building import build_prior
 from caselli.model.model import Model
-from caselli.order import ORDERS
+from caselli.order import ORDERS, Order
 from caselli.prior import Prior, PriorConfig, described_vocabulary, read_vocabulary
 from caselli.tokenizer import Tokenizer, TokenizerConfig
 from caselli.weights import (
@@ -35,15 +35,17 @@ def save_prior(
     tokenizer: str,
     classes: Sequence[str],
     compression: Compression = UNCOMPRESSED,
+    name: str = "prior",
 ) -> None:
-    """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer."""
+    """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer. A weaker
+    prior that guides it has the name `guide`."""
     described = {
         "config": prior.config,
         "tokenizer": tokenizer,
         "classes": list(classes),
         "text": described_vocabulary(prior.alphabet.text),
     }
-    save_weights(folder / "prior", prior, described, compression)
+    save_weights(folder / name, prior, described, compression)
 
 
 def save_model(model: Model, folder: Path) -> None:
@@ -53,6 +55,8 @@ def save_model(model: Model, folder: Path) -> None:
     if model.prior is not None:
         fingerprint, prior = model.tokenizer.fingerprint(), made.get("prior", UNCOMPRESSED)
         save_prior(model.prior, folder, fingerprint, model.classes, prior)
+    if model.guide is not None:
+        save_prior(model.guide, folder, model.tokenizer.fingerprint(), model.classes, name="guide")
 
 
 def save_decoder(tokenizer: Tokenizer, folder: Path, teachers: Sequence[str]) -> None:
@@ -111,15 +115,31 @@ def load_unrefined(folder: Path) -> Model:
     made = {"tokenizer": read_compression(folder / "tokenizer")}
     if not (folder / "prior.json").exists():
         return Model(tokenizer, None, ORDERS["raster"](), size, compressions=made)
-    described = read_description(folder / "prior")
-    if described["tokenizer"] != tokenizer.fingerprint():
+    stamped, fingerprint = _stamp(folder / "prior"), tokenizer.fingerprint()
+    if stamped != fingerprint:
         raise UserError(
             f"the prior in {folder} was trained on the codes of another tokenizer",
-            f"fingerprint {tokenizer.fingerprint()} was expected, {described['tokenizer']} found",
+            f"fingerprint {fingerprint} was expected, {stamped} found",
             "train the prior anew: caselli train ... --stage prior",
         )
-    config = read_config(PriorConfig, described, folder / "prior")
+    prior, order, classes, made["prior"] = _load_prior(folder / "prior", tokenizer, size)
+    model = Model(tokenizer, prior, order, size, classes, made)
+    if (folder / "guide.json").exists() and _stamp(folder / "guide") == fingerprint:
+        model.guide = _load_prior(folder / "guide", tokenizer, size)[0].eval()
+    return model
+
+
+def _stamp(path: Path) -> str:
+    """Fingerprint of the tokenizer that something was trained on."""
+    return read_description(path)["tokenizer"]
+
+
+def _load_prior(
+    path: Path, tokenizer: Tokenizer, size: int
+) -> tuple[Prior, Order, Sequence[str], Compression]:
+    """A prior, its order, the names of its labels, and how it was made smaller."""
+    described = read_description(path)
+    config = read_config(PriorConfig, described, path)
     text = read_vocabulary(described.get("text"))
     prior, order = build_prior(config, tokenizer, size, len(described["classes"]), text)
-    made["prior"] = load_weights(folder / "prior", prior)
-    return Model(tokenizer, prior, order, size, described["classes"], made)
+    return prior, order, described["classes"], load_weights(path, prior)

@@ -16,7 +16,7 @@ from caselli.model.building import condition_size, grid_of
 from caselli.model.encoding import encode
 from caselli.order import Order
 from caselli.prior import Bracket, Conditions, Prior
-from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
+from caselli.sampling import AS_LEARNED, Engine, GuidedEngine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
 from caselli.trained import Likelihood, Part, Trained
@@ -67,6 +67,8 @@ class Model(Trained):
         self.grid = grid_of(tokenizer, size)
         self.compressions = compressions or {}
         self.decoder_teachers: tuple[str, ...] = ()
+        self.guide: Prior | None = None
+        """A weaker prior that the prior is led away from when codes are drawn, see `GuidedEngine`."""
         if prior is not None:
             prior.eval()
 
@@ -91,7 +93,8 @@ class Model(Trained):
         return self.grid.length
 
     def networks(self) -> list[nn.Module]:
-        return [self.tokenizer] if self.prior is None else [self.tokenizer, self.prior]
+        parts = (self.tokenizer, self.prior, self.guide)
+        return [part for part in parts if part is not None]
 
     def save_pretrained(self, folder: str | Path) -> None:
         from caselli.model.files import save_model
@@ -142,7 +145,8 @@ class Model(Trained):
 
     def engine(self, precision: str | None = None) -> tuple[Engine, str]:
         """The fastest engine for the prior, and why it is not a faster one; see `best_engine`."""
-        return best_engine(self.require_prior(), precision)
+        engine, why = best_engine(self.require_prior(), precision)
+        return (engine if self.guide is None else GuidedEngine(engine, self.guide)), why
 
     def sample(
         self,

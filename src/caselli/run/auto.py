@@ -19,8 +19,9 @@ from caselli.run.two_stage_recipes import SHARES, small
 
 MINUTES = 10.0
 """Budget of a run that names none."""
+STAGES = ("tokenizer", "prior", "guide", "decoder")
 AUTO_SHARES = SHARES["auto"]
-"""Shares of the minutes that tokenizer, prior and refined decoder get."""
+"""Shares of the minutes that tokenizer, prior, its guide and refined decoder get."""
 USE = 0.45
 """Share of the rate of matrix products that a prior's training reaches."""
 SAMPLES_A_WEIGHT = 20.0
@@ -31,8 +32,8 @@ TEACHER = "efficientnet-lite1"
 """Network of the perceptual term, where it is installed and pictures have colours."""
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
-MOST_REPEATS = 100
-"""Times that a picture may be seen before more of the same serves little."""
+MOST_REPEATS = 40
+"""Times that a prior may see a picture before it learns them by heart; the sweep is in docs/race.md."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Budget:
     @classmethod
     def of(cls, changes: Mapping[str, Any]) -> Budget:
         """The budget that a run's changes name, on this machine; all ranks take the first one's rate."""
-        named = [changes.get(f"training.{stage}.minutes") for stage in ("tokenizer", "prior", "decoder")]
+        named = [changes.get(f"training.{stage}.minutes") for stage in STAGES]
         rate = torch.tensor(rate_of(machine(changes.get("precision", "auto"))), dtype=torch.float64)
         return cls(sum(minutes or 0 for minutes in named) or MINUTES, ranks.from_first(rate).item())
 
@@ -76,8 +77,8 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
     width, depth = shape(weights(budget))
     codes = (pictures.size // start.tokenizer.factor) ** 2
     seen = repeats(budget, width, depth, codes, len(pictures))
+    minutes = shared_out(budget, seen)
     sees = pictures.channels == 3 and TEACHERS[TEACHER].is_installed()
-    minutes = [budget.minutes * share for share in AUTO_SHARES]
     return override(
         start,
         {
@@ -89,11 +90,26 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
             "prior.width": width,
             "prior.depth": depth,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
-            "training.tokenizer.minutes": minutes[0],
-            "training.prior.minutes": minutes[1],
-            "training.decoder.minutes": minutes[2],
-        },
+        }
+        | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
     )
+
+
+def shared_out(budget: Budget, seen: float) -> list[float]:
+    """Minutes of each stage; what the prior has no use for, as it would learn the pictures by heart, is the
+    tokenizer's.
+
+    Arguments:
+        budget: of the whole run.
+        seen: times that the prior would see each picture in its usual share.
+
+    Example:
+        >>> [round(part, 2) for part in shared_out(Budget(10, 2e11), seen=80)]
+        [5.75, 2.35, 0.5, 1.4]
+    """
+    tokenizer, prior, guide, decoder = (budget.minutes * share for share in AUTO_SHARES)
+    kept = prior * min(1.0, MOST_REPEATS / seen)
+    return [tokenizer + prior - kept, kept, guide, decoder]
 
 
 def weights(budget: Budget) -> float:
@@ -129,18 +145,20 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
     said = f"auto: {budget.minutes:.3g} minutes at {budget.rate / 1e9:.0f} billion operations a second"
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
     alike = "alike, so half of the pictures are mirrored" if config.data.flip else "not alike, so no flips"
+    parts = shared_out(budget, seen)
+    shares = " : ".join(f"{100 * part / budget.minutes:.0f}" for part in parts)
     lines = [
-        f"{said}, shared {' : '.join(f'{100 * share:.0f}' for share in AUTO_SHARES)} among tokenizer, prior "
-        "and refined decoder",
+        f"{said}, shared {shares} among tokenizer, prior, its guide and refined decoder",
         f"auto: {side}×{side} codes for {pictures.size}×{pictures.size} pixels, tokenizer of width "
         f"{tokenizer.width}{taught}; left and right are {alike}",
         f"auto: prior of width {prior.width} and depth {prior.depth}, {SAMPLES_A_WEIGHT:.0f} codes for each "
-        f"weight; each of {len(pictures)} pictures is seen {seen:.1f} times",
+        f"weight; each of {len(pictures)} pictures is seen {min(seen, MOST_REPEATS):.1f} times",
     ]
     if seen > MOST_REPEATS:
         lines.append(
-            f"auto: pictures are seen more than {MOST_REPEATS} times; fewer minutes, more pictures "
-            "or --data.flip true where mirrored pictures are likely would serve"
+            f"auto: a prior that sees pictures more than {MOST_REPEATS} times learns them by heart, so the "
+            f"tokenizer gets {parts[0] - budget.minutes * AUTO_SHARES[0]:.1f} of its minutes; more pictures, "
+            "or --data.flip true where mirrored ones are likely, would serve"
         )
     return lines
 

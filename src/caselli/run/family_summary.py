@@ -39,8 +39,8 @@ def look_at_family(
     found = {k: v for k, v in dataclasses.asdict(evaluation).items() if v is not None}
     if pictures.labels is not None and reading.seconds:
         figures |= _read(folder, model, pictures, held_out, reading)
-    folder.add_results(evaluation=found, samples=figures)
     look_as_judge(folder, model, pictures, held_out, reading.judged, model.sample_like)
+    folder.add_results(evaluation=found, samples=figures)
 
 
 def _samples(folder: RunFolder, model: FamilyModel) -> dict[str, Any]:

@@ -85,7 +85,6 @@ class SegmenterStage(Stage):
         path, held_out = self.run.folder.path, self.run.data.held_out
         segmenter = load_segmenter(path)
         found = evaluate_segmenter(segmenter, held_out)
-        self.run.folder.add_results(segmentation=found)
         self.log.say(
             f"held out: {found['mean_iou']:.1%} mean intersection over union, "
             f"{found['accuracy']:.2%} of the pixels right"
@@ -94,6 +93,7 @@ class SegmenterStage(Stage):
         predicted = segmenter.segment(shown.pictures).cpu()
         sheet = masks_grid(shown.pictures, shown.masks, {"predicted": predicted})
         save_png(sheet, path / "pictures" / "segmentation.png")
+        self.run.folder.add_results(segmentation=found)
 
 
 class SegmentationRun(Kind):

@@ -41,9 +41,9 @@ def look_at_tokenizer(folder: RunFolder, tokenizer: Tokenizer, held_out: Picture
         "compression_ratio": described.compression,
         "parameters": described.parameters,
     }
-    folder.add_results(tokenizer=figures)
     y = model.decode(model.encode(x.to(model.device))).cpu()
     save_png(pairs(x, y), folder.path / "pictures" / "reconstructions.png")
+    folder.add_results(tokenizer=figures)
 
 
 def look_at_samples(
@@ -73,10 +73,10 @@ def look_at_samples(
     figures: dict[str, Any] = {"tokens_per_second": engine.codes / engine.seconds}
     if model.classes and reading.seconds:
         figures |= _readability(model, pictures, shown, reading, log)
-    folder.add_results(evaluation=evaluation, samples=figures)
     seconds = reading.judged * model.codes_per_picture / figures["tokens_per_second"]
     draw = model.sample_like if seconds < DRAWING_SECONDS else None
     look_as_judge(folder, model, pictures, held_out, reading.judged, draw)
+    folder.add_results(evaluation=evaluation, samples=figures)
 
 
 def _readability(

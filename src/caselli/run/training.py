@@ -48,7 +48,7 @@ def train(
             `caselli.data.open_segmented`.
         out: the run folder; new or empty, unless `resume`.
         recipe: name in `RECIPES`; a run that is resumed keeps its own.
-        stage: both, for all stages of the recipe, or the one to train: tokenizer, prior or decoder.
+        stage: both, for all stages of the recipe, or the one to train: tokenizer, prior, decoder or guide.
         size: height and width in pixels; None for the set's own.
         minutes: wall-clock budget of the training asked for; the schedules follow the clock.
         steps: optimiser steps of each stage, instead of the recipe's.
@@ -111,8 +111,9 @@ def _trained(
         run = resumed(kind, folder, asked, progress, stages)
     else:
         run = begun(kind, folder, recipe, kept(folder, asked) if awaits else asked, progress)
-    for each in stages:
-        _go_through(each(run))
+    for each in (each(run) for each in stages):
+        if stage != "both" or each.applies():
+            _go_through(each)
     for each in (each(run) for each in kind.stages if each not in stages):
         if each.has_result() and not each.is_done():
             words = "--stage {0} --resume with a longer budget trains the {0} over what there is now"

@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
 import torch
 
-from caselli.data import CodeBatch, CodeShards, CodeStore, Pictures, spread, to_float
-from caselli.errors import UserError, lookup
+from caselli.data import CodeShards, CodeStore, Pictures, spread, to_float
+from caselli.errors import lookup
 from caselli.evaluate import (
-    Copies,
-    Evaluation,
-    Readability,
-    SetComparison,
     evaluate_model,
     perceptual_distance,
 )
-from caselli.figures import Figure, figures_of
+from caselli.figures import Figure
 from caselli.model import (
     Model,
     build_prior,
-    condition_size,
-    grid_of,
     holds_decoder,
     load,
     load_tokenizer,
     load_unrefined,
     save_decoder,
-    save_prior,
     save_tokenizer,
 )
 from caselli.plain import flatten, options_of, override
-from caselli.prior import PriorTask
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
 from caselli.run.auto import Budget, auto, plan
@@ -44,14 +34,13 @@ from caselli.run.conditions import check_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
 from caselli.run.pictures import Data, open_split
-from caselli.run.summary import look_at_samples, look_at_tokenizer
-from caselli.run.tune_config import Tuned
+from caselli.run.prior_stage import GuideStage, PriorStage
+from caselli.run.summary import look_at_tokenizer
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer import AdversarialTask, RefiningTask, Tokenizer, TokenizerTask
 from caselli.tokenizer.autoencoding import Autoencoding
-from caselli.weights import read_description
 
 DRAWN_SEED = 1_000_000_000
 """Seed of the first picture drawn for the decoder, far from those that users and judges draw with."""
@@ -87,79 +76,8 @@ class TokenizerStage(Stage):
         look_at_tokenizer(self.run.folder, tokenizer.to(self.run.machine.device), self.run.data.held_out)
 
 
-class PriorStage(Stage):
-    """The second stage: a distribution over the codes."""
-
-    product = "prior"
-    training = "training.prior"
-    augments = False
-    results = "evaluation"
-    figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
-    figures |= figures_of(Copies) | figures_of(Tuned)
-    figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
-
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """The first stage's result."""
-        path = self.run.folder.path
-        if not (path / "tokenizer.json").exists():
-            raise UserError(
-                f"{path} has no tokenizer yet",
-                "the first stage was expected to be done",
-                "train with --stage both",
-            )
-        return load_tokenizer(path)[0]
-
-    def is_done(self) -> bool:
-        """True where the prior is trained, over the codes of the tokenizer as it is now."""
-        if not super().is_done():
-            return False
-        described = read_description(self.run.folder.path / "prior")
-        return described["tokenizer"] == self.tokenizer.fingerprint()
-
-    def task(self) -> PriorTask:
-        run, tokenizer, pictures = self.run, self.tokenizer, self.run.data.pictures
-        with run.seeded():
-            text = vocabulary(run.config.prior, pictures)
-            prior, order = build_prior(
-                run.config.prior, tokenizer, pictures.size, len(pictures.classes), text
-            )
-        self.announce(prior, f"{prior.alphabet.length} codes a picture, ")
-        return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
-
-    def rehearsed(self) -> PriorStage:
-        self.tokenizer = Tokenizer(self.run.config.tokenizer)
-        return self
-
-    def example(self, count: int) -> CodeBatch:
-        run, config = self.run, self.run.config.prior
-        shape = self.tokenizer.code_shape((run.data.pictures.size,) * 2)
-        books = len(self.tokenizer.quantizer.sizes)
-        codes = torch.zeros(count, *(books,) * (books > 1), *shape, dtype=torch.int64)
-        other = condition_size(config, run.data.pictures.size)
-        condition = None
-        if other:
-            length = math.prod(self.tokenizer.code_shape((other, other))) * books
-            condition = torch.zeros(count, length, dtype=torch.int64)
-        labels = torch.zeros(count, dtype=torch.int64) if run.data.classes else None
-        captions = run.data.pictures.captions and ("",) * count
-        return CodeBatch(codes, labels, captions, torch.arange(count), condition)
-
-    def sets(self) -> tuple[CodeStore, CodeStore]:
-        return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")
-
-    def save(self, task: PriorTask) -> None:
-        fingerprint, classes = self.tokenizer.fingerprint(), self.run.data.classes
-        save_prior(task.prior, self.run.folder.path, fingerprint, classes)
-
-    def look(self) -> None:
-        run = self.run
-        model = load(run.folder.path).to(run.machine.device)
-        look_at_samples(run.folder, model, run.data.pictures, run.data.held_out, run.config.reading)
-
-
 class DecoderStage(Stage):
-    """A third stage: the decoder, trained further on what the prior draws."""
+    """The last stage: the decoder, trained further on what the prior draws."""
 
     product = "decoder"
     training = "training.decoder"
@@ -200,12 +118,12 @@ class DecoderStage(Stage):
 
     def look(self) -> None:
         """Looks at the samples again, with the new decoder."""
-        self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
         PriorStage(self.run).look()
+        self.run.folder.add_results(refinement={"drawn": self.run.config.refinement.drawn})
 
 
 class RehearsedDecoderStage(DecoderStage):
-    """The third stage with an untrained tokenizer and a single drawn picture, where a run is only planned."""
+    """The last stage with an untrained tokenizer and a single drawn picture, where a run is only planned."""
 
     def task(self) -> RefiningTask:
         config, pictures = self.run.config.refinement, self.run.data.pictures
@@ -221,7 +139,7 @@ class TwoStage(Kind):
     name = "two_stage"
     config_kind = TwoStageConfig
     recipes = {"auto": auto, **TWO_STAGE_RECIPES}
-    stages = (TokenizerStage, PriorStage, DecoderStage)
+    stages = (TokenizerStage, PriorStage, GuideStage, DecoderStage)
     settled = Kind.settled | {
         "tokenizer.size": lambda data: data.pictures.size,
         "tokenizer.channels": lambda data: data.pictures.channels,

@@ -27,7 +27,19 @@ class StagesConfig:
             steps=400, batch=64, learning_rate=3e-4, betas=(0.9, 0.99), weight_decay=0.0, warmup=20, ema=0.99
         )
     )
-    """Budget and optimiser of the third stage, which `caselli refine` and the recipe auto have."""
+    """Budget and optimiser of the last stage, which `caselli refine` and the recipe auto have."""
+    guide: TrainingConfig = dataclasses.field(
+        default_factory=lambda: TrainingConfig(
+            steps=350,
+            batch=64,
+            optimiser="muon",
+            learning_rate=5e-3,
+            betas=(0.9, 0.99),
+            weight_decay=0.1,
+            ema=0.99,
+        )
+    )
+    """Budget and optimiser of the weaker prior that `caselli guide` and the recipe auto train."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +80,7 @@ class TwoStageConfig(RunConfig):
     prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
     """Second stage."""
     refinement: RefinementConfig = dataclasses.field(default_factory=RefinementConfig)
-    """Third stage."""
+    """Last stage."""
     training: StagesConfig = dataclasses.field(default_factory=StagesConfig)
     """Budgets and optimisers."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)

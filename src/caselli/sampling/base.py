@@ -34,6 +34,16 @@ class Engine(ABC):
     def name(self) -> str:
         """The engine in words, for the user."""
 
+    @property
+    def guidance(self) -> float:
+        """The guidance that the run asks for, unless the user asks for another one."""
+        return self.prior.config.guidance
+
+    @property
+    def needs_condition(self) -> bool:
+        """True where guidance strengthens a condition, so that there is none without one."""
+        return True
+
     @abstractmethod
     def draw(self, drawing: SeededDrawing) -> None:
         """Fills the codes."""

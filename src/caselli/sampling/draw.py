@@ -48,9 +48,10 @@ def sample(
     alphabet, device = engine.prior.alphabet, engine.prior.offset.device
     _check_options(engine.prior, options)
     conditions = Conditions.of(condition).to(device)
-    own = 1.0 if conditions.is_empty() else engine.prior.config.guidance
+    lacks = engine.needs_condition and conditions.is_empty()
+    own = 1.0 if lacks else engine.guidance
     strengths = options.strengths(engine.prior.rounds(options.steps), own)
-    if conditions.is_empty() and any(strength != 1 for strength in strengths):
+    if lacks and any(strength != 1 for strength in strengths):
         raise UserError(
             f"guidance {options.guidance} was given without a label or another condition",
             "guidance strengthens a condition",

@@ -25,6 +25,14 @@ class Timed(Engine):
     def name(self) -> str:
         return self.engine.name
 
+    @property
+    def guidance(self) -> float:
+        return self.engine.guidance
+
+    @property
+    def needs_condition(self) -> bool:
+        return self.engine.needs_condition
+
     def draw(self, drawing: SeededDrawing) -> None:
         begin = time.perf_counter()
         self.engine.draw(drawing)

@@ -9,7 +9,7 @@ from caselli.prior import Autoregressive, Prior
 from caselli.sampling.base import Engine
 from caselli.sampling.choice import inverse_transform, uniform_noise
 from caselli.sampling.drawing import SeededDrawing
-from caselli.sampling.packed import PackedEngine, prepacked
+from caselli.sampling.pair import expect_same_slots, in_sequence, laid_out
 from caselli.sampling.rounding import own_precision, rounded
 from caselli.shapes import Float, Int, Tensor
 
@@ -42,13 +42,10 @@ class SpeculativeEngine(Engine):
         if proposals < 1:
             raise UserError(f"{proposals} proposals were given", "at least 1 was expected")
         self.precision = precision or own_precision(prior)
-        self.prior = rounded(_straight(prior), self.precision)
-        self.draft, self.proposals = _straight(draft), proposals
-        if difference := _difference(self.prior, self.draft):
-            raise UserError(
-                f"a draft with other {difference} was given",
-                "two priors over the codes of one tokenizer, in one order, were expected",
-            )
+        use, remedy = "speculative drawing", "leave out --draft"
+        self.prior = rounded(in_sequence(prior, use, remedy), self.precision)
+        self.draft, self.proposals = in_sequence(draft, use, remedy), proposals
+        expect_same_slots(self.prior, self.draft, "draft")
         self.rows, self.pair, self.bytes = 0, (self.prior, self.draft), 0
         self.proposed, self.accepted = 0, 0
 
@@ -126,7 +123,7 @@ class SpeculativeEngine(Engine):
         if rows != self.rows:
             counts = (rows * self.proposals, rows)
             pair = zip((self.prior, self.draft), counts, strict=True)
-            self.pair = tuple(prepacked(p, n) if PackedEngine.refusal(p) is None else p for p, n in pair)
+            self.pair = tuple(laid_out(each, count) for each, count in pair)
             self.rows = rows
         return self.pair
 
@@ -139,36 +136,3 @@ def _proposal(drawing: SeededDrawing, draft: Prior, q: Float[Tensor, "B K"], slo
     drawn = inverse_transform(q, drawing.uniform[:, slot]) - draft.offset[slot]
     there = drawing.codes[:, slot]
     return torch.where(there < 0, drawn, there)
-
-
-def _straight(prior: Prior) -> Autoregressive:
-    straight = prior.straight()
-    if straight is None:
-        raise UserError(
-            f"a prior of kind {prior.kind!r} was given for speculative drawing",
-            "autoregressive or random_order was expected",
-            "leave out --draft",
-        )
-    if not straight.code_head.tabular:
-        raise UserError(
-            f"a prior with the head {straight.config.head!r} was given for speculative drawing",
-            "one with a softmax over all codes was expected",
-            "leave out --draft",
-        )
-    return straight
-
-
-def _difference(prior: Prior, draft: Prior) -> str:
-    """The first thing in which the slots or conditions of two priors differ; empty where they agree."""
-    for name, words in (
-        ("sizes", "codebook sizes"),
-        ("codebooks", "slots"),
-        ("limits", "codes of a slot"),
-        ("places", "order"),
-        ("classes", "labels"),
-        ("text", "captions"),
-        ("picture", "condition picture"),
-    ):
-        if getattr(prior.alphabet, name) != getattr(draft.alphabet, name):
-            return words
-    return ""

@@ -149,7 +149,8 @@ def _stages(folder: Path) -> list[Stage]:
     """The stages that the run of a folder goes through."""
     kind, run = kind_of(folder), RunFolder(folder)
     probe = kind.probe(run)
-    return [stage(probe) for stage in kind.stage_shares(probe.config.recipe)]
+    stages = (stage(probe) for stage in kind.stage_shares(probe.config.recipe))
+    return [stage for stage in stages if stage.applies()]
 
 
 def _key_figures(contents: Contents) -> list[list[str]]:

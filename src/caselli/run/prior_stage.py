@@ -1,0 +1,133 @@
+"""The stages of a run that train priors over its tokenizer's codes: the prior, and a guide."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from functools import cached_property
+
+import torch
+
+from caselli.data import CodeBatch, CodeStore
+from caselli.errors import UserError
+from caselli.evaluate import Copies, Evaluation, Readability, SetComparison
+from caselli.figures import Figure, figures_of
+from caselli.model import build_prior, condition_size, grid_of, load, load_tokenizer, save_prior
+from caselli.prior import PriorConfig, PriorTask
+from caselli.run.conditions import vocabulary
+from caselli.run.kind import Stage
+from caselli.run.summary import look_at_samples
+from caselli.run.tune_config import Tuned
+from caselli.tokenizer import Tokenizer
+from caselli.weights import read_description
+
+GUIDANCE = 1.5
+"""Guidance by a weaker prior; see docs/race.md."""
+FORGOTTEN = 0.9
+"""Share of the guide's training samples that have no condition; it is asked without one."""
+
+
+class PriorStage(Stage):
+    """The second stage: a distribution over the codes."""
+
+    product = "prior"
+    training = "training.prior"
+    augments = False
+    results = "evaluation"
+    figures = figures_of(Evaluation) | PriorTask.figures | figures_of(Readability) | figures_of(SetComparison)
+    figures |= figures_of(Copies) | figures_of(Tuned)
+    figures |= {"tokens_per_second": Figure("codes sampled per second", ",.0f")}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The first stage's result."""
+        path = self.run.folder.path
+        if not (path / "tokenizer.json").exists():
+            raise UserError(
+                f"{path} has no tokenizer yet",
+                "the first stage was expected to be done",
+                "train with --stage both",
+            )
+        return load_tokenizer(path)[0]
+
+    def is_done(self) -> bool:
+        """True where the prior is trained, over the codes of the tokenizer as it is now."""
+        if not super().is_done():
+            return False
+        described = read_description(self.run.folder.path / self.product)
+        return described["tokenizer"] == self.tokenizer.fingerprint()
+
+    def design(self) -> PriorConfig:
+        """The configuration of the prior."""
+        return self.run.config.prior
+
+    def task(self) -> PriorTask:
+        run, tokenizer, pictures, config = self.run, self.tokenizer, self.run.data.pictures, self.design()
+        with run.seeded():
+            text = vocabulary(config, pictures)
+            prior, order = build_prior(config, tokenizer, pictures.size, len(pictures.classes), text)
+        self.announce(prior, f"{prior.alphabet.length} codes a picture, ")
+        return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
+
+    def rehearsed(self) -> PriorStage:
+        self.tokenizer = Tokenizer(self.run.config.tokenizer)
+        return self
+
+    def example(self, count: int) -> CodeBatch:
+        run, config = self.run, self.run.config.prior
+        shape = self.tokenizer.code_shape((run.data.pictures.size,) * 2)
+        books = len(self.tokenizer.quantizer.sizes)
+        codes = torch.zeros(count, *(books,) * (books > 1), *shape, dtype=torch.int64)
+        other = condition_size(config, run.data.pictures.size)
+        condition = None
+        if other:
+            length = math.prod(self.tokenizer.code_shape((other, other))) * books
+            condition = torch.zeros(count, length, dtype=torch.int64)
+        labels = torch.zeros(count, dtype=torch.int64) if run.data.classes else None
+        captions = run.data.pictures.captions and ("",) * count
+        return CodeBatch(codes, labels, captions, torch.arange(count), condition)
+
+    def sets(self) -> tuple[CodeStore, CodeStore]:
+        return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")
+
+    def save(self, task: PriorTask) -> None:
+        fingerprint, classes = self.tokenizer.fingerprint(), self.run.data.classes
+        save_prior(task.prior, self.run.folder.path, fingerprint, classes, name=self.product)
+
+    def look(self) -> None:
+        run = self.run
+        model = load(run.folder.path).to(run.machine.device)
+        look_at_samples(run.folder, model, run.data.pictures, run.data.held_out, run.config.reading)
+
+
+class GuideStage(PriorStage):
+    """A weaker prior, trained for a shorter time, that the run's prior is led away from; see
+    `caselli.sampling.GuidedEngine`."""
+
+    product = results = "guide"
+    training = "training.guide"
+    figures = PriorTask.figures
+
+    def applies(self) -> bool:
+        own = self.run.config.prior
+        return own.kind == "autoregressive" and own.head == "softmax"
+
+    def design(self) -> PriorConfig:
+        own = self.run.config.prior
+        if not self.applies():
+            raise UserError(
+                f"a prior of kind {own.kind!r} with the head {own.head!r} was given",
+                "an autoregressive one with a softmax over all codes was expected",
+            )
+        shares = dict.fromkeys(("label_dropout", "text_dropout", "picture_dropout"), FORGOTTEN)
+        return dataclasses.replace(own, guidance=GUIDANCE, **shares)
+
+    def sets(self) -> tuple[CodeStore, CodeStore]:
+        if not (self.run.folder.path / "prior.json").exists():
+            raise UserError(f"{self.run.folder.path} has no prior yet", "a run with a prior was expected")
+        return super().sets()
+
+    def look(self) -> None:
+        """Looks at the samples again, as they are drawn with the guide."""
+        self.run.folder.add_results(guide={"guidance": GUIDANCE})
+        PriorStage(self.run).look()

@@ -1,0 +1,78 @@
+"""The engine of a prior that is led away from a weaker one."""
+
+from __future__ import annotations
+
+import torch
+
+from caselli.prior import Autoregressive, Prior
+from caselli.sampling.base import Engine
+from caselli.sampling.drawing import SeededDrawing
+from caselli.sampling.pair import expect_same_slots, in_sequence, laid_out
+
+
+class GuidedEngine(Engine):
+    r"""Draws by a prior's logits, led away from those of a weaker prior that knows no condition.
+
+    .. math:: w + s\,(p - w)
+
+    with p the prior's logits under the condition, w the guide's under the null condition, and s the guidance.
+    What a guide has not learnt yet is what the prior has learnt last: it counts more. Without a condition
+    there is guidance too. At s = 1 the prior's own engine draws.
+
+    Arguments:
+        engine: draws from the prior alone.
+        guide: a weaker autoregressive prior over the same slots, codebooks and conditions; its configuration
+            names the guidance, unless another one is asked for.
+
+    Errors: `UserError` for priors of other kinds or other slots.
+
+    Source: Karras et al. 2024, Guiding a Diffusion Model with a Bad Version of Itself; for sequences, after
+    Li et al. 2023, Contrastive Decoding: Open-ended Text Generation as Optimization.
+    """
+
+    def __init__(self, engine: Engine, guide: Prior) -> None:
+        self.engine, self.prior, self.precision = engine, engine.prior, engine.precision
+        use, remedy = "drawing with a guide", "remove guide.json from the run"
+        self.own, self.guide = (in_sequence(prior, use, remedy) for prior in (engine.prior, guide))
+        expect_same_slots(self.own, self.guide, "guide")
+        self.rows, self.pair, self.bytes = 0, (self.own, self.guide), 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine.name}, guided by a weaker prior"
+
+    @property
+    def guidance(self) -> float:
+        return self.guide.config.guidance
+
+    @property
+    def needs_condition(self) -> bool:
+        return False
+
+    @torch.no_grad()
+    def draw(self, drawing: SeededDrawing) -> None:
+        if not drawing.guides:
+            self.engine.draw(drawing)
+            self.bytes = self.engine.bytes_per_step()
+            return
+        own, guide = self._laid_out(len(drawing.codes))
+        known = drawing.codes[:, : drawing.first]
+        p, state = own.start(drawing.conditions, len(known), known)
+        w, behind = guide.start(drawing.conditions.null(), len(known), known)
+        for slot in range(drawing.first, drawing.codes.shape[1]):
+            logits, uniform = torch.cat((p, w)), drawing.uniform[:, slot]
+            drawing.fill(slot, drawing.drawn(own.code_head, logits, slot, slot, uniform))
+            if slot + 1 < drawing.codes.shape[1]:
+                p, state = own.step(drawing.codes[:, slot], state)
+                w, behind = guide.step(drawing.codes[:, slot], behind)
+        carried = sum(tensor.nbytes for each in (state, behind) for tensor in each.carried())
+        self.bytes = self.own.weight_bytes() + self.guide.weight_bytes() + carried // 2
+
+    def _laid_out(self, rows: int) -> tuple[Autoregressive, Autoregressive]:
+        """Prior and guide, their weights laid out for so many rows."""
+        if rows != self.rows:
+            self.pair, self.rows = (laid_out(self.own, rows), laid_out(self.guide, rows)), rows
+        return self.pair
+
+    def bytes_per_step(self) -> int:
+        return self.bytes

@@ -1,0 +1,100 @@
+"""Drawing codes with a weaker prior that the run's own is led away from."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from caselli.cli import main
+from caselli.errors import UserError
+from caselli.model import load
+from caselli.prior import Conditions
+from caselli.run import train
+from caselli.sampling import EagerEngine, GuidedEngine, Sampling, sample
+from caselli.sampling.choice import inverse_transform, uniform_noise
+from tests.pictures import TINY, bars_and_stripes, equal_weights
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guide")
+    return train(bars_and_stripes(folder / "pictures"), folder / "run", recipe="tiny", steps=4, changes=TINY)
+
+
+@pytest.fixture(scope="module")
+def guided(plain, tmp_path_factory):
+    run = shutil.copytree(plain, tmp_path_factory.mktemp("guided") / "run")
+    assert main(["guide", str(run), "--steps", "2"]) == 0
+    return run
+
+
+def slowly(model, labels, seeds, strength):
+    """The definition: both priors over the whole sequence for each code."""
+    length = model.prior.alphabet.length
+    codes, noise = torch.zeros(len(seeds), length, dtype=torch.int64), uniform_noise(seeds, length)
+    told = Conditions.of(labels)
+    for slot in range(length):
+        with torch.no_grad():
+            p = model.prior.logits(codes, told)[:, slot].log_softmax(-1)
+            w = model.guide.logits(codes, told.null())[:, slot].log_softmax(-1)
+        codes[:, slot] = inverse_transform((w + strength * (p - w)).softmax(-1), noise[:, slot])
+    return codes
+
+
+def test_the_engine_draws_what_the_definition_draws(guided):
+    model, labels = load(guided), torch.tensor([0, 1, 0])
+    engine = model.engine()[0]
+    assert isinstance(engine, GuidedEngine)
+    drawn = sample(engine, labels, [3, 4, 5], Sampling(guidance=3.0))
+    assert torch.equal(drawn, slowly(model, labels, [3, 4, 5], 3.0))
+    alone = sample(engine, labels[1:2], [4], Sampling(guidance=3.0))
+    assert torch.equal(drawn[1:2], alone)
+
+
+def test_guidance_is_the_guides_own_and_needs_no_condition(guided):
+    model = load(guided)
+    engine, told, own = model.engine()[0], torch.tensor([0, 1]), model.guide.config.guidance
+    asked = sample(engine, told, [0, 1], Sampling(guidance=own))
+    assert torch.equal(sample(engine, told, [0, 1]), asked)
+    assert torch.equal(sample(engine, None, [7]), slowly(model, None, [7], own))
+    plain = sample(EagerEngine(model.prior), told, [0, 1], Sampling(guidance=1.0))
+    assert torch.equal(sample(engine, told, [0, 1], Sampling(guidance=1.0)), plain)
+
+
+def test_known_codes_stay(guided):
+    model = load(guided)
+    known = torch.full((2, model.prior.alphabet.length), -1)
+    known[:, :2], known[0, -1] = 1, 3
+    drawn = sample(model.engine()[0], torch.tensor([0, 1]), [0, 1], Sampling(guidance=2.0), known=known)
+    assert torch.equal(drawn[known >= 0], known[known >= 0])
+
+
+def test_all_else_stays_as_it_was(plain, guided, tmp_path):
+    assert equal_weights(plain, guided)
+    x = torch.rand(2, 1, 16, 16)
+    before, after = load(plain), load(guided)
+    assert torch.equal(before.score(x).prior_bits, after.score(x).prior_bits)
+    after.save_pretrained(tmp_path / "saved")
+    again = load(tmp_path / "saved")
+    assert torch.equal(again.sample(2, label=[0, 1]), after.sample(2, label=[0, 1]))
+
+
+def test_a_guide_of_another_tokenizer_is_not_taken(guided, tmp_path):
+    run = shutil.copytree(guided, tmp_path / "run")
+    text = (run / "guide.json").read_text()
+    (run / "guide.json").write_text(text.replace(load(run).tokenizer.fingerprint(), "0" * 16))
+    assert load(run).guide is None
+
+
+def test_what_cannot_be_guided_is_said(plain, tmp_path, capsys):
+    half = shutil.copytree(plain, tmp_path / "run")
+    (half / "prior.json").unlink()
+    assert main(["guide", str(half), "--steps", "2"]) == 2
+    assert "no prior" in capsys.readouterr().err
+    model = load(plain)
+    other = load(plain)
+    other.prior.alphabet = other.prior.alphabet.__class__((8,), (0,) * 4)
+    with pytest.raises(UserError, match="guide with other"):
+        GuidedEngine(EagerEngine(model.prior), other.prior)
