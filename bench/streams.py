@@ -228,7 +228,7 @@ def measured(folder: str, workers: int, turns: int = 2) -> dict[str, float]:
     side."""
     rates = dict.fromkeys(READERS, 0.0)
     for name in list(READERS) * turns:
-        beside = workers if name == ALONE else 1
+        beside = max(1, workers) if name == ALONE else 1
         with ProcessPoolExecutor(beside, mp_context=multiprocessing.get_context("spawn")) as pool:
             try:
                 found = sum(pool.map(_measured, *zip(*[(name, folder, workers)] * beside, strict=True)))
@@ -245,7 +245,8 @@ def _measured(name: str, folder: str, workers: int) -> float:
 def run() -> None:
     """Prints pictures a second of each reader, and the memory of a stream of a million pictures and of ten
     million code maps."""
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    workers = cores if cores > 1 else 0  # on one core, in the process itself
     with tempfile.TemporaryDirectory() as folder:
         rates = measured(written(Path(folder)), workers)
     alone = rates[ALONE]

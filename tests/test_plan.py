@@ -11,6 +11,7 @@ from torch import nn
 
 from caselli.anatomy import step_cost
 from caselli.cli import main
+from caselli.data import listing
 from caselli.errors import UserError
 from caselli.run import plan, plan_words
 from caselli.run.devices import DEVICES, devices_of
@@ -25,7 +26,10 @@ def pictures(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def planned(pictures):
-    return plan(pictures, recipe="tiny", on="2xL4", hours=1, pictures=1000, changes=TINY)
+    """A plan for pictures that stay in their files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listing, "MEMORY_LIMIT", 0)
+        return plan(pictures, recipe="tiny", on="2xL4", hours=1, pictures=1000, changes=TINY)
 
 
 def test_a_step_is_counted_by_hand():

@@ -1,5 +1,6 @@
 """The training loop, its checkpoints, and all that knows of ranks, precision and optimisers."""
 
+from caselli.engine.batch import of_shape
 from caselli.engine.checkpoint import Checkpoints
 from caselli.engine.config import TrainingConfig
 from caselli.engine.fit import Fit, Generated, fit
@@ -29,6 +30,7 @@ __all__ = [
     "expect_trackers",
     "fit",
     "machine",
+    "of_shape",
     "rate_of",
     "read_log",
     "tracked",

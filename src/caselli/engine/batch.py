@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypeVar
 
+import torch
+
 from caselli.shapes import Tensor
 
 Batch = TypeVar("Batch")
@@ -47,6 +49,23 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
         return [batch]
     size = samples(batch) // count
     return [_map(batch, lambda value, i=i: value[i * size : (i + 1) * size]) for i in range(count)]
+
+
+def of_shape(batch: Batch, count: int) -> Batch:
+    """A batch of so many samples with the shapes of another's; its numbers are 0.
+
+    Example:
+        >>> import torch
+        >>> of_shape(torch.ones(1, 2), 3).shape
+        torch.Size([3, 2])
+    """
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return torch.zeros(count, *value.shape[1:], dtype=value.dtype)
+        return value[:1] * count
+
+    return _map(batch, changed)
 
 
 def _map(batch: Any, function: Any) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from caselli.anatomy import StepCost, in_bytes, in_thousands, step_cost
-from caselli.engine import Fit, Machine, TrainingConfig
+from caselli.engine import Fit, Machine, TrainingConfig, of_shape
 from caselli.engine.ema import Ema
 from caselli.errors import UserError, lookup
 from caselli.plain import override
@@ -222,7 +222,8 @@ def _cost(stage: Stage, task: Any, config: TrainingConfig, own: int) -> StepCost
 
         return step
 
-    return step_cost(task, begin, lambda: stage.example(own))
+    one = stage.example(1)  # read here: a file cannot be read into tensors without numbers
+    return step_cost(task, begin, lambda: of_shape(one, own))
 
 
 def _bytes(tensors: Any) -> int:
