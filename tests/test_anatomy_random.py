@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -22,9 +23,27 @@ def output_space(network, shape):
         return ()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def random_networks(count):
+    """So many, the same each time."""
+    return settings(
+        max_examples=count, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+
+
+@random_networks(60)
 @given(data=st.data())
 def test_interval_rule_and_gradient_support_agree(data):
+    agree(data)
+
+
+@pytest.mark.slow
+@random_networks(400)
+@given(data=st.data())
+def test_they_agree_on_many_networks(data):
+    agree(data)
+
+
+def agree(data):
     space = data.draw(st.sampled_from([1, 2, 2, 2, 3]))
     network = data.draw(networks(space)).double().eval()
     shape = (CHANNELS, *SIZES[space])

@@ -91,17 +91,18 @@ def test_distances_grow_with_blur_and_noise(lite0):
     x = torch.from_numpy(numpy.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
     real, other = x[::2], x[1::2]
 
+    seen = lite0.pooled(real).detach()
+
     def far(pictures):
-        sets = (lite0.pooled(part).detach() for part in (real, pictures))
-        found = compare_sets(*sets, features="", reference="")
+        found = compare_sets(seen, lite0.pooled(pictures).detach(), features="", reference="")
         return found.kernel, found.monge
 
     def blurred(side):
         return functional.interpolate(functional.avg_pool2d(other, side), scale_factor=side, mode="bilinear")
 
-    noise = torch.randn_like(other)
+    noise, none = torch.randn_like(other), far(other)
     for changed in (blurred(2), blurred(4)), (other + 0.1 * noise, other + 0.4 * noise):
-        none, some, much = (far(pictures) for pictures in (other, *changed))
+        some, much = map(far, changed)
         assert none[0] < some[0] < much[0] and none[1] < some[1] < much[1]
 
 

@@ -22,6 +22,16 @@ from tests.conformance.cases_mixer import (
 
 causal = pytest.mark.parametrize("case", CASES, ids=label)
 every = pytest.mark.parametrize("case", CASES + BIDIRECTIONAL, ids=label)
+
+
+def first(cases):
+    """The first options of each mixer; the others are slow tests, where another law has most of this one."""
+    names = [(case[0], case in CASES) for case in cases]
+    slow = [[pytest.mark.slow] if name in names[:n] else [] for n, name in enumerate(names)]
+    params = [pytest.param(case, marks=marks) for case, marks in zip(cases, slow, strict=True)]
+    return pytest.mark.parametrize("case", params, ids=[label(case) for case in cases])
+
+
 FORMS = (("parallel", 1), ("chunk", 1), ("chunk", 3), ("chunk", 8), ("step", 1))
 
 
@@ -117,8 +127,9 @@ def test_split_anywhere(case):
             close(torch.cat(pieces, 1), y)
 
 
-@causal
+@first(CASES)
 def test_future_never_changes_past(case):
+    """No form that is equal to the steps sees what comes later."""
     mixer = mixer_of(case)
     x = tokens(1, 12)
     for form in FORMS[:-1]:
@@ -182,16 +193,9 @@ def test_padding_on_the_left_is_neutral(case):
         close(y[:, 5:], run(mixer, x)[0])
 
 
-FIRST = [c for n, c in enumerate(CASES) if c[0] not in {name for name, _ in CASES[:n]}] + BIDIRECTIONAL
-
-
-@pytest.mark.parametrize(
-    "case",
-    [c if c in FIRST else pytest.param(c, marks=pytest.mark.slow) for c in CASES + BIDIRECTIONAL],
-    ids=label,
-)
+@first(CASES + BIDIRECTIONAL)
 def test_gradcheck(case):
-    """The first options of each mixer; `test_forms_are_equal` compares the gradients of all."""
+    """The gradients of all forms are compared by `test_forms_are_equal`."""
     mixer = mixer_of(case)
     x = tokens(1, 4).requires_grad_()
     starts = torch.tensor([[False, False, True, False]])

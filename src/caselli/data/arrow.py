@@ -86,7 +86,8 @@ def arrow_samples(path: str) -> list[dict[str, Any]]:
         whole = pyarrow.memory_map(path).read_buffer()
         batches = list(pyarrow.ipc.open_stream(whole))  # views of the file: no picture is read
         rows = [row for batch in batches for row in _rows(batch, columns, path, whole)]
-    except (pyarrow.ArrowException, OSError, KeyError) as error:
+    except (pyarrow.ArrowException, OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        # of columns that have other types than the set says
         raise UserError(f"{path} cannot be read ({error})", "a whole Arrow file was expected") from error
     return [{"name": f"{Path(path).name}/{number}", **row} for number, row in enumerate(rows)]
 
