@@ -148,6 +148,8 @@ def numbers_too() -> contextlib.AbstractContextManager[Any]:
     return _disable_current_modes()
 
 
+SHAPES_LOG = "torch._subclasses.fake_tensor"
+"""Name of the log in which tensors that have a shape alone report mistakes."""
 READS_A_NUMBER = torch.ops.aten._local_scalar_dense.default
 """The operation behind `item()`, where a dispatch mode meets it."""
 

@@ -73,8 +73,9 @@ def command(
     path = None if out is None else free(out, overwrite, (".html", ".htm"))
 
     from caselli import anatomy
+    from caselli.private import SHAPES_LOG
 
-    logging.getLogger("torch._subclasses.fake_tensor").setLevel(logging.CRITICAL)  # the mistake is said below
+    logging.getLogger(SHAPES_LOG).setLevel(logging.CRITICAL)  # the mistake is said below
     real = measure or path is not None  # only then are weights needed
     subject = _subject(model, original, part, real)
     found = anatomy.inspect(subject.module, _shape(input) or subject.shape, at)
