@@ -74,14 +74,14 @@ def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):
     assert "prior" in capsys.readouterr().err
 
 
-def test_auto_has_four_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
+def test_auto_has_three_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     pictures = bars_and_stripes(tmp_path / "pictures")
     sizes = {name: value for name, value in (TINY | REFINED).items() if not name.startswith("prior.")}
     out = train(pictures, tmp_path / "run", recipe="auto", minutes=0.02, changes=sizes)
     said = capsys.readouterr()
     assert (said.out + said.err).count("auto: ") >= 3
-    assert (out / "decoder.safetensors").exists() and load(out).guide is not None
+    assert (out / "decoder.safetensors").exists()
     config = yaml.safe_load((out / "run.yaml").read_text())["config"]
     minutes = [config["training"][stage]["minutes"] for stage in STAGES]
     assert sum(minutes) == pytest.approx(0.02)

@@ -19,9 +19,9 @@ from caselli.run.two_stage_recipes import SHARES, small
 
 MINUTES = 10.0
 """Budget of a run that names none."""
-STAGES = ("tokenizer", "prior", "guide", "decoder")
+STAGES = ("tokenizer", "prior", "decoder")
 AUTO_SHARES = SHARES["auto"]
-"""Shares of the minutes that tokenizer, prior, its guide and refined decoder get."""
+"""Shares of the minutes that tokenizer, prior and refined decoder get."""
 USE = 0.45
 """Share of the rate of matrix products that a prior's training reaches."""
 SAMPLES_A_WEIGHT = 20.0
@@ -105,11 +105,11 @@ def shared_out(budget: Budget, seen: float) -> list[float]:
 
     Example:
         >>> [round(part, 2) for part in shared_out(Budget(10, 2e11), seen=80)]
-        [5.75, 2.35, 0.5, 1.4]
+        [6.0, 2.5, 1.5]
     """
-    tokenizer, prior, guide, decoder = (budget.minutes * share for share in AUTO_SHARES)
+    tokenizer, prior, decoder = (budget.minutes * share for share in AUTO_SHARES)
     kept = prior * min(1.0, MOST_REPEATS / seen)
-    return [tokenizer + prior - kept, kept, guide, decoder]
+    return [tokenizer + prior - kept, kept, decoder]
 
 
 def weights(budget: Budget) -> float:
@@ -148,7 +148,7 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
     parts = shared_out(budget, seen)
     shares = " : ".join(f"{100 * part / budget.minutes:.0f}" for part in parts)
     lines = [
-        f"{said}, shared {shares} among tokenizer, prior, its guide and refined decoder",
+        f"{said}, shared {shares} among tokenizer, prior and refined decoder",
         f"auto: {side}×{side} codes for {pictures.size}×{pictures.size} pixels, tokenizer of width "
         f"{tokenizer.width}{taught}; left and right are {alike}",
         f"auto: prior of width {prior.width} and depth {prior.depth}, {SAMPLES_A_WEIGHT:.0f} codes for each "

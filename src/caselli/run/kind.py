@@ -70,10 +70,6 @@ class Stage(ABC):
         """Says how large a network is, after other words."""
         self.log.say(f"{words}{count_parameters(network) / 1e6:.2f} M parameters")
 
-    def applies(self) -> bool:
-        """False where the run's configuration has no use for the stage, though its recipe has it."""
-        return True
-
     def has_result(self) -> bool:
         """True where the result of a training is in the folder, if of a shorter one."""
         return (self.run.folder.path / f"{self.product}.json").exists()

@@ -155,8 +155,6 @@ def plan(
     planned = []
     for each, part in shares.items():
         stage = each(run)
-        if not stage.applies():
-            continue
         own = None if hours is None else hours * part / whole
         samples = number * (1 if each.augments else run.config.data.views)
         planned.append(_stage(stage, samples, count, device, precision, share, own))

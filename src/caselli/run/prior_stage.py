@@ -108,13 +108,9 @@ class GuideStage(PriorStage):
     training = "training.guide"
     figures = PriorTask.figures
 
-    def applies(self) -> bool:
-        own = self.run.config.prior
-        return own.kind == "autoregressive" and own.head == "softmax"
-
     def design(self) -> PriorConfig:
         own = self.run.config.prior
-        if not self.applies():
+        if own.kind != "autoregressive" or own.head != "softmax":
             raise UserError(
                 f"a prior of kind {own.kind!r} with the head {own.head!r} was given",
                 "an autoregressive one with a softmax over all codes was expected",

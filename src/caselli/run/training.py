@@ -111,9 +111,8 @@ def _trained(
         run = resumed(kind, folder, asked, progress, stages)
     else:
         run = begun(kind, folder, recipe, kept(folder, asked) if awaits else asked, progress)
-    for each in (each(run) for each in stages):
-        if stage != "both" or each.applies():
-            _go_through(each)
+    for each in stages:
+        _go_through(each(run))
     for each in (each(run) for each in kind.stages if each not in stages):
         if each.has_result() and not each.is_done():
             words = "--stage {0} --resume with a longer budget trains the {0} over what there is now"

@@ -139,7 +139,7 @@ class TwoStage(Kind):
     name = "two_stage"
     config_kind = TwoStageConfig
     recipes = {"auto": auto, **TWO_STAGE_RECIPES}
-    stages = (TokenizerStage, PriorStage, GuideStage, DecoderStage)
+    stages = (TokenizerStage, PriorStage, DecoderStage, GuideStage)
     settled = Kind.settled | {
         "tokenizer.size": lambda data: data.pictures.size,
         "tokenizer.channels": lambda data: data.pictures.channels,

@@ -39,7 +39,7 @@ class StagesConfig:
             ema=0.99,
         )
     )
-    """Budget and optimiser of the weaker prior that `caselli guide` and the recipe auto train."""
+    """Budget and optimiser of the weaker prior that `caselli guide` trains."""
 
 
 @dataclasses.dataclass(frozen=True)

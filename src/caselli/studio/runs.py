@@ -149,8 +149,7 @@ def _stages(folder: Path) -> list[Stage]:
     """The stages that the run of a folder goes through."""
     kind, run = kind_of(folder), RunFolder(folder)
     probe = kind.probe(run)
-    stages = (stage(probe) for stage in kind.stage_shares(probe.config.recipe))
-    return [stage for stage in stages if stage.applies()]
+    return [stage(probe) for stage in kind.stage_shares(probe.config.recipe)]
 
 
 def _key_figures(contents: Contents) -> list[list[str]]:
