@@ -140,7 +140,8 @@ def test_kill_and_resume(whole, tmp_path):
         torch.load(f / "checkpoints" / "tokenizer" / "last.pt", weights_only=True) for f in (reference, run)
     ]
     for name, value in states[0]["task"].items():
-        assert torch.equal(value, states[1]["task"][name]), name
+        other = states[1]["task"][name]  # a plain record where it is no tensor
+        assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other, name
 
 
 def saved_step(run):
