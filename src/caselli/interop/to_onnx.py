@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from caselli.errors import UserError
+from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, write_text
 from caselli.interop.export import ANY_BATCH, TOLERANCE, Programs, Runner, quiet, traced
 from caselli.interop.onnx_integers import pack_integers
@@ -149,9 +149,22 @@ def _save(
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> None:
-    """Writes a program as ONNX, weights included."""
+    """Writes a program as ONNX, weights included.
+
+    Errors: `UserError` for one with operations that ONNX has not, as those of complex numbers.
+    """
     names = {"input_names": inputs, "output_names": outputs}
-    torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False, **names)
+    try:
+        torch.onnx.export(program, f=str(path), dynamo=True, external_data=False, verbose=False, **names)
+    except Exception as error:  # whatever of a hundred things the exporter does not know
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"a part of the run cannot be written as ONNX ({reason[:200]})",
+            "operations that ONNX has were expected: complex numbers are none of them",
+            "--to torch writes the tokenizer",
+        ) from error
 
 
 def _session(path: Path) -> Any:
