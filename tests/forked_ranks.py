@@ -76,7 +76,7 @@ class Ranks:
 
 
 def run_on(count: int, function: Callable[..., Any], *arguments: Any) -> str:
-    """What a function says on some ranks, from its beginning to its end."""
+    """The output of a function that some ranks run to its end, of all of them together."""
     started = Ranks(count, function, *arguments)
     codes = started.wait()
     started.said.seek(0)

@@ -258,7 +258,7 @@ def test_what_cannot_be_shown_leaves_no_empty_frame(page, server):
     parts = ({"work": {"id": "1", "asked": {"picture": ""}}}, {"error": "the codec needs an extra"})
     lines = "".join(json.dumps(part) + "\n" for part in parts)
     page.route("**/api/compare/slider", lambda route: route.fulfill(body=lines))
-    page.route("**/api/work/last*", lambda route: route.fulfill(json={"work": None}))
+    page.route("**/last*", lambda route: route.fulfill(json={"work": None}))
     opened(page, server, "compare")
     until(page, "document.getElementById('said').textContent.includes('needs an extra')")
     assert not page.locator(".columns .frame").is_visible()

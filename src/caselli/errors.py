@@ -46,6 +46,16 @@ class MissingExtra(UserError):
         )
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says; its type's name where it says nothing.
+
+    Example:
+        >>> first_line(ValueError("too long")), first_line(KeyError())
+        ('too long', 'KeyError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def lookup(table: dict[str, type], kind: str, name: str) -> type:
     """The entry of a room's table, or `UnknownName`.
 

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from caselli.anatomy.recorder import TapeRecorder
 from caselli.anatomy.tape import LayerCall, Tape, Value
-from caselli.errors import UserError
+from caselli.errors import UserError, first_line
 from caselli.private import asks_for_numbers, shapes_alone, tree_leaves
 from caselli.shapes import Tensor
 
@@ -112,9 +112,9 @@ def _refusal(place: str, inputs: list[Tensor], error: Exception) -> UserError:
             "analyse the parts on either side of it",
         )
     given = " and ".join(_shown(tuple(tensor.shape[1:])) for tensor in inputs)
-    why = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UserError(
-        f"{place} takes no input of {given} ({why})", "channels and sizes that it takes were expected"
+        f"{place} takes no input of {given} ({first_line(error)})",
+        "channels and sizes that it takes were expected",
     )
 
 

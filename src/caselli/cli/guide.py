@@ -20,6 +20,6 @@ def command(
         steps: steps of the training (350); a quarter of the prior's, or fewer.
         source: the run's pictures, where they have moved.
     """
-    from caselli.cli.refine import trained_further
+    from caselli.cli.further import trained_further
 
     trained_further(run, "guide", minutes, steps, source)

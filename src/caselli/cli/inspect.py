@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caselli.cli.output import free
-from caselli.errors import UnknownName, UserError
+from caselli.errors import UnknownName, UserError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -185,7 +185,7 @@ def _users(name: str) -> nn.Module:
         found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # the user's own code runs here
         raise UserError(
-            f"{name} cannot be imported ({_in_short(error)})", "package.module:callable was expected"
+            f"{name} cannot be imported ({first_line(error)})", "package.module:callable was expected"
         ) from None
     finally:
         sys.path.pop(0)
@@ -195,16 +195,11 @@ def _users(name: str) -> nn.Module:
             return made.eval()
     except Exception as error:
         raise UserError(
-            f"{name} cannot be called without arguments ({_in_short(error)})",
+            f"{name} cannot be called without arguments ({first_line(error)})",
             "a class, a function that makes a module, or a module was expected",
             "write a function that calls it with yours, and name that",
         ) from None
     raise UserError(f"{name} gives a {type(made).__name__}", "a torch.nn.Module was expected")
-
-
-def _in_short(error: Exception) -> str:
-    """The error that a user's code raised, in a line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _shape(text: str | None) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from caselli.errors import UserError, is_out_of_memory
+from caselli.errors import UserError, first_line, is_out_of_memory
 from caselli.files import atomic_write, write_text
 from caselli.interop.target import Exportable, Target
 from caselli.model import load
@@ -157,9 +157,8 @@ def traced(part: nn.Module, examples: tuple[Tensor, ...], shapes: Any) -> Export
     except Exception as error:  # whatever of a hundred things the tracer cannot follow
         if is_out_of_memory(error):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"this {part.noun} cannot be made a program ({reason[:200]})",
+            f"this {part.noun} cannot be made a program ({first_line(error)[:200]})",
             "an architecture and a quantizer that torch.export can trace were expected",
         ) from error
 

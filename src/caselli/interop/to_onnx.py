@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from caselli.errors import UserError, is_out_of_memory
+from caselli.errors import UserError, first_line, is_out_of_memory
 from caselli.files import atomic_write, write_text
 from caselli.interop.export import ANY_BATCH, TOLERANCE, Programs, Runner, quiet, traced
 from caselli.interop.onnx_integers import pack_integers
@@ -159,9 +159,8 @@ def _save(
     except Exception as error:  # whatever of a hundred things the exporter does not know
         if is_out_of_memory(error):
             raise
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"a part of the run cannot be written as ONNX ({reason[:200]})",
+            f"a part of the run cannot be written as ONNX ({first_line(error.__cause__ or error)[:200]})",
             "operations that ONNX has were expected: complex numbers are none of them",
             "--to torch writes the tokenizer",
         ) from error

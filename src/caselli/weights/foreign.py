@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from caselli.errors import UserError, is_out_of_memory
+from caselli.errors import UserError, first_line, is_out_of_memory
 from caselli.files import regular
 from caselli.shapes import Tensor
 
@@ -178,9 +178,8 @@ def _read_pickle(path: Path) -> Any:
     except Exception as error:  # a damaged file makes the reader raise anything
         if is_out_of_memory(error):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"{path} is cut short, damaged or no checkpoint ({reason[:120]})",
+            f"{path} is cut short, damaged or no checkpoint ({first_line(error)[:120]})",
             "what torch.save wrote was expected",
         ) from None
 
