@@ -328,7 +328,9 @@ class View {
 
   propose(made, larger) {
     const buttons = made.map((each, i) => {
-      const one = button("", () => this.choose(made, i, larger, buttons), { class: "thumb", "aria-pressed": "false" });
+      const one = button("", () => this.choose(made, i, larger, buttons), {
+        class: "thumb", "aria-pressed": "false", "aria-label": `proposal ${i + 1}`,
+      });
       one.append(picture(each, `proposal ${i + 1}`, { class: larger ? "free" : "" }));
       return one;
     });
