@@ -264,6 +264,25 @@ def test_what_cannot_be_shown_leaves_no_empty_frame(page, server):
     assert not page.locator(".columns .frame").is_visible()
 
 
+def test_an_answer_that_comes_late_is_not_shown(page, server):
+    """Answers may overtake one another; what stands there answers the newest question."""
+    held = []
+    opened(page, server, "runs")
+    page.get_by_text("Train a new run").click()
+    page.route("**/api/runs/words", lambda route: held.append(route))
+    for number, name in enumerate(("first", "second"), 1):
+        page.get_by_label("Name of the run").fill(name)
+        for _ in range(SLOW // 50):
+            if len(held) >= number:
+                break
+            page.wait_for_timeout(50)
+    for route in reversed(held):
+        with page.expect_response("**/api/runs/words"):
+            route.fulfill(json={"command": f"train {route.request.post_data_json['name']}"})
+    page.wait_for_timeout(50)  # for the page to take what came last
+    assert page.locator(".command code").text_content() == "train second"
+
+
 def test_a_training_survives_reloads_tabs_and_the_server(page, server, folder):  # noqa: F811
     run = folder / "trained-here"
     try:

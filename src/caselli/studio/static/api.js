@@ -9,6 +9,15 @@ function address(path, params = {}) {
   return `/api/${path}${query.size ? `?${query}` : ""}`;
 }
 
+/** Tells the answer to the newest question from one to an older question, which may come after it. */
+export function newest() {
+  let asked = 0;
+  return () => {
+    const own = ++asked;
+    return () => own === asked;
+  };
+}
+
 /** Address of a picture or a page that the browser fetches by itself. */
 export function linked(path, params = {}) {
   return address(path, { ...params, token });

@@ -1,6 +1,6 @@
 // A picture as its codes: what each sees and reaches, where it occurs, what else could stand there.
 
-import { get, post } from "./api.js";
+import { get, newest, post } from "./api.js";
 import { button, field, h, percent, picture, roving, say, select, trying } from "./dom.js";
 import { keep, kept } from "./kept.js";
 import { go, model as modelOf } from "./main.js";
@@ -32,7 +32,7 @@ export async function show(page, { run }) {
 class View {
   constructor(run, model) {
     Object.assign(this, { run, model, grid: model.grid, past: [], ahead: [], place: null, timer: 0, fields: {}, known: {} });
-    this.book = 0;
+    Object.assign(this, { book: 0, looking: newest(), choosing: newest() });
     this.image = picture("", "The picture of these codes", { class: "whole" });
     this.seen = h("div", { class: "extent sees", hidden: true });
     this.reached = h("div", { class: "extent reaches", hidden: true });
@@ -120,8 +120,9 @@ class View {
 
   /** The picture of the codes, and their surprise. */
   async look() {
+    const still = this.looking();
     const found = await trying(() => post("codes/look", this.asked()));
-    if (!found) return;
+    if (!found || !still()) return;
     this.bits = found.bits;
     this.image.src = found.picture;
     this.now = { ...this.now, picture: found.picture, label: this.label?.value ?? "", text: this.text?.value ?? "" };
@@ -224,8 +225,9 @@ class View {
 
   async alternatives() {
     const place = this.index(this.place);
+    const still = this.choosing();
     const found = await trying(() => post("codes/alternatives", this.asked({ place })));
-    if (!found) return;
+    if (!found || !still()) return;
     const own = this.now.codes[place];
     const buttons = found.alternatives.map((each) => button("", () => this.put(each.code), {
       class: "thumb choice",

@@ -1,6 +1,6 @@
 // What a layer sees of a picture, and what each layer costs.
 
-import { get, post } from "./api.js";
+import { get, newest, post } from "./api.js";
 import { button, field, h, picture, select, trying } from "./dom.js";
 import { kept } from "./kept.js";
 import { model as modelOf } from "./main.js";
@@ -29,7 +29,7 @@ export async function show(page, { run }) {
 
 class View {
   constructor(run, model, parts) {
-    Object.assign(this, { run, model, parts, layer: "", position: [] });
+    Object.assign(this, { run, model, parts, layer: "", position: [], opening: newest(), looking: newest() });
     const names = Object.keys(parts);
     this.part = select(names.map((name) => [name, name]), names[0], () => this.open());
     this.layers = h("select", { onchange: () => this.takeLayer(this.layers.value) });
@@ -59,8 +59,9 @@ class View {
 
   /** The layers of the part. */
   async open() {
+    const still = this.opening();
     const found = await trying(() => get("inspect/layers", { run: this.run, part: this.part.value }));
-    if (!found) return;
+    if (!found || !still()) return;
     this.found = found;
     const seeing = found.layers.filter((each) => each.shape.length === 3 && each.field.length === 2);
     this.layers.replaceChildren(...seeing.map((each) => h("option", { value: each.path }, `${each.path} ${each.kind}`)));
@@ -81,14 +82,14 @@ class View {
 
   async look() {
     if (!this.shape) return;
-    const own = (this.asked = {});
+    const still = this.looking();
     const asked = {
       run: this.run, part: this.part.value, layer: this.layer, position: this.position,
       picture: this.chosen?.picture ?? "",
     };
     if (this.chosen) this.image.src = this.chosen.picture;
     const found = await trying(() => post("inspect/field", asked));
-    if (!found || own !== this.asked) return;
+    if (!found || !still()) return;
     const [rows, columns] = found.axes;
     this.field.hidden = false;
     const span = (axis) => [axis.first / axis.picture, (axis.last - axis.first + 1) / axis.picture];

@@ -1,6 +1,6 @@
 // Every run of the folder: side by side, live, begun and stopped.
 
-import { get, linked, post } from "./api.js";
+import { get, linked, newest, post } from "./api.js";
 import { button, commandLine, field, h, picture, say, select, trying } from "./dom.js";
 import { forget, go, refresh } from "./main.js";
 import { key, plot } from "./plot.js";
@@ -21,6 +21,7 @@ class View {
     this.chosen = new Set([run, ...names].filter(Boolean).slice(0, 1));
     for (const each of all.runs.filter((one) => one.running)) this.chosen.add(each.name);
     Object.assign(this, { all, found: {}, steps: {}, figure: "", against: "seconds", gone: false });
+    this.looking = newest();
     this.list = h("div", { class: "list" });
     this.drawings = h("div", {});
     this.plotted = h("section", { class: "plotted", "aria-label": "Curves" });
@@ -49,10 +50,12 @@ class View {
       source: source.value, name: name.value, recipe: recipe.value, minutes: Number(minutes.value),
       size: size.value ? Number(size.value) : null,
     });
+    const telling = newest();
     const tell = async () => {
+      const still = telling();
       about.textContent = this.all.recipes[recipe.value] ?? "";
       const found = await post("runs/words", asked()).catch(() => null);
-      command.set(found?.command ?? "");
+      if (still()) command.set(found?.command ?? "");
     };
     const begin = () => trying(async () => {
       await post("runs/train", asked());
@@ -81,8 +84,9 @@ class View {
   /** Reads the list and the chosen runs, and looks again while one is under way. */
   async look() {
     clearTimeout(this.timer);
+    const still = this.looking();
     const all = await trying(refresh);
-    if (this.gone) return;
+    if (this.gone || !still()) return;
     if (all) this.all = all;
     const names = this.all.runs.map((each) => each.name);
     for (const name of [...this.chosen].filter((each) => names.includes(each))) {
@@ -90,7 +94,7 @@ class View {
       this.found[name] = (await trying(() => get("runs/one", { run: name }))) ?? this.found[name];
       if (before && !this.found[name]?.running) forget(name);
     }
-    if (this.gone) return;
+    if (this.gone || !still()) return;
     this.drawList();
     this.drawDrawings();
     this.drawPlot();
