@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -24,6 +25,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of the system for a disk that is full, or a limit that is reached."""
 UNFINISHED = ".caselli-"
 """Beginning of the names of files and folders that are being written."""
+BESIDE = 1 << 24
+"""Bytes for the buffers of a library beside the data that it is given."""
 _swept: set[Path] = set()
 
 
@@ -258,6 +261,21 @@ def is_full(error: BaseException) -> bool:
         "iostream error",
     )  # three places in torch.save
     return any(sign in str(error) for sign in signs)
+
+
+def expect_memory(size: int) -> None:
+    """Raises `MemoryError` where the process may not have so many bytes, and some beside, more.
+
+    Called before a library that ends the process instead of raising an error. Nothing is touched: the bytes
+    are asked for and given back.
+
+    Example:
+        >>> expect_memory(1000)
+    """
+    try:
+        mmap.mmap(-1, size + BESIDE).close()
+    except OSError as error:
+        raise MemoryError(f"no room for {size} bytes") from error
 
 
 def sync(path: Path) -> None:

@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _say(f"{os.fsdecode(error.filename)} cannot be used ({error.strerror})", 2)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, SystemError) as error:
         if is_full(error):
             return _say("the disk is full; make room, what was there before is intact", 2)
         if not is_out_of_memory(error):

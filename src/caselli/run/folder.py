@@ -42,11 +42,19 @@ class RunFolder:
         """True where the run holds a tokenizer trained elsewhere, and its pictures are yet to be chosen."""
         return self.holds_run() and self.describe().get("data_fingerprint") == ""
 
-    def refuse_foreign(self) -> None:
-        """Raises `UserError` when the folder holds something that is no run of ours."""
+    def refuse_foreign(self, first: str = "") -> None:
+        """Raises `UserError` when the folder holds something that is no run of ours.
+
+        Arguments:
+            first: file that is written before `run.yaml`; alone it is what a command left that was cut short.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file", "a folder for the run was expected")
-        if self.path.exists() and not self.holds_run() and any(map(_counts, self.path.iterdir())):
+        if (
+            self.path.exists()
+            and not self.holds_run()
+            and any(_counts(path) and path.name != first for path in self.path.iterdir())
+        ):
             raise UserError(
                 f"{self.path} holds other files", "a new or empty folder was expected", "choose another -o"
             )

@@ -89,7 +89,7 @@ def _begin(
     progress: bool,
 ) -> RunFolder:
     """The new folder with the old run's configuration and the new pictures; nothing is overwritten."""
-    new.refuse_foreign()
+    new.refuse_foreign(first=TUNED)
     if new.path.resolve() == run.resolve():
         raise UserError(f"{new.path} was given as run and as -o", "a new folder was expected")
     if new.holds_run():

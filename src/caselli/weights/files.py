@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from caselli.errors import UserError, is_out_of_memory
-from caselli.files import atomic_write, regular, write_text
+from caselli.files import atomic_write, expect_memory, regular, write_text
 from caselli.plain import of_plain, to_plain
 from caselli.weights.compression import UNCOMPRESSED, Compression, narrow, pack_all, unpack_all
 from caselli.weights.integer import multiply_integers
@@ -38,7 +38,9 @@ def save_weights(
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     with atomic_write(stem.with_suffix(".safetensors")) as temporary:
-        save_file(pack_all(tensors, compression), temporary)
+        packed = pack_all(tensors, compression)
+        expect_memory(0)  # the library's own buffers: it writes tensor after tensor
+        save_file(packed, temporary)
     plain = compression.plain()
     described = {"format": FORMATS[bool(plain)], **to_plain(described)} | (
         {"compression": plain} if plain else {}
@@ -97,6 +99,7 @@ def load_weights(stem: Path, module: nn.Module) -> Compression:
     try:
         compression = read_compression(stem)
         narrow(module, compression)
+        expect_memory(path.stat().st_size)
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
         module.load_state_dict(unpack_all(load_file(path), compression, shapes))
     except _DAMAGED as error:

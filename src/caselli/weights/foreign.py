@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from caselli.errors import UserError, first_line, is_out_of_memory
-from caselli.files import regular
+from caselli.files import expect_memory, regular
 from caselli.shapes import Tensor
 
 Weights = dict[str, Tensor]
@@ -162,6 +162,7 @@ def weights_file(path: Path) -> Path:
 
 def _read_safetensors(path: Path) -> Weights:
     try:
+        expect_memory(path.stat().st_size)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(
