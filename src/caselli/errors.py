@@ -91,7 +91,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     said = str(error).strip()
-    signs = ("can't allocate memory", "not enough memory")
+    signs = ("can't allocate memory", "not enough memory", "bad_alloc")
     if isinstance(error, SystemError):  # PyTorch's bindings, where Python itself found no memory for a name
         return "without exception set" in said or "without setting an exception" in said
     return named or said == "could not create a primitive" or any(sign in said for sign in signs)  # oneDNN's
