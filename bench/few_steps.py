@@ -30,7 +30,7 @@ HEADER = ("run", "rounds", "seconds for 16", "times as fast", "read as asked", "
 
 def run() -> None:
     """Prints a table for each run, and for the draft."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
     source = os.environ.get("CASELLI_PICTURES", "glyphs")
     for name in filter(None, os.environ.get("CASELLI_RUNS", "").split(",")):
         quality(name, load(name), source)

@@ -419,9 +419,11 @@ def tokenizer_comes_back(found, tmp_path, file):
 def test_open_magvit2(tmp_path):
     vectors = golden("32_open_magvit2")
     file = written(tmp_path, weights_of(vectors))
+    (tmp_path / "config.json").write_text(json.dumps({"commit_weight": 0.5}))
     found = import_files([file], Hints(size=8))
     x = vectors["in.x"].float()
     assert torch.equal(found.tokenizer.encode(x), vectors["out.indices"])
+    assert found.tokenizer.quantizer.commitment == 0.5
     with torch.no_grad():
         near(found.tokenizer(x)[0], vectors["out.rec"], 2e-5)
     tokenizer_comes_back(found, tmp_path, file)
@@ -437,11 +439,13 @@ def test_ibq(tmp_path):
     weights = {name: value.float() for name, value in w.items()}
     weights["quantize.embedding.weight"] = vectors["weights.embedding.weight"].float()
     file = written(tmp_path, weights, "ibq.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"params": {"beta": 0.5}}))
     found = import_files([file], Hints(size=8), "ibq")
     quantizer = found.tokenizer.quantizer
     codes = quantizer.encode(vectors["in.z"].float())
     assert torch.equal(codes, vectors["out.indices"])
     near(quantizer.decode(codes), vectors["out.codebook_entry"])
+    assert quantizer.codebook_weight == 0.5
     assert import_files([file], Hints(size=8)).tokenizer.config.quantizer == "vq"
     tokenizer_comes_back(found, tmp_path, file)
 
@@ -450,8 +454,9 @@ def test_ibq(tmp_path):
 def test_titok(tmp_path, name):
     vectors = golden(name)
     file = written(tmp_path, weights_of(vectors))
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"vq_model": {"commitment_cost": 0.5}}}))
     found = import_files([file], Hints(heads=2))
-    assert found.size == 8
+    assert found.size == 8 and found.tokenizer.quantizer.commitment == 0.5
     codes = vectors["out.indices"][:, 0]
     assert torch.equal(found.tokenizer.encode(2 * vectors["in.x"].float() - 1), codes)
     decoded = 2 * vectors["out.decoded_from_tokens"] - 1

@@ -151,9 +151,11 @@ def test_llamagen_with_what_its_trainer_leaves_beside(tmp_path):
         "module.quantize.codebook_used": torch.zeros(9),
     }
     other = {name: torch.zeros_like(value) for name, value in state.items()}
-    saved = {"model": other, "ema": state, "args": argparse.Namespace(codebook_size=24), "steps": 7}
+    saved = {"model": other, "ema": state, "args": argparse.Namespace(commit_loss_beta=0.5), "steps": 7}
     torch.save(saved, tmp_path / "vq.pt")
-    agrees(import_tokenizer([tmp_path / "vq.pt"], "llamagen", size=16).tokenizer, x, codes, y)
+    tokenizer = import_tokenizer([tmp_path / "vq.pt"], "llamagen", size=16).tokenizer
+    agrees(tokenizer, x, codes, y)
+    assert tokenizer.quantizer.commitment == 0.5 and tokenizer.quantizer.codebook_weight == 1.0
 
 
 def dalle():

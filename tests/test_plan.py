@@ -13,6 +13,7 @@ from caselli.anatomy import step_cost
 from caselli.cli import main
 from caselli.data import listing
 from caselli.errors import UserError
+from caselli.private import onednn_linear
 from caselli.run import plan, plan_words
 from caselli.run.devices import DEVICES, devices_of
 from caselli.run.planning import USABLE, advice
@@ -49,6 +50,19 @@ def test_a_step_is_counted_by_hand():
     assert counted.flops == 2 * 2 * 8 * 100 * 50
     assert counted.standing_bytes == 3 * 4 * 100 * 50, "weights, gradients, momentum"
     assert counted.peak_bytes >= counted.standing_bytes + 4 * 8 * 50
+
+
+def test_a_product_of_onednn_is_counted():
+    linear = nn.Linear(100, 50, bias=False)
+    counted = step_cost(
+        linear, lambda: lambda x: onednn_linear(x, linear.weight.detach(), None), lambda: torch.ones(8, 100)
+    )
+    assert counted.flops == 2 * 8 * 100 * 50
+
+
+def test_auto_is_planned_with_all_its_stages(pictures):
+    found = plan(pictures, recipe="auto", changes=TINY)
+    assert [stage.name for stage in found.stages] == ["tokenizer", "prior", "decoder"]
 
 
 def test_the_parts_of_the_memory_add_up(planned):

@@ -349,6 +349,16 @@ def test_mixers_and_tasks_are_added(tmp_path):
     assert "–" in lines[4] and lines[3].startswith("| linear |") and lines[5].startswith("| lru |")
 
 
+def test_a_task_that_is_tested_far_beyond_its_length_has_two_columns():
+    comparison = mixers()
+    row = comparison.Row("parity", "linear", (64, 128, 256, 1024), (1.0, 0.9, 0.8, 0.7), 64, 0.5)
+    (table,) = comparison.tables([row])
+    assert table.head[2:4] == ["parity, T = 64", "parity, T = 256"] and table.lines[1][2:4] == [
+        "100.0%",
+        "80.0%",
+    ]
+
+
 def test_minutes_are_shared(tmp_path):
     """A budget in minutes is that of all learning, so more mixers would have another share."""
     asked = {"minutes": 0.002, "tasks": ("selective_copying",)}

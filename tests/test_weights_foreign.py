@@ -77,3 +77,7 @@ def test_a_number_that_is_none_is_refused_not_replaced():
     for value in ("16", 16.0, 0, -8, True, [16]):
         with pytest.raises(UserError, match="has norm_num_groups"):
             Hints(settings={"norm_num_groups": value}).number("norm_num_groups")
+    assert Hints().beta() == 0.25 and Hints(settings={"model": {"beta": 1}}).beta() == 1.0
+    for value in ("0.25", -0.5, True, [0.25], float("nan")):
+        with pytest.raises(UserError, match="have beta"):
+            Hints(settings={"beta": value}).beta()

@@ -126,7 +126,7 @@ def _antialiased(radius: int) -> Callable[[Operation], int]:
 MACS: dict[str, Callable[[Operation], int]] = {
     **dict.fromkeys(("mv", "dot", "vdot", "addmv"), _vector),
     **dict.fromkeys(("addr", "outer", "ger"), _outer),
-    "linear": _linear,
+    **dict.fromkeys(("linear", "_linear_pointwise"), _linear),
     "mkldnn_rnn_layer": _recurrent,
     "_trilinear": _trilinear,
     "addbmm": _batches,

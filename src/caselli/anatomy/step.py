@@ -129,6 +129,8 @@ class _Ledger(DispatchMode):
 
 def _flops(function: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> int:
     name = function.overloadpacket.__name__
+    if name == "_linear_pointwise":  # a layer whose weights oneDNN has laid out
+        return 2 * args[0].numel() * args[1].shape[0]
     if name == "_scaled_dot_product_flash_attention_for_cpu":  # torch's table has those for GPUs alone
         return sdpa_flop_count(*(t.shape for t in args[:3]))
     if name == "_scaled_dot_product_flash_attention_for_cpu_backward":

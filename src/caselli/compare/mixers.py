@@ -134,17 +134,21 @@ class Mixers(Comparison):
             yield Row(name, mixer, lengths, tuple(float(getattr(one, field)) for one in found))
 
     def tables(self, rows: Sequence[Row]) -> list[Table]:
-        """A line for each mixer: right answers at the learnt length, and the costs."""
+        """A line for each mixer: right answers at the learnt length, and the costs.
+
+        A task that is tested far beyond its length has a column at four times the length too.
+        """
         tasks = {row.measure: row for row in rows if row.length is not None}
+        asked = [(name, T) for name, row in tasks.items() for T in _shown(row)]
         short, long = COST_LENGTHS[0], COST_LENGTHS[-1]
-        head = [f"{name.replace('_', ' ')}, T = {row.length}" for name, row in tasks.items()]
+        head = [f"{name.replace('_', ' ')}, T = {T}" for name, T in asked]
         head += [f"µs a token, T = {long:,}", f"kB a token kept, T = {long:,}"]
         head += [f"state, kB, T = {length:,}" for length in (short, long)]
-        lines = [["guessing", "", *(f"{row.guess:.1%}" for row in tasks.values()), *[""] * 4]]
+        lines = [["guessing", "", *(f"{tasks[name].guess:.1%}" for name, _ in asked), *[""] * 4]]
         for mixer in dict.fromkeys(row.mixer for row in rows):
             own = {row.measure: row for row in rows if row.mixer == mixer}
             parameters = [row.parameters for row in own.values() if row.parameters is not None]
-            shares = [cell(at(own.get(name), row.length), ".1%") for name, row in tasks.items()]
+            shares = [cell(at(own.get(name), T), ".1%") for name, T in asked]
             places = (("time", long), ("memory", long), ("state", short), ("state", long))
             costs = [cell(at(own.get(name), T, COSTS[name][1]), ".1f") for name, T in places]
             lines.append([mixer, cell(next(iter(parameters), ""), ","), *shares, *costs])
@@ -198,6 +202,12 @@ def _lines(axes: Any, rows: Sequence[Row], mixers: list[str], scale: float) -> N
     axes.set_xscale("log", base=2)
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()
+
+
+def _shown(row: Row) -> tuple[int, ...]:
+    """Lengths of a task that the table shows."""
+    far = max(row.lengths) > 4 * row.length
+    return (row.length, 4 * row.length) if far else (row.length,)
 
 
 def _style(row: Row, mixers: list[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, only
-from caselli.interop.vqgan import LEGACY, vqgan_tokenizer
+from caselli.interop.vqgan import legacy, vqgan_tokenizer
 from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
@@ -63,4 +63,4 @@ class Diffusers(TokenizerFamily):
 
     @classmethod
     def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
-        return vqgan_tokenizer(NAMES.rename(only(files)), hints, LEGACY)
+        return vqgan_tokenizer(NAMES.rename(only(files)), hints, legacy(hints))

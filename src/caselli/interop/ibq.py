@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from caselli.interop.layout import Converted, Hints
 from caselli.interop.taming import Taming
+from caselli.interop.vqgan import legacy
 from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
-OPTIONS = {"commitment": 1.0, "codebook_weight": 0.25, "entropy_weight": 0.05}
-"""The published weights of its loss."""
+ENTROPY_WEIGHT = 0.05
+"""Published weight of the entropies in its loss."""
 
 
 class IBQTokenizer(Taming):
@@ -22,6 +23,6 @@ class IBQTokenizer(Taming):
         found = super().convert(files, hints)
         vectors = found.weights["quantizer.codebook.vectors"]
         weights = {n: w for n, w in found.weights.items() if n != "quantizer.codebook.vectors"}
-        options = OPTIONS | {"codebook_size": len(vectors)}
+        options = legacy(hints) | {"entropy_weight": ENTROPY_WEIGHT, "codebook_size": len(vectors)}
         config = dataclasses.replace(found.config, quantizer="ibq", quantizer_options=options)
         return Converted(config, weights | {"quantizer.codebook": vectors})

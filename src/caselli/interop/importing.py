@@ -12,7 +12,7 @@ import torch
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.interop.layout import Codes, Converted, Family, Hints, at_any_depth, fill
+from caselli.interop.layout import BETAS, Codes, Converted, Family, Hints, at_any_depth, fill
 from caselli.interop.origin import File, Origin, Part
 from caselli.layer import count_parameters
 from caselli.model import build_prior, grid_of, load_tokenizer
@@ -145,9 +145,10 @@ def _built(checkpoints, parts: dict[str, Part], words: list[str], hints: Hints, 
 
 
 def _with_settings(hints: Hints, checkpoints: Sequence[Checkpoint]) -> Hints:
-    """The hints, with what the config.json beside the files say."""
+    """The hints, with what the config.json beside the files say, and β of the trainings' settings in them."""
     settings: dict[str, Any] = {}
     for checkpoint in checkpoints:
+        settings |= {name: checkpoint.arguments[name] for name in BETAS if name in checkpoint.arguments}
         settings |= checkpoint.settings
     hints = dataclasses.replace(hints, settings=settings)
     return dataclasses.replace(hints, groups=hints.groups or hints.number("norm_num_groups"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,9 @@ from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
 NUMBER = re.compile(r"(\d+)")
+
+BETAS = ("commit_loss_beta", "commitment_cost", "commit_weight", "beta")
+"""Names of β, the weight of the vector-quantization loss's second term, in the settings of the families."""
 
 C = TypeVar("C")
 
@@ -48,12 +52,26 @@ class Hints:
 
         Errors: `UserError` for anything but a whole number above 0.
         """
-        known = dict(at_any_depth(self.settings)) | self.settings
-        name = next((name for name in names if known.get(name) is not None), None)
-        value = known.get(name)
-        if name is not None and (type(value) is not int or value < 1):
+        name, value = self._first(names)
+        if name and (type(value) is not int or value < 1):
             raise UserError(f"config.json has {name} {value!r}", "a whole number above 0 was expected")
         return value
+
+    def beta(self) -> float:
+        """β of the vector-quantization loss; the families' own 0.25 where no setting has it.
+
+        Errors: `UserError` for anything but a number of at least 0.
+        """
+        name, value = self._first(BETAS)
+        if name and (type(value) not in (int, float) or not 0 <= value < math.inf):
+            raise UserError(f"the settings have {name} {value!r}", "a number of at least 0 was expected")
+        return float(value) if name else 0.25
+
+    def _first(self, names: Sequence[str]) -> tuple[str, Any]:
+        """Name and value of the first of these settings that is there; an empty name for none."""
+        known = dict(at_any_depth(self.settings)) | self.settings
+        name = next((name for name in names if known.get(name) is not None), "")
+        return name, known.get(name)
 
 
 def at_any_depth(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

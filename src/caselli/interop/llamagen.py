@@ -34,5 +34,5 @@ class LlamaGen(TokenizerFamily):
 
     @classmethod
     def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
-        options = {"distance": "cosine", "commitment": 0.25, "codebook_weight": 1.0}
+        options = {"distance": "cosine", "commitment": hints.beta(), "codebook_weight": 1.0}
         return vqgan_tokenizer(NAMES.rename(only(files)), hints, options)

@@ -41,7 +41,7 @@ class MaskBitTokenizer(TokenizerFamily):
         for name, axis in (("encoder.last.weight", 0), ("encoder.last.bias", 0), ("decoder.first.weight", 1)):
             shape_of(own, name)
             own[name] = turned_bits(own[name], axis, hints.codebooks)
-        sizes = {"codebook_size": 2**bits, "codebooks": hints.codebooks}
+        sizes = {"codebook_size": 2**bits, "codebooks": hints.codebooks, "commitment": hints.beta()}
         return Converted(dataclasses.replace(config, quantizer="lfq", quantizer_options=sizes), own)
 
 

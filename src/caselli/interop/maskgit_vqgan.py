@@ -68,7 +68,7 @@ class MaskGITVQGAN(TokenizerFamily):
             quantizer="vq",
             quantizer_options={
                 "codebook_size": codes,
-                "commitment": 0.25,
+                "commitment": hints.beta(),
                 "codebook_weight": 1.0,
                 "update": "gradient",
                 "kmeans_steps": 0,

@@ -68,7 +68,7 @@ class OpenMAGVIT2(TokenizerFamily):
             blocks=count(weights, "encoder.levels.0."),
             latent_width=bits,
             quantizer="lfq",
-            quantizer_options={"codebook_size": 2**bits},
+            quantizer_options={"codebook_size": 2**bits, "commitment": hints.beta()},
         )
         return Converted(config, {name: _turned(name, value) for name, value in weights.items()})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caselli.interop.layout import Converted, Hints, Names, TokenizerFamily, only, reverse
-from caselli.interop.vqgan import LEGACY, vqgan_tokenizer
+from caselli.interop.vqgan import legacy, vqgan_tokenizer
 from caselli.tokenizer import TokenizerConfig
 from caselli.weights import Weights
 
@@ -60,4 +60,4 @@ class Taming(TokenizerFamily):
     @classmethod
     def convert(cls, files: Sequence[Weights], hints: Hints) -> Converted[TokenizerConfig]:
         weights = reverse(NAMES.rename(only(files)), "decoder.levels.")  # theirs begin with the finest
-        return vqgan_tokenizer(weights, hints, LEGACY)
+        return vqgan_tokenizer(weights, hints, legacy(hints))

@@ -104,7 +104,7 @@ class TiTokTokenizer(TokenizerFamily):
             quantizer_options={
                 "codebook_size": codes,
                 "distance": "cosine",
-                "commitment": 0.25,
+                "commitment": hints.beta(),
                 "codebook_weight": 1.0,
                 "update": "gradient",
                 "kmeans_steps": 0,

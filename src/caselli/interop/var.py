@@ -85,6 +85,7 @@ class VARTokenizer(TokenizerFamily):
             "scales": scales,
             "convolutions": phi,
             "assigned": assigned(phi, len(scales)),
+            "commitment": hints.beta(),
         }
         placed = {
             n.replace("phi.", "quantizer.convolutions."): w for n, w in weights.items() if n[:4] == "phi."

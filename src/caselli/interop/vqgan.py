@@ -14,8 +14,11 @@ from caselli.weights import Weights
 
 GROUPS = 32
 """Groups of every published normalisation."""
-LEGACY = {"commitment": 1.0, "codebook_weight": 0.25}
-"""The loss weights of taming-transformers and diffusers: β = 0.25 on the codebook's term."""
+
+
+def legacy(hints: Hints) -> dict[str, float]:
+    """The loss weights of taming-transformers and diffusers: β on the codebook's term."""
+    return {"commitment": 1.0, "codebook_weight": hints.beta()}
 
 
 def vqgan_tokenizer(weights: Weights, hints: Hints, vq_options: dict) -> Converted[TokenizerConfig]:

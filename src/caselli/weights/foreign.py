@@ -51,6 +51,10 @@ WEIGHTS = (
 """Files of weights in a folder of diffusers or transformers."""
 
 
+ARGUMENTS = ("args", "config", "hyper_parameters")
+"""Names under which training scripts put their settings."""
+
+
 class StandIn:
     """Takes the place of any object in a file: keeps what was stored with it, does nothing."""
 
@@ -75,6 +79,8 @@ class Checkpoint:
     """A line about each of them, for the user."""
     settings: dict[str, Any]
     """The config.json beside the file; empty without one."""
+    arguments: dict[str, Any]
+    """Settings of the training in the file itself; empty without any."""
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -96,7 +102,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(
             f"{path} holds weights that are no numbers: {damaged[0]}", "finite weights were expected"
         )
-    return Checkpoint(path, weights, wrappers, said, settings)
+    return Checkpoint(path, weights, wrappers, said, settings, _arguments(found))
 
 
 def read_foreign(path: str | Path) -> Weights:
@@ -208,6 +214,13 @@ def _unwrapped(found: Any) -> tuple[Mapping[str, Any], tuple[str, ...], tuple[st
     own = (f"the weights are taken from {name!r}{beside}",) if others or name in AVERAGED else ()
     inner, wrappers, said = _unwrapped(found[name])
     return inner, (name, *wrappers), (*own, *said)
+
+
+def _arguments(found: Any) -> dict[str, Any]:
+    """The settings that a training script put beside its weights."""
+    beside = [found.get(name) for name in ARGUMENTS] if isinstance(found, Mapping) else []
+    kept = [value.state if isinstance(value, StandIn) else value for value in beside]
+    return {name: value for one in kept if isinstance(one, Mapping) for name, value in one.items()}
 
 
 def _without_prefixes(weights: Weights) -> Weights:
