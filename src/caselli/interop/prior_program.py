@@ -130,7 +130,7 @@ def states(prior: Autoregressive, batch: int) -> list[list[Tensor]]:
 
 
 def _recurrent_begin(mixer: Mixer, batch: int, capacity: int) -> list[Tensor]:
-    return mixer.initial_state(batch).tensors()
+    return mixer.initial_state(batch, capacity).tensors()
 
 
 def _recurrent_step(mixer, x, state, place):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.export import ExportedProgram
+from torch.fx.node import map_arg
 
 from caselli.errors import UserError, first_line, is_out_of_memory
 from caselli.files import atomic_write, write_text
@@ -99,7 +101,32 @@ def _trace(
     part: nn.Module, examples, shapes, path: Path, inputs: Sequence[str], outputs: Sequence[str]
 ) -> None:
     with atomic_write(path) as temporary, quiet():
-        _save(traced(part, examples, shapes), temporary, inputs, outputs)
+        program = traced(part, examples, shapes)
+        nodes = (node for part in program.graph_module.modules() for node in part.graph.nodes)
+        if any(node.target is torch.ops.aten.complex.default for node in nodes):
+            program = _frozen(program, examples, shapes)
+        _save(program, temporary, inputs, outputs)
+
+
+def _frozen(program: ExportedProgram, examples, shapes) -> ExportedProgram:
+    """The program with the real and imaginary parts of complex numbers that follow from weights alone as
+    weights of their own: ONNX has no operations of complex numbers."""
+    module = program.run_decompositions({}).module(check_guards=False)
+    known: dict[torch.fx.Node, Any] = {}
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            known[node] = attrgetter(node.target)(module)
+        elif node.op == "call_function" and all(each in known for each in node.all_input_nodes):
+            given, options = map_arg((node.args, node.kwargs), known.get)
+            known[node] = node.target(*given, **options)
+            if node.target is torch.ops.aten.view_as_real.default:
+                module.register_buffer(node.name, known[node].clone())
+                with module.graph.inserting_before(node):
+                    node.replace_all_uses_with(module.graph.get_attr(node.name))
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    flat = [axes for each in shapes.values() for axes in (each if isinstance(each, tuple) else (each,))]
+    return torch.export.export(module, examples, dynamic_shapes=flat)
 
 
 def _difference(prior: Autoregressive, folder: Path) -> float:

@@ -74,7 +74,9 @@ class LogLinear(ConvolvedMixer):
     def initial_state(self, batch: int, capacity: int | None = None) -> BucketState:
         start = super().initial_state(batch)
         position = torch.zeros(batch, dtype=torch.int64, device=start.memory.device)
-        return BucketState(start.inputs, start.memory[:, None][:, :0], position)
+        levels = (capacity or 0).bit_length()
+        buckets = start.memory.new_zeros(batch, levels, *start.memory.shape[1:])
+        return BucketState(start.inputs, buckets, position)
 
     def mix(self, x, state, starts, size):
         q, k, v, inputs = self.project(x, state.inputs, starts)

@@ -12,7 +12,7 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.parts import RecurrentMixer
-from caselli.ops import as_complex, as_real, exact, no_autocast, scan
+from caselli.ops import exact, no_autocast, scan_pairs
 from caselli.shapes import Float, Tensor
 
 
@@ -86,12 +86,11 @@ class LRU(RecurrentMixer):
     def mix(self, x, state, starts, size):
         with no_autocast(x):
             eigenvalues = torch.complex(-exact(self.nu).exp(), exact(self.theta).exp()).exp()
-            gamma = exact(self.log_gamma).exp()
-            written = as_complex(F.linear(exact(x), exact(self.b))) * gamma
+            written = F.linear(exact(x), exact(self.b)) * exact(self.log_gamma).exp().repeat(2)
             decay = eigenvalues.expand(1, x.shape[1], -1)
             if starts is not None:
                 decay = decay * ~starts[..., None]
-            h = as_real(scan(decay, written, as_complex(state.memory)))
+            h = scan_pairs(decay, written, state.memory)
             real, imaginary = exact(self.c).chunk(2, 1)
             y = F.linear(h, torch.cat((real, -imaginary), 1))
         return y.to(x.dtype) + x * self.skip, UnitState(h[:, -1])

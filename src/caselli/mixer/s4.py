@@ -95,8 +95,8 @@ class S4(StateSpace):
 
     def advance(self, x, state):
         system = self.system()
-        state = system.advance(as_complex(state), x)
-        return 2 * (system.c * state).real.sum(-1), as_real(state)
+        state = system.advance(state, x)
+        return (system.out() * state).sum(-1), state
 
 
 def _measured(measure: str, size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch import nn
 from caselli.errors import UnknownName, UserError
 from caselli.mixer.parts import log_uniform
 from caselli.mixer.state_space import Response, StateSpace
-from caselli.ops import as_complex, as_real, exact, legs_diagonal_plus_low_rank, scan
+from caselli.ops import as_complex, as_real, exact, legs_diagonal_plus_low_rank, pair_product, scan_pairs
 from caselli.shapes import Complex, Tensor
 
 INITIAL = ("lin", "inv", "inv2", "quad", "legs", "real")
@@ -129,9 +129,9 @@ class S4D(StateSpace):
         decay = (size * self._modes()[0]).exp().expand(*written.shape[:2], -1, -1)
         if passes is not None:
             decay = decay * passes[..., None, None]
-        return as_real(scan(decay, as_complex(written), as_complex(state)))
+        return scan_pairs(decay, written, state)
 
     def advance(self, x, state):
         log_a, b, c = self._modes()
-        state = log_a.exp() * as_complex(state) + b * x[..., None]
-        return 2 * (c * state).real.sum(-1), as_real(state)
+        state = pair_product(as_real(log_a.exp()), state) + as_real(b) * x[..., None]
+        return (2 * as_real(c.conj_physical()) * state).sum(-1), state

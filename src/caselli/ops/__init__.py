@@ -7,7 +7,7 @@ from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocas
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
 from caselli.ops.discretised_logistic import HALF_LEVEL, counted_bits, residual_bits, residual_counts
-from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel
+from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel, pair_product
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents
 from caselli.ops.forgetting_attention import forgetting_attention
 from caselli.ops.gated_linear_attention import gated_linear_attention
@@ -28,7 +28,7 @@ from caselli.ops.offset_rotary import offset_rotary
 from caselli.ops.path_attention import path_scores
 from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
 from caselli.ops.rotary import rotary, rotary_angles
-from caselli.ops.scan import scan
+from caselli.ops.scan import scan, scan_pairs
 from caselli.ops.selective_scan import selective_scan
 from caselli.ops.short_convolution import short_convolution, token_shift
 from caselli.ops.sparse_attention import fixed_attention, local_attention, strided_attention
@@ -86,6 +86,7 @@ __all__ = [
     "offset_rotary",
     "orthogonal_features",
     "packed_mask",
+    "pair_product",
     "path_scores",
     "pointwise_attention",
     "positive_exponents",
@@ -94,6 +95,7 @@ __all__ = [
     "rotary",
     "rotary_angles",
     "scan",
+    "scan_pairs",
     "selective_scan",
     "short_convolution",
     "strided_attention",

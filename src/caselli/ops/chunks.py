@@ -165,7 +165,7 @@ class Segments:
         )
 
 
-def forget(state: Float[Tensor, "B *S"], starts: Bool[Tensor, "B"] | None) -> Float[Tensor, "B *S"]:
+def forget(state: Shaped[Tensor, "B *S"], starts: Bool[Tensor, "B"] | None) -> Shaped[Tensor, "B *S"]:
     """The state, zero in the rows where a sequence begins."""
     if starts is None:
         return state

@@ -24,24 +24,23 @@ class DplrSystem:
     delta: Float[Tensor, "D"]
 
     def advance(
-        self, state: Complex[Tensor, "*A D n"], x: Float[Tensor, "*A D"] | None = None
-    ) -> Complex[Tensor, "*A D n"]:
-        """One step: (I − Δ/2 A)⁻¹ ((I + Δ/2 A) x + Δ B u), in time linear in n."""
-        delta = self.delta[:, None]
-        right = 0.5 * self.eigenvalues * state
-        for p in self.p:
-            right = right - p * (p.conj() * state).real.sum(-1, keepdim=True)
+        self, state: Float[Tensor, "*A D S"], x: Float[Tensor, "*A D"] | None = None
+    ) -> Float[Tensor, "*A D S"]:
+        """One step: (I − Δ/2 A)⁻¹ ((I + Δ/2 A) x + Δ B u), in time linear in S, on real states."""
+        delta, ps = self.delta[:, None], as_real(self.p).unbind()
+        right = pair_product(as_real(0.5 * self.eigenvalues), state)
+        for p in ps:
+            right = right - p * (p * state).sum(-1, keepdim=True)
         right = state + delta * right
         if x is not None:
-            right = right + delta * self.b * x[..., None]
+            right = right + delta * as_real(self.b) * x[..., None]
         diagonal = 1 / (1 - 0.5 * delta * self.eigenvalues)
-        solved, columns = diagonal * right, [diagonal * p for p in self.p]
-        for r, p in enumerate(self.p):  # one rank more each time, by Sherman and Morrison
+        solved, columns = pair_product(as_real(diagonal), right), [*as_real(diagonal * self.p).unbind()]
+        for r, p in enumerate(ps):  # one rank more each time, by Sherman and Morrison
             column = columns[r]
-            scale = delta / (1 + delta * (p.conj() * column).real.sum(-1, keepdim=True))
+            scale = delta / (1 + delta * (p * column).sum(-1, keepdim=True))
             solved, *later = (
-                y - column * (scale * (p.conj() * y).real.sum(-1, keepdim=True))
-                for y in (solved, *columns[r + 1 :])
+                y - column * (scale * (p * y).sum(-1, keepdim=True)) for y in (solved, *columns[r + 1 :])
             )
             columns[r + 1 :] = later
         return solved
@@ -49,17 +48,16 @@ class DplrSystem:
     def transition(self) -> Float[Tensor, "D S S"]:
         """Ā as a matrix on real states."""
         count, n = self.b.shape
-        identity = torch.eye(n, dtype=self.b.dtype, device=self.b.device)
-        basis = torch.cat((identity, 1j * identity))[:, None].expand(-1, count, -1)
-        return as_real(self.advance(basis)).permute(1, 2, 0)
+        basis = torch.eye(2 * n, dtype=self.delta.dtype, device=self.delta.device)
+        return self.advance(basis[:, None].expand(-1, count, -1)).permute(1, 2, 0)
 
     def into(self) -> Float[Tensor, "D S"]:
         """B̄ on real states."""
-        return as_real(self.advance(torch.zeros_like(self.b), torch.ones_like(self.delta)))
+        return self.advance(torch.zeros_like(as_real(self.b)), torch.ones_like(self.delta))
 
     def out(self) -> Float[Tensor, "D S"]:
         """C on real states."""
-        return 2 * as_real(self.c.conj())
+        return 2 * as_real(self.c.conj_physical())
 
 
 def as_real(x: Complex[Tensor, "*A n"]) -> Float[Tensor, "*A S"]:
@@ -77,11 +75,22 @@ def as_complex(x: Float[Tensor, "*A S"]) -> Complex[Tensor, "*A n"]:
     return torch.complex(*(part.contiguous() for part in x.chunk(2, -1)))
 
 
+def pair_product(a: Float[Tensor, "*A S"], b: Float[Tensor, "*B S"]) -> Float[Tensor, "*C S"]:
+    """The product of complex numbers that are real parts, then imaginary parts.
+
+    Example:
+        >>> pair_product(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0]))
+        tensor([-5., 10.])
+    """
+    (real, imaginary), (other, another) = a.chunk(2, -1), b.chunk(2, -1)
+    return torch.cat((real * other - imaginary * another, real * another + imaginary * other), -1)
+
+
 def dplr_kernel_definition(system: DplrSystem, length: int) -> Float[Tensor, "D L"]:
     """K_l = C Āˡ B̄, step by step."""
-    state, kernel = as_complex(system.into()), []
+    state, kernel = system.into(), []
     for _ in range(length):
-        kernel.append(2 * (system.c * state).real.sum(-1))
+        kernel.append((system.out() * state).sum(-1))
         state = system.advance(state)
     return torch.stack(kernel, -1)
 

@@ -8,7 +8,8 @@ import itertools
 import torch
 import torch.nn.functional as F
 
-from caselli.ops.chunks import bounded_log_decay, decay_between, exact, log_sums, no_autocast
+from caselli.ops.chunks import bounded_log_decay, decay_between, exact, forget, log_sums, no_autocast
+from caselli.private import number_or
 from caselli.shapes import Bool, Float, Int, Tensor
 
 
@@ -33,6 +34,36 @@ def log_linear_attention_definition(
             moved = moved * log_decay[:, j].exp()[..., None]
         outputs.append(y)
     return torch.stack(outputs, 1)
+
+
+def log_linear_attention_step(
+    q: Float[Tensor, "B N d"],
+    k: Float[Tensor, "B N d"],
+    v: Float[Tensor, "B N v"],
+    scales: Float[Tensor, "B N S"],
+    log_decay: Float[Tensor, "B N"],
+    beta: Float[Tensor, "B N"] | None,
+    buckets: Float[Tensor, "B L N d v"],
+    position: Int[Tensor, "B"],
+) -> tuple[Float[Tensor, "B N v"], Float[Tensor, "B L N d v"]]:
+    """One token of `log_linear_attention`, of buckets that have room for it; each row at its own position."""
+    last, key, value = scales.shape[2] - 1, k[:, None, :, :, None], v[:, None, :, None]
+    level = torch.arange(buckets.shape[1] + 1, device=q.device)
+    before, after = position[:, None], position[:, None] + 1
+    # What the next position has no bit for goes into the bucket of the bit that it has more.
+    held, emptied, filled = (
+        (bits & 1 << level[:-1] > 0)[:, :, None, None, None]
+        for bits in (before, before & ~after, after & ~before)
+    )
+    moved = log_decay.exp()[:, None, :, None, None] * (buckets * held)
+    if beta is not None:
+        strength = beta[:, None, :, None, None]
+        moved, value = moved - strength * key * (key.mT @ moved), strength * value
+    written = key * value
+    read = (q[:, None, :, None] @ torch.cat((written, moved), 1))[..., 0, :]
+    y = (scales[..., level.clamp(max=last)].mT[..., None] * read).sum(1)
+    joined = written + (moved * emptied).sum(1, keepdim=True)
+    return y, torch.where(filled, joined, moved * ~emptied)
 
 
 def log_linear_attention(
@@ -60,7 +91,7 @@ def log_linear_attention(
 
     Arguments:
         q, k, v: queries, keys and values; T ≥ 1.
-        buckets: bucket l has 2^l tokens; at least float32.
+        buckets: bucket l has 2^l tokens; at least float32; as many as there is room for, more when needed.
         position: tokens that each row has seen.
         scales: λ of each level; those beyond the last have the last.
         log_decay: g ≤ 0.
@@ -85,6 +116,15 @@ def log_linear_attention(
         tokens = [exact(x) for x in (q, k, v, scales)]
         tokens += [bounded_log_decay(log_decay).to(tokens[2].dtype)]
         tokens += [] if beta is None else [exact(beta)]
+        if q.shape[1] == 1:
+            begins = None if starts is None else starts[:, 0]
+            position, buckets = forget(position, begins), forget(buckets, begins)
+            if not torch.compiler.is_exporting():  # a program's buckets have room for all tokens
+                missing = (number_or(position.max(), 0) + 1).bit_length() - buckets.shape[1]
+                buckets = F.pad(buckets, (0,) * 7 + (max(0, missing),))
+            one = [x[:, 0] for x in tokens]
+            y, buckets = log_linear_attention_step(*one[:5], *(one[5:] or [None]), buckets, position)
+            return y[:, None].to(dtype), buckets, position + 1
         size = 1 << (chunk_size.bit_length() - 1)
         seen = position.tolist()
         if starts is None and len(set(seen)) == 1:
@@ -108,7 +148,7 @@ def _packed(tokens, buckets, position, marks, size):
     outputs = []
     for begin, end in itertools.pairwise(borders):
         if marks and marks[begin]:
-            buckets, position = buckets[:, :0], 0
+            position = 0
         y, buckets = _sequence([x[:, :, begin:end] for x in tokens], buckets, position, size)
         outputs.append(y)
         position += end - begin
@@ -117,6 +157,7 @@ def _packed(tokens, buckets, position, marks, size):
 
 def _sequence(tokens, buckets, position, size):
     """Blocks as large as the position and the rest of the tokens let them be; axes `B N T …`."""
+    room = buckets.shape[1]
     held = {bit: buckets[:, bit] for bit in range(position.bit_length()) if position >> bit & 1}
     length, outputs, t = tokens[0].shape[2], [], 0
     while t < length:
@@ -135,7 +176,7 @@ def _sequence(tokens, buckets, position, size):
         position += 1 << bit
         t += block
     nothing = torch.zeros_like(written)
-    kept = [held.get(bit, nothing) for bit in range(position.bit_length())]
+    kept = [held.get(bit, nothing) for bit in range(max(room, position.bit_length()))]
     return torch.cat(outputs, 2), torch.stack(kept, 1)
 
 

@@ -141,6 +141,8 @@ class _Systems:
         q = chunks(q, self.size)
         x, each = torch.empty_like(q), max(1, q.numel() // q.shape[2])
         some = max(1, (CACHED_ELEMENTS if q.is_cpu else LONG) // each)
+        if torch.compiler.is_exporting():  # for any batch
+            some = q.shape[2]
         for first in range(0, q.shape[2], some):
             part = slice(first, first + some)
             x[:, :, part] = self._conjugate_gradients(q[:, :, part], part, iterations)
@@ -156,7 +158,7 @@ class _Systems:
         enough = size * (4 * torch.finfo(residual.dtype).eps) ** 2
         for _ in range(iterations):
             active = size > enough
-            if not number_or(active.any(), 1):
+            if not torch.compiler.is_exporting() and not number_or(active.any(), 1):
                 break
             moved = ((direction @ k.mT) * decay) @ write + (direction * kept) @ entering
             moved.addcmul_(self.ridge, direction)

@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from caselli.shapes import Shaped, Tensor
+from caselli.ops.dplr_kernel import as_complex, as_real, pair_product
+from caselli.shapes import Complex, Float, Shaped, Tensor
 
 SMALL_ROW = 2048
 """Below this many elements a token, the cost is in launching the steps: fewer and larger ones are taken."""
@@ -47,7 +48,25 @@ def scan(
         >>> scan(torch.full((1, 3), 0.5), torch.ones(1, 3), torch.zeros(1))
         tensor([[1.0000, 1.5000, 1.7500]])
     """
-    return _Scan.apply(decay.to(value.dtype), value, state.to(value.dtype), False)
+    decay, state = decay.to(value.dtype), state.to(value.dtype)
+    if value.shape[1] == 1:  # also simpler to trace
+        return torch.addcmul(value, decay, state[:, None])
+    return _Scan.apply(decay, value, state, False)
+
+
+def scan_pairs(
+    decay: Complex[Tensor, "*_"], value: Float[Tensor, "B T *S"], state: Float[Tensor, "B *S"]
+) -> Float[Tensor, "B T *S"]:
+    """`scan` of complex numbers, of which b and h are real parts, then imaginary parts, on the last axis.
+
+    Example:
+        >>> scan_pairs(torch.full((1, 2, 1), 1j), torch.zeros(1, 2, 2), torch.tensor([[1.0, 0.0]]))
+        tensor([[[ 0.,  1.],
+                 [-1.,  0.]]])
+    """
+    if value.shape[1] == 1:
+        return value + pair_product(as_real(decay), state[:, None])
+    return as_real(scan(decay, as_complex(value), as_complex(state)))
 
 
 class _Scan(torch.autograd.Function):
