@@ -28,6 +28,8 @@ class Device:
     there are none."""
     float32: float
     """Floating-point operations per second of dense matrix products in float32."""
+    share: float = 0.6
+    """Share of the pace that these rates allow which a training step is assumed to reach."""
 
     @property
     def precision(self) -> str:
@@ -53,6 +55,8 @@ DEVICES: dict[str, Device] = {
     "V100": Device(32 * GB, 900 * GB, 0, 15.7 * TFLOPS),
 }
 """Devices by name, with the rates of their data sheets: dense, not sparse."""
+MEASURED_SHARE = 0.95
+"""Share of rates that were measured, not printed, which a training step reaches (`python -m bench plan`)."""
 CPU = "cpu"
 """Name of this machine's processor, whose rates are measured when it is asked for."""
 
@@ -81,4 +85,5 @@ def device_of(name: str) -> Device:
     plain = measured_machine()
     half = 2 * measured_machine(dtype=torch.bfloat16).macs_per_second if fast else 0.0
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 8 * GB
-    return Device(memory, plain.bytes_per_second, half, 2 * plain.macs_per_second)
+    rates = (plain.bytes_per_second, half, 2 * plain.macs_per_second)
+    return Device(memory, *rates, share=MEASURED_SHARE)

@@ -21,8 +21,6 @@ from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES
 from caselli.shapes import Tensor
 
-SHARE = 0.6
-"""Share of the floor's pace that a step is assumed to reach, unless another is given."""
 TERA = 10**12
 USABLE = 0.9
 """Share of a device's memory that tensors may fill: the rest is the libraries', or lost in gaps."""
@@ -122,7 +120,7 @@ def plan(
     hours: float | None = None,
     size: int | None = None,
     pictures: int | None = None,
-    share: float = SHARE,
+    share: float | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Sizes, memory and time of a run on given devices, without training anything.
@@ -138,13 +136,14 @@ def plan(
         hours: wall-clock budget of the training; None for the recipe's steps.
         size: height and width in pixels; None for the set's own.
         pictures: number of pictures to train on, instead of the set's.
-        share: share of the floor's pace that is assumed, 0 to 1.
+        share: share of the floor's pace that is assumed, 0 to 1; None for the device's own.
         changes: fields by dotted name.
 
     Errors: `UserError` for whatever is wrong with the arguments or the pictures.
     """
     count, name = devices_of(on)
     device = device_of(name)
+    share = device.share if share is None else share
     kind = lookup(RECIPES, "recipe", recipe).kind
     run = prepared(kind, source, recipe, {**({} if size is None else {"data.size": size}), **(changes or {})})
     precision = run.config.precision if run.config.precision != "auto" else device.precision
