@@ -115,12 +115,13 @@ class TiTokEncoder(nn.Module):
 
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D T"]:
         patches = self.patches((pictures + 1) / 2).flatten(2).transpose(1, 2)  # its pixels lie in [0, 1]
-        whole = self.whole.expand(len(patches), 1, -1)
-        tokens = (self.tokens + self.token_positions).expand(len(patches), -1, -1)
+        batch = patches.shape[0]  # not len, which would fix it in an exported program
+        whole = self.whole.expand(batch, 1, -1)
+        tokens = (self.tokens + self.token_positions).expand(batch, -1, -1)
         x = torch.cat((torch.cat((whole, patches), 1) + self.positions, tokens), 1)
         y = self.transformer(x, slice(-tokens.shape[1], None))
         if self.reshaped:
-            y = y.reshape(len(y), y.shape[2], y.shape[1]).transpose(1, 2)
+            y = y.reshape(y.shape[0], y.shape[2], y.shape[1]).transpose(1, 2)
         return self.last(y).transpose(1, 2)
 
 
@@ -147,7 +148,7 @@ class TiTokDecoder(nn.Module):
         tokens = self.first(latents.transpose(1, 2)) + self.token_positions
         places = self.side**2
         masks = torch.cat((self.whole, self.mask.expand(places, -1))) + self.positions
-        x = torch.cat((masks.expand(len(tokens), -1, -1), tokens), 1)
+        x = torch.cat((masks.expand(tokens.shape[0], -1, -1), tokens), 1)
         y = self.transformer(x, slice(1, 1 + places))
         grid = y.transpose(1, 2).unflatten(2, (self.side, self.side))
         return 2 * self.picture(grid) - 1
