@@ -70,6 +70,13 @@ def test_the_new_run_knows_old_and_new_labels(tuned, crosses, capsys):
     assert "holds a run already" in capsys.readouterr().err
 
 
+def test_a_file_of_ones_own_is_not_taken_for_a_beginning(tuned, crosses, tmp_path):
+    (tmp_path / "tune.json").write_text("[1]")
+    with pytest.raises(UserError, match="choose another -o"):
+        tune(tuned, crosses, tmp_path)
+    assert (tmp_path / "tune.json").read_text() == "[1]"
+
+
 def test_pictures_of_labels_that_the_old_run_knows_are_shown_beside_its_own(tmp_path):
     model = caselli.load(OLD)
     show(tmp_path, model, model, model.classes)

@@ -97,6 +97,7 @@ class TuneConfig:
             before = json.loads((folder / TUNED).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{folder / TUNED} cannot be read ({error})") from None
+        before = before if isinstance(before, dict) else {}
         for name, value in self._noted(run).items():
             if value != before.get(name):
                 raise UserError(

@@ -101,6 +101,8 @@ def _begin(
             )
         config.expect_in(new.path, run)
         return new
+    if (new.path / TUNED).exists():  # a command that was cut short left it, or somebody
+        config.expect_in(new.path, run)
     old = RunFolder(run)
     kept = TwoStage.config_in(old) if old.holds_run() else TwoStageConfig(recipe="adopted")
     data = DataConfig(
