@@ -292,6 +292,17 @@ def test_a_budget_in_minutes():
     assert 0.6 <= learner.fit.seconds < 5 or learner.solved()
 
 
+def test_whole_lengths_come_last(monkeypatch):
+    task, seen = TASKS["parity"](length=8), []
+    draw = task.draw
+    monkeypatch.setattr(
+        task, "draw", lambda count, length, *rest: seen.append(length) or draw(count, length, *rest)
+    )
+    budget = Budget(steps=20, batch=2, optimiser="adamw", whole=0.5)
+    Learner(task, build_model("linear", task, SMALL), 0.01, budget).run(1.0)
+    assert min(seen[:10]) < 8 and seen[10:] == [8] * 10
+
+
 def test_a_loss_that_is_not_finite_loses():
     task = SelectiveCopying(length=16)
     learner = Learner(task, build_model("linear", task, SMALL), 1e30, Budget(steps=60, batch=2))
@@ -307,7 +318,10 @@ def test_accuracy_is_the_share_of_right_answers():
     assert accuracy(learner, 16, 400) == pytest.approx(1 / 8, abs=0.03)
 
 
-@pytest.mark.parametrize("wrong", [{"rates": ()}, {"trial": 0.0}, {"steps": 0}, {"minutes": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rates": ()}, {"trial": 0.0}, {"steps": 0}, {"minutes": -1.0}, {"whole": 2.0}, {"optimiser": "sgd"}],
+)
 def test_wrong_budgets(wrong):
     with pytest.raises(UserError):
         Budget(**wrong)

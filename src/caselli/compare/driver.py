@@ -150,7 +150,7 @@ def _expect_same(comparison: Comparison, agreed: dict[str, Any], data: dict[str,
     if data["comparison"] != comparison.name:
         raise UserError(f"{folder} holds a comparison of {data['comparison']}", "another -o was expected")
     for name, value in agreed.items():
-        before = data["agreed"].get(name)
+        before = data["agreed"].get(name, getattr(comparison.Settings, name, None))  # settings are added
         if before != value:
             raise UserError(
                 f"{name} {value!r} was given to a comparison that was begun with {before!r}",

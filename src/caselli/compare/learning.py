@@ -13,8 +13,8 @@ from torch.nn import functional
 from caselli.compare.sequence_model import SequenceModel, Size, build_model
 from caselli.compare.tasks import NOTHING, Examples, SequenceTask
 from caselli.data import generator
-from caselli.engine import Fit, Generated, Losses, Task, TrainingConfig, machine
-from caselli.errors import UserError
+from caselli.engine import OPTIMISERS, Fit, Generated, Losses, Task, TrainingConfig, machine
+from caselli.errors import UnknownName, UserError
 from caselli.shapes import Tensor
 
 RECENT = 20
@@ -33,6 +33,10 @@ class Budget:
     """Sequences in a step."""
     rates: tuple[float, ...] = dataclasses.field(default=(0.01, 0.02), metadata={"separator": ","})
     """Learning rates with commas between; each is tried, and the best goes on."""
+    optimiser: str = "muon"
+    """muon (matrices in the blocks, AdamW for the rest) or adamw."""
+    whole: float = 1.0
+    """Share of the budget after which only sequences of the whole length are learnt from."""
     trial: float = 0.2
     """Share of the budget after which the rates are judged by their loss."""
     enough: float = 0.998
@@ -43,10 +47,13 @@ class Budget:
     """Device, such as cuda."""
 
     def __post_init__(self) -> None:
-        if not self.rates or not 0 < self.trial <= 1 or self.steps < 1 or self.batch < 1:
+        shares = 0 < self.trial <= 1 and 0 <= self.whole <= 1
+        if not self.rates or not shares or self.steps < 1 or self.batch < 1:
             raise UserError(
-                f"{self} was given", "a rate, a trial of 0 to 1, and positive numbers were expected"
+                f"{self} was given", "a rate, shares of 0 to 1, and positive numbers were expected"
             )
+        if self.optimiser not in OPTIMISERS:
+            raise UnknownName("optimiser", self.optimiser, OPTIMISERS)
         if self.minutes is not None and self.minutes <= 0:
             raise UserError(f"minutes {self.minutes} were given", "more than 0 was expected")
 
@@ -85,14 +92,15 @@ class Learner:
     Arguments:
         task: source of the examples, which are a function of seed and step.
         model: trained in place, on the budget's device.
-        rate: peak learning rate of Muon (matrices in the blocks) and AdamW (the rest).
-        budget: steps or minutes, batch and seed.
+        rate: peak learning rate.
+        budget: steps or minutes, optimiser, lengths, batch and seed.
     """
 
     def __init__(self, task: SequenceTask, model: SequenceModel, rate: float, budget: Budget) -> None:
         self.task, self.learning, self.rate, self.budget = task, SequenceLearning(model), rate, budget
         spent = {"steps": budget.steps, "minutes": budget.minutes}
-        config = TrainingConfig(**spent, optimiser="muon", learning_rate=rate, warmup=20, weight_decay=0.0)
+        spent |= {"optimiser": budget.optimiser}
+        config = TrainingConfig(**spent, learning_rate=rate, warmup=20, weight_decay=0.0)
         where = machine("float32", budget.device)
         self.fit = Fit(self.learning, Generated(self._examples), config, where, budget.seed)
         self.losses, self.right = deque(maxlen=RECENT), deque(maxlen=RECENT)
@@ -123,7 +131,9 @@ class Learner:
 
     def _examples(self, step: int) -> Examples:
         random = generator("learning", self.budget.seed, step)
-        return self.task.examples(self.budget.batch, random, length=self.task.training_length(random))
+        whole = self.fit.progress >= self.budget.whole
+        length = self.task.length if whole else self.task.training_length(random)
+        return self.task.examples(self.budget.batch, random, length=length)
 
 
 def learn(mixer: str, task: SequenceTask, size: Size, budget: Budget) -> Learner:

@@ -2,7 +2,7 @@
 
 from caselli.engine.batch import of_shape
 from caselli.engine.checkpoint import Checkpoints
-from caselli.engine.config import TrainingConfig
+from caselli.engine.config import OPTIMISERS, TrainingConfig
 from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
@@ -14,6 +14,7 @@ from caselli.engine.trackers import TRACKERS, expect_trackers, tracked
 
 __all__ = [
     "CPU",
+    "OPTIMISERS",
     "TRACKERS",
     "Checkpoints",
     "Fit",
