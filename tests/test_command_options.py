@@ -16,7 +16,7 @@ WHOLE = ("-1", "-999999", "1.5", "nan", "inf", HUGE, "", "many")
 NUMBER = ("-1", "-0.5", "nan", "inf", HUGE, "", "much")
 ZERO_MEANS_SOMETHING = {
     "seed", "batch", "temperature", "choice_temperature", "guidance", "guidance_to", "strength", "strengths",
-    "top_p", "smooth", "data", "transfer", "trial", "rank", "patience", "shift", "replay",
+    "top_p", "smooth", "data", "transfer", "trial", "whole", "rank", "patience", "shift", "replay",
 }  # fmt: skip
 """Numbers that may be zero though their default is another."""
 

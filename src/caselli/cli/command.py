@@ -50,7 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "shift": (0, 1024),
     "replay": (0, 0.99),
     **dict.fromkeys(("temperature", "choice_temperature", "guidance", "strengths", "top_p"), (0, 1e9)),
-    **dict.fromkeys(("data", "transfer", "trial", "guidance_to"), (0, 1)),
+    **dict.fromkeys(("data", "transfer", "trial", "whole", "guidance_to"), (0, 1)),
 }
 """Least and largest value of numbers that zero, or a bound of their own, means something for. Others are more
 than zero, or not below it where zero is their default, and at most `MOST`."""
