@@ -188,7 +188,7 @@ struct Linear {
             V w[P];
             for (int p = 0; p < P; p++) {
                 w[p] = load(from + (p * inputs + k) * L);
-                if (M > 1) __builtin_prefetch(from + ((P + p) * inputs + k) * L);  // the next panels
+                if (M > 1) __builtin_prefetch(from + ((P + p) * inputs + k) * L, 0, 2);  // the next panels
             }
             for (int m = 0; m < M; m++) {
                 const V broadcast = all(x[m * x_stride + k]);
@@ -202,17 +202,20 @@ struct Linear {
     template <int P, class W>
     void rows(const W* weight, const float* x, float* y, N panel, N batch) const {
         N row = 0;
-        for (; row + 8 <= batch && P <= 2; row += 8) tile<P, P <= 2 ? 8 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
-        for (; row + 4 <= batch && P <= 2; row += 4) tile<P, P <= 2 ? 4 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
+        if (P <= 2)
+            for (; row + 8 <= batch; row += 8) tile<P, P <= 2 ? 8 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
+        if (P <= 4)
+            for (; row + 4 <= batch; row += 4) tile<P, P <= 4 ? 4 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
+        for (; row + 2 <= batch; row += 2) tile<P, 2>(weight, x + row * x_stride, y + row * y_stride, panel);
         for (; row < batch; row++) tile<P, 1>(weight, x + row * x_stride, y + row * y_stride, panel);
     }
 
     template <class W>
     void panels(const W* weight, const float* x, float* y, N first, N last, N batch) const {
         N panel = first;
-        if (batch == 1)
+        if (batch < 4)  // as many panels as registers hold
             for (; panel + 8 <= last; panel += 8) rows<8>(weight, x, y, panel, batch);
-        if (batch == 1)
+        if (batch < 8)
             for (; panel + 4 <= last; panel += 4) rows<4>(weight, x, y, panel, batch);
         for (; panel + 2 <= last; panel += 2) rows<2>(weight, x, y, panel, batch);
         for (; panel < last; panel++) rows<1>(weight, x, y, panel, batch);
