@@ -477,24 +477,23 @@ class Area:
     def __init__(self, file: int) -> None:
         self.file, self.bytes = file, np.empty(0, np.uint8)
 
-    def rows(self, *shape: int) -> np.ndarray:
-        """The memory, as an array of such a shape."""
-        size = math.prod(shape)
-        if len(self.bytes) < size:
-            if os.fstat(self.file).st_size < size:
-                os.ftruncate(self.file, size)
-            self.bytes = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
-        return self.bytes[:size].reshape(shape)
+    def rows(self, begin: int, *shape: int) -> np.ndarray:
+        """The memory from a byte on, as an array of such a shape."""
+        end = begin + math.prod(shape)
+        if len(self.bytes) < end:
+            self.bytes = np.frombuffer(mmap.mmap(self.file, os.fstat(self.file).st_size), np.uint8)
+        return self.bytes[begin:end].reshape(shape)
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, area: Area) -> None:
     """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes.
 
-    Pixels are put into the area."""
+    Pixels are put into the area, where the request says."""
     for line in requests:
         request = json.loads(line)
         places = request["locations"]
-        for place, pixels in zip(places, area.rows(len(places), *request["shape"]), strict=True):
+        rows = area.rows(request["begin"], len(places), *request["shape"])
+        for place, pixels in zip(places, rows, strict=True):
             answer = perform(request["operation"], Location(*place), pixels, request["whites"])
             good = isinstance(answer, bytes)
             body = answer if good else str(answer).encode(errors="replace")
