@@ -150,7 +150,7 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
 def _decode_into(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
     """Writes a decoded picture where it is wanted, plane by plane, and gives nothing."""
     channels, size, _ = pixels.shape
-    image = square(upright(data, size, whites), size).convert("L" if channels == 1 else "RGB")
+    image = _as(square(upright(data, size, whites), size), "L" if channels == 1 else "RGB")
     for plane, band in zip(pixels, image.getbands(), strict=True):
         plane[:] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
     return b""
@@ -280,7 +280,12 @@ def flat(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _as(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in a mode; itself where it has it, of which Pillow would make a copy."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def shallow(
@@ -412,6 +417,8 @@ def white_of(lowest: float, highest: float, floating: bool) -> int | None:
 
 def square(image: Image.Image, size: int) -> Image.Image:
     """The middle square, resized by a Lanczos filter; untouched where it has the size already."""
+    if image.size == (size, size):
+        return image
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     middle = image.crop((left, top, left + side, top + side))
