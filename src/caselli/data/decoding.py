@@ -91,6 +91,9 @@ ROWS = 64
 SAME_LEVELS = 2
 """A colour profile that moves no colour by more levels than this is sRGB; most pictures carry such a one."""
 
+GAMMA = b"gAMA"
+"""Name of a PNG's chunk, and the beginning of what `own_colours` gives of it."""
+
 Whites = tuple[int, int]
 BY_PICTURE: Whites = (0, 0)
 
@@ -124,7 +127,7 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
     """A picture's bytes as uint8 `C size size`: upright, on white, the middle square, antialiased.
 
     EXIF orientation is applied; transparency is laid on white; deeper grey is scaled to 8 bits; of several
-    frames the first is taken; colours are brought to sRGB by the profile that the file carries.
+    frames the first is taken; colours are brought to sRGB by the profile, or a PNG's gamma, of the file.
 
     Arguments:
         data: a file of one of `FORMATS`.
@@ -233,19 +236,37 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
+def own_colours(image: Image.Image) -> bytes:
+    """What a file says of its colours: its ICC profile; else the chunk of a PNG that names a gamma other than
+    sRGB's, with its name; empty where it says nothing, or sRGB.
+
+    Source: the specification of PNG, third edition: a profile and sRGB go before gAMA; libpng for the bounds.
+    """
+    gamma = image.info.get("gamma", 0)
+    if profile := image.info.get("icc_profile"):
+        return profile
+    if "srgb" in image.info or not 0.00016 <= gamma <= 6250 or abs(2.2 * gamma - 1) < 0.05:
+        return b""
+    return GAMMA + round(100_000 * gamma).to_bytes(4, "big")
+
+
 def in_srgb(image: Image.Image) -> Image.Image:
-    """The picture with its colours in sRGB, by the profile that it carries; left as it is without one, with a
-    broken one, and where the profile says sRGB.
+    """The picture with its colours in sRGB, by the profile or the gamma that it carries; left as it is
+    without one, with a broken one, and where it says sRGB.
 
     Source: ICC.1:2022; the conversion is that of LittleCMS, perceptual.
     """
-    profile = image.info.get("icc_profile")
+    profile = own_colours(image)
     if not profile:
         return image
     if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode in ("L", "RGB") and image.has_transparency_data:
         image = image.convert(f"{image.mode}A")  # the transparent colour is one of those that move
+    if profile.startswith(GAMMA):
+        alpha = image.mode in ("LA", "RGBA")
+        levels = _levels_of_gamma(int.from_bytes(profile[4:], "big") / 100_000)
+        return image.point(levels * (len(image.getbands()) - alpha) + list(range(256)) * alpha)
     modes = {"L": ("L", "RGB"), "LA": ("L", "RGB"), "RGB": ("RGB", "RGB"), "RGBA": ("RGBA", "RGBA")}
     source, target = modes.get(image.mode, (image.mode, "RGB"))
     transform = _to_srgb(profile, source, target)
@@ -257,6 +278,17 @@ def in_srgb(image: Image.Image) -> Image.Image:
         return found
     grey = ImageCms.applyTransform(image.getchannel(0), transform).convert("L")
     return Image.merge("LA", (grey, image.getchannel(1))) if image.mode == "LA" else grey
+
+
+@functools.lru_cache(maxsize=32)
+def _levels_of_gamma(gamma: float) -> list[int]:
+    """Level of sRGB of each level s that was made of light by a power: light = (s / 255)^(1 / gamma).
+
+    Source: the specification of PNG, gAMA; IEC 61966-2-1.
+    """
+    light = (np.arange(256) / 255) ** (1 / gamma)
+    levels = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(255 * levels).astype(int).tolist()
 
 
 @functools.lru_cache(maxsize=32)
@@ -313,7 +345,8 @@ def shallow(
     found = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = _orientation(image)
-    found.info = {"icc_profile": image.info.get("icc_profile"), "exif": exif.tobytes()}
+    found.info = {name: image.info[name] for name in ("icc_profile", "gamma", "srgb") if name in image.info}
+    found.info["exif"] = exif.tobytes()
     return found, (top, floating)
 
 

@@ -146,6 +146,10 @@ class Mixer(nn.Module, ABC):
         each = state.apply(lambda tensor: tensor.repeat_interleave(x.shape[1], 0))
         return self.step(x.flatten(0, 1)[:, None], each, None)[0].view(x.shape)
 
+    def remembered(self, x: Float[Tensor, "B T E"], state: S) -> S:
+        """The state behind some more tokens whose outputs nobody asks for."""
+        return self(x, state)[1]
+
     def cut(self, before: S, after: S, count: int) -> S | None:
         """The state behind the first `count` of the tokens that led from one state to another; None where
         that is not in them, and the tokens must go through again."""
