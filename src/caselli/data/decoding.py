@@ -237,7 +237,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def own_colours(image: Image.Image) -> bytes:
-    """What a file says of its colours: its ICC profile; else the chunk of a PNG that names a gamma other than
+    """A file's own words on its colours: its ICC profile; else the chunk of a PNG that names a gamma other than
     sRGB's, with its name; empty where it says nothing, or sRGB.
 
     Source: the specification of PNG, third edition: a profile and sRGB go before gAMA; libpng for the bounds.

@@ -44,7 +44,7 @@ def default_workers(pictures: int) -> int:
 
 
 class Answers(NamedTuple):
-    """What an operation gave."""
+    """Answers of an operation, and its pixels."""
 
     words: list[bytes | BadPicture]
     """The answer for each picture."""
