@@ -237,8 +237,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def own_colours(image: Image.Image) -> bytes:
-    """A file's own words on its colours: its ICC profile; else the chunk of a PNG that names a gamma other than
-    sRGB's, with its name; empty where it says nothing, or sRGB.
+    """A file's own words on its colours: its ICC profile; else the chunk of a PNG that names a gamma other
+    than sRGB's, with its name; empty where it says nothing, or sRGB.
 
     Source: the specification of PNG, third edition: a profile and sRGB go before gAMA; libpng for the bounds.
     """
