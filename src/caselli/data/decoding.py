@@ -153,7 +153,7 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
 def _decode_into(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
     """Writes a decoded picture where it is wanted, plane by plane, and gives nothing."""
     channels, size, _ = pixels.shape
-    image = square(upright(data, size, whites), size).convert("L" if channels == 1 else "RGB")
+    image = _as(square(upright(data, size, whites), size), "L" if channels == 1 else "RGB")
     for plane, band in zip(pixels, image.getbands(), strict=True):
         plane[:] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
     return b""
@@ -237,7 +237,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def own_colours(image: Image.Image) -> bytes:
-    """Colours of a file in its own words: its ICC profile; else the chunk of a PNG that names a gamma other
+    """A file's own words on its colours: its ICC profile; else the chunk of a PNG that names a gamma other
     than sRGB's, with its name; empty where it says nothing, or sRGB.
 
     Source: the specification of PNG, third edition: a profile and sRGB go before gAMA; libpng for the bounds.
@@ -312,7 +312,12 @@ def flat(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _as(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in a mode; itself where it has it, of which Pillow would make a copy."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def shallow(
@@ -445,6 +450,8 @@ def white_of(lowest: float, highest: float, floating: bool) -> int | None:
 
 def square(image: Image.Image, size: int) -> Image.Image:
     """The middle square, resized by a Lanczos filter; untouched where it has the size already."""
+    if image.size == (size, size):
+        return image
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     middle = image.crop((left, top, left + side, top + side))
@@ -510,24 +517,23 @@ class Area:
     def __init__(self, file: int) -> None:
         self.file, self.bytes = file, np.empty(0, np.uint8)
 
-    def rows(self, *shape: int) -> np.ndarray:
-        """The memory, as an array of such a shape."""
-        size = math.prod(shape)
-        if len(self.bytes) < size:
-            if os.fstat(self.file).st_size < size:
-                os.ftruncate(self.file, size)
-            self.bytes = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
-        return self.bytes[:size].reshape(shape)
+    def rows(self, begin: int, *shape: int) -> np.ndarray:
+        """The memory from a byte on, as an array of such a shape."""
+        end = begin + math.prod(shape)
+        if len(self.bytes) < end:
+            self.bytes = np.frombuffer(mmap.mmap(self.file, os.fstat(self.file).st_size), np.uint8)
+        return self.bytes[begin:end].reshape(shape)
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, area: Area) -> None:
     """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes.
 
-    Pixels are put into the area."""
+    Pixels are put into the area, where the request says."""
     for line in requests:
         request = json.loads(line)
         places = request["locations"]
-        for place, pixels in zip(places, area.rows(len(places), *request["shape"]), strict=True):
+        rows = area.rows(request["begin"], len(places), *request["shape"])
+        for place, pixels in zip(places, rows, strict=True):
             answer = perform(request["operation"], Location(*place), pixels, request["whites"])
             good = isinstance(answer, bytes)
             body = answer if good else str(answer).encode(errors="replace")
