@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from caselli.cli.stopping import stoppable
+
 
 @dataclasses.dataclass(frozen=True)
 class Further:
@@ -18,14 +20,8 @@ class Further:
 
     def train(self, run: str, stage: str) -> None:
         """Trains a stage that a finished run gets, by name; goes on with one that was interrupted."""
-        from caselli import ranks
-        from caselli.engine import Interrupted
         from caselli.run import RunFolder, kind_of, train
 
         pictures = self.source or kind_of(run).config_in(RunFolder(run)).data.source
-        try:
+        with stoppable("the same command"):
             train(pictures, run, stage=stage, minutes=self.minutes, steps=self.steps, resume=True)
-        except Interrupted as error:
-            raise KeyboardInterrupt(f"{error}; go on with the same command") from None
-        finally:
-            ranks.stop()
