@@ -57,9 +57,6 @@ class Prior(nn.Module, ABC):
     """Fields of `caselli.sampling.Sampling` that only some kinds follow, and this one does."""
     exact: ClassVar[bool] = True
     """True where `log_prob` is the likelihood; else its sum over a sequence is a lower bound."""
-    stepwise: ClassVar[bool] = False
-    """True where a round of drawing takes one vector a sequence through the layers, so that its cost is
-    reading the weights."""
     any_order: ClassVar[bool] = False
     """True where a drawn code is conditioned on all known ones, wherever they lie."""
     needs_quantizer: ClassVar[bool] = False
