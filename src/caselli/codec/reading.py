@@ -17,7 +17,7 @@ from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.depth import bits_per_sample
 from caselli.codec.lossless import MODES
 from caselli.codec.profiles import MOST_BYTES
-from caselli.data import BadPicture, decode, formats, oriented, own_colours, picture_bytes, with_scaled_key
+from caselli.data import formats, oriented, own_colours, picture_bytes, with_scaled_key
 from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
@@ -123,14 +123,3 @@ def _expect_channels(path: Path, image: Image.Image) -> None:
             "grey or colour, with alpha or without, was expected: exact keeps every sample or none",
             "make it a PNG of 8 bits",
         )
-
-
-def at_size(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:
-    """The middle square at the model's size, as `caselli reconstruct` takes it.
-
-    Errors: `UserError` for what is no picture.
-    """
-    try:
-        return torch.from_numpy(decode(picture_bytes(path), size, channels).copy())
-    except BadPicture as error:
-        raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None

@@ -137,9 +137,9 @@ class Mixer(nn.Module, ABC):
     def parallel(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """All T ≥ 1 tokens at once."""
 
-    @abstractmethod
     def step(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
-        """One token: x `B 1 E`, starts `B 1`."""
+        """One token: x `B 1 E`, starts `B 1`; by default as several at once."""
+        return self.parallel(x, state, starts)
 
     def peek(self, x: Float[Tensor, "B T E"], state: State) -> Float[Tensor, "B T E"]:
         """Outputs of T tokens of which each comes next by itself: none sees another, and none is kept."""

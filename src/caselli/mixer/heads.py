@@ -192,9 +192,6 @@ class CachedMixer(ProjectingMixer):
             begin = begin - (state.length - k.shape[2])
         return self.join(self.attend(q, k, v, begin)), state
 
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
-
     def _append(self, k, v, state):
         """All keys and values, and the state that has them."""
         end = state.length + k.shape[2]

@@ -37,12 +37,10 @@ class FusedPair:
     Arguments:
         prior, draft: see `SpeculativeEngine`; without a `refusal`.
         precision: of the prior's linear layers' weights.
-        proposals: codes that the draft draws before the prior reads them.
     """
 
-    def __init__(self, prior: Prior, draft: Prior, precision: str, proposals: int) -> None:
+    def __init__(self, prior: Prior, draft: Prior, precision: str) -> None:
         self.engine, self.draft = FusedEngine(prior, precision), FusedEngine(draft, "int8")
-        self.proposals = proposals
         self.steps: tuple[FusedSteps, FusedSteps] | None = None
         length = prior.alphabet.length
         self.known, self.noise = torch.zeros(length, dtype=torch.int64), torch.zeros(2, length)
@@ -60,22 +58,24 @@ class FusedPair:
                 return f"no fused step of several tokens for {', '.join(others)}"
         return None if prior.conditioner.length == 1 else "captions stand in front of the codes"
 
-    def draw(self, drawing: SeededDrawing, noise: Float[Tensor, "B 2 T"]) -> Counts:
+    def draw(self, drawing: SeededDrawing, noise: Float[Tensor, "B 2 T"], proposals: int) -> Counts:
         """Fills the codes.
 
         Arguments:
             noise: by which each slot's proposal is kept, and drawn again where it is not.
+            proposals: codes that the draft draws before the prior reads them.
         """
         self.counts.zero_()
         for row in range(len(drawing.codes)):
-            self._draw(drawing.part(torch.tensor([row])), noise[row], drawing.codes[row])
+            own = drawing.part(torch.tensor([row]))
+            if self.steps is None or not self._suit(own, proposals):
+                self.steps = self._built(own, proposals)
+            self._draw(own, noise[row], drawing.codes[row])
         _, passes, proposed, kept = self.counts.tolist()
         steps, draft = (each.program.weight_bytes for each in self.steps)
-        return Counts(proposed, kept, passes * (steps + self.proposals * draft))
+        return Counts(proposed, kept, passes * (steps + proposals * draft))
 
     def _draw(self, own: SeededDrawing, noise: Float[Tensor, "2 T"], codes: Tensor) -> None:
-        if self.steps is None or not self.steps[0].suits(own):
-            self.steps = self._built(own)
         steps, draft = self.steps
         for each in self.steps:
             each.begin(own)
@@ -91,10 +91,13 @@ class FusedPair:
             own.progress(reached - slot)
             slot = reached
 
-    def _built(self, own: SeededDrawing) -> tuple[FusedSteps, FusedSteps]:
+    def _suit(self, own: SeededDrawing, proposals: int) -> bool:
+        return self.steps[0].suits(own) and self.steps[0].program.tokens == proposals
+
+    def _built(self, own: SeededDrawing, proposals: int) -> tuple[FusedSteps, FusedSteps]:
         """The programs of prior and draft, over the same codes."""
         draft = FusedSteps(self.draft, own)
-        steps = FusedSteps(self.engine, own, self.proposals, draft.codes)
+        steps = FusedSteps(self.engine, own, proposals, draft.codes)
         distributions = torch.zeros(len(self.known), draft.logits.shape[1])
         draft.choose(DRAW, (draft.logits, draft.uniform), distributions)
         steps.choose(SETTLE, (steps.logits, distributions), self.known, *self.noise, self.counts)

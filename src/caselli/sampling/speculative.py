@@ -33,15 +33,18 @@ class SpeculativeEngine(Engine):
         prior: the distribution; autoregressive, or one of any order in sequence, see `Prior.straight`.
         draft: another such prior over the same slots, codebooks and conditions.
         precision: the prior's linear layers' weights are rounded to it; None for the one they are stored in.
-        proposals: codes that the draft draws before the prior reads them.
+        proposals: codes that the draft draws before the prior reads them; by default six, and four under
+            guidance, where each has two rows.
 
     Errors: `UserError` for priors of other kinds or other slots.
 
     Source: Leviathan, Kalman and Matias 2023, Fast Inference from Transformers via Speculative Decoding.
     """
 
-    def __init__(self, prior: Prior, draft: Prior, precision: str | None = None, proposals: int = 4) -> None:
-        if proposals < 1:
+    def __init__(
+        self, prior: Prior, draft: Prior, precision: str | None = None, proposals: int | None = None
+    ) -> None:
+        if proposals is not None and proposals < 1:
             raise UserError(f"{proposals} proposals were given", "at least 1 was expected")
         self.precision = precision or own_precision(prior)
         use, remedy = "speculative drawing", "leave out --draft"
@@ -49,7 +52,7 @@ class SpeculativeEngine(Engine):
         expect_same_slots(own, self.draft, "draft")
         self.fused = None
         if FusedPair.refusal(own, self.draft) is None:
-            self.fused = FusedPair(own, self.draft, self.precision, proposals)
+            self.fused = FusedPair(own, self.draft, self.precision)
         self.prior = self.fused.engine.prior if self.fused else rounded(own, self.precision)
         self.proposals = proposals
         self.rows, self.pair, self.bytes = 0, (self.prior, self.draft), 0
@@ -66,7 +69,7 @@ class SpeculativeEngine(Engine):
         noise = uniform_noise(drawing.seeds, 3 * length)[:, length:].to(drawing.codes.device)
         noise = noise.view(len(noise), 2, length)
         if self.fused:
-            counts = self.fused.draw(drawing, noise)
+            counts = self.fused.draw(drawing, noise, self._count(drawing))
             self.proposed, self.accepted = self.proposed + counts.read, self.accepted + counts.kept
             self.bytes = counts.bytes // (len(noise) * (length - drawing.first))
         else:
@@ -76,7 +79,7 @@ class SpeculativeEngine(Engine):
         self, drawing: SeededDrawing, accept: Float[Tensor, "B T"], again: Float[Tensor, "B T"]
     ) -> None:
         """Fills the codes step by step in PyTorch."""
-        prior, draft = self._packed(drawing.rows)
+        prior, draft = self._packed(drawing)
         length, slot = drawing.codes.shape[1], drawing.first
         p, state = prior.start(*drawing.start())
         q, guess = draft.start(*drawing.start())
@@ -85,7 +88,7 @@ class SpeculativeEngine(Engine):
         self._settle(drawing, proposed[:, None], p[:, None], q[:, None], accept, again, slot)
         slot, passes, guessed = slot + 1, 1, 1
         while slot < length:
-            count, guesses, tokens, qs = min(self.proposals, length - slot), [], [], []
+            count, guesses, tokens, qs = min(self._count(drawing), length - slot), [], [], []
             token = drawing.codes[:, slot - 1]
             for number in range(count):
                 logits, guess = draft.step(drawing.in_rows(token), guess)
@@ -136,10 +139,15 @@ class SpeculativeEngine(Engine):
         drawing.fill(slice(slot, slot + settled), now)
         return settled
 
-    def _packed(self, rows: int) -> tuple[Autoregressive, Autoregressive]:
+    def _count(self, drawing: SeededDrawing) -> int:
+        """Codes that the draft draws before the prior reads them."""
+        return self.proposals or (4 if drawing.guides else 6)
+
+    def _packed(self, drawing: SeededDrawing) -> tuple[Autoregressive, Autoregressive]:
         """Prior and draft, their weights laid out for the rows that go through them where that can be."""
+        rows = drawing.rows
         if rows != self.rows:
-            counts = (rows * self.proposals, rows)
+            counts = (rows * self._count(drawing), rows)
             pair = zip((self.prior, self.draft), counts, strict=True)
             self.pair = tuple(laid_out(each, count) for each, count in pair)
             self.rows = rows
