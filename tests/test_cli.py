@@ -156,7 +156,7 @@ def test_damaged_weights(capsys, trained, tmp_path):
         (run / name).write_bytes((trained[1] / name).read_bytes()[:200])
     assert "cannot be read" in fails(capsys, "sample", run, "-o", tmp_path / "x.png")
     (run / "tokenizer.json").write_bytes((trained[1] / "tokenizer.json").read_bytes())
-    assert "cannot be loaded" in fails(capsys, "sample", run, "-o", tmp_path / "x.png")
+    assert "cut short or damaged" in fails(capsys, "sample", run, "-o", tmp_path / "x.png")
 
 
 def test_encode_decode_evaluate(capsys, trained, tmp_path):

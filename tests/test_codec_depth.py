@@ -8,11 +8,10 @@ import os
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from caselli.cli import main
-from caselli.codec import every_pixel, image_of, optimised_png, parse, serialise_one, with_profile
-from caselli.codec.depth import bits_per_sample
-from caselli.codec.profiles import pack_profiles, unpack_profiles
+from caselli.codec import every_pixel, image_of, optimised_png, parse, serialise_one
 from caselli.errors import UserError
 from tests.data.making import raw_png, raw_tiff
 from tests.test_codec import codec, make_run, run_folder, smooth  # noqa: F401
@@ -106,18 +105,24 @@ def test_exact_keeps_colour_profiles(run_folder, tmp_path, archive):  # noqa: F8
     source, packed, out = tmp_path / "in", tmp_path / "packed", tmp_path / "out"
     source.mkdir()
     own = {"plain": None, "first": profile(), "second": profile(), "other": profile() + b"\0" * 4}
-    for (name, icc), pixels in zip(own.items(), smooth(4, height=24, width=31), strict=True):
-        image_of(pixels.permute(1, 2, 0).numpy()).save(source / f"{name}.png", icc_profile=icc)
+    chunks = {"linear": PngInfo()}
+    chunks["linear"].add(b"gAMA", (100_000).to_bytes(4, "big"))
+    own["linear"] = None
+    for (name, icc), pixels in zip(own.items(), smooth(5, height=24, width=31), strict=True):
+        image = image_of(pixels.permute(1, 2, 0).numpy())
+        image.save(source / f"{name}.png", icc_profile=icc, pnginfo=chunks.get(name))
     words = [str(run_folder), str(source), "--kind", "exact", *archive, "-o", str(packed)]
     assert main(["compress", *words]) == 0
     assert main(["decompress", str(run_folder), str(packed), "-o", str(out)]) == 0
     for name, icc in own.items():
         before, after = Image.open(source / f"{name}.png"), Image.open(out / f"{name}.png")
-        assert after.info.get("icc_profile") == icc
+        assert after.info.get("icc_profile") == icc and after.info.get("gamma") == before.info.get("gamma")
         assert np.array_equal(np.asarray(before), np.asarray(after))
 
 
 def test_a_profile_in_a_file_of_its_own(codec):  # noqa: F811
+    from caselli.codec import with_profile
+
     (one,) = codec.compress(smooth(1), "exact", shared=False)
     data = serialise_one(codec.fingerprint("exact"), one.group, b"wide")
     assert parse(data).profiles == (b"wide",) and data[4] == 2
@@ -128,6 +133,8 @@ def test_a_profile_in_a_file_of_its_own(codec):  # noqa: F811
 
 @pytest.mark.parametrize(("bits", "depth"), [(0, 8), (0x40, 10), (0x60, 12)])
 def test_the_depth_of_avif_stands_in_its_boxes(bits, depth):
+    from caselli.codec.depth import bits_per_sample
+
     data = written("AVIF")
     image = Image.open(io.BytesIO(bytes(data)))
     data[data.index(b"av1C") + 4 + 2] |= bits
@@ -136,6 +143,8 @@ def test_the_depth_of_avif_stands_in_its_boxes(bits, depth):
 
 @pytest.mark.parametrize("at", range(0, 24, 3))
 def test_made_up_profiles_are_one_line(at):
+    from caselli.codec.profiles import pack_profiles, unpack_profiles
+
     packed = bytearray(pack_profiles((b"", b"wide")))
     packed[at] ^= 0x55
     with pytest.raises(UserError, match="colour profiles are wrong"):

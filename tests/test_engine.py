@@ -258,7 +258,7 @@ def test_the_optimiser_goes_on_by_name_and_from_old_checkpoints(optimiser, old):
     states = [part.state_dict() for part in first.optimiser.parts] if old else first.optimiser.state_dict()
     other = Line() if old else Turned()
     other.load_state_dict(first.task.state_dict())
-    second = Optimiser(other, config)
+    second = Optimiser(other, config, torch.float32)
     second.load_state_dict(states)
     expected, found = first.optimiser.state_dict(), second.state_dict()
     assert expected.keys() == found.keys() == dict(other.named_parameters()).keys()

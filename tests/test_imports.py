@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,12 @@ def test_only_ranks_and_the_engine_import_torch_distributed():
     for path in modules():
         if "torch.distributed" in path.read_text():
             assert path == ROOT / "ranks.py" or path.parent == ROOT / "engine", path
+
+
+def test_safetensors_is_called_by_files_alone():
+    """It ends the process where it finds no memory; `files` asks for that before."""
+    found = [path for path in modules() if re.search(r"(?:from|import) safetensors", path.read_text())]
+    assert found == [ROOT / "files.py"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import yaml
 
 import caselli
 from caselli.cli import main
-from tests.pictures import TINY, bars_and_stripes, equal_weights
+from tests.pictures import TINY, bars_and_stripes, equal_weights, options
 
 FEW = {"training.tokenizer.batch": 8, "training.prior.batch": 8, "reading.seconds": 0.0}
 RECIPES = {"tiny": ("tokenizer", "prior"), "vae": ("vae",), "unet": ("segmenter",)}
@@ -79,6 +79,13 @@ def test_a_run_that_is_done_goes_on(pictures, run, recipe, capsys):
         RECIPES[recipe]
     )
     caselli.load(run)
+
+
+def test_a_run_inside_its_own_pictures_goes_on(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(shutil.copytree(pictures["vae"], tmp_path / "set"))
+    words = ["train", ".", "-o", "run", "--recipe", "vae", *options(SMALL["vae"])]
+    assert main([*words, "--steps", "1"]) == main([*words, "--steps", "2", "--resume"]) == 0
+    assert claimed(tmp_path / "set" / "run") == [2]
 
 
 @each

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from caselli.ops.delta_rule import delta_rule
-from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel, dplr_kernel_definition
+from caselli.ops.dplr_kernel import DplrSystem, dplr_kernel, dplr_kernel_definition
 from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.generalised_delta_rule import generalised_delta_rule
 from caselli.ops.linear_attention import linear_attention
+from caselli.ops.pairs import as_complex, as_real
 from caselli.ops.scan import scan
 from caselli.ops.selective_scan import selective_scan
 from caselli.ops.wkv import EMPTY_EXPONENT, wkv

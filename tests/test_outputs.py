@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from caselli.cli import main
-from caselli.cli.output import PICTURES, free
+from caselli.cli.output import free
 from caselli.errors import UserError
-from caselli.report import grid, save_picture
+from caselli.report import grid
 from tests.test_codec import make_run
 
 KINDS = {".png": "PNG", ".jpg": "JPEG", ".JPEG": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -22,6 +22,8 @@ def run(tmp_path_factory):
 
 @pytest.mark.parametrize("ending", KINDS)
 def test_the_ending_decides_the_format(tmp_path, ending):
+    from caselli.report import save_picture
+
     path = tmp_path / f"a{ending}"
     save_picture(grid(torch.zeros(2, 3, 8, 8)), path, {"seed": "7", "caption": "ein Schäfchen"})
     with Image.open(path) as image:
@@ -66,6 +68,8 @@ def test_training_and_comparing_want_folders(tmp_path, capsys):
 
 
 def test_names_of_folders(tmp_path):
+    from caselli.cli.output import PICTURES
+
     (tmp_path / "old.png").mkdir()
     assert free(tmp_path / "old.png", False, PICTURES, folder=True).is_dir()
     for name in ("run", "run-0.5", "made.v2/"):

@@ -8,11 +8,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
 
 from caselli.cli import main
 from caselli.data import Pictures, mirrors_are_likely
 from caselli.engine import rate_of
 from caselli.engine.machine import CPU
+from caselli.features import MomentDistance
 from caselli.model import load, load_tokenizer, load_unrefined
 from caselli.run import train
 from caselli.run.auto import (
@@ -124,3 +127,13 @@ def test_mirrors_are_likely_where_the_pictures_are_mirrored(turned):
     pixels = (wedge * torch.rand(200, 1, 1, 1, generator=random)).byte()
     pixels[::2] = pixels[::2].flip(3) if turned else pixels[::2]
     assert mirrors_are_likely(Pictures.of("wedges", pixels)) == turned
+
+
+def test_a_grid_of_single_pixels_in_plain_colour_is_seen_by_no_network_and_still_counts():
+    generator = torch.Generator().manual_seed(0)
+    plain = torch.rand(64, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    grid = 0.05 * (-1.0) ** (torch.arange(16)[:, None] + torch.arange(16))
+    distance = MomentDistance(nn.Identity(), lambda x: [functional.avg_pool2d(x, 2)])
+    distance.measure([plain])
+    assert distance(plain) < 1e-9
+    assert distance(plain + grid) > 0.01

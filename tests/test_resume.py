@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -94,12 +95,19 @@ def test_a_run_is_not_overwritten(whole):
         train(source, source)
 
 
+def test_a_run_goes_on_with_pictures_that_have_moved(whole, tmp_path):
+    source, run = (shutil.copytree(path, tmp_path / path.name) for path in whole)
+    moved = source.rename(tmp_path / "elsewhere")
+    train(moved, run, resume=True, changes=TINY)
+    assert str(moved) in (run / "run.yaml").read_text()
+
+
 def test_changed_settings_and_pictures_are_refused_on_resume(whole, tmp_path):
     source, run = whole
     with pytest.raises(UserError, match="keeps its configuration"):
         train(source, run, resume=True, changes={"prior.width": 64})
     next(iter((source / "lying").iterdir())).rename(tmp_path / "gone.png")
-    with pytest.raises(UserError, match="have changed"):
+    with pytest.raises(UserError, match="are not those"):
         train(source, run, resume=True, changes=TINY)
 
 

@@ -201,6 +201,13 @@ def test_packed_samples_equal_eager_ones(mixer):
     assert all(a is b for a, b in zip(model.parameters(), engine.eager.prior.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("name", PRIOR_CASES)
+def test_packed_samples_of_every_kind(name):
+    prior, labels, seeds = built(name).float(), torch.ones(30, dtype=torch.int64), list(range(30))
+    expected = sample(EagerEngine(prior), labels, seeds)
+    assert (sample(PackedEngine(prior), labels, seeds) == expected).float().mean() > 0.97
+
+
 def test_packed_precision_follows_the_rounded_prior():
     model = build()
     expected = sample(EagerEngine(rounded(model, "int8")), None, [0, 1])

@@ -9,7 +9,7 @@ from caselli.cli import main
 from caselli.errors import UserError
 from caselli.prior import PriorConfig, build
 from caselli.run import train
-from caselli.sampling import EagerEngine, Sampling, SpeculativeEngine, sample
+from caselli.sampling import EagerEngine, FusedEngine, Sampling, SpeculativeEngine, rounded, sample
 from tests.conformance.cases_prior import CASES, alphabet_of, built
 from tests.conformance.test_prior import excess, probabilities_of, sequences_of
 from tests.pictures import TINY, bars_and_stripes
@@ -86,9 +86,46 @@ def test_a_draft_that_is_the_prior_is_never_refused():
     assert engine.accepted == engine.proposed and "100%" in engine.name
 
 
+reason = FusedEngine.refusal(built("autoregressive").float())
+needs_compiler = pytest.mark.skipif(bool(reason), reason=reason or "compiled")
+SHAPES = [Sampling(), Sampling(guidance=2.0, top_k=2, top_p=0.9), Sampling(temperature=0.0)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("proposals", [1, 3, 4])
+def test_compiled_pairs_draw_the_same(proposals):
+    """As step by step in PyTorch with the draft in int8, from any known codes."""
+    prior, draft = (p.float() for p in (built("autoregressive"), draft_of("autoregressive")))
+    labels, seeds = torch.ones(40, dtype=torch.int64), list(range(40))
+    scattered = torch.where(torch.rand(40, 4, generator=torch.Generator().manual_seed(0)) < 0.3, 1, -1)
+    in_front = torch.tensor([1, 0, -1, -1]).expand(40, 4).clone()
+    engine = SpeculativeEngine(prior, draft, proposals=proposals)
+    other = SpeculativeEngine(prior, rounded(draft, "int8"), proposals=proposals)
+    other.fused = None
+    for options in SHAPES:
+        for known in (None, scattered, in_front):
+            same = sample(engine, labels, seeds, options, known=known)
+            told: list[int] = []
+            assert torch.equal(sample(other, labels, seeds, options, told.append, known), same)
+    assert "fused step, float32 weights" in engine.name and engine.bytes_per_step() > 0
+    assert engine.accepted == other.accepted - (other.proposed - engine.proposed), (
+        "known ones are not counted"
+    )
+
+
+@needs_compiler
+def test_compiled_pairs_follow_the_large_prior():
+    prior, seeds = built("autoregressive").float(), list(range(1_200))
+    engine = SpeculativeEngine(prior, draft_of("autoregressive").float())
+    codes = sample(engine, torch.ones(1_200, dtype=torch.int64), seeds)
+    assert excess(prior, codes, probabilities_of(built("autoregressive"), 1)) < 5
+    assert 0 < engine.accepted < engine.proposed
+
+
 def test_packed_weights_draw_the_same():
     prior, draft = built("autoregressive").float(), draft_of("autoregressive").float()
     engine = SpeculativeEngine(prior, draft)
+    engine.fused = None
     same = sample(engine, None, list(range(40)))
     engine.pair, engine.rows = (engine.prior, engine.draft), 40
     assert (sample(engine, None, list(range(40))) == same).float().mean() > 0.97
@@ -114,7 +151,7 @@ def test_from_the_command_line(tmp_path, capsys):
         for seed, name in enumerate(("run", "other"))
     )
     words = ["sample", str(run), "-n", "2", "-o", str(tmp_path / "out.png"), "--draft"]
-    assert main([*words, str(run)]) == 0 and "100% of the proposals kept" in capsys.readouterr().err
+    assert main([*words, str(run)]) == 0 and "of the proposals kept" in capsys.readouterr().err
     assert main([*words, str(other), "--overwrite"]) == 2
     assert "the same tokenizer was expected" in capsys.readouterr().err
 

@@ -212,7 +212,7 @@ def test_files(tmp_path):
     assert torch.equal(loaded.network(x), network(x)) and loaded.classes == ("a", "b", "c")
     assert torch.equal(loaded.segment(x), network(x).argmax(1))
     (tmp_path / "segmenter.safetensors").write_bytes(b"broken")
-    with pytest.raises(UserError, match=r"segmenter\.safetensors cannot be loaded"):
+    with pytest.raises(UserError, match=r"segmenter\.safetensors is cut short or damaged"):
         load_segmenter(tmp_path)
     (tmp_path / "segmenter.json").write_text("{}")
     with pytest.raises(UserError, match=r"segmenter\.json cannot be read"):

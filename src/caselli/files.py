@@ -8,11 +8,15 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from caselli.errors import UserError
+
+if TYPE_CHECKING:  # importing this room does not import torch
+    from torch import Tensor
 
 try:
     import fcntl
@@ -223,17 +227,64 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
-def in_order(data: bytes) -> bytes:
-    """The bytes of a safetensors file with its metadata in the order of their names.
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """A safetensors file, atomically; equal contents are equal files.
 
-    The library writes them in any order, and equal contents are to be equal files.
+    Example:
+        >>> import torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_tensors(f"{folder}/a.safetensors", {"x": torch.ones(2)}, {"kind": "ones"})
+        ...     read_tensors(f"{folder}/a.safetensors")
+        ({'x': tensor([1., 1.])}, {'kind': 'ones'})
     """
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_write(path) as temporary:
+        expect_memory(0)  # the library's own buffers: it writes tensor after tensor
+        save_file(plain, temporary, None if metadata is None else dict(metadata))
+        if metadata is not None:
+            _put_in_order(temporary)
+
+
+def _put_in_order(path: Path) -> None:
+    """Rewrites the metadata of a safetensors file in the order of their names; the library has any order."""
+    with open(path, "r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length
+        file.seek(8)
+        file.write(text.ljust(length))
+
+
+def read_tensors(
+    path: str | Path, expected: str = "a whole .safetensors file was expected"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of a safetensors file by their names, and its metadata.
+
+    Arguments:
+        path: the file.
+        expected: what an error says of it.
+
+    Errors: `UserError` for a file that is not there, is cut short or something else; `MemoryError` where the
+    library would end the process.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        expect_memory(os.path.getsize(regular(path)))
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}", expected) from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is cut short or damaged ({error})", expected) from None
 
 
 def append_line(path: str | Path, line: str) -> None:

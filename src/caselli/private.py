@@ -47,7 +47,7 @@ def has_onednn_linear() -> bool:
 
 
 def onednn_linear(
-    x: Float[Tensor, "n D"], weight: Float[Tensor, "E D"], bias: Float[Tensor, "E"] | None
+    x: Float[Tensor, "n D"], weight: Float[Tensor, "E D"], bias: Float[Tensor, "E"] | None, gelu: bool = False
 ) -> Float[Tensor, "n E"]:
     """x Wᵀ + b by oneDNN, without gradients; else by `torch.nn.functional.linear`.
 
@@ -55,10 +55,12 @@ def onednn_linear(
         x: rows, float32 on the CPU.
         weight: as it is, or as `onednn_layout` gives it.
         bias: added to every row, or None.
+        gelu: whether GELU, by its approximation with tanh, is taken of the sum while it is in a register.
     """
     if not has_onednn_linear():
-        return F.linear(x, weight, bias)
-    return _linear_pointwise(x, weight, bias, "none", [], "")
+        y = F.linear(x, weight, bias)
+        return F.gelu(y, approximate="tanh") if gelu else y
+    return _linear_pointwise(x, weight, bias, *(("gelu", [], "tanh") if gelu else ("none", [], "")))
 
 
 def onednn_layout(weight: Float[Tensor, "E D"], rows: int) -> Float[Tensor, "E D"]:

@@ -106,16 +106,31 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "codes.safetensors"
     a_store().save(path)
 
-    def full(self, data):
-        with open(self, "wb") as file:
-            file.write(data[:100])
+    def full(tensors, path, metadata):
+        Path(path).write_bytes(bytes(100))
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(UserError, match="disk is full"):
         a_store(data="d2").save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     assert CodeStore.load(path, "t1").data == "d1"
+
+
+def test_no_memory_is_no_damage_and_does_not_end_the_process(tmp_path, monkeypatch):
+    """The library would end it."""
+    path = tmp_path / "codes.safetensors"
+    a_store().save(path)
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", refuse)
+    with pytest.raises(MemoryError):
+        CodeStore.load(path, "t1")
+    with pytest.raises(MemoryError):
+        a_store().save(tmp_path / "other.safetensors")
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from caselli.data import decoding
 from caselli.data.decoding import BadPicture
@@ -396,6 +398,40 @@ def test_colours_come_to_srgb(mode, kind):
 def test_a_grey_picture_with_a_profile_of_colours_is_left_as_it_is():
     data = encoded(noise(8, 8, 1), icc_profile=wide_profile())
     assert np.array_equal(decoding.decode(data, 8, 1)[0], noise(8, 8, 1))
+
+
+def with_gamma(image, gamma, **options):
+    chunks = PngInfo()
+    chunks.add(b"gAMA", round(gamma * 100_000).to_bytes(4, "big"))
+    return encoded(image, pnginfo=chunks, **options)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "I;16"])
+@pytest.mark.parametrize("gamma", [1.0, 0.55556])
+def test_a_gamma_without_a_profile_comes_to_srgb(mode, gamma):
+    """IEC 61966-2-1: 1.055 x^(1 / 2.4) - 0.055 of light above 0.0031308."""
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    image = Image.fromarray(levels.astype(np.uint16) * 257 if mode == "I;16" else levels)
+    light = (levels / 255) ** (1 / gamma)
+    expected = 255 * np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
+    found = decoding.decode(with_gamma(image if mode == "I;16" else image.convert(mode), gamma), 16, 3)
+    assert np.abs(found - expected).max() <= 0.51
+    assert {1.0: 188, 0.55556: 146}[gamma] == found[0, 8, 0]
+
+
+def test_a_gamma_that_is_that_of_srgb_or_beside_better_words_changes_nothing():
+    image = Image.fromarray(noise(8, 8, 3))
+    for data in (with_gamma(image, 0.45455), with_gamma(image, 0)):
+        assert np.array_equal(decoding.decode(data, 8, 3).transpose(1, 2, 0), noise(8, 8, 3))
+    profile = {"icc_profile": wide_profile()}
+    plain, given = encoded(image, **profile), with_gamma(image, 1, **profile)
+    assert np.array_equal(decoding.decode(given, 8, 3), decoding.decode(plain, 8, 3))
+    said = with_gamma(image, 1)
+    at = said.index(b"gAMA") - 4
+    srgb = b"\0\0\0\1sRGB\0" + zlib.crc32(b"sRGB\0").to_bytes(4, "big")
+    assert np.array_equal(
+        decoding.decode(said[:at] + srgb + said[at:], 8, 3), decoding.decode(encoded(image), 8, 3)
+    )
 
 
 def test_deep_samples_take_little_memory_beside_their_own():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from PIL import Image
 
 from caselli import data
+from caselli.cli import main
 from caselli.data import Batches, listing
 from caselli.data.pictures import chosen_by_name
 from caselli.errors import UnknownName, UserError
@@ -278,6 +282,21 @@ def squares(root, names):
         (["cat/train/*4", "cat/test/*2", "dog/train/*4", "dog/test/*1"], ("cat", "dog"), 3),
         (["images/train/cat/*4", "images/train/dog/*4", "images/val/dog/*3"], ("cat", "dog"), 3),
         (["train/*8", "validation/*2"], (), 2),
+        (["training/a/*4", "training/b/*4", "testing/a/*2", "validation/b/*1"], ("a", "b"), 3),
+        (
+            [
+                *(f"seg_train/seg_train/{c}/*4" for c in "ab"),
+                "seg_test/seg_test/a/*2",
+                "seg_pred/seg_pred/*3",
+            ],
+            ("a", "b"),
+            2,
+        ),
+        (["a/Signs-Train/*4", "a/Signs-Test/*1", "b/Signs-Train/*4"], ("a", "b"), 1),
+        (["train_toys/a/*4", "train_toys/b/*4", "val_toys/a/*2"], ("a", "b"), 2),
+        (["train/train/*4", "train/bus/*4", "test/bus/*2"], ("bus", "train"), 2),
+        (["toy_train/*4", "toy_bus/*4"], ("toy_bus", "toy_train"), None),
+        (["seg_test/*4", "seg_val/*4"], ("seg_test", "seg_val"), None),
         (["train/cat/*4", "train/dog/*4"], ("cat", "dog"), None),
         (["train/cat/*4", "train/dog/*4", "test/*3"], ("cat", "dog"), None),
         (["train/cat/*4", "train/dog/*4", "test/cat/*3", "sample"], ("cat", "dog"), 3),
@@ -309,7 +328,7 @@ def test_a_few_pictures_beside_class_folders_are_left_out(tmp_path):
 
 
 def test_names_like_those_of_parts_are_doubted(tmp_path):
-    pictures = everything(squares(tmp_path, ["x_train/*3", "x_test/*3"]), size=2)
+    pictures = everything(squares(tmp_path, ["x_train/*3", "x_test/*3", "y/*3"]), size=2)
     assert any("x_test, x_train are taken for classes" in note for note in pictures.notes)
 
 
@@ -329,6 +348,7 @@ def test_every_link_to_a_folder_is_followed_but_none_in_circles(tmp_path):
     (root / "c" / "top").symlink_to(root)
     (root / "c" / "self").symlink_to(root / "c")
     assert everything(root).names == ("a/x.png", "b/x.png", "c/1.png")
+    assert list(data.picture_files(root)) == ["a/x.png", "b/x.png", "c/1.png"]  # as compress sees them
     for name in "pqrstu":  # each links to all others: the ways through them have no end
         (root / name).mkdir()
         for other in "pqrstu":
@@ -336,13 +356,13 @@ def test_every_link_to_a_folder_is_followed_but_none_in_circles(tmp_path):
     assert any("more than 2 links" in note for note in everything(root).notes)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_link_to_itself_is_left_out(tmp_path):
     fill(tmp_path, ["cat/1.png", "dog/1.png"])
     os.symlink(tmp_path / "loop", tmp_path / "loop")
     assert everything(tmp_path).classes == ("cat", "dog")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_named_pipe_is_left_out(tmp_path):
     fill(tmp_path, ["a.png", "b.png"])
     os.mkfifo(tmp_path / "c.png")
@@ -386,10 +406,13 @@ def test_kinds_that_are_not_read_are_counted_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("ending, package", [(".heic", "pillow-heif"), (".jxl", "pillow-jxl-plugin")])
-def test_packages_that_read_more_kinds_are_named(tmp_path, ending, package):
-    from caselli.data.kinds import REMEDIES
+def test_packages_that_read_more_kinds_are_named(monkeypatch, ending, package):
+    from caselli.data.kinds import REMEDIES, left_out
 
     assert package in REMEDIES[ending] and "caselli[formats]" in REMEDIES[ending]
+    monkeypatch.setattr("caselli.data.kinds.EXTENSIONS", {".jpg"})  # the package is not installed
+    (said,) = left_out([f"{number}{ending}" for number in range(50)] + ["a.jpg", "b.jpg", "c.jpg"])
+    assert said.startswith(f"left out, 50 × {ending} (0{ending}, ...): pip install")
 
 
 CAPTION_ROWS = {
@@ -472,3 +495,19 @@ def test_labels_are_matched_by_name(tmp_path):
     assert pictures.labels_in(("p", "q"), every) is None
     assert "labels of 1 of 4 pictures are no classes of the run (x)" in pictures.said_for(("b", "d"))[-1]
     assert pictures.said_for(()) == pictures.notes == pictures.said_for(pictures.classes)
+
+
+def test_evaluation_matches_labels_by_name_and_says_what_it_lacks(tmp_path, capsys):
+    run, none = Path(__file__).parents[1] / "old_runs" / "two_stage", tmp_path / "none"
+    few = squares(tmp_path / "few", ["standing/*3", "zebra/*1"])
+    none.mkdir()
+    for number, path in enumerate(sorted(few.rglob("*.png"))):
+        shutil.copy(path, none / f"{number}.png")
+    bits, said = {}, {}
+    for source in (few, none):
+        assert main(["evaluate", str(run), str(source), "--split", "all", "--json"]) == 0
+        found = capsys.readouterr()
+        bits[source], said[source] = json.loads(found.out)["prior_bits_per_picture"], found.err
+    assert bits[few] != bits[none]
+    assert "labels of 1 of 4 pictures are no classes of the run (zebra)" in said[few]
+    assert "none has no labels: figures are those without one, though the run has 2 classes" in said[none]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -28,11 +29,11 @@ def places(folder, count=10):
 
 def asked(pool, operation, locations):
     """Begins an operation; calling what it returns gives the answers and, of the good ones, the pixels."""
-    into = torch.zeros(len(locations), 3, 8, 8, dtype=torch.uint8)
-    answers = pool.ask(operation, locations, into)
+    answers = pool.ask(operation, locations, (3, 8, 8))
 
     def waited():
-        found = words(answers())
+        found, into = answers()
+        found = words(found)
         pixels = [one.tolist() for one, answer in zip(into, found, strict=True) if isinstance(answer, bytes)]
         return found, pixels if operation == "pixels" else None
 
@@ -155,3 +156,14 @@ def test_default_workers(monkeypatch):
     assert 1 <= default_workers(10_000) <= 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000")
     assert default_workers(10_000) == 1
+
+
+def test_pixels_that_are_held_stay_and_room_that_nobody_holds_is_used_again(tmp_path):
+    locations = places(tmp_path)[:4]
+    with WorkerPool(1) as pool:
+        held = pool.ask("pixels", locations, (3, 8, 8))().pixels
+        before = held.clone()
+        for turned in [locations[::-1]] * 8:
+            assert torch.equal(pool.ask("pixels", turned, (3, 8, 8))().pixels, before.flip(0))
+        assert os.fstat(pool._rooms.file.fileno()).st_size <= 3 * mmap.ALLOCATIONGRANULARITY
+    assert torch.equal(held, before)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from caselli.anatomy.tape import Operation, Overwrite, Value
+from caselli.anatomy.tape import Operation, Overwrite, Value, plain_name
 from caselli.private import READS_A_NUMBER, DispatchMode, numbers_too, tree_leaves, tree_map
 from caselli.shapes import Tensor
 
@@ -22,11 +22,6 @@ SHAPE_ONLY = {
 
 ALIASES = {"detach", "alias", "lift_fresh"}
 """Operations that give the same tensor again."""
-
-
-def _plain_name(function: Any) -> str:
-    name = function.overloadpacket.__name__
-    return name if name.endswith("__") else name.rstrip("_")
 
 
 class TapeRecorder(DispatchMode):
@@ -79,7 +74,7 @@ class TapeRecorder(DispatchMode):
         return result
 
     def _write(self, function, names, args, kwargs, result) -> None:
-        name = _plain_name(function)
+        name = plain_name(function)
         if name in ALIASES and isinstance(result, Tensor) and not names[0][0].needs_gradient:
             self._bind(result, names[0][0])
             return

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
-from caselli.anatomy.cost import FREE, MachineRates
+from caselli.anatomy.cost import MachineRates
+from caselli.anatomy.counting import counted, moves_nothing
 from caselli.errors import UserError
 from caselli.private import READS_A_NUMBER, DispatchMode, asks_for_numbers, shapes_alone, tree_leaves
 from caselli.shapes import Tensor
@@ -23,7 +23,7 @@ class StepCost:
     """Costs of one step that is repeated."""
 
     operations: tuple[tuple[int, int], ...]
-    """(floating-point operations, bytes read and written) of every operation."""
+    """(multiply-accumulates, bytes read and written) of every operation."""
     standing_bytes: int
     """Bytes of tensors that stay from step to step: weights, averages, the optimiser's."""
     peak_bytes: int
@@ -32,12 +32,11 @@ class StepCost:
     @property
     def flops(self) -> int:
         """Floating-point operations, two for each multiply-accumulate."""
-        return sum(flops for flops, _ in self.operations)
+        return 2 * sum(macs for macs, _ in self.operations)
 
     def floor(self, machine: MachineRates) -> float:
         """The least time on a machine in seconds, each operation bound by arithmetic or by memory."""
-        rate = 2 * machine.macs_per_second
-        return sum(max(f / rate, b / machine.bytes_per_second) for f, b in self.operations)
+        return machine.floor(self.operations)
 
 
 def step_cost(
@@ -107,10 +106,10 @@ class _Ledger(DispatchMode):
         made = [t for t in tree_leaves(result) if isinstance(t, Tensor)]
         for tensor in made:
             self._enter(tensor)
-        if made and not function.is_view and function.overloadpacket.__name__ not in FREE:
+        if made and not moves_nothing(function):
             taken = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)]
             moved = sum(t.numel() * t.element_size() for t in (*taken, *made))
-            self.operations.append((_flops(function, args, kwargs, result), moved))
+            self.operations.append((counted(function, args, kwargs, result) or 0, moved))
         return result
 
     def _enter(self, tensor: Tensor) -> None:
@@ -125,18 +124,6 @@ class _Ledger(DispatchMode):
     def _leave(self, key: int, size: int) -> None:
         self.alive.discard(key)
         self.alive_bytes -= size
-
-
-def _flops(function: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> int:
-    name = function.overloadpacket.__name__
-    if name == "_linear_pointwise":  # a layer whose weights oneDNN has laid out
-        return 2 * args[0].numel() * args[1].shape[0]
-    if name == "_scaled_dot_product_flash_attention_for_cpu":  # torch's table has those for GPUs alone
-        return sdpa_flop_count(*(t.shape for t in args[:3]))
-    if name == "_scaled_dot_product_flash_attention_for_cpu_backward":
-        return sdpa_backward_flop_count(*(t.shape for t in args[:4]))
-    count = flop_registry.get(function.overloadpacket)
-    return count(*args, **kwargs, out_val=result) if count else 0
 
 
 def _without_numbers(module: nn.Module, ledger: _Ledger, numbers: dict[int, Any]) -> None:

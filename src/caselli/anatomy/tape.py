@@ -50,12 +50,18 @@ class Value:
         return self.operation.run()[self.slot]
 
 
+def plain_name(function: Any) -> str:
+    """Name of an operation without namespace and overload; in-place ones without the underscore."""
+    name = function.overloadpacket.__name__
+    return name if name.endswith("__") else name.rstrip("_")
+
+
 @dataclasses.dataclass(eq=False)
 class Operation:
     """One call of an elementary operation."""
 
     name: str
-    """Without namespace and overload; in-place ones without the underscore."""
+    """By `plain_name`."""
     function: Any
     """The `torch.ops.aten` overload."""
     args: tuple

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from caselli.cli.stopping import stoppable
 from caselli.errors import UserError, lookup
 
 
@@ -36,19 +37,13 @@ def run(arguments: list[str]) -> None:
 
 
 def _compare(comparison: Any, out: Path | None, resume: bool, overwrite: bool) -> None:
-    from caselli import ranks
     from caselli.compare import compare, text
-    from caselli.engine import Interrupted
 
     def say(words: str) -> None:
         print(words, file=sys.stderr, flush=True)
 
-    try:
+    with stoppable():
         rows = compare(comparison, out, resume=resume, overwrite=overwrite, say=say)
-    except Interrupted as error:
-        raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
-    finally:
-        ranks.stop()
     print(text(comparison, rows), end="")
 
 

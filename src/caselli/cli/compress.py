@@ -38,7 +38,8 @@ def command(
     """
     path = free(out, overwrite, (".csl", "") if archive else (), folder=not archive)
 
-    from caselli.codec import Codec, at_size, every_pixel, load_residual
+    from caselli.cli.pictures import picture_file
+    from caselli.codec import Codec, every_pixel, load_residual
     from caselli.model import load
 
     model = load(run)
@@ -55,7 +56,7 @@ def command(
         for note in filter(None, (one.note for one in read)):
             print(note, file=sys.stderr)
     else:
-        pixels = [at_size(file, model.size, model.channels) for file in files]
+        pixels = [picture_file(file, model.size, model.channels) for file in files]
     begin = time.perf_counter()
     with progress(len(pixels)) as bar:
         coded = codec.compress(pixels, kind, shared=archive, progress=bar.update)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from pathlib import Path
@@ -91,8 +92,9 @@ def _parsed(path: Path, codec: Any) -> Any:
 
 
 def _save(pixels: Any, path: Path, profile: bytes) -> None:
-    from caselli.codec import image_of
+    from caselli.codec import image_of, with_profile
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = image_of(pixels.permute(1, 2, 0).contiguous().numpy())
-    image.save(path, "PNG", optimize=True, icc_profile=profile or None)
+    file = io.BytesIO()
+    image_of(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, "PNG", optimize=True)
+    path.write_bytes(with_profile(file.getvalue(), profile))

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 
-def trained_further(
-    run: str, stage: str, minutes: float | None, steps: int | None, source: str | None
-) -> None:
-    """A stage that a finished run gets, by name; over the run's own pictures unless a source is given."""
-    from caselli import ranks
-    from caselli.engine import Interrupted
-    from caselli.run import RunFolder, kind_of, train
+from caselli.cli.stopping import stoppable
 
-    before = kind_of(run).config_in(RunFolder(run))
-    pictures = before.data.source if source is None else source
-    try:
-        train(pictures, run, stage=stage, minutes=minutes, steps=steps, resume=True)
-    except Interrupted as error:
-        raise KeyboardInterrupt(f"{error}; go on with the same command") from None
-    finally:
-        ranks.stop()
+
+@dataclasses.dataclass(frozen=True)
+class Further:
+    """Budget of a further stage, and its pictures."""
+
+    minutes: float | None = None
+    """Wall-clock budget."""
+    steps: int | None = None
+    """Steps of the training (the stage's own)."""
+    source: str | None = None
+    """The run's pictures, where they have moved."""
+
+    def train(self, run: str, stage: str) -> None:
+        """Trains a stage that a finished run gets, by name; goes on with one that was interrupted."""
+        from caselli.run import RunFolder, kind_of, train
+
+        pictures = self.source or kind_of(run).config_in(RunFolder(run)).data.source
+        with stoppable("the same command"):
+            train(pictures, run, stage=stage, minutes=self.minutes, steps=self.steps, resume=True)

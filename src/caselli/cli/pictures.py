@@ -10,7 +10,7 @@ import torch
 from caselli import data
 from caselli.data import BadPicture, decode, picture_bytes
 from caselli.errors import UserError
-from caselli.shapes import Float, Tensor
+from caselli.shapes import Float, Shaped, Tensor
 from caselli.trained import Trained
 
 
@@ -35,7 +35,7 @@ def read_pictures(
     if is_set(names):
         pictures = source_for(model, names[0], split, size)
         return data.to_float(pictures.read(torch.arange(min(most, len(pictures)))))
-    decoded = [_file(Path(name), size or model.size, model.channels) for name in names]
+    decoded = [picture_file(Path(name), size or model.size, model.channels) for name in names]
     return data.to_float(torch.stack(decoded))
 
 
@@ -45,7 +45,8 @@ def is_set(names: list[str]) -> bool:
     return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.EXTENSIONS)
 
 
-def _file(path: Path, size: int, channels: int) -> Tensor:
+def picture_file(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:
+    """The middle square of a picture file at a size, uint8; a `UserError` for what is no picture."""
     try:
         return torch.from_numpy(decode(picture_bytes(path), size, channels).copy())
     except BadPicture as error:

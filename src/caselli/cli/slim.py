@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from caselli.cli.output import new_folder
+from caselli.cli.stopping import stoppable
 from caselli.run import SlimConfig
 
 
@@ -19,16 +20,10 @@ def command(
     """
     new_folder(out)
 
-    from caselli import ranks
-    from caselli.engine import Interrupted
     from caselli.run import slim
 
-    try:
+    with stoppable():
         folder = slim(run, out, config, source, resume=resume)
-    except Interrupted as error:
-        raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
-    finally:
-        ranks.stop()
     _say(folder)
 
 

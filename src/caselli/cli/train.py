@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from caselli.cli.command import MOST, Parser, call, fields_of
 from caselli.cli.output import new_folder
+from caselli.cli.stopping import stoppable
 from caselli.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,8 +70,6 @@ def command(
     """
     new_folder(out)
 
-    from caselli import ranks
-    from caselli.engine import Interrupted
     from caselli.run import kind_and_recipe, train
 
     like: dict[str, Any] = {}
@@ -82,20 +81,8 @@ def command(
     changes |= {} if precision is None else {"precision": precision}
     changes |= {"track": tuple(track)} if track else {}
     budget = {"size": size, "minutes": minutes, "steps": steps}
-    try:
+    with stoppable():
         train(source, out, recipe=recipe, stage=stage, resume=resume, changes=changes, **budget)
-    except Interrupted as error:
-        raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
-    except RuntimeError as error:
-        if not ranks.is_lost(error):
-            raise
-        raise UserError(
-            "another process of this training has ended",
-            "all of them were expected",
-            "go on with the same command and --resume",
-        ) from None
-    finally:
-        ranks.stop()
 
 
 def _like(run: Path, recipe: str, budget: float | None) -> tuple[str, dict[str, Any]]:

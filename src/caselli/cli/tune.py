@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from caselli.cli.stopping import stoppable
 from caselli.run import TuneConfig
 
 
@@ -12,17 +13,11 @@ def command(run: str, source: str, *, out: str, resume: bool = False, config: Tu
         source: the new pictures: ten to a few thousand.
         out: folder of the new run.
     """
-    from caselli import ranks
-    from caselli.engine import Interrupted
     from caselli.figures import known
     from caselli.run import kind_of, tune, tuned_figures
 
-    try:
+    with stoppable():
         folder = tune(run, source, out, config, resume=resume)
-    except Interrupted as error:
-        raise KeyboardInterrupt(f"{error}; go on with the same command and --resume") from None
-    finally:
-        ranks.stop()
     for name, value in tuned_figures(folder).items():
         label, number, unit = known(kind_of(folder).figures(), name).show(value)
         print(f"{label:<48} {number:>12} {unit}")

@@ -8,7 +8,7 @@ from caselli.codec.groups import GroupCoder
 from caselli.codec.learning import learn_residual
 from caselli.codec.lossless import image_of, lossless_webp, optimised_png, with_profile
 from caselli.codec.pixels import Pixels
-from caselli.codec.reading import EveryPixel, at_size, every_pixel
+from caselli.codec.reading import EveryPixel, every_pixel
 from caselli.codec.reproducible import Reproducible, reproducible
 from caselli.codec.residual import ResidualConfig, ResidualModel
 from caselli.codec.sequences import Sequences
@@ -29,7 +29,6 @@ __all__ = [
     "ResidualConfig",
     "ResidualModel",
     "Sequences",
-    "at_size",
     "every_pixel",
     "image_of",
     "learn_residual",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from caselli.codec.lossless import MODES, SIGNATURE, check_png, damaged
 from caselli.codec.profiles import pack_profiles, unpack_profiles
+from caselli.data import own_colours
 from caselli.errors import UserError, is_out_of_memory
 
 MAGIC, VERSION = b"CSLI", 2
@@ -151,7 +152,7 @@ def _picture_file(data: bytes) -> Archive:
     mode = "RGB" if image.mode == "P" else image.mode
     channels = next((c for c, name in MODES.items() if name == mode), 3)
     group = _checked(Group("png", channels, image.height, image.width, 1, OWN_CHECK, data))
-    profile = image.info.get("icc_profile")
+    profile = own_colours(image)
     return Archive(b"", (group,), (), (profile,) if profile else ())
 
 

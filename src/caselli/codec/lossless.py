@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from caselli.data import GAMMA
 from caselli.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -59,7 +60,7 @@ def lossless_webp(pixels: np.ndarray) -> bytes:
 
 
 def with_profile(png: bytes, profile: bytes) -> bytes:
-    """The PNG with an ICC profile, behind its header.
+    """The PNG with an ICC profile, or the chunk of a gamma, behind its header.
 
     Example:
         >>> plain = optimised_png(np.zeros((8, 8, 3), dtype=np.uint8))
@@ -68,7 +69,8 @@ def with_profile(png: bytes, profile: bytes) -> bytes:
     """
     if not profile:
         return png
-    content = b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile, 9)
+    is_chunk = profile.startswith(GAMMA)
+    content = profile if is_chunk else b"iCCP" + b"ICC profile\0\0" + zlib.compress(profile, 9)
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
     end = len(SIGNATURE) + 25  # of the header, which comes first and is always as long
     return png[:end] + chunk + png[end:]

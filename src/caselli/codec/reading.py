@@ -17,7 +17,7 @@ from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.depth import bits_per_sample
 from caselli.codec.lossless import MODES
 from caselli.codec.profiles import MOST_BYTES
-from caselli.data import BadPicture, decode, formats, oriented, picture_bytes, with_scaled_key
+from caselli.data import formats, oriented, own_colours, picture_bytes, with_scaled_key
 from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 
@@ -29,7 +29,7 @@ class EveryPixel:
     pixels: Shaped[Tensor, "C H W"]
     """Uint8, upright: grey or colour, with alpha where it has that."""
     profile: bytes
-    """Its ICC profile; empty where it has none."""
+    """Its ICC profile, or a PNG's gamma as `own_colours` gives it; empty where it has none."""
     note: str
     """A sentence on what was left out; empty as a rule."""
 
@@ -50,7 +50,7 @@ def every_pixel(path: Path, allow_large: bool = False) -> EveryPixel:
         _expect_depth(path, bits_per_sample(image, data))
         _expect_channels(path, image)
         image.load()
-        profile = image.info.get("icc_profile") or b""
+        profile = own_colours(image)
         image = oriented(image)
         mode = _mode(image, path)
         pixels = np.array(image.convert(mode))
@@ -123,14 +123,3 @@ def _expect_channels(path: Path, image: Image.Image) -> None:
             "grey or colour, with alpha or without, was expected: exact keeps every sample or none",
             "make it a PNG of 8 bits",
         )
-
-
-def at_size(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:
-    """The middle square at the model's size, as `caselli reconstruct` takes it.
-
-    Errors: `UserError` for what is no picture.
-    """
-    try:
-        return torch.from_numpy(decode(picture_bytes(path), size, channels).copy())
-    except BadPicture as error:
-        raise UserError(f"{path} was given: {error}", "a whole picture was expected") from None

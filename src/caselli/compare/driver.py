@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
-
 from caselli import markdown
 from caselli.compare.base import Comparison, kept_field, with_tensor
 from caselli.errors import UserError
-from caselli.files import alone, atomic_write, is_taken, regular, write_text
+from caselli.files import alone, atomic_write, is_taken, read_tensors, regular, write_tensors, write_text
 from caselli.plain import of_plain, to_plain
 from caselli.report import Page, save_png
 from caselli.version import __version__
@@ -175,7 +173,7 @@ def _rows(kind: type[Comparison], data: dict[str, Any], folder: Path) -> dict[st
     rows = {}
     for number, (name, plain) in enumerate(data["rows"].items(), 1):
         row, path = of_plain(kind.Row, plain), folder / KEPT / f"{number}.safetensors"
-        rows[name] = with_tensor(row, load_file(path)["kept"]) if path.exists() else row
+        rows[name] = with_tensor(row, read_tensors(path)[0]["kept"]) if path.exists() else row
     return rows
 
 
@@ -184,8 +182,7 @@ def _write(comparison: Comparison, agreed: dict[str, Any], rows: dict[str, Any],
     last = list(rows.values())[-1]
     tensor = getattr(last, kept_field(type(last)) or "", None)
     if tensor is not None:
-        with atomic_write(folder / KEPT / f"{len(rows)}.safetensors") as temporary:
-            temporary.write_bytes(save({"kept": tensor.detach().cpu().contiguous()}))
+        write_tensors(folder / KEPT / f"{len(rows)}.safetensors", {"kept": tensor})
     found = {
         "comparison": comparison.name,
         "settings": to_plain(comparison.settings),

@@ -10,12 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from caselli.compare.base import free, kept, panels
+from caselli.compare.equal_priors import kept_bytes, prior_of
 from caselli.compare.judged import FIRST, NOT_LOOKED_AT, JudgedComparison, JudgedSettings
 from caselli.compare.pictures import labels_for, pixels, some
-from caselli.compare.sequence_model import described, is_causal
+from caselli.compare.sequence_model import is_causal
 from caselli.errors import UserError, lookup
 from caselli.evaluate import frechet_between, refuse_teacher
 from caselli.features import linear_probe
@@ -23,14 +22,12 @@ from caselli.figures import figure
 from caselli.interop import Imported
 from caselli.layer import count_parameters
 from caselli.mixer import MIXERS
-from caselli.model import Model, build_prior, load, load_tokenizer
-from caselli.plain import options_of
-from caselli.prior import Prior, PriorConfig
+from caselli.model import Model, load, load_tokenizer
+from caselli.prior import PriorConfig
 from caselli.report import dress
 from caselli.run import RECIPES, RunFolder, TwoStage, adopt, train
 from caselli.sampling import Timed
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer import Tokenizer
 
 MINUTES = 2.0
 HYBRIDS = ("mamba2+attention", "gated_delta_net+local", "kda+kda+kda+attention")
@@ -146,11 +143,7 @@ class Priors(JudgedComparison):
             adopt(shared, run)
         if codes.exists() and not (run / "codes").exists():
             shutil.copytree(codes, run / "codes")
-        columns = shared.tokenizer.report((shared.size, shared.size)).grid[-1]
-        prior = dataclasses.replace(self.recipe, **_mixers(name, columns))
-        prior = _with_parameters(
-            prior, self.recipe, shared.tokenizer, shared.size, len(self.pictures.classes)
-        )
+        prior = prior_of(name, self.recipe, shared, len(self.pictures.classes))
         fields = ("width", "depth", "text", "mixer", "mixer_options", "expansion")
         rest = {name: value for name, value in self.changes.items() if not name.startswith("tokenizer.")}
         changes = rest | {f"prior.{field}": getattr(prior, field) for field in fields}
@@ -179,7 +172,7 @@ class Priors(JudgedComparison):
             read=None if reader is None else linear_probe(*reader, seen, self.held_out.labels),
             learnt=steps * self.settings.batch * model.grid.length / seconds,
             sampled=engine.codes / engine.seconds,
-            state=_kept_bytes(prior, model.grid.length) / 1e3,
+            state=kept_bytes(prior, model.grid.length) / 1e3,
             shown=model.sample(shown, labels_for(model, shown), 0).cpu(),
         )
 
@@ -203,44 +196,3 @@ class Priors(JudgedComparison):
             axes.annotate(row.mixer, at, xytext=(4, 3), textcoords="offset points", fontsize=7)
         dress(axes, "Fréchet distance of samples", "bits a code", grid="both")
         return drawing
-
-
-def _mixers(name: str, columns: int) -> dict[str, Any]:
-    """Names and options of the mixers; one that looks at the columns of the codes is told how many."""
-    options: dict[str, Any] = {}
-    for kind, own in described(name):
-        options |= {"columns": columns} if "columns" in options_of(kind) else {}
-        options |= own
-    return {"mixer": [part.split(":")[0] for part in name.split("+")], "mixer_options": options}
-
-
-def _with_parameters(
-    config: PriorConfig, like: PriorConfig, tokenizer: Tokenizer, size: int, classes: int
-) -> PriorConfig:
-    """A prior whose MLP is as wide as makes it as large as another.
-
-    Errors: `UserError` for mixers that are larger by themselves.
-    """
-
-    def parameters(config: PriorConfig) -> int:
-        with torch.random.fork_rng(devices=[]):
-            return count_parameters(build_prior(config, tokenizer, size, classes)[0])
-
-    one, two = (parameters(dataclasses.replace(config, expansion=n / config.width)) for n in (1, 2))
-    inner = 1 + round((parameters(like) - one) / (two - one))
-    if inner < 1:
-        raise UserError(
-            f"{'+'.join(config.mixers())} was given",
-            f"it has {one:,} parameters by itself: {parameters(like):,} were expected",
-        )
-    return dataclasses.replace(config, expansion=inner / config.width)
-
-
-def _kept_bytes(prior: Prior, length: int) -> int:
-    """Bytes of the states of all layers after the codes of a picture."""
-    total = 0
-    with torch.no_grad():
-        for block in prior.blocks:
-            x = torch.zeros(1, length, block.mixer.width, **block.mixer.like())
-            total += sum(tensor.nbytes for tensor in block.mixer(x)[1].tensors())
-    return total

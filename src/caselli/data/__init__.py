@@ -16,11 +16,13 @@ from caselli.data.code_shards import CodeShards, finish_shards, has_shard, stamp
 from caselli.data.codes import CodeBatch, CodeStore
 from caselli.data.decoding import (
     EXTENSIONS,
+    GAMMA,
     BadPicture,
     decode,
     formats,
     has_signs,
     oriented,
+    own_colours,
     upright,
     with_scaled_key,
 )
@@ -59,6 +61,7 @@ SOURCES: dict[str, type[Source]] = {
 
 __all__ = [
     "EXTENSIONS",
+    "GAMMA",
     "SOURCES",
     "VOID",
     "Augment",
@@ -98,6 +101,7 @@ __all__ = [
     "open_segmented",
     "open_shards",
     "oriented",
+    "own_colours",
     "picture_bytes",
     "picture_files",
     "shard_pictures",

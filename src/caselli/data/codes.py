@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from caselli.data.shuffle import Shares, drawn_captions, picked
 from caselli.errors import UserError, is_out_of_memory
-from caselli.files import atomic_write, in_order, regular
+from caselli.files import read_tensors, write_tensors
 from caselli.shapes import Float, Int, Shaped, Tensor
 
 KIND = "caselli codes"
@@ -169,7 +167,7 @@ class CodeStore:
         Raises:
             UserError: the place cannot be written.
         """
-        tensors = {"codes": self.packed.contiguous(), "names": _as_tensor(self.names)}
+        tensors = {"codes": self.packed, "names": _as_tensor(self.names)}
         if self.labels is not None:
             tensors["labels"] = self.labels
         if self.captions is not None:
@@ -177,11 +175,9 @@ class CodeStore:
         if self.all_captions is not None:
             tensors["all_captions"] = _as_tensor(self.all_captions)
         if self.condition is not None:
-            tensors["condition"] = self.condition.contiguous()
+            tensors["condition"] = self.condition
         stamp = {name: getattr(self, name) for name in STAMP}
-        metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(in_order(save(tensors, metadata)))
+        write_tensors(path, tensors, {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)})
 
     @staticmethod
     def load(path: str | Path, tokenizer: str | None) -> CodeStore:
@@ -257,21 +253,12 @@ def _check(store: CodeStore, codes: Tensor) -> None:
 
 
 def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
-    try:
-        with safe_open(regular(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
-                raise UserError(
-                    f"{path} is no store of codes of version {VERSION}", remedy="make one by `caselli encode`"
-                )
-            stamp = json.loads(metadata["stamp"])
-            return stamp, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}", "a store of codes was expected") from None
-    except (OSError, SafetensorError) as error:
+    tensors, metadata = read_tensors(path, "a store of codes, of `caselli encode`, was expected")
+    if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
         raise UserError(
-            f"{path} is cut short or damaged ({error})", remedy="make it again by `caselli encode`"
-        ) from error
+            f"{path} is no store of codes of version {VERSION}", remedy="make one by `caselli encode`"
+        )
+    return json.loads(metadata["stamp"]), tensors
 
 
 def _as_tensor(texts: Sequence[str] | Sequence[Sequence[str]]) -> Shaped[Tensor, "bytes"]:

@@ -91,6 +91,9 @@ ROWS = 64
 SAME_LEVELS = 2
 """A colour profile that moves no colour by more levels than this is sRGB; most pictures carry such a one."""
 
+GAMMA = b"gAMA"
+"""Name of a PNG's chunk, and the beginning of what `own_colours` gives of it."""
+
 Whites = tuple[int, int]
 BY_PICTURE: Whites = (0, 0)
 
@@ -124,7 +127,7 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
     """A picture's bytes as uint8 `C size size`: upright, on white, the middle square, antialiased.
 
     EXIF orientation is applied; transparency is laid on white; deeper grey is scaled to 8 bits; of several
-    frames the first is taken; colours are brought to sRGB by the profile that the file carries.
+    frames the first is taken; colours are brought to sRGB by the profile, or a PNG's gamma, of the file.
 
     Arguments:
         data: a file of one of `FORMATS`.
@@ -150,7 +153,7 @@ def decode(data: bytes, size: int, channels: int, whites: Whites = BY_PICTURE) -
 def _decode_into(pixels: np.ndarray, data: bytes, whites: Whites) -> bytes:
     """Writes a decoded picture where it is wanted, plane by plane, and gives nothing."""
     channels, size, _ = pixels.shape
-    image = square(upright(data, size, whites), size).convert("L" if channels == 1 else "RGB")
+    image = _as(square(upright(data, size, whites), size), "L" if channels == 1 else "RGB")
     for plane, band in zip(pixels, image.getbands(), strict=True):
         plane[:] = np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(plane.shape)
     return b""
@@ -233,19 +236,37 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
+def own_colours(image: Image.Image) -> bytes:
+    """A file's own words on its colours: its ICC profile; else the chunk of a PNG that names a gamma other
+    than sRGB's, with its name; empty where it says nothing, or sRGB.
+
+    Source: the specification of PNG, third edition: a profile and sRGB go before gAMA; libpng for the bounds.
+    """
+    gamma = image.info.get("gamma", 0)
+    if profile := image.info.get("icc_profile"):
+        return profile
+    if "srgb" in image.info or not 0.00016 <= gamma <= 6250 or abs(2.2 * gamma - 1) < 0.05:
+        return b""
+    return GAMMA + round(100_000 * gamma).to_bytes(4, "big")
+
+
 def in_srgb(image: Image.Image) -> Image.Image:
-    """The picture with its colours in sRGB, by the profile that it carries; left as it is without one, with a
-    broken one, and where the profile says sRGB.
+    """The picture with its colours in sRGB, by the profile or the gamma that it carries; left as it is
+    without one, with a broken one, and where it says sRGB.
 
     Source: ICC.1:2022; the conversion is that of LittleCMS, perceptual.
     """
-    profile = image.info.get("icc_profile")
+    profile = own_colours(image)
     if not profile:
         return image
     if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode in ("L", "RGB") and image.has_transparency_data:
         image = image.convert(f"{image.mode}A")  # the transparent colour is one of those that move
+    if profile.startswith(GAMMA):
+        alpha = image.mode in ("LA", "RGBA")
+        levels = _levels_of_gamma(int.from_bytes(profile[4:], "big") / 100_000)
+        return image.point(levels * (len(image.getbands()) - alpha) + list(range(256)) * alpha)
     modes = {"L": ("L", "RGB"), "LA": ("L", "RGB"), "RGB": ("RGB", "RGB"), "RGBA": ("RGBA", "RGBA")}
     source, target = modes.get(image.mode, (image.mode, "RGB"))
     transform = _to_srgb(profile, source, target)
@@ -257,6 +278,17 @@ def in_srgb(image: Image.Image) -> Image.Image:
         return found
     grey = ImageCms.applyTransform(image.getchannel(0), transform).convert("L")
     return Image.merge("LA", (grey, image.getchannel(1))) if image.mode == "LA" else grey
+
+
+@functools.lru_cache(maxsize=32)
+def _levels_of_gamma(gamma: float) -> list[int]:
+    """Level of sRGB of each level s that was made of light by a power: light = (s / 255)^(1 / gamma).
+
+    Source: the specification of PNG, gAMA; IEC 61966-2-1.
+    """
+    light = (np.arange(256) / 255) ** (1 / gamma)
+    levels = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(255 * levels).astype(int).tolist()
 
 
 @functools.lru_cache(maxsize=32)
@@ -280,7 +312,12 @@ def flat(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         colour = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), colour).convert("RGB")
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _as(image, "L" if image.mode in ("1", "L") else "RGB")
+
+
+def _as(image: Image.Image, mode: str) -> Image.Image:
+    """The picture in a mode; itself where it has it, of which Pillow would make a copy."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def shallow(
@@ -308,7 +345,8 @@ def shallow(
     found = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = _orientation(image)
-    found.info = {"icc_profile": image.info.get("icc_profile"), "exif": exif.tobytes()}
+    found.info = {name: image.info[name] for name in ("icc_profile", "gamma", "srgb") if name in image.info}
+    found.info["exif"] = exif.tobytes()
     return found, (top, floating)
 
 
@@ -412,6 +450,8 @@ def white_of(lowest: float, highest: float, floating: bool) -> int | None:
 
 def square(image: Image.Image, size: int) -> Image.Image:
     """The middle square, resized by a Lanczos filter; untouched where it has the size already."""
+    if image.size == (size, size):
+        return image
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     middle = image.crop((left, top, left + side, top + side))
@@ -477,24 +517,23 @@ class Area:
     def __init__(self, file: int) -> None:
         self.file, self.bytes = file, np.empty(0, np.uint8)
 
-    def rows(self, *shape: int) -> np.ndarray:
-        """The memory, as an array of such a shape."""
-        size = math.prod(shape)
-        if len(self.bytes) < size:
-            if os.fstat(self.file).st_size < size:
-                os.ftruncate(self.file, size)
-            self.bytes = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
-        return self.bytes[:size].reshape(shape)
+    def rows(self, begin: int, *shape: int) -> np.ndarray:
+        """The memory from a byte on, as an array of such a shape."""
+        end = begin + math.prod(shape)
+        if len(self.bytes) < end:
+            self.bytes = np.frombuffer(mmap.mmap(self.file, os.fstat(self.file).st_size), np.uint8)
+        return self.bytes[begin:end].reshape(shape)
 
 
 def serve(requests: BinaryIO, replies: BinaryIO, area: Area) -> None:
     """A worker's life: a line of JSON in, a frame out for each of its locations, until the pipe closes.
 
-    Pixels are put into the area."""
+    Pixels are put into the area, where the request says."""
     for line in requests:
         request = json.loads(line)
         places = request["locations"]
-        for place, pixels in zip(places, area.rows(len(places), *request["shape"]), strict=True):
+        rows = area.rows(request["begin"], len(places), *request["shape"])
+        for place, pixels in zip(places, rows, strict=True):
             answer = perform(request["operation"], Location(*place), pixels, request["whites"])
             good = isinstance(answer, bytes)
             body = answer if good else str(answer).encode(errors="replace")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import EllipsisType
 
 from caselli.data.listing import BAD_SHARE
 
 _AROUND = r"(?:images?|imgs?|pictures?|data|set)?"
 _SPLIT = re.compile(
-    rf"{_AROUND}[-_ ]?(?:(?P<train>train(?:ing)?)|test(?:ing)?|val(?:id(?:ation)?)?|dev|eval(?:uation)?|"
+    rf"{_AROUND}[-_ ]?(?:(?P<train>train(?:ing)?)|test(?:ing)?|val(?:id(?:ation)?)?|dev|eval(?:uation)?|pred|"
     rf"held[-_ ]?out|hold[-_ ]?out)[-_ ]?(?:{_AROUND}|\d{{4}})"
 )
 _DOUBTFUL = re.compile(r"(?i)(?:^|[^a-z])(?:train|test|val)")
@@ -50,9 +50,10 @@ def layout_of(names: Sequence[str]) -> Layout:
     """The meaning of the folders that pictures lie in.
 
     Folders `train` and `test` (or `val`, `validation`, …), directly beneath the source, in one folder beneath
-    it, or in each class's folder, are the parts of the set. Where every picture lies in one of two or more
-    folders directly beneath the source or its parts, these are the classes. A few pictures beside such
-    folders are left out: at most one or 5 %, and fewer than any class has.
+    it, or in each class's folder, are the parts of the set, if all folders there have such names, one of them
+    for training; words with which all begin or end, as in `seg_train` and `seg_test`, do not count. Where
+    every picture lies in one of two or more folders directly beneath the source or its parts, these are the
+    classes. A few pictures beside such folders are left out: at most one or 5 %, fewer than any class has.
 
     Arguments:
         names: of the pictures, relative to the source, with forward slashes.
@@ -91,12 +92,42 @@ def _parted(folders: Sequence[Folders]) -> tuple[list[Part], list[Folders]]:
     many = len({path[0] for path in folders if path}) > 1
     for level in (0, 1):
         found = collections.Counter(path[level] for path in folders if len(path) > level)
-        meant = {is_training(name) for name in found}
+        told = {name: is_training(name) for name in found}
+        if None in told.values():
+            told = {name: is_training(bare) for name, bare in _bare(found).items()}
         strays = len(folders) - found.total()
-        if found and None not in meant and (len(found) == 1 or True in meant) and _few_enough(strays, found):
-            parts = [is_training(path[level]) if len(path) > level else ... for path in folders]
-            return parts, [path[: level * many] + path[level + 1 :] for path in folders]
+        is_told = found and None not in told.values() and (len(found) == 1 or True in told.values())
+        if is_told and _few_enough(strays, found):
+            parts = [told[path[level]] if len(path) > level else ... for path in folders]
+            inner = _inner(folders, level)
+            return parts, [path[: level * many] + rest for path, rest in zip(folders, inner, strict=True)]
     return [None] * len(folders), list(folders)
+
+
+def _bare(names: Iterable[str]) -> dict[str, str]:
+    """Names of folders → these without the words with which all of several begin, and end.
+
+    Example:
+        >>> _bare(["seg_train", "seg_test"])
+        {'seg_train': 'train', 'seg_test': 'test'}
+    """
+    words = {name: re.split("[-_ ]", name.casefold()) for name in names}
+    every = words.values()
+    for end in (0, -1):
+        while min(len(words), *map(len, every)) > 1 and len({one[end] for one in every}) == 1:
+            for one in every:
+                del one[end]
+    return {name: "_".join(one) for name, one in words.items()}
+
+
+def _inner(folders: Sequence[Folders], level: int) -> list[Folders]:
+    """Folders of each picture within that of its part; archives often have all of a part in one more folder,
+    of the part's name."""
+    within = collections.defaultdict(set)
+    for path in folders:
+        within[path[level : level + 1]].add(path[level + 1 : level + 2])
+    doubled = {part for part, inner in within.items() if inner == {part}}
+    return [path[level + 1 + (path[level : level + 1] in doubled) :] for path in folders]
 
 
 def _few_enough(strays: int, counts: collections.Counter) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 
@@ -75,24 +74,17 @@ def read_listing(listing: Listing, request: Request) -> Pictures:
         size, channels, whites, notes = _chosen(pool, listing, request)
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
         count = len(listing.names)
-        pixels = torch.empty(count if in_memory else 1, channels, size, size, dtype=torch.uint8)
-        answers = _answers(
-            pool,
-            "pixels" if in_memory else "digest",
-            listing,
-            pixels.expand(count, -1, -1, -1),
-            whites,
-            request.progress,
-        )
+        pixels = torch.empty(count if in_memory else 0, channels, size, size, dtype=torch.uint8)
+        operation = "pixels" if in_memory else "digest"
+        answers = _answers(pool, operation, listing, pixels.shape[1:], whites, request.progress)
         good, bad, digests = [], list(listing.bad), []
-        for i, answer in enumerate(answers):
+        for i, (answer, found) in enumerate(answers):
             if isinstance(answer, BadPicture):
                 bad.append(Bad(listing.names[i], str(answer)))
                 continue
             if in_memory:
-                answer = decoding.digest(pixels[i].numpy())
-                if len(good) < i:
-                    pixels[len(good)] = pixels[i]
+                answer = decoding.digest(found.numpy())
+                pixels[len(good)] = found
             good.append(i)
             digests.append(answer)
     _check(listing, bad)
@@ -150,18 +142,15 @@ def _answers(
     pool: WorkerPool,
     operation: str,
     listing: Listing,
-    into: Shaped[Tensor, "n C S S"],
+    shape: tuple[int, ...],
     whites: Whites,
     progress: bool,
-) -> Iterator[bytes | BadPicture]:
+) -> Iterator[tuple[bytes | BadPicture, Shaped[Tensor, "C S S"]]]:
+    """The answer for each picture, and its pixels."""
     several = CHUNK * max(1, pool.count)
-    chunks = (slice(i, i + several) for i in range(0, len(into), several))
-    answered = ahead(
-        lambda chunk: pool.ask(operation, listing.locations[chunk], into[chunk], whites),
-        chunks,
-        4 if pool.count else 1,
-    )
-    answers = itertools.chain.from_iterable(answered)
+    chunks = (listing.locations[i : i + several] for i in range(0, len(listing.locations), several))
+    answered = ahead(lambda chunk: pool.ask(operation, chunk, shape, whites), chunks, 4 if pool.count else 1)
+    answers = (pair for one in answered for pair in zip(*one, strict=True))
     if progress:
         from tqdm import tqdm
 
@@ -209,9 +198,8 @@ def _channels(grey: Sequence[bool], count: int, wanted: int | None) -> tuple[int
 def _probed(pool: WorkerPool, listing: Listing, indices: Sequence[int]) -> Iterator[dict]:
     """Results of `decoding.probe` for the pictures that can be read, in order."""
     part = dataclasses.replace(listing, locations=[listing.locations[i] for i in indices])
-    room = torch.empty(len(indices), 0, 0, 0, dtype=torch.uint8)
-    answers = _answers(pool, "probe", part, room, BY_PICTURE, progress=False)
-    return (json.loads(answer) for answer in answers if isinstance(answer, bytes))
+    answers = _answers(pool, "probe", part, (0, 0, 0), BY_PICTURE, progress=False)
+    return (json.loads(answer) for answer, _ in answers if isinstance(answer, bytes))
 
 
 def default_size(side: int) -> int:

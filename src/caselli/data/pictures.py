@@ -163,7 +163,10 @@ class Pictures:
         return torch.tensor([number.get(name, -1) for name in self.classes])[self.labels[indices]]
 
     def said_for(self, classes: Sequence[str]) -> tuple[str, ...]:
-        """Sentences on how the set was read, and on its labels that are none of a model's classes."""
+        """Sentences on how the set was read, and on labels that it lacks or that are none of a model's."""
+        if classes and self.labels is None:
+            words = f"{self.name} has no labels: figures are those without one, though the run has"
+            return (*self.notes, f"{words} {len(classes)} classes")
         other = [name for name in self.classes if name not in classes] if classes else []
         if not other:
             return self.notes

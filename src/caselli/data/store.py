@@ -5,11 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import torch
-
 from caselli.data.decoding import BY_PICTURE, BadPicture, Location, Whites
 from caselli.data.shuffle import picked
-from caselli.data.workers import WorkerPool, ahead
+from caselli.data.workers import Answers, WorkerPool, ahead
 from caselli.errors import UserError
 from caselli.shapes import Int, Shaped, Tensor
 
@@ -94,19 +92,18 @@ class FileStore(Store):
     def _begun(self, pool: WorkerPool, indices: Tensor) -> Callable[[], Tensor]:
         """Calling what it returns waits for the workers."""
         places = picked(self.locations, indices)
-        pixels = torch.empty(len(places), self.channels, self.size, self.size, dtype=torch.uint8)
-        answers = pool.ask("pixels", places, pixels, self.whites)
-        return lambda: self._checked(pixels, places, answers())
+        answers = pool.ask("pixels", places, (self.channels, self.size, self.size), self.whites)
+        return lambda: self._checked(places, answers())
 
-    def _checked(self, pixels: Tensor, places: Sequence[Location], answers: Sequence) -> Tensor:
-        for place, answer in zip(places, answers, strict=True):
+    def _checked(self, places: Sequence[Location], answers: Answers) -> Tensor:
+        for place, answer in zip(places, answers.words, strict=True):
             if isinstance(answer, BadPicture):
                 raise UserError(
                     f"{place.path}: {answer}",
                     "a picture that could be read when the set was opened was expected",
                     "leave the files as they are while they are used",
                 )
-        return pixels
+        return answers.pixels
 
     def subset(self, indices: Int[Tensor, "n"]) -> FileStore:
         return FileStore(picked(self.locations, indices), self.size, self.channels, self.workers, self.whites)

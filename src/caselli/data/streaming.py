@@ -196,9 +196,8 @@ class PictureStream:
     def _begun(self, pool: WorkerPool, indices: Tensor) -> Any:
         told = [self._told(number) for number in indices.tolist()]
         places: list[Location] = [one["location"] for one in told]
-        pixels = torch.empty(len(told), self.channels, self.size, self.size, dtype=torch.uint8)
-        answers = pool.ask("pixels", places, pixels, self.shards.whites)
-        return lambda: self._joined(indices, told, pixels, answers())
+        answers = pool.ask("pixels", places, (self.channels, self.size, self.size), self.shards.whites)
+        return lambda: self._joined(indices, told, *answers())
 
     def _told(self, number: int) -> dict[str, Any]:
         shard = bisect.bisect_right(self.firsts, number) - 1
@@ -221,7 +220,7 @@ class PictureStream:
         return self.lists[shard]
 
     def _joined(
-        self, indices: Tensor, told: Sequence[dict], pixels: Tensor, answers: Sequence[bytes | BadPicture]
+        self, indices: Tensor, told: Sequence[dict], answers: Sequence[bytes | BadPicture], pixels: Tensor
     ) -> Streamed:
         if self.classes:
             lacking = BadPicture("has no label")

@@ -6,18 +6,22 @@ import collections
 import concurrent.futures
 import contextlib
 import json
+import math
+import mmap
 import os
 import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 
 from caselli.data import decoding
-from caselli.data.decoding import BY_PICTURE, FRAME, Area, BadPicture, Location, Whites
+from caselli.data.decoding import BY_PICTURE, FRAME, BadPicture, Location, Whites
 from caselli.shapes import Shaped, Tensor
 
 MOST_WORKERS = 8
@@ -39,30 +43,66 @@ def default_workers(pictures: int) -> int:
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
+class Answers(NamedTuple):
+    """Answers of an operation, and its pixels."""
+
+    words: list[bytes | BadPicture]
+    """The answer for each picture."""
+    pixels: Shaped[Tensor, "n C S S"]
+    """The pixels of `pixels` and `digest`, uint8; of bad pictures anything."""
+
+
+class _Rooms:
+    """Memory that workers share, in rooms for pixels; a room is used again once nobody holds its pixels."""
+
+    def __init__(self) -> None:
+        self.file = _unnamed()
+        self._end = 0
+        self._free: dict[int, list[tuple[int, mmap.mmap]]] = collections.defaultdict(list)
+
+    def room(self, *shape: int) -> tuple[int, np.ndarray]:
+        """Room of a shape, and the byte of the file that it begins at."""
+        count = math.prod(shape)
+        size = -(-max(1, count) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+        free = self._free[size]
+        begin, memory = free.pop() if free else self._grown(size)
+        whole = np.frombuffer(memory, np.uint8)
+        weakref.finalize(whole, free.append, (begin, memory)).atexit = False  # its views keep it alive
+        return begin, whole[:count].reshape(shape)
+
+    def _grown(self, size: int) -> tuple[int, mmap.mmap]:
+        begin, self._end = self._end, self._end + size
+        os.ftruncate(self.file.fileno(), self._end)
+        return begin, mmap.mmap(self.file.fileno(), size, offset=begin)
+
+
 class _Worker:
-    """One process, started when first asked and again after a crash."""
+    """One process, started when first asked and again after a crash.
 
-    def __init__(self, closed: threading.Event) -> None:
+    Arguments:
+        closed: set when the pool ends.
+        file: descriptor of the memory that pixels are put into.
+    """
+
+    def __init__(self, closed: threading.Event, file: int) -> None:
         self.process: subprocess.Popen | None = None
-        self._closed = closed
-        self._file = _unnamed()
-        self._area = Area(self._file.fileno())
+        self._closed, self._file = closed, file
 
-    def ask(self, operation: str, places: Sequence[Location], into: np.ndarray, whites: Whites) -> list:
-        """The answers in order, and the pixels; a picture that kills two processes is a bad picture."""
+    def ask(
+        self, operation: str, places: Sequence[Location], begin: int, shape: tuple[int, ...], whites: Whites
+    ) -> list[bytes | BadPicture]:
+        """The answers in order; a picture that kills two processes is a bad picture."""
         answers: list[bytes | BadPicture] = []
         crashed = None
-        request = {"operation": operation, "shape": into.shape[1:], "whites": whites}
+        request = {"operation": operation, "shape": shape, "whites": whites}
         while len(answers) < len(places):
             try:
                 process = self._start()
                 first = len(answers)
                 rest = places[first:] if crashed is None else places[first : first + 1]  # which one is it?
-                _send(process.stdin, request | {"locations": rest})
-                found = [self._answer(process) for _ in rest]
-                if operation == "pixels":
-                    into[first : first + len(rest)] = self._area.rows(len(rest), *into.shape[1:])
-                answers += found
+                own = {"locations": rest, "begin": begin + first * math.prod(shape)}
+                _send(process.stdin, request | own)
+                answers += [self._answer(process) for _ in rest]
             except (OSError, EOFError):
                 self.stop()
                 before, crashed = crashed, len(answers)
@@ -84,8 +124,8 @@ class _Worker:
             raise concurrent.futures.CancelledError
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", decoding.__file__, str(self._area.file)],
-                pass_fds=[self._area.file],
+                [sys.executable, "-P", decoding.__file__, str(self._file)],
+                pass_fds=[self._file],
                 env=KEEP_PAGES | os.environ,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -132,7 +172,8 @@ class WorkerPool:
     def __init__(self, count: int) -> None:
         self.count = count
         self._closed = threading.Event()
-        self._workers = tuple(_Worker(self._closed) for _ in range(count))
+        self._rooms = _Rooms()
+        self._workers = tuple(_Worker(self._closed, self._rooms.file.fileno()) for _ in range(count))
         self._idle = collections.deque(self._workers)
         self._threads = concurrent.futures.ThreadPoolExecutor(count) if count else None
 
@@ -150,32 +191,34 @@ class WorkerPool:
             worker.stop()
 
     def ask(
-        self,
-        operation: str,
-        places: Sequence[Location],
-        into: Shaped[Tensor, "n C S S"],
-        whites: Whites = BY_PICTURE,
-    ) -> Callable[[], list[bytes | BadPicture]]:
+        self, operation: str, places: Sequence[Location], shape: tuple[int, ...], whites: Whites = BY_PICTURE
+    ) -> Callable[[], Answers]:
         """Begins an operation on some pictures; calling what it returns waits for the answers.
 
         Arguments:
             operation: `pixels`, `digest` or `probe`.
             places: where the pictures are, shared out between the workers.
-            into: uint8, the room that pixels are decoded into.
+            shape: channels and sides of the pixels of one; zeros for `probe`.
             whites: values of white in deep samples.
         """
-        pixels = into.numpy()
         if self._threads is None:
-            return lambda: [
-                decoding.perform(operation, place, one, whites)
-                for place, one in zip(places, pixels, strict=True)
-            ]
+            pixels = torch.empty(len(places), *shape, dtype=torch.uint8)
+            return lambda: Answers(
+                [
+                    decoding.perform(operation, *one, whites)
+                    for one in zip(places, pixels.numpy(), strict=True)
+                ],
+                pixels,
+            )
+        begin, room = self._rooms.room(len(places), *shape)
         share = -(-len(places) // self.count) or 1
         parts = [
-            self._threads.submit(self._ask, operation, places[i : i + share], pixels[i : i + share], whites)
+            self._threads.submit(
+                self._ask, operation, places[i : i + share], begin + i * math.prod(shape), shape, whites
+            )
             for i in range(0, len(places), share)
         ]
-        return lambda: [answer for part in parts for answer in part.result()]
+        return lambda: Answers([answer for part in parts for answer in part.result()], torch.from_numpy(room))
 
     def _ask(self, *request) -> list[bytes | BadPicture]:
         worker = self._idle.popleft()  # as many threads as workers: there is always one

@@ -66,7 +66,7 @@ class Fit:
         if config.recompute:
             recompute(self.task)
         self.batches, self.config, self.machine, self.seed = batches, config, machine, seed
-        self.optimiser = Optimiser(self.task, config)
+        self.optimiser = Optimiser(self.task, config, machine.products)
         self.step, self.seconds = 0, 0.0
         self.samples, self.rate = 0, 0.0
         self.figures: dict[str, Tensor] = {}

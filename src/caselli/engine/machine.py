@@ -27,6 +27,11 @@ class Machine:
     reason: str
     """One sentence for the log."""
 
+    @property
+    def products(self) -> torch.dtype:
+        """The type that matrix products take."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
     def autocast(self) -> torch.autocast:
         """The context for forward passes; weights stay float32."""
         return torch.autocast(

@@ -9,6 +9,7 @@ import torch
 from torch.nn import Parameter
 
 from caselli.engine.config import TrainingConfig
+from caselli.engine.muon import Muon
 from caselli.engine.sharding import shared_out, whole
 from caselli.engine.task import Task
 from caselli.shapes import Tensor
@@ -24,11 +25,15 @@ class Optimiser:
     Every part of a task has AdamW groups of its own, with its own rate, and is clipped on its own: the
     gradients of two players are not of one scale.
 
-    Sources: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization; Jordan et al. 2024, Muon: An
-    optimizer for hidden layers in neural networks; Liu et al. 2025, Muon is Scalable for LLM Training.
+    Arguments:
+        task: what is trained.
+        config: the optimiser and its rates.
+        precision: the type that Muon's matrix products take.
+
+    Sources: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization; `Muon` names its own.
     """
 
-    def __init__(self, task: Task, config: TrainingConfig) -> None:
+    def __init__(self, task: Task, config: TrainingConfig, precision: torch.dtype) -> None:
         apart = task.parts()
         taken = {id(p) for part in apart for p in part.parameters}
         own = [p for p in task.parameters() if p.requires_grad and id(p) not in taken]
@@ -43,9 +48,7 @@ class Optimiser:
         if groups:
             self.parts.append(torch.optim.AdamW(groups, foreach=True))
         if matrices:
-            rate, decay = config.learning_rate, config.weight_decay
-            muon = torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            self.parts.append(muon)
+            self.parts.append(Muon(matrices, config.learning_rate, config.weight_decay, precision))
         names = {id(p): name for name, p in task.named_parameters(remove_duplicate=False)}
         self.names = [[names[id(p)] for g in part.param_groups for p in g["params"]] for part in self.parts]
         self.peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]

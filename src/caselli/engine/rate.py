@@ -46,8 +46,7 @@ def rate_of(machine: Machine) -> float:
 
 def measured(machine: Machine) -> float:
     """Operations per second of the fastest of some products."""
-    kind = torch.bfloat16 if machine.precision == "bfloat16" else torch.float32
-    a = torch.ones(SIZE, SIZE, device=machine.device, dtype=kind)
+    a = torch.ones(SIZE, SIZE, device=machine.device, dtype=machine.products)
     best, end = math.inf, time.perf_counter() + SECONDS
     while time.perf_counter() < end:
         begin = time.perf_counter()

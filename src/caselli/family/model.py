@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from caselli.data import Pictures, class_numbers, to_float
 from caselli.errors import UserError, lookup
 from caselli.family.base import Family
 from caselli.family.network import Decoder, Encoder
-from caselli.files import atomic_write
+from caselli.files import write_tensors
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 from caselli.trained import Likelihood, Part, Trained
@@ -55,11 +54,10 @@ class Representations:
 
     def save(self, path: str | Path) -> None:
         """Writes a safetensors file with `representations` and, where there are any, `labels`."""
-        tensors = {"representations": self.vectors.contiguous()}
+        tensors = {"representations": self.vectors}
         if self.labels is not None:
             tensors["labels"] = self.labels
-        with atomic_write(path) as temporary:
-            save_file(tensors, temporary, {"names": json.dumps(self.names), "data": self.data})
+        write_tensors(path, tensors, {"names": json.dumps(self.names), "data": self.data})
 
 
 class FamilyModel(Trained):

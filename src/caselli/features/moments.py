@@ -19,6 +19,9 @@ EPSILON = 1e-5
 MEMORY = 0.8
 """Share of the moments of earlier batches in those that are compared."""
 
+PLAIN = 0.02
+"""Difference of neighbours, in a range of 2, that is as much plain as not."""
+
 Maps = Callable[[Float[Tensor, "B 3 H W"]], list[Float[Tensor, "B F h w"]]]
 """Pictures → maps of several depths."""
 
@@ -31,7 +34,8 @@ class MomentDistance(nn.Module):
 
     with m and v the means and deviations of the set's channels, μ and σ those of real pictures, over
     statistics s: each map over pictures and places, and, as a measure of texture, its deviation within each
-    picture. No picture belongs to another one, so it trains what has no target.
+    picture; the maps of the network, and `plainness`. No picture belongs to another one, so it trains what
+    has no target.
     Moments of earlier batches count too, so that the noise of a batch is no gap; the gradient is the batch's.
 
     Arguments:
@@ -83,7 +87,7 @@ class MomentDistance(nn.Module):
         """Means and deviations of the channels of each map, and of their deviations within a picture."""
         self.network.on(pictures.device)
         found = []
-        for x in self.maps(large_enough(coloured(pictures))):
+        for x in (*self.maps(large_enough(coloured(pictures))), plainness(pictures)):
             x = x.float()
             found.append(torch.stack([x.mean((0, 2, 3)), _deviation(x, (0, 2, 3))]))
             if x.shape[2] * x.shape[3] > 1:
@@ -100,6 +104,21 @@ def seen_by(network: EfficientNetLite) -> Maps:
         return [*found, functional.relu6(network.head(found[-1]))]
 
     return maps
+
+
+def plainness(pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B F h w"]:
+    """Near 0 where neighbours are alike, near 1 elsewhere: along rows, columns, and across.
+
+    Networks shrink pictures at once and do not mind a grid of single pixels in plain colour, which has as
+    much contrast as the edges that are missing; a share of plain places does.
+
+    Example:
+        >>> plainness(torch.tensor([[[[0.0, 0.0], [0.0, 1.0]]]])).flatten()
+        tensor([0.9804, 0.9804, 0.9804])
+    """
+    corner, left, up = pictures[..., 1:, 1:], pictures[..., 1:, :-1], pictures[..., :-1, 1:]
+    slopes = torch.cat([corner - left, corner - up, corner - left - up + pictures[..., :-1, :-1]], 1).abs()
+    return slopes / (slopes + PLAIN)
 
 
 def pyramid(pictures: Float[Tensor, "B C H W"], scales: int = 4) -> list[Float[Tensor, "B F h w"]]:

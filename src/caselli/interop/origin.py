@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 import caselli.interop as room  # the door's table is whole by the time that this is called
 from caselli.errors import UserError, lookup
-from caselli.files import atomic_write, write_text
+from caselli.files import atomic_write, read_tensors, write_tensors, write_text
 from caselli.interop.layout import Codes, Converted, Hints, Weights
 from caselli.plain import of_plain, to_plain
 from caselli.shapes import Tensor
@@ -183,12 +181,11 @@ class Origin:
     def save(self, folder: Path, files: Sequence[Weights]) -> None:
         """`imported.safetensors` and `imported.json` in a run's folder: the way back."""
         rest = {
-            f"{number}.{name}": value.detach().clone().contiguous()
+            f"{number}.{name}": value.clone()
             for number, weights in enumerate(self.left(files))
             for name, value in weights.items()
         }
-        with atomic_write(folder / f"{STEM}.safetensors") as temporary:
-            save_file(rest, temporary)
+        write_tensors(folder / f"{STEM}.safetensors", rest)
         write_text(folder / f"{STEM}.json", json.dumps(to_plain(self)))
 
 
@@ -213,9 +210,9 @@ def read_origin(folder: str | Path) -> tuple[Origin, list[Weights]]:
     try:
         plain = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
         origin = of_plain(Origin, plain, "imported")
-        rest = load_file(stem.with_suffix(".safetensors"))
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{stem}.json cannot be read ({error})", "import the files anew") from None
+    rest, _ = read_tensors(stem.with_suffix(".safetensors"), "import the files anew")
     kept: list[Weights] = [{} for _ in origin.files]
     for name, value in rest.items():
         number, _, own = name.partition(".")
@@ -240,12 +237,12 @@ def write_back(folder: str | Path, networks: Mapping[str, nn.Module], out: Path)
     for file, path, weights in zip(origin.files, paths, origin.written(networks, kept), strict=True):
         if file.settings:
             write_text(path.parent / "config.json", json.dumps(file.settings, indent=2))
+        if path.suffix == ".safetensors":
+            write_tensors(path, weights)
+            continue
+        found: dict = weights
+        for name in reversed(file.wrappers):
+            found = {name: found}
         with atomic_write(path) as temporary:
-            if path.suffix == ".safetensors":
-                save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
-            else:
-                found: dict = weights
-                for name in reversed(file.wrappers):
-                    found = {name: found}
-                torch.save(found, temporary)
+            torch.save(found, temporary)
     return paths

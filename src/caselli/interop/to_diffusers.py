@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from caselli.errors import UserError
-from caselli.files import atomic_write, write_text
+from caselli.files import write_tensors, write_text
 from caselli.interop.diffusers import NAMES
 from caselli.interop.layout import Names
 from caselli.interop.target import Exportable, Target
@@ -45,9 +44,7 @@ class ToDiffusers(Target):
         model = load(run.folder)
         tokenizer, size = model.tokenizer, model.size
         _expect_served(tokenizer)
-        weights = {name: x.detach().contiguous() for name, x in _renamed(tokenizer).items()}
-        with atomic_write(folder / WEIGHTS) as temporary:
-            save_file(weights, temporary, {"format": "pt"})
+        write_tensors(folder / WEIGHTS, _renamed(tokenizer), {"format": "pt"})
         write_text(folder / CONFIG, json.dumps(_config(tokenizer, size), indent=2))
         if importlib.util.find_spec("diffusers") is None:
             return f"{folder}: not opened to compare, as diffusers is not installed"

@@ -137,14 +137,18 @@ class Mixer(nn.Module, ABC):
     def parallel(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
         """All T ≥ 1 tokens at once."""
 
-    @abstractmethod
     def step(self, x: Tensor, state: State, starts: Tensor | None) -> tuple[Tensor, State]:
-        """One token: x `B 1 E`, starts `B 1`."""
+        """One token: x `B 1 E`, starts `B 1`; by default as several at once."""
+        return self.parallel(x, state, starts)
 
     def peek(self, x: Float[Tensor, "B T E"], state: State) -> Float[Tensor, "B T E"]:
         """Outputs of T tokens of which each comes next by itself: none sees another, and none is kept."""
         each = state.apply(lambda tensor: tensor.repeat_interleave(x.shape[1], 0))
         return self.step(x.flatten(0, 1)[:, None], each, None)[0].view(x.shape)
+
+    def remembered(self, x: Float[Tensor, "B T E"], state: S) -> S:
+        """The state behind some more tokens whose outputs nobody asks for."""
+        return self(x, state)[1]
 
     def cut(self, before: S, after: S, count: int) -> S | None:
         """The state behind the first `count` of the tokens that led from one state to another; None where

@@ -56,9 +56,6 @@ class Bidirectional(Mixer):
         one, other = self.first(x, starts=starts)[0], self.second(x.flip(1), starts=ends)[0].flip(1)
         return (one + other if self.output is None else self.output(torch.cat((one, other), -1))), state
 
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
-
 
 def _ends(starts: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
     """The last token of each sequence."""

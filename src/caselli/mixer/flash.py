@@ -127,9 +127,6 @@ class FLASH(GatedUnit):
             outputs.append(y)
         return torch.cat(outputs, 1), state
 
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
-
     def _whole_groups(self, x, state):
         first, last = state.length, state.length + x.shape[1]
         gated, memory = gated_mixed_chunk_attention(

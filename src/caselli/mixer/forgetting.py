@@ -72,6 +72,3 @@ class ForgettingAttention(ProjectingMixer):
         state = ForgettingState(k, v, begin, end, state.packed or starts is not None, totals)
         y = forgetting_attention(q, k[:, :, :end], v[:, :, :end], totals[:, :, :end, 0], mask)
         return self.output(y.transpose(1, 2).flatten(2) * self.gate(x).sigmoid()), state
-
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)

@@ -181,9 +181,6 @@ class QuadraticUnit(GatedUnit):
         )
         return self.output(gate * (y * after).to(gate.dtype)), state
 
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
-
     def _seen(self, begin: Tensor | None, first: int, length: int, like: Tensor) -> Tensor:
         """n_i, `B T 1` or `T 1`."""
         if not self.causal:

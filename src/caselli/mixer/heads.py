@@ -102,9 +102,13 @@ class ProjectingMixer(HeadedMixer):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """q `B N T d`, k and v `B M T d` of tokens whose first has position `first`; see `turn`."""
         q = self.query(x).unflatten(2, (self.heads, self.head_width)).transpose(1, 2)
-        kv = self.key_value(x).unflatten(2, (2, self.kv_heads, self.head_width))
-        k, v = kv.permute(2, 0, 3, 1, 4)
+        k, v = self.keys_and_values(x)
         return *self.turn((q, k), first, begin), v
+
+    def keys_and_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """k and v `B M T d` of tokens, without positions."""
+        kv = self.key_value(x).unflatten(2, (2, self.kv_heads, self.head_width))
+        return kv.permute(2, 0, 3, 1, 4).unbind()
 
     def repeated(self, *vectors: Tensor) -> tuple[Tensor, ...]:
         """Keys and values `B M T d`, one for each query head."""
@@ -187,9 +191,6 @@ class CachedMixer(ProjectingMixer):
             state = dataclasses.replace(state, begin=begin[:, -1], packed=True)
             begin = begin - (state.length - k.shape[2])
         return self.join(self.attend(q, k, v, begin)), state
-
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
 
     def _append(self, k, v, state):
         """All keys and values, and the state that has them."""

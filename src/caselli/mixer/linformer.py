@@ -68,9 +68,6 @@ class Linformer(ProjectingMixer):
             y = rows.pack(self._attend(*(rows.unpack(z) for z in (q, k, v))))
         return self.output(y.flatten(2)), state
 
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
-
     def _attend(self, q, k, v):
         """`B T N d`; zeros fill a row up and add nothing to the mixtures."""
         length = q.shape[1]

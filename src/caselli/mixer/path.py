@@ -91,6 +91,3 @@ class PaTHAttention(ProjectingMixer):
         weights = scores.masked_fill(~mask, -torch.inf).softmax(-1).to(v.dtype)
         (values,) = self.repeated(values)
         return self.join(weights @ values), state
-
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)

@@ -111,9 +111,6 @@ class Reformer(HeadedMixer):
             )
         return self.join(y), state
 
-    def step(self, x, state, starts):
-        return self.parallel(x, state, starts)
-
     def _continue(self, q, buckets, state, begin):
         k, v, known = (z[:, :, : state.length] for z in (state.keys, state.values, state.buckets))
         mask = lsh_mask(buckets.transpose(2, 3), known.transpose(2, 3), begin)

@@ -13,7 +13,8 @@ from caselli.model.files import (
     save_tokenizer,
 )
 from caselli.model.looking import Alternatives, CodeFields, Extent, alternatives, surprise, unfinished
-from caselli.model.model import Model, Score, paste
+from caselli.model.model import Model, Score
+from caselli.model.visible import paste
 
 __all__ = [
     "Adapter",

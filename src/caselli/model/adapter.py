@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from caselli.errors import UserError
-from caselli.files import atomic_write, in_order
+from caselli.files import read_tensors, write_tensors
 from caselli.model.building import build_prior
 from caselli.model.model import Model
 from caselli.prior import Vocabulary
@@ -50,10 +48,7 @@ class Adapter:
         for name, (up, down) in self.matrices.items():
             tensors |= {f"up.{name}": up, f"down.{name}": down}
         stamp = {"prior": self.prior, "classes": self.classes, "words": self.words}
-        metadata = {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)}
-        with atomic_write(path) as temporary:
-            content = save({k: v.cpu().contiguous() for k, v in tensors.items()}, metadata)
-            temporary.write_bytes(in_order(content))
+        write_tensors(path, tensors, {"kind": KIND, "version": str(VERSION), "stamp": json.dumps(stamp)})
 
     @classmethod
     def load(cls, path: str | Path) -> Adapter:
@@ -63,12 +58,10 @@ class Adapter:
         """
         path = Path(path) / cls.file if Path(path).is_dir() else Path(path)
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
-                    raise UserError(f"{path} is no adapter", "a file of `caselli tune` was expected")
-                stamp = json.loads(metadata["stamp"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, metadata = read_tensors(path)
+            if (metadata.get("kind"), metadata.get("version")) != (KIND, str(VERSION)):
+                raise UserError(f"{path} is no adapter", "a file of `caselli tune` was expected")
+            stamp = json.loads(metadata["stamp"])
             own = {
                 name[3:]: (up, tensors[f"down.{name[3:]}"])
                 for name, up in tensors.items()
@@ -76,7 +69,7 @@ class Adapter:
             }
             rows = {name[5:]: rows for name, rows in tensors.items() if name[:5] == "rows."}
             return cls(stamp["prior"], tuple(stamp["classes"]), tuple(stamp["words"]), own, rows)
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError) as error:
             raise UserError(f"{path} cannot be read as an adapter ({error})") from None
 
 

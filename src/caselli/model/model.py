@@ -10,16 +10,18 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from caselli.data import CodeStore, Pictures, class_numbers, enlarged, to_float, with_size
+from caselli.data import CodeStore, Pictures, to_float, with_size
 from caselli.errors import UserError
-from caselli.model.building import condition_size, grid_of
+from caselli.model.building import grid_of
+from caselli.model.conditioned import Conditioned
 from caselli.model.encoding import encode
+from caselli.model.visible import paste, visible_codes
 from caselli.order import Order
 from caselli.prior import Bracket, Conditions, Prior
 from caselli.sampling import AS_LEARNED, Engine, GuidedEngine, Sampling, best_engine, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer import Tokenizer
-from caselli.trained import Likelihood, Part, Trained
+from caselli.trained import Likelihood, Part
 from caselli.weights import Compression
 
 
@@ -35,7 +37,7 @@ class Score:
     """True where the bits are exact; else they are an upper bound, as of a masked prior."""
 
 
-class Model(Trained):
+class Model(Conditioned):
     """A trained tokenizer and, where the run has one, a prior over its codes.
 
     `encode`, `decode`, `sample`, `complete` and `score` work on batches: pictures `B C H W` in [−1, 1], codes
@@ -244,33 +246,14 @@ class Model(Trained):
         Errors: `UserError` where the picture or the mask has another size, nothing is kept, or codes have
         no places.
         """
-        known = self._known(pictures, keep)
+        codes = visible_codes(self, pictures, keep)
         engine = engine or self.engine()[0]
-        told = self.conditions(len(pictures), label, text)
-        told = self.prior.with_known(told, self.order.restore(known, self.grid))
+        told = self.prior.with_known(self.conditions(len(pictures), label, text), codes)
         seeds = list(range(seed, seed + len(pictures)))
-        sequence = sample(engine, told, seeds, options, progress, known)
+        sequence = sample(engine, told, seeds, options, progress, self.order.flatten(codes, self.grid))
         completed = self.decode(self.order.restore(sequence, self.grid)).cpu()
         own = self.tokenizer.quantizer.places_are_own
         return completed if own else paste(pictures.cpu(), completed, keep.cpu())
-
-    def _known(self, pictures: Tensor, keep: Tensor) -> Int[Tensor, "B T"]:
-        """The kept codes in order, −1 elsewhere."""
-        size = (self.size, self.size)
-        space = self.tokenizer.architecture.latent_shape(self.tokenizer.config, size)
-        if pictures.shape[-2:] != keep.shape or keep.shape != size:
-            raise UserError(
-                f"pictures of {tuple(pictures.shape[-2:])} and a mask of {tuple(keep.shape)} were given",
-                f"{size} was expected of both",
-            )
-        kept = self.tokenizer.quantizer.visible_codes(keep, space)
-        if not keep.any():
-            raise UserError("a mask that keeps nothing was given", remedy="use `sample` for whole pictures")
-        visible = pictures * keep
-        mean = visible.sum((2, 3), keepdim=True) / keep.sum()
-        codes = self.encode(torch.where(keep, pictures, mean))
-        codes = torch.where(kept.to(codes.device).expand(codes.shape), codes, -1)
-        return self.order.flatten(codes, self.grid)
 
     @torch.no_grad()
     def score(
@@ -306,90 +289,6 @@ class Model(Trained):
         sequence = self.order.flatten(codes, self.grid)
         return -self.require_prior().log_prob(sequence, told).sum(1) / math.log(2)
 
-    # conditions ---------------------------------------------------------------------------------------------
-
-    def conditions(
-        self,
-        count: int,
-        label: str | int | Sequence[str | int] | None = None,
-        text: str | Sequence[str] | None = None,
-        picture: Float[Tensor, "count C h w"] | None = None,
-    ) -> Conditions:
-        """Conditions of the prior for `count` pictures.
-
-        Arguments:
-            label, text, picture: as of `sample`.
-
-        Errors: `UserError` for what the prior was not trained with, and for a wrong number of them.
-        """
-        codes = None if picture is None else self._condition_codes(picture)
-        told = Conditions(self.labels(label, count), self._numbers(text, count), codes)
-        return told.to(self.device)
-
-    def conditions_of(self, pictures: Pictures, indices: Int[Tensor, "B"]) -> Conditions:
-        """Conditions of the prior for pictures of a set: labels of the same classes, captions, and the
-        pictures at the low resolution."""
-        prior, text, codes = self.require_prior(), None, None
-        labels = pictures.labels_in(self.classes, indices)
-        if pictures.captions is not None and prior.alphabet.text is not None:
-            text = prior.alphabet.text.encode([pictures.captions[i] for i in indices.tolist()])
-        if prior.config.condition_picture == "low_resolution":
-            pixels = with_size(pictures.read(indices), self.condition_size)
-            codes = self._condition_codes(to_float(pixels))
-        return Conditions(labels, text, codes).to(self.device)
-
-    @property
-    def condition_size(self) -> int:
-        """Side of the other picture that the prior is told of, in pixels; 0 where there is none to give."""
-        return condition_size(self.require_prior().config, self.size)
-
-    def require_small_size(self) -> int:
-        """Side of the smaller pictures that the prior draws from, or a `UserError` where it does not."""
-        if self.require_prior().config.condition_picture != "low_resolution":
-            raise UserError(
-                "a run whose prior knows nothing of smaller pictures was given",
-                "one whose prior was told of them was expected",
-                "train one with --prior.condition_picture low_resolution",
-            )
-        return self.condition_size
-
-    def _numbers(self, text: str | Sequence[str] | None, count: int) -> Int[Tensor, "B L"] | None:
-        if text is None:
-            return None
-        vocabulary = self.require_prior().alphabet.text
-        if vocabulary is None:
-            raise UserError(
-                f"the text {text!r} was given",
-                "this model was trained without captions",
-                "leave the text out",
-            )
-        captions = [text] * count if isinstance(text, str) else list(text)
-        if len(captions) != count:
-            raise UserError(
-                f"{len(captions)} captions were given for {count} pictures", "one for each was expected"
-            )
-        return vocabulary.encode(captions)
-
-    def _condition_codes(self, pictures: Float[Tensor, "B C h w"]) -> Int[Tensor, "B P"]:
-        side = self.condition_size
-        if not side:
-            raise UserError(
-                "another picture was given",
-                "this model was trained without",
-                "train one with --prior.condition_picture low_resolution or paired",
-            )
-        if pictures.shape[-2:] != (side, side):
-            raise UserError(
-                f"pictures of {tuple(pictures.shape[-2:])} were given", f"{(side, side)} expected"
-            )
-        if self.prior.config.condition_picture == "low_resolution":
-            pictures = enlarged(pictures, self.size // side)  # a code for each that is to be drawn
-        return self.encode(pictures).flatten(1)
-
-    def labels(self, label: str | int | Sequence[str | int] | None, count: int) -> Int[Tensor, "B"] | None:
-        """Class numbers for `count` pictures; an unknown label is a `UserError` that names close ones."""
-        return class_numbers(self.classes, label, count)
-
     def expect_same_codes(self, other: Model) -> None:
         """Errors: `UserError` where another model's sequences of codes mean other pictures."""
         mine, its = (model.tokenizer.fingerprint() for model in (self, other))
@@ -399,26 +298,3 @@ class Model(Trained):
                 "a run whose prior was trained on the codes of the same tokenizer was expected",
                 "take one that `caselli slim --distil-to` made",
             )
-
-    def require_prior(self) -> Prior:
-        """The prior, or a `UserError` that says how to get one."""
-        if self.prior is None:
-            raise UserError(
-                "this run has no prior yet",
-                "a run with both stages was expected",
-                "train it with `caselli train SOURCE -o RUN --stage prior --resume`",
-            )
-        return self.prior
-
-
-def paste(
-    pictures: Float[Tensor, "B C H W"], completed: Float[Tensor, "B C H W"], keep: Bool[Tensor, "H W"]
-) -> Float[Tensor, "B C H W"]:
-    """The original's own pixels where they are kept.
-
-    Example:
-        >>> one, zero = torch.ones(1, 1, 1, 2), torch.zeros(1, 1, 1, 2)
-        >>> paste(one, zero, torch.tensor([[True, False]])).flatten()
-        tensor([1., 0.])
-    """
-    return torch.where(keep, pictures, completed)

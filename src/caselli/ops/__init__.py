@@ -7,7 +7,7 @@ from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocas
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
 from caselli.ops.discretised_logistic import HALF_LEVEL, counted_bits, residual_bits, residual_counts
-from caselli.ops.dplr_kernel import DplrSystem, as_complex, as_real, dplr_kernel, pair_product
+from caselli.ops.dplr_kernel import DplrSystem, dplr_kernel
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents
 from caselli.ops.forgetting_attention import forgetting_attention
 from caselli.ops.gated_linear_attention import gated_linear_attention
@@ -25,6 +25,7 @@ from caselli.ops.mesa import mesa
 from caselli.ops.mixed_chunk_attention import mixed_chunk_attention
 from caselli.ops.nearest_code import full_precision, largest_product, nearest_code
 from caselli.ops.offset_rotary import offset_rotary
+from caselli.ops.pairs import as_complex, as_real, pair_product
 from caselli.ops.path_attention import path_scores
 from caselli.ops.pointwise_attention import ACTIVATIONS, pointwise_attention
 from caselli.ops.rotary import rotary, rotary_angles

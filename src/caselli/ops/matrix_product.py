@@ -55,7 +55,8 @@ def linear(
     """
     rows = x.numel() // max(1, x.shape[-1])
     if _suits(x, weight, rows * weight.numel()):
-        y = _Product.apply(x.reshape(rows, -1), weight, bias)
+        product = _Product.apply if torch.is_grad_enabled() else _onednn
+        y = product(x.reshape(rows, -1), weight, bias)
         return y.view(*x.shape[:-1], -1)
     return F.linear(x, weight, bias)
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from caselli.ops.dplr_kernel import as_complex, as_real, pair_product
+from caselli.ops.pairs import as_complex, as_real, pair_product
 from caselli.shapes import Complex, Float, Shaped, Tensor
 
 SMALL_ROW = 2048

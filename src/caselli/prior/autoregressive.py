@@ -49,7 +49,6 @@ class Autoregressive(SequencePrior):
     """
 
     kind = "autoregressive"
-    stepwise = True
     sees_from_start = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:

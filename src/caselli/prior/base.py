@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +21,7 @@ from caselli.prior.head import Head, Slots
 from caselli.prior.heads import build_head
 from caselli.prior.layer import Entrance, FinalModulation, NoFinalModulation, NoPositions
 from caselli.shapes import Bool, Float, Int, Tensor
-from caselli.weights import take_in
+from caselli.weights import fingerprint
 
 if TYPE_CHECKING:
     from caselli.prior.autoregressive import Autoregressive
@@ -58,9 +57,6 @@ class Prior(nn.Module, ABC):
     """Fields of `caselli.sampling.Sampling` that only some kinds follow, and this one does."""
     exact: ClassVar[bool] = True
     """True where `log_prob` is the likelihood; else its sum over a sequence is a lower bound."""
-    stepwise: ClassVar[bool] = False
-    """True where a round of drawing takes one vector a sequence through the layers, so that its cost is
-    reading the weights."""
     any_order: ClassVar[bool] = False
     """True where a drawn code is conditioned on all known ones, wherever they lie."""
     needs_quantizer: ClassVar[bool] = False
@@ -207,9 +203,7 @@ class Prior(nn.Module, ABC):
 
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight."""
-        digest = hashlib.sha256()
-        take_in(digest, self.state_dict())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.state_dict())
 
     def weight_bytes(self) -> int:
         """Bytes of the weights that a round reads: all but the embeddings'."""

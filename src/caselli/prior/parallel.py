@@ -53,7 +53,6 @@ class ParallelHeads(SequencePrior):
 
     kind = "parallel"
     options_kind = ParallelOptions
-    stepwise = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         self.steps = step_of_slots(alphabet, config.options(ParallelOptions).delay)

@@ -160,11 +160,15 @@ class ParallelOrder(SequencePrior):
 
     def _round(self, codes, queries, states: tuple[State, ...]):
         """Outputs of the queries behind some more codes, and each layer's state behind those."""
-        after = []
-        for block, state in zip(self.blocks, states, strict=True):
-            y, state = block.mixer(block.norm1(codes), state)
-            z = block.mixer.peek(block.norm1(queries), state)
-            codes, queries = block.behind(codes, y), block.behind(queries, z)
+        after, last = [], len(self.blocks) - 1
+        for number, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
+            given = block.norm1(codes)
+            if number < last:
+                y, state = block.mixer(given, state)
+                codes = block.behind(codes, y)
+            else:  # nothing is asked of codes behind the last layer
+                state = block.mixer.remembered(given, state)
+            queries = block.behind(queries, block.mixer.peek(block.norm1(queries), state))
             after.append(state)
         return queries, tuple(after)
 

@@ -122,7 +122,6 @@ class PixelCNN(Prior):
 
     kind = "pixel_cnn"
     options_kind = PixelCNNOptions
-    stepwise = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__(config, alphabet)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from caselli.errors import MissingExtra, UserError
+from caselli.files import expect_memory
 from caselli.mixer.dense import Dense
 from caselli.shapes import Float, Int, Tensor
 
@@ -59,6 +60,7 @@ def load_encoder(path: str, digest: str) -> FrozenEncoder:
             f"weights of digest {digest} were expected",
             "restore them, or train the prior anew",
         )
+    expect_memory(sum(file.stat().st_size for file in Path(path).glob("model*.safetensors")))
     try:
         model = library.AutoModelForTextEncoding.from_pretrained(
             path, local_files_only=True, use_safetensors=True, trust_remote_code=False

@@ -72,7 +72,6 @@ class RandomOrder(SequencePrior):
     kind = "random_order"
     options_kind = RandomOrderOptions
     any_order = True
-    stepwise = True
 
     def __init__(self, config: PriorConfig, alphabet: Alphabet) -> None:
         super().__init__(config, alphabet, alphabet.length)

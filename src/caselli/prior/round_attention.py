@@ -49,14 +49,16 @@ class RoundAttention(CachedMixer):
 
     def peek(self, x: Float[Tensor, "B T E"], state: AttentionState) -> Float[Tensor, "B T E"]:
         q, k, v = self.project(x, state.length)
-        keys = torch.cat((state.keys[:, :, : state.length].to(k.dtype), k), 2)
-        values = torch.cat((state.values[:, :, : state.length].to(v.dtype), v), 2)
+        keys, values, _ = self._append(k, v, state)  # behind the codes, where the next ones overwrite them
         count, mask = x.shape[1], None
         if not self.mutual and count > 1:
             mask = torch.ones(count, keys.shape[2], dtype=torch.bool, device=x.device)
             mask[:, state.length :] = torch.eye(count, dtype=torch.bool, device=x.device)
             mask = mask[None, None]
         return self.join(attention(q, keys, values, mask))
+
+    def remembered(self, x, state):
+        return self._append(*self.keys_and_values(x), state)[2]
 
     def all_rounds(self, x: Float[Tensor, "B S E"], mask: Bool[Tensor, "S S"]) -> Float[Tensor, "B S E"]:
         """Outputs of the codes and queries of all rounds at once, see `rounds_mask`."""

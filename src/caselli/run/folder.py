@@ -20,8 +20,9 @@ from caselli.version import __version__
 
 SLIMMED = "slim.json"
 """File in the folder of a run that was made smaller: how that was done."""
-MAY_CHANGE = ("training.", "data.workers", "reading.", "track")
-"""Fields that a resumed run may be given anew: its budget, and what does not change the result."""
+MAY_CHANGE = ("training.", "data.source", "data.workers", "reading.", "track")
+"""Fields that a resumed run may be given anew: its budget, where its pictures lie, and what does not change
+the result."""
 
 
 class RunFolder:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from caselli.engine import Machine, TrainingConfig
 from caselli.errors import UserError
-from caselli.files import atomic_write, write_text
+from caselli.files import atomic_write, read_tensors, write_text
 from caselli.model import Model, build_prior, save_prior, save_tokenizer
 from caselli.plain import of_plain, override, to_plain
 from caselli.prior import PriorConfig
@@ -68,7 +67,7 @@ def load_old(folder: RunFolder) -> Model:
     tokenizer = Tokenizer(pixel_tokenizer(config["channels"], config["size"], config["levels"]))
     prior_config = of_plain(PriorConfig, config["prior"], "prior")
     prior, order = build_prior(prior_config, tokenizer, config["size"], config["classes"])
-    prior.load_state_dict(_renamed(load_file(folder.path / "family.safetensors"), PREFIX, ""))
+    prior.load_state_dict(_renamed(read_tensors(folder.path / "family.safetensors")[0], PREFIX, ""))
     return Model(tokenizer, prior, order, config["size"], described["classes"])
 
 

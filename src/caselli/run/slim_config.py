@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
-from typing import Any
 
 from caselli.errors import UserError, lookup
-from caselli.files import write_text
 from caselli.mixer import MIXERS
-from caselli.plain import to_plain
+from caselli.run.derived import DerivedConfig
 from caselli.run.folder import SLIMMED
 from caselli.slim import PATTERNS, PRECISIONS, STRUCTURES, Distilling
 
@@ -21,8 +17,10 @@ STAGES = ("prior", "tokenizer", "both")
 
 
 @dataclasses.dataclass(frozen=True)
-class SlimConfig:
+class SlimConfig(DerivedConfig):
     """One method, and how it is trained for; a run can be made smaller more than once."""
+
+    file = SLIMMED
 
     quantise: str = ""
     """Weights as integers: int8 or int4."""
@@ -116,27 +114,6 @@ class SlimConfig:
             what = f"a decoder with {self.distil_decoder:.0%} of the channels, distilled"
         budget = f"{self.minutes:g} minutes" if self.minutes else f"{self.steps} steps"
         return f"{what}, {budget} of training" if self.trains else what
-
-    def save(self, folder: Path, run: Path) -> None:
-        """Writes `slim.json`: what is done, and to which run."""
-        write_text(folder / SLIMMED, json.dumps(self._noted(run), indent=2))
-
-    def expect_in(self, folder: Path, run: Path) -> None:
-        """Errors: `UserError` where the folder was begun with something else."""
-        try:
-            before = json.loads((folder / SLIMMED).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder / SLIMMED} cannot be read ({error})") from None
-        for name, value in self._noted(run).items():
-            if value != before.get(name):
-                raise UserError(
-                    f"{_option(name)} {value} was given to a run that was begun with {before.get(name)}",
-                    "a resumed run keeps its configuration",
-                    "leave it out, or choose another -o",
-                )
-
-    def _noted(self, run: Path) -> dict[str, Any]:
-        return {**to_plain(self), "run": str(run.resolve())}
 
 
 def _option(name: str) -> str:

@@ -10,7 +10,6 @@ import torch
 
 from caselli import ranks
 from caselli.data import CodeStore, Pictures, to_float
-from caselli.errors import UserError
 from caselli.evaluate import run_figures
 from caselli.files import alone
 from caselli.model import Model, load, load_tokenizer, save_tokenizer
@@ -87,16 +86,7 @@ def _slimmed(
 def _begin(old: RunFolder, new: RunFolder, config: SlimConfig, source: str | None, resume: bool) -> RunFolder:
     """The new folder with the old run's configuration and its data; nothing is overwritten."""
     new.refuse_foreign()
-    if new.path.resolve() == old.path.resolve():
-        raise UserError(f"{new.path} was given as run and as -o", "a new folder was expected")
-    if new.holds_run():
-        if not (new.path / SLIMMED).exists() or not resume:
-            raise UserError(
-                f"{new.path} holds a run already",
-                "a new folder was expected",
-                "choose another -o, or --resume",
-            )
-        config.expect_in(new.path, old.path)
+    if config.has_begun(new, old.path, resume):
         return new
     kept = TwoStage.config_in(old)
     if source is not None:

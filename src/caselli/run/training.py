@@ -248,9 +248,9 @@ def _expect_same(folder: RunFolder, source: str, fingerprint: str) -> None:
     expected = folder.describe()["data_fingerprint"]
     if fingerprint != expected:
         raise UserError(
-            f"the pictures of {source} have changed since the run in {folder.path} was begun",
+            f"the pictures of {source} are not those that the run in {folder.path} was begun with",
             f"fingerprint {expected} was expected, {fingerprint} found",
-            "restore them, or begin a new run with another -o",
+            "restore them, name the place that they have moved to, or begin a new run with another -o",
         )
 
 

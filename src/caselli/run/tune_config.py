@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
-from typing import Any
 
 from caselli.engine import TrainingConfig
-from caselli.errors import UserError, expect
+from caselli.errors import expect
 from caselli.figures import figure
-from caselli.files import write_text
-from caselli.plain import to_plain
+from caselli.run.derived import DerivedConfig
 
 TUNED = "tune.json"
 """File in the folder of a run that was fine-tuned: how that was done."""
@@ -21,8 +17,10 @@ FEW = 2048
 
 
 @dataclasses.dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(DerivedConfig):
     """The parts that are trained on the new pictures, the budget, and the replay of old ones."""
+
+    file = TUNED
 
     rank: int = 8
     """Rank of the adapters on the prior's linear layers; 0 trains all weights."""
@@ -86,28 +84,6 @@ class TuneConfig:
         """
         different = (2 if self.flip else 1) * (2 * self.shift + 1) ** 2
         return self.views or max(1, min(2 * different if different > 1 else 1, FEW // max(1, pictures)))
-
-    def save(self, folder: Path, run: Path) -> None:
-        """Writes `tune.json`: what is done, and to which run."""
-        write_text(folder / TUNED, json.dumps(self._noted(run), indent=2))
-
-    def expect_in(self, folder: Path, run: Path) -> None:
-        """Errors: `UserError` where the folder was begun with something else."""
-        try:
-            before = json.loads((folder / TUNED).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder / TUNED} cannot be read ({error})") from None
-        before = before if isinstance(before, dict) else {}
-        for name, value in self._noted(run).items():
-            if value != before.get(name):
-                raise UserError(
-                    f"{name} {value} was given to a run that was begun with {before.get(name)}",
-                    "a resumed run keeps its configuration",
-                    "leave it out, or choose another -o",
-                )
-
-    def _noted(self, run: Path) -> dict[str, Any]:
-        return {**to_plain(self), "run": str(run.resolve())}
 
 
 @dataclasses.dataclass(frozen=True)

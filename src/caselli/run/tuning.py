@@ -12,7 +12,6 @@ import torch
 from caselli import ranks
 from caselli.data import CodeStore
 from caselli.engine import Log, machine
-from caselli.errors import UserError
 from caselli.evaluate import evaluate_model
 from caselli.model import Model, load
 from caselli.prior import PriorTask
@@ -90,16 +89,7 @@ def _begin(
 ) -> RunFolder:
     """The new folder with the old run's configuration and the new pictures; nothing is overwritten."""
     new.refuse_foreign(first=TUNED)
-    if new.path.resolve() == run.resolve():
-        raise UserError(f"{new.path} was given as run and as -o", "a new folder was expected")
-    if new.holds_run():
-        if not (new.path / TUNED).exists() or not resume:
-            raise UserError(
-                f"{new.path} holds a run already",
-                "a new folder was expected",
-                "choose another -o, or --resume",
-            )
-        config.expect_in(new.path, run)
+    if config.has_begun(new, run, resume):
         return new
     if (new.path / TUNED).exists():  # a command that was cut short left it, or somebody
         config.expect_in(new.path, run)

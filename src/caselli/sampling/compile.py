@@ -46,6 +46,7 @@ def library() -> ctypes.CDLL:
         raise Unavailable(f"the fused step cannot be kept or loaded ({error})") from None
     loaded.lanes.restype = ctypes.c_int64
     loaded.run.restype = None
+    loaded.run_pair.restype = ctypes.c_int64
     return loaded
 
 

@@ -3,6 +3,7 @@
 // Weights lie in panels of L outputs, [outputs / L][inputs][L]: a vector of L outputs is one load, an input is
 // broadcast to all of them, and no sum goes across a vector. Each output is summed in the order of the inputs,
 // so that a row's result does not depend on the rows beside it. Activations are float32, rows one after another.
+// A step takes one slot of each sequence, or several at once (`tokens`), which share the sequence's keys.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -39,7 +40,7 @@ struct Op {
     float f[4];
 };
 
-enum Kind { EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW };
+enum Kind { EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW, SETTLE };
 enum Activation { NONE, GELU, SOFTPLUS, SQUARED_RELU };
 enum Weights { FLOAT32, BFLOAT16, INT8 };
 
@@ -67,6 +68,7 @@ static inline V load(const bfloat16* p) {
 }
 static inline void store(float* p, V v) { *(Vu*)p = v; }
 static inline V all(float x) { return V{} + x; }
+static inline N whole(N count) { return (count + L - 1) / L * L; }  // numbers in whole vectors
 
 static float sum(V v) {
     float s = 0;
@@ -134,15 +136,17 @@ struct Worker {
 // x = code + position; the label in front of the first slot -----------------------------------------------------
 static void embed(const Op& op, N slot, Worker& worker) {
     const N rows = op.n[0], width = op.n[1], length = op.n[2], samples = op.n[3];
-    const N own = op.n[4];  // 1 where each row has positions of its own
+    const N own = op.n[4], tokens = op.n[5];  // own: 1 where each sequence has positions of its own
     const auto* codes = (const N*)op.p[0];
     const auto *offset = (const N*)op.p[1], *labels = (const N*)op.p[2];
     const auto *code = (const float*)op.p[3], *label = (const float*)op.p[4], *position = (const float*)op.p[5];
     auto* x = (float*)op.p[6];
     for (N row = worker.begin(rows); row < worker.end(rows); row++) {
-        const float* from = slot ? code + (codes[row % samples * length + slot - 1] + offset[slot - 1]) * width
-                                 : label + labels[row] * width;
-        const float* place = position + (own * row * length + slot) * width;
+        const N sequence = row / tokens, at = slot + row % tokens;
+        if (at >= length) continue;
+        const float* from = at ? code + (codes[sequence % samples * length + at - 1] + offset[at - 1]) * width
+                               : label + labels[sequence] * width;
+        const float* place = position + (own * sequence * length + at) * width;
         for (N i = 0; i < width; i++) x[row * width + i] = from[i] + place[i];
     }
 }
@@ -188,7 +192,7 @@ struct Linear {
             V w[P];
             for (int p = 0; p < P; p++) {
                 w[p] = load(from + (p * inputs + k) * L);
-                if (M > 1) __builtin_prefetch(from + ((P + p) * inputs + k) * L);  // the next panels
+                if (M > 1) __builtin_prefetch(from + ((P + p) * inputs + k) * L, 0, 2);  // the next panels
             }
             for (int m = 0; m < M; m++) {
                 const V broadcast = all(x[m * x_stride + k]);
@@ -202,17 +206,20 @@ struct Linear {
     template <int P, class W>
     void rows(const W* weight, const float* x, float* y, N panel, N batch) const {
         N row = 0;
-        for (; row + 8 <= batch && P <= 2; row += 8) tile<P, P <= 2 ? 8 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
-        for (; row + 4 <= batch && P <= 2; row += 4) tile<P, P <= 2 ? 4 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
+        if (P <= 2)
+            for (; row + 8 <= batch; row += 8) tile<P, P <= 2 ? 8 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
+        if (P <= 4)
+            for (; row + 4 <= batch; row += 4) tile<P, P <= 4 ? 4 : 1>(weight, x + row * x_stride, y + row * y_stride, panel);
+        for (; row + 2 <= batch; row += 2) tile<P, 2>(weight, x + row * x_stride, y + row * y_stride, panel);
         for (; row < batch; row++) tile<P, 1>(weight, x + row * x_stride, y + row * y_stride, panel);
     }
 
     template <class W>
     void panels(const W* weight, const float* x, float* y, N first, N last, N batch) const {
         N panel = first;
-        if (batch == 1)
+        if (batch < 4)  // as many panels as registers hold
             for (; panel + 8 <= last; panel += 8) rows<8>(weight, x, y, panel, batch);
-        if (batch == 1)
+        if (batch < 8)
             for (; panel + 4 <= last; panel += 4) rows<4>(weight, x, y, panel, batch);
         for (; panel + 2 <= last; panel += 2) rows<2>(weight, x, y, panel, batch);
         for (; panel < last; panel++) rows<1>(weight, x, y, panel, batch);
@@ -292,24 +299,27 @@ struct Heads {
 
 static void attend(const Op& op, N slot, Worker& worker) {
     slot += op.n[7];  // the conditions in front
-    const N batch = op.n[0];
-    const N begin = std::max<N>(0, slot + 1 - op.n[6]);
-    const Heads h{op.n[1], op.n[2], op.n[3], op.n[4], op.n[5], slot, begin, (const float*)op.p[4], (const float*)op.p[5]};
+    const N sequences = op.n[0], width = op.n[3], tokens = op.n[4], length = op.n[5], window = op.n[6];
+    Heads h{op.n[1], op.n[2], width, whole(width), whole(length), 0, 0, (const float*)op.p[4], (const float*)op.p[5]};
     const N group = h.heads / h.kv_heads, stride = (h.heads + 2 * h.kv_heads) * h.width;
     auto *qkv = (float*)op.p[0], *all_keys = (float*)op.p[1], *all_values = (float*)op.p[2], *y = (float*)op.p[3];
     float* scores = worker.room(h.capacity);
-    for (N unit = worker.begin(batch * h.kv_heads); unit < worker.end(batch * h.kv_heads); unit++) {
-        const N row = unit / h.kv_heads, head = unit % h.kv_heads;
-        float *q = qkv + row * stride + head * group * h.width, *k = qkv + row * stride + (h.heads + head) * h.width;
+    const float root = 1.0f / std::sqrt((float)h.width);
+    for (N unit = worker.begin(sequences * h.kv_heads); unit < worker.end(sequences * h.kv_heads); unit++) {
         float *keys = all_keys + unit * h.capacity * h.width, *values = all_values + unit * h.capacity * h.padded;
-        h.turn(k);
-        h.keep(k, k + h.kv_heads * h.width, keys, values);
-        const float root = 1.0f / std::sqrt((float)h.width);
-        for (N g = 0; g < group; g++) {
-            float* query = q + g * h.width;
-            h.turn(query);
-            for (N i = 0; i < h.width; i++) query[i] *= root;
-            h.attend(query, keys, values, scores, y + row * h.heads * h.width + (head * group + g) * h.width);
+        const N head = unit % h.kv_heads;
+        for (N row = unit / h.kv_heads * tokens, t = 0; t < tokens && slot + t < length; row++, t++) {
+            h.slot = slot + t;
+            h.begin = std::max<N>(0, h.slot + 1 - window);
+            float *q = qkv + row * stride + head * group * h.width, *k = qkv + row * stride + (h.heads + head) * h.width;
+            h.turn(k);
+            h.keep(k, k + h.kv_heads * h.width, keys, values);
+            for (N g = 0; g < group; g++) {
+                float* query = q + g * h.width;
+                h.turn(query);
+                for (N i = 0; i < h.width; i++) query[i] *= root;
+                h.attend(query, keys, values, scores, y + row * h.heads * h.width + (head * group + g) * h.width);
+            }
         }
     }
 }
@@ -397,11 +407,22 @@ struct Choice {
         }
     }
 
-    N draw(float* p, N size, float uniform) const {
-        const float greatest = *std::max_element(p, p + size);
-        if (temperature == 0) return std::max_element(p, p + size) - p;
+    // the distribution of the first row of logits c, with those of the null condition u, in p
+    void distribution(const float* c, const float* u, float strength, float* p, N size) const {
+        if (u) for (N i = 0; i < size; i++) p[i] = u[i] + strength * (c[i] - u[i]);
+        else std::copy(c, c + size, p);
+        const N likeliest = std::max_element(p, p + size) - p;
+        const float greatest = p[likeliest];
+        if (temperature == 0) {
+            std::fill(p, p + size, 0.0f);
+            p[likeliest] = 1;
+            return;
+        }
         for (N i = 0; i < size; i += L) store(p + i, exponential((load(p + i) - greatest) / temperature));
         if (top_k > 0 || top_p < 1 || min_p > 0) truncate(p, size);
+    }
+
+    static N pick(const float* p, N size, float uniform) {
         double total = 0, cumulated = 0;
         for (N i = 0; i < size; i++) total += p[i];
         const double target = total * uniform;
@@ -419,16 +440,48 @@ static void draw(const Op& op, N slot, Worker& worker) {
     const Choice choice{op.f[0], op.f[1], op.f[2], op.n[4]};
     const auto *logits = (const float*)op.p[0], *uniform = (const float*)op.p[1], *strengths = (const float*)op.p[2];
     const auto *offset = (const N*)op.p[3], *sizes = (const N*)op.p[4];
-    auto* codes = (N*)op.p[5];
+    auto *codes = (N*)op.p[5];
+    auto *drawn_by = (float*)op.p[6];  // the distribution of each slot, where it is asked for
     const N size = sizes[slot];
     for (N row = worker.begin(samples); row < worker.end(samples); row++) {
         if (codes[row * length + slot] >= 0) continue;  // known
         float* p = worker.room(size + L);
-        const float *c = logits + row * entries + offset[slot], *u = c + samples * entries;
-        if (guides) for (N i = 0; i < size; i++) p[i] = u[i] + strengths[slot] * (c[i] - u[i]);
-        else std::copy(c, c + size, p);
-        codes[row * length + slot] = choice.draw(p, size, uniform[row * length + slot]);
+        const float* c = logits + row * entries + offset[slot];
+        choice.distribution(c, guides ? c + samples * entries : nullptr, strengths[slot], p, size);
+        codes[row * length + slot] = choice.pick(p, size, uniform[row * length + slot]);
+        if (drawn_by) std::copy(p, p + size, drawn_by + slot * entries);
     }
+}
+
+// keeps the codes that a draft proposes for the slots from this one on, up to the first that is drawn again -----
+static void settle(const Op& op, N slot, Worker& worker) {
+    if (worker.thread) return;
+    const N tokens = op.n[0], entries = op.n[1], length = op.n[2], guides = op.n[3];
+    const Choice choice{op.f[0], op.f[1], op.f[2], op.n[4]};
+    const auto *logits = (const float*)op.p[0], *drafts = (const float*)op.p[1], *strengths = (const float*)op.p[2];
+    const auto *offset = (const N*)op.p[3], *sizes = (const N*)op.p[4], *known = (const N*)op.p[6];
+    const auto *accept = (const float*)op.p[7], *again = (const float*)op.p[8];
+    auto *codes = (N*)op.p[5], *counts = (N*)op.p[9];  // counts: settled now; so far: passes, proposed, kept
+    const N end = std::min(slot + tokens, length);
+    N at = slot;
+    for (bool kept = true; kept && at < end; at++) {
+        if (known[at] >= 0) continue;
+        const N size = sizes[at], proposed = codes[at];
+        float* p = worker.room(size + L);
+        const float *q = drafts + at * entries, *c = logits + (at - slot) * entries + offset[at];
+        choice.distribution(c, guides ? c + tokens * entries : nullptr, strengths[at], p, size);
+        const double p_total = std::accumulate(p, p + size, 0.0), q_total = std::accumulate(q, q + size, 0.0);
+        const float p_scale = 1 / p_total, q_scale = 1 / q_total;
+        kept = accept[at] * (q[proposed] * q_scale) < p[proposed] * p_scale;
+        counts[2]++, counts[3] += kept;
+        if (kept) continue;
+        bool some = false;  // where p and q are equal to the last digit nothing is left of their difference
+        for (N i = 0; i < size && !some; i++) some = p[i] * p_scale > q[i] * q_scale;
+        if (some) for (N i = 0; i < size; i++) p[i] = std::max(0.0f, p[i] * p_scale - q[i] * q_scale);
+        codes[at] = choice.pick(p, size, again[at]);
+    }
+    std::copy(known + at, known + end, codes + at);  // what is proposed behind it is forgotten
+    counts[0] = at - slot, counts[1]++;
 }
 
 static void perform(const Op& op, N slot, Worker& worker) {
@@ -439,25 +492,49 @@ static void perform(const Op& op, N slot, Worker& worker) {
         case CONVOLVE: return convolve(op, worker);
         case SCAN: return scan(op, worker);
         case DRAW: return draw(op, slot, worker);
+        case SETTLE: return settle(op, slot, worker);
     }
+}
+
+template <class Work>
+static void by_team(N threads, Work work) {
+    Team team(threads);
+    auto own = [&](int thread) {
+        Worker worker{thread, team.size, {}};
+        work(worker, [&](const Op* ops, N count, N slot) {
+            for (N i = 0; i < count; i++) {
+                perform(ops[i], slot, worker);
+                team.wait();
+            }
+        });
+    };
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < team.size; thread++) others.emplace_back(own, thread);
+    own(0);
+    for (auto& other : others) other.join();
 }
 
 extern "C" {
 N lanes() { return L; }
 
 void run(const Op* ops, N count, N first, N last, N threads) {
-    Team team(threads);
-    auto work = [&](int thread) {
-        Worker worker{thread, team.size, {}};
-        for (N slot = first; slot < last; slot++)
-            for (N i = 0; i < count; i++) {
-                perform(ops[i], slot, worker);
-                team.wait();
-            }
-    };
-    std::vector<std::thread> others;
-    for (int thread = 1; thread < team.size; thread++) others.emplace_back(work, thread);
-    work(0);
-    for (auto& other : others) other.join();
+    by_team(threads, [=](Worker&, auto step) {
+        for (N slot = first; slot < last; slot++) step(ops, count, slot);
+    });
+}
+
+// A draft draws some slots, a prior reads them at once and settles them, until `last` is; returns the slot reached.
+N run_pair(const Op* draft, N drafts, const Op* ops, N count, N tokens, const N* settled, N first, N last, N length, N threads) {
+    N reached = first;
+    by_team(threads, [=, &reached](Worker& worker, auto step) {
+        N slot = first;
+        while (slot < last) {
+            for (N at = slot; at < std::min(slot + tokens, length); at++) step(draft, drafts, at);
+            step(ops, count, slot);
+            slot += *settled;
+        }
+        if (!worker.thread) reached = slot;
+    });
+    return reached;
 }
 }

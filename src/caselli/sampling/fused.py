@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
-from caselli.prior import OWN_LAYER, Autoregressive, Prior, PriorState
+from caselli.prior import OWN_LAYER, Prior, PriorState
 from caselli.sampling.base import Engine, Unavailable, expect_served
 from caselli.sampling.compile import library
 from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.lower import LOWERINGS, is_lowered
-from caselli.sampling.options import Sampling
 from caselli.sampling.program import DRAW, EMBED, GELU, SQUARED_RELU, Panels, Program
 from caselli.sampling.rounding import rounded
-from caselli.shapes import Tensor
+from caselli.shapes import Int, Tensor
 
 ACTIVATIONS = {"gelu": GELU, "squared_relu": SQUARED_RELU}
 """Operations for activations of the layers' MLP."""
@@ -74,6 +74,7 @@ class FusedEngine(Engine):
         if steps is None or not steps.suits(drawing):
             self.steps = steps = None  # the old buffers go before the new ones come
             self.steps = steps = FusedSteps(self, drawing)
+            steps.choose(DRAW, (steps.logits, steps.uniform))
         steps.begin(drawing)
         first, length = drawing.first, self.prior.alphabet.length
         if first or self.prior.conditioner.length > 1:
@@ -103,28 +104,42 @@ class FusedEngine(Engine):
 
 
 class FusedSteps:
-    """The program of a prior for a number of samples, and the buffers it reads and writes."""
+    """The program of a prior for a number of samples, up to the logits, and the buffers it reads and writes.
 
-    def __init__(self, engine: FusedEngine, drawing: SeededDrawing) -> None:
+    Arguments:
+        engine: has the prior and what is laid out of it.
+        drawing: a batch of the kind that it is for.
+        tokens: slots that a step takes.
+        codes: those of another program, where both work on the same.
+    """
+
+    def __init__(
+        self,
+        engine: FusedEngine,
+        drawing: SeededDrawing,
+        tokens: int = 1,
+        codes: Int[Tensor, "B T"] | None = None,
+    ) -> None:
         prior, samples, rows = engine.prior, len(drawing.codes), drawing.rows
-        self.options, self.samples, self.rows = drawing.options, samples, rows
+        self.prior, self.options, self.samples, self.rows = prior, drawing.options, samples, rows
         self.label_rows = prior.conditioner.label_rows
         self.activation = ACTIVATIONS[prior.config.layer.activation]
         length, width = prior.alphabet.length, prior.config.width
         before = prior.conditioner.length - 1
-        self.program = program = Program(engine.library, rows, engine.precision, engine.panels)
-        self.codes = torch.zeros(samples, length, dtype=torch.int64)
+        self.program = program = Program(engine.library, rows, engine.precision, engine.panels, tokens)
+        self.codes = torch.zeros(samples, length, dtype=torch.int64) if codes is None else codes
         self.labels = torch.zeros(rows, dtype=torch.int64)
         self.uniform, self.strengths = torch.zeros(samples, length), torch.zeros(length)
-        self.logits, x = torch.zeros(rows, sum(prior.alphabet.sizes)), program.buffer(rows, width)
+        self.logits = torch.zeros(program.rows, sum(prior.alphabet.sizes))
+        x = program.buffer(program.rows, width)
         self.place = prior.positions
         self.positions = prior.positions(None, rows).detach().clone()
         tables = [e.weight.detach() for e in (prior.code, prior.conditioner.label)]
         inputs = (self.codes, prior.offset, self.labels, *tables, self.positions, x)
-        program.add(EMBED, (rows, width, length, samples, int(len(self.positions) > 1)), inputs)
+        sizes = (program.rows, width, length, samples, int(len(self.positions) > 1), tokens)
+        program.add(EMBED, sizes, inputs)
         self.loads = [self._block(block, x, length, before) for block in prior.blocks]
         program.linear(x, (prior.head,), self.logits, norm=prior.norm)
-        self._draw(prior, length)
 
     def _block(self, block, x: Tensor, length: int, before: int):
         program, inner = self.program, block.up.out_features
@@ -134,16 +149,20 @@ class FusedSteps:
         program.linear(hidden, (block.down,), x, adds=True)
         return load
 
-    def _draw(self, prior: Autoregressive, length: int) -> None:
-        options: Sampling = self.options
-        sizes = torch.tensor(prior.alphabet.slot_sizes)
-        guides = int(self.rows > self.samples)
-        self.program.add(
-            DRAW,
-            (self.samples, self.logits.shape[1], length, guides, options.top_k),
-            (self.logits, self.uniform, self.strengths, prior.offset, sizes, self.codes),
-            (options.temperature, options.top_p, options.min_p),
-        )
+    def choose(self, kind: int, by: Sequence[Tensor], *others: Tensor) -> None:
+        """Appends an operation that chooses codes.
+
+        Arguments:
+            kind: DRAW or SETTLE.
+            by: the logits, and what the operation reads beside them.
+            others: its further tensors.
+        """
+        alphabet, options = self.prior.alphabet, self.options
+        sizes = torch.tensor(alphabet.slot_sizes)
+        count = self.samples if kind == DRAW else self.program.tokens
+        numbers = count, self.logits.shape[1], alphabet.length, int(self.rows > self.samples), options.top_k
+        tensors = *by, self.strengths, self.prior.offset, sizes, self.codes, *others
+        self.program.add(kind, numbers, tensors, (options.temperature, options.top_p, options.min_p))
 
     def suits(self, drawing: SeededDrawing) -> bool:
         """True where the program serves this batch too."""

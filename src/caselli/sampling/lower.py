@@ -26,28 +26,29 @@ def lower_attention(
     before: int,
 ) -> Load:
     """Queries, keys and values; attention to the keys so far, those of the `before` tokens in front of the
-    slots included; the output. Keys lie in panels like weights."""
+    slots included; the output. Keys lie in panels like weights, and serve all tokens of a sequence."""
     rows, lanes, width = program.rows, program.lanes, mixer.head_width
     length += before
     capacity, padded = math.ceil(length / lanes) * lanes, math.ceil(width / lanes) * lanes
     qkv = program.buffer(rows, (mixer.heads + 2 * mixer.kv_heads) * width)
     y = program.buffer(rows, mixer.heads * width)
-    keys = program.state(rows, mixer.kv_heads, capacity // lanes, width, lanes)
-    values = program.state(rows, mixer.kv_heads, capacity, padded)
+    keys = program.state(program.sequences, mixer.kv_heads, capacity // lanes, width, lanes)
+    values = program.state(program.sequences, mixer.kv_heads, capacity, padded)
     cosine = sine = None
     if mixer.rotary_base:
         angles = rotary_angles(torch.arange(length), width, mixer.rotary_base)
         cosine, sine = angles.cos().contiguous(), angles.sin().contiguous()
     program.linear(x, (mixer.query, mixer.key_value), qkv, norm=norm)
     window = mixer.window or length
-    sizes = (rows, mixer.heads, mixer.kv_heads, width, padded, capacity, window, before)
+    heads = mixer.heads, mixer.kv_heads, width
+    sizes = (program.sequences, *heads, program.tokens, length, window, before)
     program.add(ATTEND, sizes, (qkv, keys, values, y, cosine, sine))
     program.linear(y, (mixer.output,), x, adds=True)
 
     def load(state: State) -> None:
         kept = state.length if mixer.window is None else state.keys.shape[2]
         seen = slice(state.length - kept, state.length)
-        flat = keys.new_zeros(rows, mixer.kv_heads, capacity, width)
+        flat = keys.new_zeros(program.sequences, mixer.kv_heads, capacity, width)
         flat[:, :, seen] = state.keys[:, :, :kept]
         keys.copy_(flat.unflatten(2, (-1, lanes)).transpose(3, 4))
         values[:, :, seen, :width] = state.values[:, :, :kept]
@@ -94,3 +95,8 @@ x that it reads and adds to, slots, and tokens in front of them. Priors with oth
 def is_lowered(mixer: Mixer) -> bool:
     """True for a mixer of `LOWERINGS` without options that the fused step does not know."""
     return type(mixer) in LOWERINGS and not mixer.has_extras
+
+
+def takes_several(mixer: Mixer) -> bool:
+    """True for a mixer whose operations take several tokens of a sequence at once, and any of them again."""
+    return LOWERINGS.get(type(mixer)) is lower_attention

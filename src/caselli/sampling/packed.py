@@ -9,6 +9,8 @@ from torch import nn
 
 from caselli.mixer.dense import Dense
 from caselli.prior import Prior
+from caselli.prior.block import Block
+from caselli.prior.layer import ACTIVATIONS
 from caselli.private import has_onednn_linear, onednn_layout, onednn_linear
 from caselli.sampling.base import Engine, expect_served
 from caselli.sampling.drawing import SeededDrawing
@@ -21,22 +23,24 @@ class PrepackedLinear(Dense):
     """A linear layer whose weight oneDNN has laid out for products with a number of rows; no gradients.
 
     A product with few rows is bound by reading the weight, and MKL reads it at a third of the memory's rate.
+    With `gelu` the activation is the layer's own.
     """
 
-    def __init__(self, layer: nn.Linear, rows: int) -> None:
+    def __init__(self, layer: nn.Linear, rows: int, gelu: bool = False) -> None:
         nn.Module.__init__(self)
+        self.gelu = gelu
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
         self.packed = onednn_layout(layer.weight.detach(), rows)
 
     def forward(self, x: Float[Tensor, "*A D"]) -> Float[Tensor, "*A E"]:
         flat = x.reshape(-1, self.in_features)
-        y = onednn_linear(flat, self.packed, self.bias)
+        y = onednn_linear(flat, self.packed, self.bias, self.gelu)
         return y.view(*x.shape[:-1], self.out_features)
 
 
 class PackedEngine(Engine):
-    """`EagerEngine` with the weights of every linear layer laid out by oneDNN.
+    """`EagerEngine` with the weights of every linear layer laid out by oneDNN, and GELU in its products.
 
     Arguments:
         prior: the distribution, float32 on the CPU.
@@ -52,8 +56,6 @@ class PackedEngine(Engine):
 
     @staticmethod
     def refusal(prior: Prior) -> str | None:
-        if not prior.stepwise:
-            return f"a {prior.kind.replace('_', '-')} prior takes many vectors at a time"
         weight = prior.head.weight
         if not weight.is_cpu or weight.dtype != torch.float32:
             return f"weights are packed for float32 on the CPU, not {weight.dtype}"
@@ -75,13 +77,16 @@ class PackedEngine(Engine):
 
 
 def prepacked(prior: Prior, rows: int) -> Prior:
-    """A copy of the prior whose linear layers are laid out for steps of `rows` rows; it shares the
-    parameters."""
+    """A copy of the prior whose linear layers are laid out for steps of `rows` rows, and take GELU of their
+    sums where it stands behind them; it shares the parameters."""
     shared = {id(tensor): tensor for tensor in (*prior.parameters(), *prior.buffers())}
     prior = copy.deepcopy(prior, shared)
     with torch.no_grad():
         for module in list(prior.modules()):
+            takes_gelu = isinstance(module, Block) and module.activation is ACTIVATIONS["gelu"][0]
             for name, child in module.named_children():
                 if isinstance(child, nn.Linear):
-                    setattr(module, name, PrepackedLinear(child, rows))
+                    setattr(module, name, PrepackedLinear(child, rows, takes_gelu and name == "up"))
+            if takes_gelu:
+                module.activation = nn.Identity()
     return prior

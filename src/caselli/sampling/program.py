@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.sampling.rounding import WEIGHT_PRECISIONS
-from caselli.shapes import Float, Num, Tensor
+from caselli.shapes import Float, Int, Num, Tensor
 from caselli.weights import rounded_rows
 
-EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW = range(6)
+EMBED, LINEAR, ATTEND, CONVOLVE, SCAN, DRAW, SETTLE = range(7)
 LINEAR_ONLY, GELU, SOFTPLUS, SQUARED_RELU = range(4)
 
 
@@ -72,23 +72,26 @@ def padded_to(x: Tensor, multiple: int) -> Tensor:
 
 
 class Program:
-    """The operations of one step for a number of rows.
+    """The operations of one step for a number of sequences.
 
     Arguments:
         library: the compiled step.
-        rows: sequences that go through the layers.
+        sequences: how many go through the layers.
         precision: of the weights, in `WEIGHT_PRECISIONS`.
         panels: weights laid out so far, by the identity of their layers; grows.
+        tokens: slots of each sequence that a step takes; each is a row.
     """
 
     def __init__(
         self,
         library: ctypes.CDLL,
-        rows: int,
+        sequences: int,
         precision: str,
         panels: dict[tuple[int, ...], Panels],
+        tokens: int = 1,
     ) -> None:
-        self.library, self.rows, self.precision, self.panels = library, rows, precision, panels
+        self.library, self.precision, self.panels = library, precision, panels
+        self.sequences, self.tokens, self.rows = sequences, tokens, sequences * tokens
         self.lanes = library.lanes()
         self.operations: list[_Operation] = []
         self.tensors: list[Tensor] = []
@@ -146,7 +149,31 @@ class Program:
 
     def run(self, first: int, last: int, begin: int = 0) -> None:
         """Runs the operations from `begin` on for slots `first` up to `last`."""
+        numbers = first, last, torch.get_num_threads()
+        self.library.run(*self._listed(begin), *map(ctypes.c_int64, numbers))
+
+    def run_behind(
+        self, draft: Program, settled: Int[Tensor, "n"], first: int, last: int, length: int
+    ) -> int:
+        """Runs a draft's operations for as many slots as this program takes at once, then these, and again
+        from the first slot that is not settled, until all from `first` up to `last` are.
+
+        Arguments:
+            settled: its first entry is where the operations leave the number of slots that they have settled.
+            length: slots in all.
+
+        Returns: the slot that is reached, `last` or one behind it.
+        """
+        numbers = first, last, length, torch.get_num_threads()
+        return self.library.run_pair(
+            *draft._listed(),
+            *self._listed(),
+            ctypes.c_int64(self.tokens),
+            ctypes.c_void_p(settled.data_ptr()),
+            *map(ctypes.c_int64, numbers),
+        )
+
+    def _listed(self, begin: int = 0) -> tuple[ctypes.Array, ctypes.c_int64]:
+        """The operations from one on in a row of memory, and how many."""
         operations = self.operations[begin:]
-        array = (_Operation * len(operations))(*operations)
-        numbers = (len(operations), first, last, torch.get_num_threads())
-        self.library.run(array, *map(ctypes.c_int64, numbers))
+        return (_Operation * len(operations))(*operations), ctypes.c_int64(len(operations))

@@ -9,6 +9,7 @@ from caselli.prior import Autoregressive, Prior
 from caselli.sampling.base import Engine
 from caselli.sampling.choice import inverse_transform, uniform_noise
 from caselli.sampling.drawing import SeededDrawing
+from caselli.sampling.fused_pair import FusedPair
 from caselli.sampling.pair import expect_same_slots, in_sequence, laid_out
 from caselli.sampling.rounding import own_precision, rounded
 from caselli.shapes import Float, Int, Tensor
@@ -24,42 +25,62 @@ class SpeculativeEngine(Engine):
 
     so that the sequences are distributed exactly as p says. Guidance, temperature and truncation make the p
     and the q of these lines. Each slot has noise of its own, so that a sequence does not depend on how many
-    codes were proposed together, nor on the sequences beside it; a batch goes on from the first code that is
-    refused in any of them, so the gain is greatest for one sequence.
+    codes were proposed together, nor on the sequences beside it. Where the fused step serves both priors, all
+    of this is compiled code, for one sequence after another; else a batch goes on from the first code that is
+    refused in any of its sequences. The gain is greatest for one sequence.
 
     Arguments:
         prior: the distribution; autoregressive, or one of any order in sequence, see `Prior.straight`.
         draft: another such prior over the same slots, codebooks and conditions.
         precision: the prior's linear layers' weights are rounded to it; None for the one they are stored in.
-        proposals: codes that the draft draws before the prior reads them.
+        proposals: codes that the draft draws before the prior reads them; by default six, and four under
+            guidance, where each has two rows.
 
     Errors: `UserError` for priors of other kinds or other slots.
 
     Source: Leviathan, Kalman and Matias 2023, Fast Inference from Transformers via Speculative Decoding.
     """
 
-    def __init__(self, prior: Prior, draft: Prior, precision: str | None = None, proposals: int = 4) -> None:
-        if proposals < 1:
+    def __init__(
+        self, prior: Prior, draft: Prior, precision: str | None = None, proposals: int | None = None
+    ) -> None:
+        if proposals is not None and proposals < 1:
             raise UserError(f"{proposals} proposals were given", "at least 1 was expected")
         self.precision = precision or own_precision(prior)
         use, remedy = "speculative drawing", "leave out --draft"
-        self.prior = rounded(in_sequence(prior, use, remedy), self.precision)
-        self.draft, self.proposals = in_sequence(draft, use, remedy), proposals
-        expect_same_slots(self.prior, self.draft, "draft")
+        own, self.draft = in_sequence(prior, use, remedy), in_sequence(draft, use, remedy)
+        expect_same_slots(own, self.draft, "draft")
+        self.fused = None
+        if FusedPair.refusal(own, self.draft) is None:
+            self.fused = FusedPair(own, self.draft, self.precision)
+        self.prior = self.fused.engine.prior if self.fused else rounded(own, self.precision)
+        self.proposals = proposals
         self.rows, self.pair, self.bytes = 0, (self.prior, self.draft), 0
         self.proposed, self.accepted = 0, 0
 
     @property
     def name(self) -> str:
         share = f", {self.accepted / self.proposed:.0%} of the proposals kept" if self.proposed else ""
-        return f"speculative{share}"
+        return f"speculative{f', {self.fused.engine.name}' if self.fused else ''}{share}"
 
     @torch.no_grad()
     def draw(self, drawing: SeededDrawing) -> None:
-        prior, draft = self._packed(drawing.rows)
-        length, slot = drawing.codes.shape[1], drawing.first
+        length = drawing.codes.shape[1]
         noise = uniform_noise(drawing.seeds, 3 * length)[:, length:].to(drawing.codes.device)
-        accept, again = noise.view(len(noise), 2, length).unbind(1)
+        noise = noise.view(len(noise), 2, length)
+        if self.fused:
+            counts = self.fused.draw(drawing, noise, self._count(drawing))
+            self.proposed, self.accepted = self.proposed + counts.read, self.accepted + counts.kept
+            self.bytes = counts.bytes // (len(noise) * (length - drawing.first))
+        else:
+            self._draw(drawing, *noise.unbind(1))
+
+    def _draw(
+        self, drawing: SeededDrawing, accept: Float[Tensor, "B T"], again: Float[Tensor, "B T"]
+    ) -> None:
+        """Fills the codes step by step in PyTorch."""
+        prior, draft = self._packed(drawing)
+        length, slot = drawing.codes.shape[1], drawing.first
         p, state = prior.start(*drawing.start())
         q, guess = draft.start(*drawing.start())
         p, q = (drawing.distribution(logits, slot) for logits in (p, q))
@@ -67,7 +88,7 @@ class SpeculativeEngine(Engine):
         self._settle(drawing, proposed[:, None], p[:, None], q[:, None], accept, again, slot)
         slot, passes, guessed = slot + 1, 1, 1
         while slot < length:
-            count, guesses, tokens, qs = min(self.proposals, length - slot), [], [], []
+            count, guesses, tokens, qs = min(self._count(drawing), length - slot), [], [], []
             token = drawing.codes[:, slot - 1]
             for number in range(count):
                 logits, guess = draft.step(drawing.in_rows(token), guess)
@@ -118,10 +139,15 @@ class SpeculativeEngine(Engine):
         drawing.fill(slice(slot, slot + settled), now)
         return settled
 
-    def _packed(self, rows: int) -> tuple[Autoregressive, Autoregressive]:
+    def _count(self, drawing: SeededDrawing) -> int:
+        """Codes that the draft draws before the prior reads them."""
+        return self.proposals or (4 if drawing.guides else 6)
+
+    def _packed(self, drawing: SeededDrawing) -> tuple[Autoregressive, Autoregressive]:
         """Prior and draft, their weights laid out for the rows that go through them where that can be."""
+        rows = drawing.rows
         if rows != self.rows:
-            counts = (rows * self.proposals, rows)
+            counts = (rows * self._count(drawing), rows)
             pair = zip((self.prior, self.draft), counts, strict=True)
             self.pair = tuple(laid_out(each, count) for each, count in pair)
             self.rows = rows

@@ -46,6 +46,36 @@ class Architecture(ABC):
             )
 
 
+@dataclasses.dataclass(frozen=True)
+class TokenArchitecture(Architecture):
+    """An architecture of patches for pictures of one size, whose codes lie on one axis and have no places."""
+
+    tokens: int = 32
+    """T, codes of a picture."""
+
+    def latent_shape(self, config: TokenizerConfig, size: tuple[int, int]) -> tuple[int, ...]:
+        return (self.tokens,)
+
+    def check(self, config: TokenizerConfig, size: tuple[int, int]) -> None:
+        super().check(config, size)
+        if size != (config.size, config.size):
+            raise UserError(
+                f"pictures of {size[0]}×{size[1]} were given",
+                f"{config.size}×{config.size} was expected: this tokenizer is made for one size",
+                f"try --size {config.size}",
+            )
+
+    def side(self, config: TokenizerConfig) -> int:
+        """Patches along each side of a picture."""
+        if config.size < config.factor or config.size % config.factor:
+            raise UserError(
+                f"size {config.size} was given to the {config.architecture} architecture",
+                f"the pictures' size, which factor {config.factor} divides, was expected",
+                "set size in the tokenizer's configuration",
+            )
+        return config.size // config.factor
+
+
 def level_widths(config: TokenizerConfig) -> list[int]:
     """Channels of each level, finest first, for architectures that take one pixel at a time.
 

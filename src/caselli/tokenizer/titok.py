@@ -7,16 +7,15 @@ import dataclasses
 import torch
 from torch import nn
 
-from caselli.errors import UserError
 from caselli.layer import TransformerBlock
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer.base import Architecture
+from caselli.tokenizer.base import TokenArchitecture
 from caselli.tokenizer.config import TokenizerConfig
 from caselli.tokenizer.maskgit import PixelDecoder
 
 
 @dataclasses.dataclass(frozen=True)
-class TiTok(Architecture):
+class TiTok(TokenArchitecture):
     """The published TiTok: a Vision Transformer over patches and T latent tokens, and another that turns mask
     tokens and latents into patches; codes are `B T`.
 
@@ -26,8 +25,6 @@ class TiTok(Architecture):
     Source: Yu et al. 2024, An Image is Worth 32 Tokens for Reconstruction and Generation.
     """
 
-    tokens: int = 32
-    """T, codes of a picture."""
     model_width: int = 512
     """E, channels of each token inside."""
     depth: int = 8
@@ -53,28 +50,6 @@ class TiTok(Architecture):
 
     def decoder(self, config: TokenizerConfig) -> TiTokDecoder:
         return TiTokDecoder(config, self)
-
-    def latent_shape(self, config: TokenizerConfig, size: tuple[int, int]) -> tuple[int, ...]:
-        return (self.tokens,)
-
-    def check(self, config: TokenizerConfig, size: tuple[int, int]) -> None:
-        super().check(config, size)
-        if size != (config.size, config.size):
-            raise UserError(
-                f"pictures of {size[0]}×{size[1]} were given",
-                f"{config.size}×{config.size} was expected: this tokenizer is made for one size",
-                f"try --size {config.size}",
-            )
-
-    def side(self, config: TokenizerConfig) -> int:
-        """Patches along each side of a picture."""
-        if config.size < config.factor or config.size % config.factor:
-            raise UserError(
-                f"size {config.size} was given to the titok architecture",
-                f"the pictures' size, which factor {config.factor} divides, was expected",
-                "set size in the tokenizer's configuration",
-            )
-        return config.size // config.factor
 
     def transformer(self) -> Transformer:
         """One of both."""

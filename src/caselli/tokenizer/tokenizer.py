@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 
 import torch
@@ -17,7 +16,7 @@ from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer.build import build
 from caselli.tokenizer.code_noise import exchanged
 from caselli.tokenizer.config import TokenizerConfig
-from caselli.weights import take_in
+from caselli.weights import fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +125,4 @@ class Tokenizer(nn.Module):
 
     def fingerprint(self) -> str:
         """16 hex digits that change with any weight; codes are stamped with them."""
-        digest = hashlib.sha256()
-        take_in(digest, self.state_dict())
-        return digest.hexdigest()[:16]
+        return fingerprint(self.state_dict())

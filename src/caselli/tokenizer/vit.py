@@ -10,12 +10,12 @@ from torch import nn
 from caselli.errors import UserError
 from caselli.layer import TransformerBlock
 from caselli.shapes import Float, Tensor
-from caselli.tokenizer.base import Architecture
+from caselli.tokenizer.base import TokenArchitecture
 from caselli.tokenizer.config import TokenizerConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class ViT(Architecture):
+class ViT(TokenArchitecture):
     """A Vision Transformer with 1-D latents: patches and T latent tokens go in, the tokens are quantized,
     and mask tokens become the picture again; codes are `B T`.
 
@@ -29,8 +29,6 @@ class ViT(Architecture):
     Source: Yu et al. 2024, An Image is Worth 32 Tokens for Reconstruction and Generation.
     """
 
-    tokens: int = 32
-    """T, codes of a picture."""
     model_width: int = 256
     """E, channels of each token inside."""
     depth: int = 4
@@ -46,32 +44,13 @@ class ViT(Architecture):
     def decoder(self, config: TokenizerConfig) -> ViTDecoder:
         return ViTDecoder(config, self)
 
-    def latent_shape(self, config: TokenizerConfig, size: tuple[int, int]) -> tuple[int, ...]:
-        return (self.tokens,)
-
-    def check(self, config: TokenizerConfig, size: tuple[int, int]) -> None:
-        super().check(config, size)
-        if size != (config.size, config.size):
-            raise UserError(
-                f"pictures of {size[0]}×{size[1]} were given",
-                f"{config.size}×{config.size} was expected: this tokenizer is made for one size",
-                f"try --size {config.size}",
-            )
-
     def side(self, config: TokenizerConfig) -> int:
-        """Patches along each side of a picture."""
-        if config.size < config.factor or config.size % config.factor:
-            raise UserError(
-                f"size {config.size} was given to the vit architecture",
-                f"the pictures' size, which factor {config.factor} divides, was expected",
-                "set size in the tokenizer's configuration",
-            )
         if min(self.tokens, self.depth, self.model_width) < 1:
             raise UserError(
                 f"tokens {self.tokens}, depth {self.depth}, model_width {self.model_width} were given",
                 "at least 1 of each was expected",
             )
-        return config.size // config.factor
+        return super().side(config)
 
     def blocks(self) -> nn.Sequential:
         """The layers of one of both."""

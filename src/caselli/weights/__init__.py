@@ -1,7 +1,7 @@
 """Files of weights: safetensors with a description, packed in 8 and 4 bits, and the files of others."""
 
 from caselli.weights.compression import UNCOMPRESSED, Compression, narrow, narrowed
-from caselli.weights.digest import take_in
+from caselli.weights.digest import fingerprint, take_in
 from caselli.weights.files import (
     load_weights,
     read_compression,
@@ -30,6 +30,7 @@ __all__ = [
     "Packing",
     "Weights",
     "fill",
+    "fingerprint",
     "load_weights",
     "multiply_integers",
     "narrow",

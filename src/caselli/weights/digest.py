@@ -23,3 +23,10 @@ def take_in(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """16 hex digits that change with any of the named tensors."""
+    digest = hashlib.sha256()
+    take_in(digest, tensors)
+    return digest.hexdigest()[:16]

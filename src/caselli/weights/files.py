@@ -9,12 +9,10 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from caselli.errors import UserError, is_out_of_memory
-from caselli.files import atomic_write, expect_memory, regular, write_text
+from caselli.files import read_tensors, regular, write_tensors, write_text
 from caselli.plain import of_plain, to_plain
 from caselli.weights.compression import UNCOMPRESSED, Compression, narrow, pack_all, unpack_all
 from caselli.weights.integer import multiply_integers
@@ -37,10 +35,7 @@ def save_weights(
         compression: how the module differs from what its configuration builds.
     """
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    with atomic_write(stem.with_suffix(".safetensors")) as temporary:
-        packed = pack_all(tensors, compression)
-        expect_memory(0)  # the library's own buffers: it writes tensor after tensor
-        save_file(packed, temporary)
+    write_tensors(stem.with_suffix(".safetensors"), pack_all(tensors, compression))
     plain = compression.plain()
     described = {"format": FORMATS[bool(plain)], **to_plain(described)} | (
         {"compression": plain} if plain else {}
@@ -99,9 +94,10 @@ def load_weights(stem: Path, module: nn.Module) -> Compression:
     try:
         compression = read_compression(stem)
         narrow(module, compression)
-        expect_memory(path.stat().st_size)
         shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
-        module.load_state_dict(unpack_all(load_file(path), compression, shapes))
+        module.load_state_dict(
+            unpack_all(read_tensors(path, "the weights of this run were expected")[0], compression, shapes)
+        )
     except _DAMAGED as error:
         if is_out_of_memory(error):
             raise
@@ -114,14 +110,5 @@ def load_weights(stem: Path, module: nn.Module) -> Compression:
     return compression
 
 
-_DAMAGED = (
-    OSError,
-    SafetensorError,
-    RuntimeError,
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    IndexError,
-)
+_DAMAGED = (OSError, RuntimeError, AttributeError, KeyError, TypeError, ValueError, IndexError)
 """Errors of a reader whose files are damaged or do not fit each other."""

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from caselli.errors import UserError, first_line, is_out_of_memory
-from caselli.files import expect_memory, regular
+from caselli.files import read_tensors, regular
 from caselli.shapes import Tensor
 
 Weights = dict[str, Tensor]
@@ -92,7 +90,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = weights_file(regular(path))
     if not path.is_file():
         raise UserError(f"there is no file {path}", "a checkpoint was expected")
-    found = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    found = read_tensors(path)[0] if path.suffix == ".safetensors" else _read_pickle(path)
     inner, wrappers, said = _unwrapped(found)
     weights = {name: value for name, value in inner.items() if isinstance(value, Tensor)}
     if not weights:
@@ -158,16 +156,6 @@ def weights_file(path: Path) -> Path:
             f"{path} is a folder", f"a file, or a folder with {' or '.join(WEIGHTS)} was expected"
         )
     return found[0]
-
-
-def _read_safetensors(path: Path) -> Weights:
-    try:
-        expect_memory(path.stat().st_size)
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path} is cut short or damaged ({error})", "a whole .safetensors file was expected"
-        ) from None
 
 
 def _read_pickle(path: Path) -> Any:
