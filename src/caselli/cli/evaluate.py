@@ -156,15 +156,14 @@ def _distances(
     model: Any, source: str, pictures: Any, split: str, more: More, sampling: Sampling
 ) -> dict[str, Any]:
     """Sets of reconstructions and of samples against real pictures, with the protocol in words."""
-    from caselli.evaluate import exchanged_distances, reconstruction_distances
+    from caselli.evaluate import exchanged_distances, original_features, reconstruction_distances
 
     network = _network(model, source, more).to(model.device)
     reference = f"{pictures.name}, {split.replace('_', ' ')}, at {model.size} pixels"
-    found = {
-        "reconstructions_against_originals": reconstruction_distances(model, pictures, network, reference)
-    }
+    given = (model, pictures, network, original_features(pictures, network), reference)
+    found = {"reconstructions_against_originals": reconstruction_distances(*given)}
     if model.tokenizer.quantizer.sizes:
-        found["exchanged_codes_against_originals"] = exchanged_distances(model, pictures, network, reference)
+        found["exchanged_codes_against_originals"] = exchanged_distances(*given)
     if more.drawn:
         found["samples_against_pictures"] = _samples(
             model, pictures, network, reference, more.drawn, sampling

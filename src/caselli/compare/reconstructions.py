@@ -13,7 +13,14 @@ import torch
 from caselli.compare.base import Comparison, RunSettings, kept
 from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
 from caselli.data import Pictures
-from caselli.evaluate import psnr, reconstruction_distances, reconstructions, slope, ssim
+from caselli.evaluate import (
+    original_features,
+    psnr,
+    reconstruction_distances,
+    reconstructions,
+    slope,
+    ssim,
+)
 from caselli.features import VGG16, FeatureNetwork, Inception
 from caselli.figures import figure
 from caselli.model import Model, load
@@ -74,9 +81,9 @@ class Reconstructions(Comparison):
         return Inception.load(file) if file else VGG16.untrained()
 
     def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
-        x = self.original()
+        x, real = self.original(), original_features(self.pictures, self.network)
         for name, model in subjects.items():
-            found = reconstruction_distances(model, self.pictures, self.network, self.pictures.name)
+            found = reconstruction_distances(model, self.pictures, self.network, real, self.pictures.name)
             shown = model.decode(model.encode(x)).cpu()
             bits = model.tokenizer.report((model.size, model.size)).bits
             yield Row(name, found.frechet, found.kernel, *_means(model, self.pictures), bits, shown)

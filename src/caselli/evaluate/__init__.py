@@ -25,7 +25,12 @@ from caselli.evaluate.pace import RunFigures, run_figures
 from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of, perceptual_distance
 from caselli.evaluate.pictures import ms_ssim, psnr, slope, ssim
 from caselli.evaluate.readability import Readability, readability
-from caselli.evaluate.reconstruction import exchanged_distances, reconstruction_distances, reconstructions
+from caselli.evaluate.reconstruction import (
+    exchanged_distances,
+    original_features,
+    reconstruction_distances,
+    reconstructions,
+)
 from caselli.evaluate.score import score_pictures
 from caselli.evaluate.set_comparison import SetComparison, compare_sets
 from caselli.evaluate.shares import joined, own_part
@@ -67,6 +72,7 @@ __all__ = [
     "ms_ssim",
     "multi_scale_distance",
     "name_of",
+    "original_features",
     "own_part",
     "perceptual_distance",
     "pooled_pixels",

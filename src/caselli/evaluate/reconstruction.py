@@ -12,7 +12,7 @@ from caselli.evaluate.set_comparison import SetComparison, compare_sets
 from caselli.evaluate.shares import own_part
 from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
-from caselli.shapes import Tensor
+from caselli.shapes import Float, Tensor
 
 EXCHANGED = 0.2
 """Share of the codes that are exchanged."""
@@ -35,8 +35,21 @@ def _coded(model: Model, pictures: Pictures, batch: int) -> Iterator[tuple[Tenso
         yield indices, x, model.encode(x)
 
 
+@torch.no_grad()
+def original_features(pictures: Pictures, network: FeatureNetwork, batch: int = 128) -> Float[Tensor, "n F"]:
+    """Features of originals, which distances compare with; each of several ranks has those of its part."""
+    own = own_part(pictures)[1]
+    parts = torch.arange(len(own)).split(batch)
+    return torch.cat([features_of(network, to_float(own.read(part))) for part in parts])
+
+
 def reconstruction_distances(
-    model: Model, pictures: Pictures, network: FeatureNetwork, reference: str, batch: int = 128
+    model: Model,
+    pictures: Pictures,
+    network: FeatureNetwork,
+    real: Float[Tensor, "n F"],
+    reference: str,
+    batch: int = 128,
 ) -> SetComparison:
     """Distance of the set of reconstructions from the set of its originals: with Inception's features this is
     rFID, and rKID. Each of several ranks reconstructs a part of the pictures.
@@ -47,18 +60,20 @@ def reconstruction_distances(
     Arguments:
         model: its tokenizer is judged.
         pictures: originals.
-        network: gives the features; moved to the model's device.
+        network: gives the features.
+        real: those of the originals, by `original_features`.
         reference: what the originals are, such as "emoji64, held out".
         batch: pictures at a time.
     """
     parts = reconstructions(model, own_part(pictures)[1], batch)
-    return _compared(network.to(model.device), ((x, y) for _, x, _, y in parts), reference)
+    return _compared(network, real, (y for _, _, _, y in parts), reference)
 
 
 def exchanged_distances(
     model: Model,
     pictures: Pictures,
     network: FeatureNetwork,
+    real: Float[Tensor, "n F"],
     reference: str,
     share: float = EXCHANGED,
     seed: int = 0,
@@ -71,7 +86,8 @@ def exchanged_distances(
     Arguments:
         model: its tokenizer, with a codebook, is judged.
         pictures: originals.
-        network: gives the features; moved to the model's device.
+        network: gives the features.
+        real: those of the originals, by `original_features`.
         reference: what the originals are.
         share: of the codes, 0 to 1, that are exchanged for similar ones of other places of the batch.
         seed: of the exchange.
@@ -81,15 +97,16 @@ def exchanged_distances(
     Synthesis.
     """
     generator = torch.Generator(model.device).manual_seed(seed)
-    parts = _coded(model, pictures, batch)
-    pairs = ((x, model.tokenizer.decode_exchanged(codes, share, generator)) for _, x, codes in parts)
+    coded = _coded(model, pictures, batch)
+    made = (model.tokenizer.decode_exchanged(codes, share, generator) for _, _, codes in coded)
+    real = ranks.join(real)
     with ranks.alone():  # the exchange goes from batch to batch: each rank measures the whole set
-        return _compared(network.to(model.device), pairs, reference)
+        return _compared(network, real, made, reference)
 
 
 @torch.no_grad()
 def _compared(
-    network: FeatureNetwork, pairs: Iterable[tuple[Tensor, Tensor]], reference: str
+    network: FeatureNetwork, real: Tensor, pictures: Iterable[Tensor], reference: str
 ) -> SetComparison:
-    real, made = zip(*([features_of(network, part) for part in pair] for pair in pairs), strict=True)
-    return compare_sets(torch.cat(real), torch.cat(made), features=network.features_name, reference=reference)
+    made = torch.cat([features_of(network, part) for part in pictures])
+    return compare_sets(real, made, features=network.features_name, reference=reference)
