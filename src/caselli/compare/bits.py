@@ -22,7 +22,6 @@ from caselli.run import RECIPES, TwoStage, train
 from caselli.sampling import best_engine
 from caselli.shapes import Float, Tensor
 
-MINUTES = 10.0
 MOST_SOFTMAX = 16
 """Bits of a code up to which a softmax over all codes is trained too."""
 
@@ -78,11 +77,11 @@ class Bits(JudgedComparison):
     """
 
     Settings, Row = Settings, Row
+    minutes = 10.0
 
     def subjects(self) -> dict[str, tuple[int, str]]:
         asked = self.settings
-        if asked.minutes is not None and asked.steps is not None:
-            raise UserError("minutes and steps were given", "one of them was expected")
+        self.check_budget()
         if asked.quantizer not in ("bsq", "lfq"):
             raise UserError(f"quantizer {asked.quantizer!r} was given", "bsq or lfq was expected")
         if lookup(RECIPES, "recipe", asked.recipe).kind is not TwoStage:
@@ -115,9 +114,8 @@ class Bits(JudgedComparison):
             run,
             recipe=asked.recipe,
             size=asked.size,
-            minutes=None if asked.steps else asked.minutes or MINUTES,
-            steps=asked.steps,
             resume=True,
+            **self.budget,
             changes={"seed": asked.seed, **NOT_LOOKED_AT, **self.changes, **changes},
         )
 
@@ -142,7 +140,7 @@ class Bits(JudgedComparison):
 
     def notes(self, rows: Sequence[Row]) -> str:
         asked, best = self.settings, min(rows, key=lambda row: row.samples)
-        budget = f"{asked.steps} steps a stage" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
+        budget = f"{self.budget_words}{' a stage' if asked.steps else ''}"
         return (
             f"The {asked.recipe} recipe on {asked.source} with {asked.quantizer}, {budget} for each point, "
             f"seed {asked.seed}. Fréchet distances are those of {len(self.held_out)} pictures to as many "

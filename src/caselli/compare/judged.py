@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from caselli import data, ranks
-from caselli.compare.base import Comparison, TrainingSettings
+from caselli.compare.base import TrainingSettings
 from caselli.compare.pictures import pixels, some
+from caselli.compare.training import TrainingComparison
 from caselli.data import Pictures
 from caselli.errors import MissingExtra
 from caselli.evaluate import JUDGES, installed_judge, judge
@@ -33,23 +31,13 @@ class JudgedSettings(TrainingSettings):
     """Number of samples, and of held-out pictures that they are measured against, at most."""
 
 
-class JudgedComparison(Comparison):
+class JudgedComparison(TrainingComparison):
     """A comparison of runs that it trains, with the pictures and the network that judge them.
 
     Arguments:
         settings: a record of its `Settings`.
         changes: fields of the runs by dotted name, the same for all.
     """
-
-    def __init__(self, settings: Any, changes: Mapping[str, Any] | None = None) -> None:
-        super().__init__(settings)
-        self.changes = dict(changes or {})
-
-    @cached_property
-    def pictures(self) -> Pictures:
-        """Both parts of the set."""
-        progress = ranks.is_first() and sys.stderr.isatty()
-        return data.open(self.settings.source, size=self.settings.size, split="all", progress=progress)
 
     @cached_property
     def held_out(self) -> Pictures:

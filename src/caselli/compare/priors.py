@@ -29,7 +29,6 @@ from caselli.run import RECIPES, RunFolder, TwoStage, adopt, train
 from caselli.sampling import Timed
 from caselli.shapes import Float, Tensor
 
-MINUTES = 2.0
 HYBRIDS = ("mamba2+attention", "gated_delta_net+local", "kda+kda+kda+attention")
 """Beside all causal mixers."""
 READ = 1000
@@ -91,14 +90,14 @@ class Priors(JudgedComparison):
     """
 
     Settings, Row = Settings, Row
+    minutes = 2.0
 
     def subjects(self) -> dict[str, str]:
         asked = self.settings
         if RunFolder(asked.source).holds_run():
             hint = "compare runs by `caselli compare samples RUN ...`"
             raise UserError(f"the run {asked.source} was given", "pictures were expected", hint)
-        if asked.minutes is not None and asked.steps is not None:
-            raise UserError("minutes and steps were given", "one of them was expected")
+        self.check_budget()
         if lookup(RECIPES, "recipe", asked.recipe).kind is not TwoStage:
             raise UserError(f"recipe {asked.recipe!r} was given", "one of two stages was expected")
         names = asked.mixers
@@ -110,7 +109,8 @@ class Priors(JudgedComparison):
         return {name: name for name in names}
 
     def rows(self, subjects: Mapping[str, str], folder: Path) -> Iterator[Row]:
-        self._train(folder / "runs" / SHARED, SHARED, self.settings.tokenizer_steps, None, self.changes)
+        shared = {"steps": self.settings.tokenizer_steps}
+        self._train(folder / "runs" / SHARED, SHARED, shared, self.changes)
         tokenizer, size = load_tokenizer(folder / "runs" / SHARED)
         real, reader = self.features(pixels(self.held_out)), self._reader()
         for name in subjects:
@@ -129,11 +129,9 @@ class Priors(JudgedComparison):
         prior = TwoStage.start(self.settings.recipe, self.pictures, {}).prior
         return dataclasses.replace(prior, width=self.settings.width, depth=self.settings.depth, text="none")
 
-    def _train(
-        self, run: Path, stage: str, steps: int | None, minutes: float | None, changes: Mapping[str, Any]
-    ) -> None:
+    def _train(self, run: Path, stage: str, budget: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         asked, changes = self.settings, {"seed": self.settings.seed, **changes}
-        own = {"recipe": asked.recipe, "size": asked.size, "steps": steps, "minutes": minutes}
+        own = {"recipe": asked.recipe, "size": asked.size, **budget}
         train(asked.source, run, stage=stage, resume=True, changes=changes, **own)
 
     def _train_prior(self, run: Path, name: str, shared: Imported) -> None:
@@ -152,7 +150,7 @@ class Priors(JudgedComparison):
             "precision": RunFolder(run.parent / SHARED).describe()["machine"]["precision"],
             **NOT_LOOKED_AT,
         }
-        self._train(run, "prior", asked.steps, None if asked.steps else asked.minutes or MINUTES, changes)
+        self._train(run, "prior", self.budget, changes)
         if not codes.exists():
             shutil.copytree(run / "codes", codes)
 
@@ -179,9 +177,8 @@ class Priors(JudgedComparison):
     def notes(self, rows: Sequence[Row]) -> str:
         asked, fewest = self.settings, min(rows, key=lambda row: row.bits)
         nearest, fastest = min(rows, key=lambda row: row.distance), max(rows, key=lambda row: row.sampled)
-        budget = f"{asked.steps} steps" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
         return (
-            f"After {budget} a prior on {asked.source}, {fewest.mixer} needs the fewest bits, "
+            f"After {self.budget_words} a prior on {asked.source}, {fewest.mixer} needs the fewest bits, "
             f"{fewest.bits:.3f} a code. The samples of {nearest.mixer} lie nearest to {len(self.held_out)} "
             f"held-out pictures, at a Fréchet distance of {nearest.distance:.1f} by "
             f"{self.judge.features_name}. {fastest.mixer} samples fastest, {fastest.sampled:,.0f} codes a "

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from caselli import data, ranks
-from caselli.compare.base import Comparison, TrainingSettings, chosen, free, kept
+from caselli.compare.base import TrainingSettings, chosen, free, kept
 from caselli.compare.judged import NOT_LOOKED_AT
 from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
+from caselli.compare.training import TrainingComparison
 from caselli.data import Pictures
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
@@ -37,7 +36,6 @@ FLOAT_BITS = 32
 """Bits counted for a number of a continuous bottleneck."""
 MEASURED, SHOWN = 4096, 10
 """Pictures of either split that are measured, and held-out ones that are shown, at most."""
-MINUTES = 4.0
 MOST_CODES = 512
 """Codes of a picture up to which a prior is trained over them."""
 
@@ -88,7 +86,7 @@ class Row:
     shown: Float[Tensor, "B C H W"] | None = kept()
 
 
-class Quantizers(Comparison):
+class Quantizers(TrainingComparison):
     """Tokenizers that differ in their quantizer alone: rate, distortion, codebook use.
 
     The run of each stays in `runs/NAME`; a training that was killed resumes at its last checkpoint.
@@ -99,14 +97,10 @@ class Quantizers(Comparison):
     """
 
     Settings, Row = Settings, Row
-
-    def __init__(self, settings: Settings, changes: Mapping[str, Any] | None = None) -> None:
-        super().__init__(settings)
-        self.changes = dict(changes or {})
+    minutes = 4.0
 
     def subjects(self) -> dict[str, Any]:
-        if self.settings.minutes is not None and self.settings.steps is not None:
-            raise UserError("minutes and steps were given", "one of them was expected")
+        self.check_budget()
         lookup(RECIPES, "recipe", self.settings.recipe)
         return {name: name for name in chosen(self.settings.quantizers, QUANTIZERS, "quantizer")}
 
@@ -117,12 +111,6 @@ class Quantizers(Comparison):
     def distance(self) -> Distance:
         """Perceptual distance of two pictures."""
         return perceptual_distance(self.settings.lpips)
-
-    @cached_property
-    def pictures(self) -> Pictures:
-        """Both parts of the set."""
-        progress = ranks.is_first() and sys.stderr.isatty()
-        return data.open(self.settings.source, size=self.settings.size, split="all", progress=progress)
 
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
         for name in subjects:
@@ -139,8 +127,7 @@ class Quantizers(Comparison):
         own = {"tokenizer.quantizer": name, "tokenizer.quantizer_options": options}
         own["training.prior.steps"] = max(1, asked.prior_steps)
         given = {"recipe": asked.recipe, "size": asked.size, "changes": NOT_LOOKED_AT | shared | own}
-        minutes = None if asked.steps else asked.minutes or MINUTES
-        train(asked.source, run, stage="tokenizer", minutes=minutes, steps=asked.steps, resume=True, **given)
+        train(asked.source, run, stage="tokenizer", resume=True, **self.budget, **given)
         model = load(run)
         if asked.prior_steps and model.tokenizer.quantizer.sizes and model.codes_per_picture <= MOST_CODES:
             train(asked.source, run, stage="prior", resume=True, **given)
@@ -171,12 +158,11 @@ class Quantizers(Comparison):
 
     def notes(self, rows: Sequence[Row]) -> str:
         asked, (held_out, trained) = self.settings, rows[0].positions
-        budget = f"{asked.steps} steps" if asked.steps else f"{asked.minutes or MINUTES:g} minutes"
         return (
-            f"The {asked.recipe} recipe on {asked.source}, {budget} for each quantizer, seed {asked.seed}. "
-            f"Distance: {name_of(self.distance)}. Bits are the codes' without a prior, and by one of "
-            f"{asked.prior_steps} steps where a picture has up to {MOST_CODES} codes; continuous bottlenecks "
-            f"count {FLOAT_BITS} for each number. Use is the share of codes that occur among the "
+            f"The {asked.recipe} recipe on {asked.source}, {self.budget_words} for each quantizer, seed "
+            f"{asked.seed}. Distance: {name_of(self.distance)}. Bits are the codes' without a prior, and by "
+            f"one of {asked.prior_steps} steps where a picture has up to {MOST_CODES} codes; continuous "
+            f"bottlenecks count {FLOAT_BITS} for each number. Use is the share of codes that occur among the "
             f"{held_out:,} positions of the held-out pictures, and among the {trained:,} of the training "
             f"pictures; perplexity is over the held-out ones."
         )
