@@ -163,7 +163,7 @@ def asks_for_numbers(error: BaseException) -> bool:
 
 
 def number_or(tensor: Int[Tensor, ""], most: int) -> int:
-    """The number of a tensor; `most` where tensors have a shape alone, as when costs are counted.
+    """The number of a tensor; `most` where tensors have a shape alone, or a graph for any number is exported.
 
     Example:
         >>> number_or(torch.tensor(3), 5)
@@ -172,6 +172,8 @@ def number_or(tensor: Int[Tensor, ""], most: int) -> int:
         ...     number_or(torch.ones(2).sum(), 5)
         5
     """
+    if torch.compiler.is_exporting():
+        return most
     try:
         return int(tensor)
     except (RuntimeError, NotImplementedError) as error:

@@ -119,9 +119,9 @@ def log_linear_attention(
         if q.shape[1] == 1:
             begins = None if starts is None else starts[:, 0]
             position, buckets = forget(position, begins), forget(buckets, begins)
-            if not torch.compiler.is_exporting():  # a program's buckets have room for all tokens
-                missing = (number_or(position.max(), 0) + 1).bit_length() - buckets.shape[1]
-                buckets = F.pad(buckets, (0,) * 7 + (max(0, missing),))
+            missing = (number_or(position.max(), 0) + 1).bit_length() - buckets.shape[1]
+            if missing > 0:  # never in a program: its buckets have room for all tokens
+                buckets = F.pad(buckets, (0,) * 7 + (missing,))
             one = [x[:, 0] for x in tokens]
             y, buckets = log_linear_attention_step(*one[:5], *(one[5:] or [None]), buckets, position)
             return y[:, None].to(dtype), buckets, position + 1

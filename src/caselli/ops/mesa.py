@@ -139,11 +139,10 @@ class _Systems:
     def solve(self, q: Float[Tensor, "B T N d"], iterations: int) -> Float[Tensor, "B T N d"]:
         """The solutions for q, some chunks at a time: what conjugate gradients need stays in the cache."""
         q = chunks(q, self.size)
-        x, each = torch.empty_like(q), max(1, q.numel() // q.shape[2])
-        some = max(1, (CACHED_ELEMENTS if q.is_cpu else LONG) // each)
-        if torch.compiler.is_exporting():  # for any batch
-            some = q.shape[2]
-        for first in range(0, q.shape[2], some):
+        x, count, some = torch.empty_like(q), q.shape[2], 1
+        if count > 1:  # one chunk has no parts, whatever the batch of a program
+            some = max(1, (CACHED_ELEMENTS if q.is_cpu else LONG) // max(1, q.numel() // count))
+        for first in range(0, count, some):
             part = slice(first, first + some)
             x[:, :, part] = self._conjugate_gradients(q[:, :, part], part, iterations)
         return tokens(x, self.length)
@@ -158,7 +157,7 @@ class _Systems:
         enough = size * (4 * torch.finfo(residual.dtype).eps) ** 2
         for _ in range(iterations):
             active = size > enough
-            if not torch.compiler.is_exporting() and not number_or(active.any(), 1):
+            if not number_or(active.any(), 1):
                 break
             moved = ((direction @ k.mT) * decay) @ write + (direction * kept) @ entering
             moved.addcmul_(self.ridge, direction)
