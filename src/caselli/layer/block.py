@@ -49,6 +49,7 @@ class ResidualBlock(nn.Module):
         width: channels in.
         out_width: channels out.
         norm: makes N of a number of channels.
+        bias: False for convolutions without.
 
     Source: He et al. 2016, Identity Mappings in Deep Residual Networks, with group normalisation.
 
@@ -58,13 +59,15 @@ class ResidualBlock(nn.Module):
         torch.Size([1, 16, 4, 4])
     """
 
-    def __init__(self, width: int, out_width: int, norm: Callable[[int], nn.Module] = group_norm) -> None:
+    def __init__(
+        self, width: int, out_width: int, norm: Callable[[int], nn.Module] = group_norm, bias: bool = True
+    ) -> None:
         super().__init__()
         self.norm1, self.norm2 = norm(width), norm(out_width)
-        self.conv1 = nn.Conv2d(width, out_width, 3, padding=1)
-        self.conv2 = nn.Conv2d(out_width, out_width, 3, padding=1)
+        self.conv1 = nn.Conv2d(width, out_width, 3, padding=1, bias=bias)
+        self.conv2 = nn.Conv2d(out_width, out_width, 3, padding=1, bias=bias)
         nn.init.normal_(self.conv2.weight, std=0.1 / (9 * out_width) ** 0.5)
-        self.skip = nn.Identity() if width == out_width else nn.Conv2d(width, out_width, 1)
+        self.skip = nn.Identity() if width == out_width else nn.Conv2d(width, out_width, 1, bias=bias)
 
     def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B F H W"]:
         y = self.conv1(F.silu(self.norm1(x)))

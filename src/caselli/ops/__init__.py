@@ -8,7 +8,7 @@ from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
 from caselli.ops.discretised_logistic import HALF_LEVEL, counted_bits, residual_bits, residual_counts
 from caselli.ops.dplr_kernel import DplrSystem, dplr_kernel
-from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents
+from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents, squared_relu
 from caselli.ops.forgetting_attention import forgetting_attention
 from caselli.ops.gated_linear_attention import gated_linear_attention
 from caselli.ops.gated_mixed_chunk_attention import gated_mixed_chunk_attention
@@ -99,6 +99,7 @@ __all__ = [
     "scan_pairs",
     "selective_scan",
     "short_convolution",
+    "squared_relu",
     "strided_attention",
     "token_shift",
     "trapezoidal_attention",

@@ -11,6 +11,7 @@ from torch import nn
 
 from caselli.errors import UserError, lookup
 from caselli.mixer.dense import Dense
+from caselli.ops import squared_relu
 from caselli.shapes import Float, Tensor
 
 NORMS: dict[str, Callable[[int, float], nn.Module]] = {
@@ -33,18 +34,6 @@ def swiglu(x: Float[Tensor, "*A twice"]) -> Float[Tensor, "*A D"]:
     """
     gate, value = x.chunk(2, -1)
     return F.silu(gate) * value
-
-
-def squared_relu(x: Float[Tensor, "*A D"]) -> Float[Tensor, "*A D"]:
-    """The square of what is above zero.
-
-    Source: So et al. 2021, Primer: Searching for Efficient Transformers for Language Modeling.
-
-    Example:
-        >>> squared_relu(torch.tensor([-1.0, 3.0]))
-        tensor([0., 9.])
-    """
-    return F.relu(x).square()
 
 
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {

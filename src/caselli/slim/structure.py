@@ -155,7 +155,8 @@ def channels_of_convolutions(path: str, block: ResidualBlock) -> Units:
     inner = ("conv1.weight", "conv1.bias", "norm2.weight", "norm2.bias")
     slices = (*(Slice(name, 0, channels) for name in inner), Slice("conv2.weight", 1, channels))
     numbers = {("conv1", "out_channels"): each, ("conv2", "in_channels"): each}
-    return Units(path, slices, numbers | {("norm2", "num_groups"): 1, ("norm2", "num_channels"): each})
+    numbers |= {("norm2", "num_groups"): 1, ("norm2", "num_channels"): each}
+    return Units(path, _present(block, slices), numbers)
 
 
 HEADS: dict[type, Callable[[str, nn.Module], Units]] = {

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from caselli.errors import UserError
-from caselli.layer import GroupNorm
+from caselli.layer import GroupNorm, ResidualBlock
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.base import Architecture, level_widths
 from caselli.tokenizer.config import TokenizerConfig
@@ -48,26 +48,9 @@ class MAGVIT2(Architecture):
     def blocks(self, width: int, out: int, number: int) -> nn.Sequential:
         """Residual blocks of one level."""
         widths = [width, *[out] * number]
-        return nn.Sequential(*(Plain(a, b, self) for a, b in itertools.pairwise(widths)))
-
-
-class Plain(nn.Module):
-    r"""A residual block without biases.
-
-    .. math:: y = S x + C_2\,\mathrm{SiLU}(N_2\, C_1\,\mathrm{SiLU}(N_1 x))
-    """
-
-    def __init__(self, width: int, out: int, options: MAGVIT2) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = options.norm(width), options.norm(out)
-        self.conv1 = nn.Conv2d(width, out, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
-        nn.init.normal_(self.conv2.weight, std=0.1 / (9 * out) ** 0.5)
-        self.skip = nn.Identity() if width == out else nn.Conv2d(width, out, 1, bias=False)
-
-    def forward(self, x: Float[Tensor, "B D H W"]) -> Float[Tensor, "B F H W"]:
-        y = self.conv1(F.silu(self.norm1(x)))
-        return self.skip(x) + self.conv2(F.silu(self.norm2(y)))
+        return nn.Sequential(
+            *(ResidualBlock(a, b, self.norm, bias=False) for a, b in itertools.pairwise(widths))
+        )
 
 
 class MAGVIT2Encoder(nn.Module):
