@@ -83,10 +83,11 @@ def speculation(large: Model, draft: Model) -> None:
     large.expect_same_codes(draft)
     pair = SpeculativeEngine(large.prior, draft.prior)
     engines = {kind.__name__: kind(large.prior) for kind in alone(large)} | {"with a draft": pair}
-    times = in_turn([lambda e=e: drawn(large, e, Sampling(), 1) for e in engines.values()], repeats=5)
-    each = zip(engines, times, strict=True)
-    lines = [(name, f"{took:.3f}", f"{took / times[-1]:.2f}") for name, took in each]
-    table(("one picture", "seconds", "times the draft's"), lines)
+    for guided, options in (("without guidance", Sampling(guidance=1.0)), ("as the run draws", Sampling())):
+        times = in_turn([lambda e=e, o=options: drawn(large, e, o, 1) for e in engines.values()], repeats=5)
+        each = zip(engines, times, strict=True)
+        lines = [(name, f"{took:.3f}", f"{took / times[-1]:.2f}") for name, took in each]
+        table((f"one picture, {guided}", "seconds", "times the draft's"), lines)
     print(pair.name)
 
 
