@@ -160,7 +160,7 @@ MACS: dict[str, Callable[[Call], int]] = {
 
 OPERANDS = {
     **dict.fromkeys(("convolution", "linear", "conv_tbc", "linalg_solve_triangular"), slice(0, 2)),
-    **dict.fromkeys((*(name for name in MACS if "upsample" in name or "grid" in name),), slice(0, 1)),
+    **dict.fromkeys((name for name in MACS if "upsample" in name or "grid" in name), slice(0, 1)),
     **dict.fromkeys(("_fft_c2c", "_fft_r2c", "_fft_c2r"), slice(0, 1)),
     "_trilinear": slice(0, 3),
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from caselli.data.decoding import BY_PICTURE, BadPicture, Location, Whites
 from caselli.data.shuffle import picked
-from caselli.data.workers import Answers, WorkerPool, ahead
+from caselli.data.workers import Answered, WorkerPool, ahead
 from caselli.errors import UserError
 from caselli.shapes import Int, Shaped, Tensor
 
@@ -95,15 +95,15 @@ class FileStore(Store):
         answers = pool.ask("pixels", places, (self.channels, self.size, self.size), self.whites)
         return lambda: self._checked(places, answers())
 
-    def _checked(self, places: Sequence[Location], answers: Answers) -> Tensor:
-        for place, answer in zip(places, answers.words, strict=True):
+    def _checked(self, places: Sequence[Location], answered: Answered) -> Tensor:
+        for place, answer in zip(places, answered.answers, strict=True):
             if isinstance(answer, BadPicture):
                 raise UserError(
                     f"{place.path}: {answer}",
                     "a picture that could be read when the set was opened was expected",
                     "leave the files as they are while they are used",
                 )
-        return answers.pixels
+        return answered.pixels
 
     def subset(self, indices: Int[Tensor, "n"]) -> FileStore:
         return FileStore(picked(self.locations, indices), self.size, self.channels, self.workers, self.whites)

@@ -43,10 +43,10 @@ def default_workers(pictures: int) -> int:
     return max(1, min(MOST_WORKERS, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-class Answers(NamedTuple):
+class Answered(NamedTuple):
     """Answers of an operation, and its pixels."""
 
-    words: list[bytes | BadPicture]
+    answers: list[bytes | BadPicture]
     """The answer for each picture."""
     pixels: Shaped[Tensor, "n C S S"]
     """The pixels of `pixels` and `digest`, uint8; of bad pictures anything."""
@@ -192,7 +192,7 @@ class WorkerPool:
 
     def ask(
         self, operation: str, places: Sequence[Location], shape: tuple[int, ...], whites: Whites = BY_PICTURE
-    ) -> Callable[[], Answers]:
+    ) -> Callable[[], Answered]:
         """Begins an operation on some pictures; calling what it returns waits for the answers.
 
         Arguments:
@@ -203,7 +203,7 @@ class WorkerPool:
         """
         if self._threads is None:
             pixels = torch.empty(len(places), *shape, dtype=torch.uint8)
-            return lambda: Answers(
+            return lambda: Answered(
                 [
                     decoding.perform(operation, *one, whites)
                     for one in zip(places, pixels.numpy(), strict=True)
@@ -218,7 +218,9 @@ class WorkerPool:
             )
             for i in range(0, len(places), share)
         ]
-        return lambda: Answers([answer for part in parts for answer in part.result()], torch.from_numpy(room))
+        return lambda: Answered(
+            [answer for part in parts for answer in part.result()], torch.from_numpy(room)
+        )
 
     def _ask(self, *request) -> list[bytes | BadPicture]:
         worker = self._idle.popleft()  # as many threads as workers: there is always one
