@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -18,6 +19,7 @@ from caselli.prior import (
     Bytes,
     Conditioner,
     Conditions,
+    Pieces,
     PriorConfig,
     Words,
     build,
@@ -27,6 +29,7 @@ from caselli.prior import (
 )
 from caselli.prior.task import PriorTask, visible_parts
 from caselli.prior.text import TextEncoder
+from caselli.prior.vocabulary import UNKNOWN
 from caselli.sampling import EagerEngine, FusedEngine, PackedEngine, Sampling, Unavailable, sample
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -141,13 +144,13 @@ def test_what_lies_at_a_place_reaches_the_slots_there(kind):
             assert drawn[slot] == shares.argmax()
 
 
-@pytest.mark.parametrize("name", ["bytes", "words"])
+@pytest.mark.parametrize("name", ["bytes", "words", "pieces"])
 def test_vocabularies_are_plain_data(name):
     captions = ["Grinning face", "red heart", "red face"]
     vocabulary = vocabulary_of(name, 5, "", captions)
     assert read_vocabulary(described_vocabulary(vocabulary)) == vocabulary
     text = vocabulary.encode([*captions, "", "  ", "ünseen 💜"])
-    assert text.shape == (6, 5) and (text[3:5] == 0).all() and (text[5] > 0).any()
+    assert text.shape == (6, vocabulary.size) and (text[3:5] == 0).all() and (text[5] > 0).any()
     assert vocabulary.embedding(8)(text).shape == (6, 5, 8)
     assert len({tuple(row.tolist()) for row in text[:3]}) == 3
 
@@ -157,7 +160,26 @@ def test_unknown_words_and_spelling():
     assert words.encode(["RED Heart", "red moon"]).tolist() == [[2, 5, 0, 0], [2, 1, 0, 0]]
     with pytest.raises(UserError, match="did you mean words"):
         PriorConfig(text="word")
-    assert set(VOCABULARIES) == {"bytes", "words", "transformers"}
+    assert set(VOCABULARIES) == {"bytes", "words", "pieces", "transformers"}
+
+
+def test_a_word_never_seen_is_near_those_that_share_its_parts():
+    pieces = Pieces.of(["red flag", "crossed flags", "green ship", "a ship"], 3)
+    torch.manual_seed(0)
+    bags = pieces.embedding(64)
+    flag, flagship, ship, moon = bags(pieces.encode(["flag", "flagship", "ship", "moon"]))[:, 0]
+    near = functools.partial(torch.nn.functional.cosine_similarity, dim=0)
+    assert min(near(flagship, flag), near(flagship, ship)) > 0.3 > near(flag, moon).abs()
+    assert (bags(pieces.encode(["flag"]))[0, 1:] == 0).all()
+
+
+def test_words_are_blotted_and_padding_is_not():
+    text = Words.of(["a red heart", "a"], 4).encode(["a red heart", "a"])
+    torch.manual_seed(0)
+    blotted = torch.stack([Conditions(text=text).blotted(0.5).text for _ in range(200)])
+    assert ((blotted == text) | (blotted == UNKNOWN)).all() and (blotted[:, text == 0] == 0).all()
+    assert (blotted[:, text > 0] == UNKNOWN).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert Conditions(text=text).blotted(0.0).text is text
 
 
 def test_the_encoder_does_not_see_the_padding():

@@ -14,9 +14,10 @@ from caselli.cli import main
 from caselli.data import listing
 from caselli.errors import UserError
 from caselli.private import onednn_linear
-from caselli.run import plan, plan_words
+from caselli.run import RECIPES, plan, plan_words
 from caselli.run.devices import DEVICES, devices_of
-from caselli.run.planning import USABLE, advice
+from caselli.run.planning import USABLE, advice, prepared
+from caselli.run.training import budget_of
 from tests.pictures import TINY, bars_and_stripes, options
 
 
@@ -63,6 +64,17 @@ def test_a_product_of_onednn_is_counted():
 def test_auto_is_planned_with_all_its_stages(pictures):
     found = plan(pictures, recipe="auto", changes=TINY)
     assert [stage.name for stage in found.stages] == ["tokenizer", "prior", "decoder"]
+
+
+def test_the_hours_decide_the_sizes_of_auto(pictures, monkeypatch):
+    monkeypatch.setattr("caselli.run.auto.rate_of", lambda machine: 2e11)
+    kind = RECIPES["auto"].kind
+
+    def width(hours):
+        budget = budget_of(kind.stage_shares("auto"), 60 * hours, None)
+        return prepared(kind, pictures, "auto", {}, budget).config.prior.width
+
+    assert width(0.1) < width(1) < width(100)
 
 
 def test_the_parts_of_the_memory_add_up(planned):

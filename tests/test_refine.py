@@ -77,17 +77,21 @@ def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):
     assert "prior" in capsys.readouterr().err
 
 
-def test_auto_has_three_stages_and_says_what_it_chose(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("seen", [1.0, 400.0])
+def test_auto_has_three_stages_and_says_what_it_chose(seen, tmp_path, capsys, monkeypatch):
+    """Also when it shares the minutes that were asked for out otherwise, as the prior has few pictures."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("caselli.run.auto.repeats", lambda *given: seen)
     pictures = bars_and_stripes(tmp_path / "pictures")
     sizes = {name: value for name, value in (TINY | REFINED).items() if not name.startswith("prior.")}
     out = train(pictures, tmp_path / "run", recipe="auto", minutes=0.02, changes=sizes)
-    said = capsys.readouterr()
-    assert (said.out + said.err).count("auto: ") >= 3
+    said = "".join(capsys.readouterr())
+    assert said.count("auto: ") >= 3
+    assert ("tokenizer gets" in said) == (seen > MOST_REPEATS)
     assert (out / "decoder.safetensors").exists()
     config = yaml.safe_load((out / "run.yaml").read_text())["config"]
     minutes = [config["training"][stage]["minutes"] for stage in STAGES]
-    assert sum(minutes) == pytest.approx(0.02)
+    assert minutes == pytest.approx(shared_out(Budget(0.02, 2e11), seen))
     assert (config["prior"]["width"], config["prior"]["depth"]) == LADDER[0]
     assert (tmp_path / "cache" / "caselli" / "rates.json").exists()
 

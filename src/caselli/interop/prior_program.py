@@ -55,7 +55,7 @@ class Beginning(nn.Module):
         """The inputs: name of a part of the conditions → its axes after the batch."""
         alphabet, found = self.prior.alphabet, {"labels": ()}
         if alphabet.text is not None:
-            found["text"] = (alphabet.text.length,)
+            found["text"] = (alphabet.text.size,)
         if alphabet.picture:
             found["codes"] = (len(alphabet.picture),)
         return found

@@ -16,19 +16,17 @@ from caselli.prior.masked_places import MaskedPlaces
 from caselli.prior.next_scale import NextScale
 from caselli.prior.parallel import ParallelHeads
 from caselli.prior.parallel_order import ParallelOrder
+from caselli.prior.pieces import Pieces
 from caselli.prior.pixel_cnn import PixelCNN
 from caselli.prior.random_order import RandomOrder
 from caselli.prior.task import PriorTask
-from caselli.prior.vocabulary import (
+from caselli.prior.vocabularies import (
     VOCABULARIES,
-    Bytes,
-    Pretrained,
-    Vocabulary,
-    Words,
     described_vocabulary,
     read_vocabulary,
     vocabulary_of,
 )
+from caselli.prior.vocabulary import Bytes, Pretrained, Vocabulary, Words
 
 __all__ = [
     "HEADS",
@@ -51,6 +49,7 @@ __all__ = [
     "NextScale",
     "ParallelHeads",
     "ParallelOrder",
+    "Pieces",
     "PixelCNN",
     "Pretrained",
     "Prior",

@@ -13,6 +13,7 @@ from caselli.errors import UserError, lookup
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.heads import HEADS
 from caselli.prior.text import TextEncoder
+from caselli.prior.vocabulary import UNKNOWN
 from caselli.shapes import Float, Int, Tensor
 
 _NULL = {"labels": -1, "text": 0, "codes": -1}
@@ -93,6 +94,13 @@ class Conditions:
 
         return self.map(drop)
 
+    def blotted(self, share: float) -> Conditions:
+        """The conditions with a random share of the words of each caption replaced by the unknown one."""
+        if share == 0 or self.text is None:
+            return self
+        gone = (torch.rand(self.text.shape, device=self.text.device) < share) & (self.text > 0)
+        return dataclasses.replace(self, text=self.text.masked_fill(gone, UNKNOWN))
+
 
 class Conditioner(nn.Module):
     """Conditions → the P ≥ 1 vectors in front of a sequence, of label, caption and other picture; and a
@@ -156,7 +164,7 @@ class Conditioner(nn.Module):
             return label
         further = []
         if self.text is not None:
-            text = self._given(conditions.text, batch, self.alphabet.text.length, "text")
+            text = self._given(conditions.text, batch, self.alphabet.text.size, "text")
             further.append(self.text(text.clamp_min(0)))
         if self.picture is not None:
             further.append(pooled(self.alphabet, self.picture(self._entries(conditions, batch))))

@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 
 from caselli.errors import UnknownName, UserError, lookup
 from caselli.prior.layer import LayerConfig
-from caselli.prior.vocabulary import VOCABULARIES, Vocabulary
+from caselli.prior.vocabularies import VOCABULARIES
+from caselli.prior.vocabulary import Vocabulary
 
 O = TypeVar("O")
 
 NO_CONDITION = "none"
+DROPOUTS = ("dropout", "label_dropout", "text_dropout", "word_dropout", "picture_dropout", "code_dropout")
+"""Fields that are shares, 0 up to 1."""
 TEXT_FORMS = ("summary", "tokens")
 PICTURE_CONDITIONS = (NO_CONDITION, "low_resolution", "visible_part", "paired")
 """Other pictures that a prior may be conditioned on: none, the same at a lower resolution, a part of the
@@ -68,6 +71,9 @@ class PriorConfig:
     """Local folder of a pretrained text encoder, for `text: transformers`."""
     text_dropout: float = 0.1
     """Share of the captions that are left out in training; 0 forgoes guidance."""
+    word_dropout: float = 0.0
+    """Share of the words (bytes, parts of words) of a caption that are replaced in training by the one that
+    stands for words unseen, which so gets a meaning."""
     condition_picture: str = NO_CONDITION
     """Another picture that the prior is conditioned on, by codes of the same tokenizer: low_resolution (the
     same at a lower resolution, for `caselli upscale`), visible_part (a part of the same, for completing any
@@ -97,7 +103,7 @@ class PriorConfig:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
         if self.guidance < 0:
             raise UserError(f"prior guidance {self.guidance} was given", "0 or more was expected")
-        for name in ("dropout", "label_dropout", "text_dropout", "picture_dropout", "code_dropout"):
+        for name in DROPOUTS:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")
 

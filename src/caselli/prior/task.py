@@ -47,7 +47,7 @@ class PriorTask(Task):
         sequence = self.order.flatten(batch.codes, self.grid)
         seen = corrupted(sequence, self.prior.alphabet, self.prior.config.code_dropout)
         seen = self.prior.code_head.noisy(seen)
-        conditions = self.conditions(batch).dropped(self.shares)
+        conditions = self.conditions(batch).dropped(self.shares).blotted(self.prior.config.word_dropout)
         nats = self.prior.training_loss(sequence, conditions, seen, self.progress)
         return Losses(nats, {"bits_per_code": nats.detach() / math.log(2)})
 

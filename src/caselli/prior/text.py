@@ -40,7 +40,7 @@ class TextEncoder(nn.Module):
         self, vocabulary: Vocabulary, *, width: int, depth: int, vectors: int, out: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.embedding = vocabulary.embedding(width)
+        self.embedding, self.each = vocabulary.embedding(width), vocabulary.each
         self.summary = nn.Parameter(torch.empty(vectors, width))
         self.blocks = nn.ModuleList(
             Block(Attention(width, causal=False), expansion=4, dropout=dropout) for _ in range(depth)
@@ -56,10 +56,10 @@ class TextEncoder(nn.Module):
         for block in self.blocks:
             nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
 
-    def forward(self, text: Int[Tensor, "B L"]) -> Float[Tensor, "B V E"]:
+    def forward(self, text: Int[Tensor, "B n·L"]) -> Float[Tensor, "B V E"]:
         summary = self.summary.expand(len(text), -1, -1)
         x = torch.cat((summary, self.embedding(text)), 1)
-        starts = ends(text, len(self.summary))
+        starts = ends(text[:, :: self.each], len(self.summary))
         for block in self.blocks:
             x, _ = block(x, None, starts)
         return self.out(self.norm(x[:, : len(self.summary)]))

@@ -8,17 +8,18 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import nn
 
-from caselli.errors import UserError, lookup
-from caselli.plain import of_plain, to_plain
-from caselli.prior.pretrained import Features, FrozenEncoder, load_encoder, load_tokenizer, weights_digest
+from caselli.errors import UserError
+from caselli.prior.pretrained import Features, FrozenEncoder, load_encoder, load_tokenizer
 from caselli.shapes import Int, Tensor
 
-_MOST_WORDS = 20_000
+UNKNOWN = 1
+"""Number that stands for a word unseen in training."""
+MOST_WORDS = 20_000
 """Largest number of words of a vocabulary; the rarest are left out."""
 
 
@@ -26,19 +27,27 @@ _MOST_WORDS = 20_000
 class Vocabulary(ABC):
     """A map from captions to rows of L numbers: 0 behind a caption's end, so a row of zeros is no caption.
 
-    A vocabulary extends this class, is final, and is plain data: a run keeps it beside its weights.
+    A vocabulary extends this class, is final, and is plain data: a run keeps it beside its weights. One whose
+    words have several numbers each says how many.
     """
 
+    each: ClassVar[int] = 1
+    """Numbers n of a word."""
     length: int
-    """L; longer captions are cut."""
+    """L, the number of words, or bytes or tokens; longer captions are cut."""
+
+    @property
+    def size(self) -> int:
+        """Numbers of a row, n L."""
+        return self.each * self.length
 
     @abstractmethod
     def numbers(self, caption: str) -> list[int]:
-        """Numbers of a caption, from 1 on, at least as many as are kept."""
+        """Numbers of a caption, from 1 on, at least as many as are kept; n for each word, the first not 0."""
 
     @abstractmethod
     def embedding(self, width: int) -> nn.Module:
-        """A module that turns numbers `B L` into vectors `B L width`."""
+        """A module that turns numbers `B n·L` into vectors `B L width`."""
 
     def encoder(self) -> FrozenEncoder:
         """The pretrained encoder of the captions.
@@ -55,7 +64,7 @@ class Vocabulary(ABC):
         """The vocabulary with what further captions need, behind what it has; itself where it has all."""
         return self
 
-    def encode(self, captions: Sequence[str]) -> Int[Tensor, "B L"]:
+    def encode(self, captions: Sequence[str]) -> Int[Tensor, "B n·L"]:
         """The captions' numbers; an empty caption is none.
 
         Example:
@@ -63,9 +72,9 @@ class Vocabulary(ABC):
             tensor([[105, 106,   0,   0],
                     [  0,   0,   0,   0]])
         """
-        text = torch.zeros(len(captions), self.length, dtype=torch.int64)
+        text = torch.zeros(len(captions), self.size, dtype=torch.int64)
         for row, caption in zip(text, captions, strict=True):
-            numbers = self.numbers(caption)[: self.length] if caption.strip() else []
+            numbers = self.numbers(caption)[: self.size] if caption.strip() else []
             row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int64)
         return text
 
@@ -98,17 +107,17 @@ class Words(Vocabulary):
     @classmethod
     def of(cls, captions: Sequence[str], length: int) -> Words:
         """The vocabulary of a set of captions."""
-        counts = collections.Counter(word for caption in captions for word in _words(caption))
+        counts = collections.Counter(word for caption in captions for word in words_of(caption))
         ordered = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls(length, tuple(ordered[:_MOST_WORDS]))
+        return cls(length, tuple(ordered[:MOST_WORDS]))
 
     def grown(self, captions: Sequence[str]) -> Words:
         new = [word for word in Words.of(captions, self.length).words if word not in self._number_of]
-        room = max(0, _MOST_WORDS - len(self.words))
+        room = max(0, MOST_WORDS - len(self.words))
         return dataclasses.replace(self, words=(*self.words, *new[:room]))
 
     def numbers(self, caption: str) -> list[int]:
-        return [self._number_of.get(word, 1) for word in _words(caption)]
+        return [self._number_of.get(word, UNKNOWN) for word in words_of(caption)]
 
     @functools.cached_property
     def _number_of(self) -> dict[str, int]:
@@ -141,49 +150,11 @@ class Pretrained(Vocabulary):
         return load_encoder(self.path, self.digest)
 
 
-VOCABULARIES: dict[str, type[Vocabulary]] = {"bytes": Bytes, "words": Words, "transformers": Pretrained}
-"""Name → vocabulary."""
-
-
-def vocabulary_of(name: str, length: int, path: str, captions: Sequence[str]) -> Vocabulary:
-    """A vocabulary of a set of captions.
-
-    Arguments:
-        name: in `VOCABULARIES`.
-        length: L.
-        path: folder of a pretrained encoder.
-        captions: those of the pictures to train on.
+def words_of(caption: str) -> list[str]:
+    """The words of a caption in lower case, and its punctuation.
 
     Example:
-        >>> vocabulary_of("words", 8, "", ["a cat"])
-        Words(length=8, words=('a', 'cat'))
+        >>> words_of("A cat, a dog")
+        ['a', 'cat', ',', 'a', 'dog']
     """
-    kind = lookup(VOCABULARIES, "text", name)
-    if kind is Words:
-        return Words.of(captions, length)
-    return Pretrained(length, path, weights_digest(path)) if kind is Pretrained else kind(length)
-
-
-def described_vocabulary(vocabulary: Vocabulary | None) -> dict[str, Any] | None:
-    """The vocabulary as plain data, which `read_vocabulary` reads.
-
-    Example:
-        >>> read_vocabulary(described_vocabulary(Words(4, ("a", "cat"))))
-        Words(length=4, words=('a', 'cat'))
-    """
-    if vocabulary is None:
-        return None
-    name = next(name for name, kind in VOCABULARIES.items() if kind is type(vocabulary))
-    return {"kind": name, **to_plain(vocabulary)}
-
-
-def read_vocabulary(described: dict[str, Any] | None) -> Vocabulary | None:
-    """The vocabulary of plain data; None of None."""
-    if described is None:
-        return None
-    fields = dict(described)
-    return of_plain(lookup(VOCABULARIES, "text", fields.pop("kind")), fields, "text")
-
-
-def _words(caption: str) -> list[str]:
     return re.findall(r"\w+|[^\w\s]", caption.lower())

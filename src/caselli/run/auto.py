@@ -14,6 +14,7 @@ from caselli.data import Pictures, mirrors_are_likely
 from caselli.engine import machine, rate_of
 from caselli.features import TEACHERS
 from caselli.plain import override
+from caselli.prior import NO_CONDITION
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import SHARES, small
 
@@ -32,6 +33,8 @@ TEACHER = "efficientnet-lite1"
 """Network of the perceptual term, where it is installed and pictures have colours."""
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
+TEXT = "pieces"
+"""Vocabulary of captions; entries 50 to 54 of the lab book."""
 MOST_REPEATS = 40
 """Times that a prior may see a picture before it learns them by heart; the sweep is in docs/race.md."""
 
@@ -57,7 +60,7 @@ class Budget:
         return 60 * self.minutes * AUTO_SHARES[1] * self.rate * USE
 
 
-def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
+def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> TwoStageConfig:
     r"""Sizes from the minutes, the machine and the pictures, and a decoder refined on what the prior draws.
 
     A prior of N weights that learns from D codes costs 6 N D operations C, and is best for its budget where
@@ -70,13 +73,16 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
     Arguments:
         pictures: of any kind; their number, size and colours count.
         budget: minutes and rate; ten minutes of this machine unless given.
+        text: vocabulary of the captions, where there are any.
 
     Source: after Hoffmann et al. 2022, Training Compute-Optimal Large Language Models.
     """
     budget, start = budget or Budget.of({}), small(pictures)
     width, depth = shape(weights(budget))
-    codes = (pictures.size // start.tokenizer.factor) ** 2
-    seen = repeats(budget, width, depth, codes, len(pictures))
+    start = override(start, {"prior.width": width, "prior.depth": depth, "prior.text": text})
+    if pictures.captions is not None and text == TEXT:
+        start = override(start, {"prior.text_length": 24, "prior.word_dropout": 0.3})
+    seen = repeats(budget, start, pictures)
     minutes = shared_out(budget, seen)
     sees = pictures.channels == 3 and TEACHERS[TEACHER].is_installed()
     return override(
@@ -87,8 +93,6 @@ def auto(pictures: Pictures, budget: Budget | None = None) -> TwoStageConfig:
             "data.views": min(8, math.ceil(min(seen, VIEWED / len(pictures)))),
             "tokenizer.perceptual": 0.3 if sees else 0.0,
             "tokenizer.perceptual_network": TEACHER,
-            "prior.width": width,
-            "prior.depth": depth,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
         }
         | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
@@ -132,33 +136,41 @@ def shape(count: float) -> tuple[int, int]:
     return min(LADDER, key=lambda step: abs(math.log(_count(*step) / count)))
 
 
-def repeats(budget: Budget, width: int, depth: int, codes: int, pictures: int) -> float:
-    """Times that a prior sees each picture within its budget."""
-    return budget.prior() / (6 * _count(width, depth) * codes * max(1, pictures))
+def repeats(budget: Budget, config: TwoStageConfig, pictures: Pictures) -> float:
+    """Times that a prior sees each picture, and its caption where it has one, within its budget."""
+    prior, codes = config.prior, (pictures.size // config.tokenizer.factor) ** 2
+    work = _count(prior.width, prior.depth) * codes
+    if pictures.captions is not None and prior.text != NO_CONDITION:
+        work += _count(prior.width, prior.depth) * prior.text_vectors
+        work += _count(prior.text_width, prior.text_depth) * (prior.text_length + prior.text_vectors)
+    return budget.prior() / (6 * work * max(1, len(pictures)))
 
 
 def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str]:
     """Lines of the log: the choices, and their reasons."""
     tokenizer, prior = config.tokenizer, config.prior
     side = pictures.size // tokenizer.factor
-    seen = repeats(budget, prior.width, prior.depth, side**2, len(pictures))
+    seen = repeats(budget, config, pictures)
     said = f"auto: {budget.minutes:.3g} minutes at {budget.rate / 1e9:.0f} billion operations a second"
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
     alike = "alike, so half of the pictures are mirrored" if config.data.flip else "not alike, so no flips"
-    parts = shared_out(budget, seen)
+    parts = [getattr(config.training, stage).minutes or 0 for stage in STAGES]
+    usual = budget.minutes * AUTO_SHARES[1]
     shares = " : ".join(f"{100 * part / budget.minutes:.0f}" for part in parts)
     lines = [
         f"{said}, shared {shares} among tokenizer, prior and refined decoder",
         f"auto: {side}×{side} codes for {pictures.size}×{pictures.size} pixels, tokenizer of width "
         f"{tokenizer.width}{taught}; left and right are {alike}",
         f"auto: prior of width {prior.width} and depth {prior.depth}, {SAMPLES_A_WEIGHT:.0f} codes for each "
-        f"weight; each of {len(pictures)} pictures is seen {min(seen, MOST_REPEATS):.1f} times",
+        f"weight; each of {len(pictures)} pictures is seen {seen * parts[1] / usual:.1f} times",
     ]
-    if seen > MOST_REPEATS:
+    if pictures.captions is not None and prior.text == TEXT:
+        lines.append(f"auto: captions are read as words and their parts, {prior.text_length} words at most")
+    if seen > MOST_REPEATS and parts[1] < usual:
         lines.append(
             f"auto: a prior that sees pictures more than {MOST_REPEATS} times learns them by heart, so the "
-            f"tokenizer gets {parts[0] - budget.minutes * AUTO_SHARES[0]:.1f} of its minutes; more pictures, "
-            "or --data.flip true where mirrored ones are likely, would serve"
+            f"tokenizer gets {usual - parts[1]:.1f} of its minutes; more pictures, or "
+            "--data.flip true where mirrored ones are likely, would serve"
         )
     return lines
 

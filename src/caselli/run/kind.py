@@ -161,6 +161,21 @@ class Kind(ABC):
         return lookup(cls.recipes, "recipe", recipe)(pictures)
 
     @classmethod
+    def shared_out(cls, config: Any, budget: dict[str, Any]) -> dict[str, Any]:
+        """A budget as the recipe's configuration shares it out among the stages; as it is unless the recipe
+        knows better from the pictures."""
+        return budget
+
+    @classmethod
+    def configured(cls, recipe: str, data: Data, budget: dict[str, Any], changes: Mapping[str, Any]) -> Any:
+        """The configuration with which a new run begins; see `caselli.run.training.begun`."""
+        start = cls.start(recipe, data.pictures, {**budget, **changes})
+        settled = {name: of_data(data) for name, of_data in cls.settled.items()}
+        config = override(start, {**cls.shared_out(start, budget), **changes, **settled})
+        cls.check(config, data)
+        return config
+
+    @classmethod
     def plan(cls, config: Any, data: Data) -> list[str]:
         """Sentences for the log about what a recipe chose, and why."""
         return []

@@ -19,6 +19,7 @@ from caselli.run.devices import CPU, Device, device_of, devices_of
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
 from caselli.run.kinds import RECIPES
+from caselli.run.training import budget_of
 from caselli.shapes import Tensor
 
 TERA = 10**12
@@ -133,7 +134,7 @@ def plan(
         source: pictures; their size, channels, classes and number count.
         recipe: name in `RECIPES`.
         on: devices, such as 8xH100; cpu for this machine.
-        hours: wall-clock budget of the training; None for the recipe's steps.
+        hours: wall-clock budget of the training; None for the recipe's own steps or minutes.
         size: height and width in pixels; None for the set's own.
         pictures: number of pictures to train on, instead of the set's.
         share: share of the floor's pace that is assumed, 0 to 1; None for the device's own.
@@ -145,33 +146,35 @@ def plan(
     device = device_of(name)
     share = device.share if share is None else share
     kind = lookup(RECIPES, "recipe", recipe).kind
-    run = prepared(kind, source, recipe, {**({} if size is None else {"data.size": size}), **(changes or {})})
+    shares = {each: own for each, own in kind.stage_shares(recipe).items() if own}
+    changes = {**({} if size is None else {"data.size": size}), **(changes or {})}
+    minutes = None if hours is None else 60 * hours
+    run = prepared(kind, source, recipe, changes, budget_of(shares, minutes, None))
     precision = run.config.precision if run.config.precision != "auto" else device.precision
     run.machine = Machine(CPU, precision, "planned")
     number = pictures or len(run.data.train)
-    shares = {each: own for each, own in kind.stage_shares(recipe).items() if own}
-    whole = sum(shares.values())
     planned = []
-    for each, part in shares.items():
-        stage = each(run)
-        own = None if hours is None else hours * part / whole
-        samples = number * (1 if each.augments else run.config.data.views)
+    for stage in (each(run) for each in shares):
+        own = None if stage.config.minutes is None else stage.config.minutes / 60
+        samples = number * (1 if stage.augments else run.config.data.views)
         planned.append(_stage(stage, samples, count, device, precision, share, own))
     shown = run.data.pictures
     facts = (recipe, count, name, device, precision, share, shown.size, shown.channels, number)
     return Plan(*facts, tuple(planned))
 
 
-def prepared(kind: type[Kind], source: str, recipe: str, changes: dict[str, Any]) -> Kind:
-    """A run as it would begin, in no folder."""
+def prepared(
+    kind: type[Kind],
+    source: str,
+    recipe: str,
+    changes: dict[str, Any],
+    budget: dict[str, Any] | None = None,
+) -> Kind:
+    """A run as it would begin, in no folder; arguments as those of `caselli.run.training.begun`."""
+    changes = {**changes, "data.source": source}
     own = {name.removeprefix("data."): value for name, value in changes.items() if name.startswith("data.")}
-    data = kind.open(override(DataConfig(), {**own, "source": source}), progress=True)
-    settled = {name: of_data(data) for name, of_data in kind.settled.items()}
-    config = override(
-        kind.start(recipe, data.pictures, changes), {**changes, "data.source": source, **settled}
-    )
-    kind.check(config, data)
-    return kind(None, config, data, None)
+    data = kind.open(override(DataConfig(), own), progress=True)
+    return kind(None, kind.configured(recipe, data, budget or {}, changes), data, None)
 
 
 def _stage(

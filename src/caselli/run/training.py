@@ -99,18 +99,15 @@ def _trained(
     trained = [each for each in stages if shares.get(each, 1)]
     if is_begun:
         trained = [each for each in trained if _goes_on(each(kind.probe(folder)))]
-    asked = {
-        "data.source": remembered(source),
-        **_budget({each: shares.get(each, 1) for each in trained}, minutes, steps),
-    }
-    asked |= {} if size is None else {"data.size": size}
+    budget = budget_of({each: shares.get(each, 1) for each in trained}, minutes, steps)
+    asked = {"data.source": remembered(source), **({} if size is None else {"data.size": size})}
     asked |= changes or {}
     awaits = folder.awaits_pictures()
     ranks.wait()  # all have looked before the first rank writes
     if is_begun and not awaits:
-        run = resumed(kind, folder, asked, progress, stages)
+        run = resumed(kind, folder, {**budget, **asked}, progress, stages)
     else:
-        run = begun(kind, folder, recipe, kept(folder, asked) if awaits else asked, progress)
+        run = begun(kind, folder, recipe, budget, kept(folder, asked) if awaits else asked, progress)
     for each in stages:
         _go_through(each(run))
     for each in (each(run) for each in kind.stages if each not in stages):
@@ -123,13 +120,23 @@ def _trained(
     return folder.path
 
 
-def begun(kind: type[Kind], folder: RunFolder, recipe: str, changes: dict[str, Any], progress: bool) -> Kind:
-    """A new run, its configuration written to its folder."""
+def begun(
+    kind: type[Kind],
+    folder: RunFolder,
+    recipe: str,
+    budget: dict[str, Any],
+    changes: dict[str, Any],
+    progress: bool,
+) -> Kind:
+    """A new run, its configuration written to its folder.
+
+    Arguments:
+        budget: minutes or steps of its stages, which the recipe may share out otherwise.
+        changes: what was asked for field by field, and stays as it is.
+    """
     own = {name.removeprefix("data."): value for name, value in changes.items() if name.startswith("data.")}
     data = kind.open(override(DataConfig(), own), progress)
-    settled = {name: of_data(data) for name, of_data in kind.settled.items()}
-    config = override(kind.start(recipe, data.pictures, changes), {**changes, **settled})
-    kind.check(config, data)
+    config = kind.configured(recipe, data, budget, changes)
     expect_trackers(config.track)
     if ranks.is_first():
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -229,7 +236,9 @@ def _expect_budgets(run: Kind, changed: Mapping[str, Any], stages: Sequence[type
             earlier = stage.product
 
 
-def _budget(shares: Mapping[type[Stage], float], minutes: float | None, steps: int | None) -> dict[str, Any]:
+def budget_of(
+    shares: Mapping[type[Stage], float], minutes: float | None, steps: int | None
+) -> dict[str, Any]:
     """The changes that the minutes, shared among the stages, and the steps of each stand for."""
     if not shares and (minutes or steps):
         raise UserError("a budget was given", "nothing of this run can be trained for longer", "leave it out")

@@ -28,7 +28,7 @@ from caselli.model import (
 from caselli.plain import flatten, options_of, override
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
-from caselli.run.auto import Budget, auto, plan
+from caselli.run.auto import STAGES, TEXT, Budget, auto, plan
 from caselli.run.coding import stored_codes, streamed_codes
 from caselli.run.conditions import check_condition, vocabulary
 from caselli.run.folder import RunFolder
@@ -150,6 +150,14 @@ class TwoStage(Kind):
         return dict(zip(cls.stages, SHARES.get(recipe, TWO_STAGES), strict=False))
 
     @classmethod
+    def shared_out(cls, config: TwoStageConfig, budget: dict[str, Any]) -> dict[str, Any]:
+        minutes = {f"training.{stage}.minutes" for stage in STAGES}
+        if config.recipe != "auto" or budget.keys() != minutes:
+            return budget
+        fields = flatten(config)
+        return {name: fields[name] for name in budget}
+
+    @classmethod
     def plan(cls, config: TwoStageConfig, data: Data) -> list[str]:
         if config.recipe != "auto" or config.training.prior.minutes is None:
             return []
@@ -164,8 +172,10 @@ class TwoStage(Kind):
     @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
         """The recipe's configuration, without options that another quantizer asked for does not know."""
-        plans = recipe == "auto"
-        config = auto(pictures, Budget.of(changes)) if plans else super().start(recipe, pictures, changes)
+        if recipe == "auto":
+            config = auto(pictures, Budget.of(changes), changes.get("prior.text", TEXT))
+        else:
+            config = super().start(recipe, pictures, changes)
         tokenizer = config.tokenizer
         name = changes.get("tokenizer.quantizer", tokenizer.quantizer)
         known = options_of(lookup(QUANTIZERS, "quantizer", name))
