@@ -43,7 +43,7 @@ class TrainingComparison(Comparison):
     def budget_words(self) -> str:
         """The budget in words."""
         steps, minutes = self.budget.values()
-        return f"{steps} steps" if steps else f"{minutes:g} minutes"
+        return f"{steps} steps" if steps else f"{minutes:g} minute{'' if minutes == 1 else 's'}"
 
     @cached_property
     def pictures(self) -> Pictures:
