@@ -133,11 +133,24 @@ def test_mirrors_are_likely_where_the_pictures_are_mirrored(turned):
     assert mirrors_are_likely(Pictures.of("wedges", pixels)) == turned
 
 
-def test_a_grid_of_single_pixels_in_plain_colour_is_seen_by_no_network_and_still_counts():
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_grid_of_single_pixels_is_never_rewarded_where_pictures_are_plain(plain):
+    """A network takes it for contrast that soft pictures lack."""
     generator = torch.Generator().manual_seed(0)
-    plain = torch.rand(64, 3, 4, 4, generator=generator).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    side = 8 if plain else 1  # of squares in one colour
+    colours = torch.rand(64, 3, 16 // side, 16 // side, generator=generator)
+    sharp = colours.repeat_interleave(side, 2).repeat_interleave(side, 3)
+    soft = functional.avg_pool2d(sharp, 3, 1, 1)
     grid = 0.05 * (-1.0) ** (torch.arange(16)[:, None] + torch.arange(16))
-    distance = MomentDistance(nn.Identity(), lambda x: [functional.avg_pool2d(x, 2)])
-    distance.measure([plain])
-    assert distance(plain) < 1e-9
-    assert distance(plain + grid) > 0.01
+    distance = MomentDistance(nn.Identity(), lambda x: [x, x[..., 1:] - x[..., :-1]])
+    distance.measure([sharp])
+    assert distance.softens == plain and distance(sharp) < 1e-9
+    assert fresh(distance)(soft) > 1e-3
+    if plain:
+        assert fresh(distance)(soft + grid).item() == pytest.approx(fresh(distance)(soft).item(), rel=1e-3)
+
+
+def fresh(distance):
+    """The distance without memory of earlier batches."""
+    distance.recent = distance.real.clone()
+    return distance

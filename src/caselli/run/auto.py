@@ -34,7 +34,7 @@ TEACHER = "efficientnet-lite1"
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
 TEXT = "pieces"
-"""Vocabulary of captions; entries 50 to 54 of the lab book."""
+"""Vocabulary of captions; entries 54 to 60 of the lab book."""
 MOST_REPEATS = 40
 """Times that a prior may see a picture before it learns them by heart; the sweep is in docs/race.md."""
 
