@@ -20,7 +20,7 @@ from caselli.interop.export import Encoding, Programs, _compare
 from caselli.mixer import MIXERS
 from caselli.mixer.parts import RecurrentMixer
 from caselli.model import build_prior, load, save_prior, save_tokenizer
-from caselli.prior import PriorConfig
+from caselli.prior import PriorConfig, vocabulary_of
 from caselli.sampling import Sampling, sample
 from caselli.slim import quantise
 from caselli.tokenizer import Tokenizer, TokenizerConfig
@@ -122,13 +122,13 @@ def test_the_command(tmp_path, capsys):
 RECURRENT = [name for name, kind in MIXERS.items() if issubclass(kind, RecurrentMixer)]
 
 
-def run_with_prior(folder, mixer="attention", **changes):
-    """A run with labels, its prior as sure of its codes as a trained one."""
+def run_with_prior(folder, mixer="attention", text=None, **changes):
+    """A run with labels, and captions by a vocabulary if given, its prior as sure as a trained one."""
     tokenizer = built("convolutional")
     save_tokenizer(tokenizer, folder, 16)
     torch.manual_seed(1)
     config = PriorConfig(mixer=mixer, width=16, depth=changes.pop("depth", 1), **changes)
-    prior, _ = build_prior(config, tokenizer, 16, 3)
+    prior, _ = build_prior(config, tokenizer, 16, 3, text)
     torch.nn.init.normal_(prior.head.weight)
     made = quantise(prior, "int8") if changes.get("expansion") == 16 else UNCOMPRESSED
     save_prior(prior.eval(), folder, tokenizer.fingerprint(), "abc", made)
@@ -235,3 +235,13 @@ def test_what_cannot_be_traced_is_one_line(tmp_path):
     tokenizer.encode = lambda pictures: torch.zeros(2, 4, 4, dtype=torch.int64)
     with pytest.raises(UserError, match="cannot be made a program"):
         TARGETS["torch"]().tokenizer(tokenizer, 16, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bytes", "words", "pieces"])
+def test_a_prior_with_captions_is_a_program(name, tmp_path, capsys):
+    """Its own check compares the logits of captions, and of none."""
+    needs("onnx")
+    text = vocabulary_of(name, 12, "", ["a red heart", "red and blue"])
+    run = run_with_prior(tmp_path / "run", text=text, text_width=16, text_depth=1)
+    assert main(["export", str(run), "--to", "onnx", "-o", str(tmp_path / "programs")]) == 0
+    assert "logits differ by up to" in capsys.readouterr().out

@@ -23,7 +23,7 @@ MEMORY = 0.8
 PLAIN = 0.02
 """Difference of neighbours, in a range of 2, that is as much plain as not."""
 MOSTLY = 0.4
-"""Share of plain places from which real pictures are plain: photographs have 0.3, clothes and drawings 0.5 and more."""
+"""Share of plain places from which real pictures are plain: photographs have 0.3, drawings 0.6 and more."""
 
 Maps = Callable[[Float[Tensor, "B 3 H W"]], list[Float[Tensor, "B F h w"]]]
 """Pictures → maps of several depths."""

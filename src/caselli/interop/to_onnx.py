@@ -21,6 +21,7 @@ from caselli.interop.prior_program import Beginning, Stepping, refusal
 from caselli.interop.target import Exportable
 from caselli.model import Model, load
 from caselli.prior import Autoregressive, Conditions, described_vocabulary
+from caselli.shapes import Tensor
 
 BEGIN, STEP, SCRIPT = "prior_begin.onnx", "prior_step.onnx", "sample.py"
 NOTHING = {"labels": -1, "text": 0, "codes": -1}
@@ -102,10 +103,27 @@ def _trace(
 ) -> None:
     with atomic_write(path) as temporary, quiet():
         program = traced(part, examples, shapes)
-        nodes = (node for part in program.graph_module.modules() for node in part.graph.nodes)
-        if any(node.target is torch.ops.aten.complex.default for node in nodes):
+        modules = program.graph_module.modules()
+        operations = {node.target for part in modules for node in part.graph.nodes}
+        if torch.ops.aten.complex.default in operations:
             program = _frozen(program, examples, shapes)
+        if torch.ops.aten.cummax.default in operations:
+            program = program.run_decompositions({torch.ops.aten.cummax.default: running_maximum})
         _save(program, temporary, inputs, outputs)
+
+
+def running_maximum(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """`torch.cummax`, which ONNX does not have, of a length for which its square is nothing.
+
+    Example:
+        >>> running_maximum(torch.tensor([[1, 0, 2]]), 1)
+        (tensor([[1, 1, 2]]), tensor([[0, 0, 2]]))
+    """
+    x = x.movedim(dim, -1)
+    later = torch.ones(x.shape[-1], x.shape[-1], dtype=torch.bool, device=x.device).triu(1)
+    so_far = torch.where(later, x.new_full((), torch.iinfo(x.dtype).min), x[..., None, :])
+    values, indices = so_far.max(-1)
+    return values.movedim(-1, dim), indices.movedim(-1, dim)
 
 
 def _frozen(program: ExportedProgram, examples, shapes) -> ExportedProgram:
@@ -138,6 +156,8 @@ def _difference(prior: Autoregressive, folder: Path) -> float:
     begin, step = _session(folder / BEGIN), _session(folder / STEP)
     given = {name: torch.full((3, *axes), NOTHING[name]) for name, axes in Beginning(prior).parts().items()}
     given["labels"] = labels
+    if alphabet.text is not None:
+        given["text"] = alphabet.text.encode(("a red heart", "and no other", ""))
     places, *state = begin.run(None, {name: part.numpy() for name, part in given.items()})
     with torch.no_grad():
         wanted = prior.logits(codes, Conditions(**given))

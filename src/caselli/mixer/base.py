@@ -100,7 +100,7 @@ class Mixer(nn.Module, ABC):
                 "build it with causal=True to go through a sequence piece by piece",
             )
         if state is None:
-            state = self.initial_state(len(x))
+            state = self.initial_state(x.shape[0])
         if x.shape[1] == 0:
             return x, state
         if form == "auto":

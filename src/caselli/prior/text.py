@@ -57,7 +57,7 @@ class TextEncoder(nn.Module):
             nn.init.normal_(block.down.weight, std=0.02 / (2 * len(self.blocks)) ** 0.5)
 
     def forward(self, text: Int[Tensor, "B n·L"]) -> Float[Tensor, "B V E"]:
-        summary = self.summary.expand(len(text), -1, -1)
+        summary = self.summary.expand(text.shape[0], -1, -1)
         x = torch.cat((summary, self.embedding(text)), 1)
         starts = ends(text[:, :: self.each], len(self.summary))
         for block in self.blocks:
