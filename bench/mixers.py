@@ -201,17 +201,17 @@ def precision(rate: float, length: int = 4096) -> None:
     table(("mixer", *forms), rows)
 
 
-NEW = (
+RECENT = (
     "kda", "gated_delta_net2", "comba", "gated_delta_product", "hgrn2", "mamba3", "lasad", "log_linear",
     "mesa_net", "forgetting", "path", "moba", "nsa",
 )  # fmt: skip
 
 
-def beside_gated_delta_net(rate: float, length: int = 4096) -> None:
+def recent(rate: float, length: int = 4096) -> None:
     """The mixers of 2025 and 2026 at T = 4,096, width 256, forward and backward, over Gated DeltaNet."""
     lines = []
     base = MIXERS["gated_delta_net"](WIDTH)
-    for name in ("gated_delta_net", *NEW):
+    for name in ("gated_delta_net", *RECENT):
         module = MIXERS[name](WIDTH)
         short, long, theirs = in_turn(
             [layer(module, length // 4), layer(module, length), layer(base, length)]
@@ -226,7 +226,7 @@ SECTIONS: dict[str, Callable[[float], None]] = {
     "long_layers": long_layers,
     "tokens": tokens,
     "precision": precision,
-    "beside_gated_delta_net": beside_gated_delta_net,
+    "recent": recent,
     "growth": growth,  # last: it tells the allocator to keep its pages
 }
 
