@@ -42,7 +42,7 @@ def draws() -> None:
 
 
 def _sentences(sets: dict[str, Sequence[Any]]) -> str:
-    """What the tables show, in three sentences."""
+    """Three sentences on both tables: the fewest bits, the nearest samples, steps against bits."""
 
     def first(key: Callable[[Any], float], words: str) -> str:
         best = {title: min(rows, key=key) for title, rows in sets.items()}

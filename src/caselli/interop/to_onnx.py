@@ -113,7 +113,11 @@ def _trace(
 
 
 def running_maximum(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """`torch.cummax`, which ONNX does not have, of a length for which its square is nothing.
+    """`torch.cummax` of whole numbers, which ONNX does not have, in memory that is quadratic in the length.
+
+    Arguments:
+        x: whole numbers of any shape.
+        dim: the axis along which they are compared.
 
     Example:
         >>> running_maximum(torch.tensor([[1, 0, 2]]), 1)
