@@ -209,6 +209,7 @@ RECENT = (
 
 def recent(rate: float, length: int = 4096) -> None:
     """The mixers of 2025 and 2026 at T = 4,096, width 256, forward and backward, over Gated DeltaNet."""
+    keep_pages()
     lines = []
     base = MIXERS["gated_delta_net"](WIDTH)
     for name in ("gated_delta_net", *RECENT):
@@ -226,8 +227,8 @@ SECTIONS: dict[str, Callable[[float], None]] = {
     "long_layers": long_layers,
     "tokens": tokens,
     "precision": precision,
-    "recent": recent,
-    "growth": growth,  # last: it tells the allocator to keep its pages
+    "recent": recent,  # it and the next tell the allocator to keep its pages: last
+    "growth": growth,
 }
 
 

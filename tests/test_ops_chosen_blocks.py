@@ -52,15 +52,17 @@ def test_twice_differentiable():
 @pytest.mark.parametrize(("length", "end", "keys"), [(40, 40, 2), (13, 38, 2), (33, 33, 1)])
 def test_choices_are_those_of_the_definition(length, end, keys, monkeypatch):
     monkeypatch.setattr(block_choice, "LONG", 0)
+    monkeypatch.setattr(block_choice, "PIECE", 7)
     q, k, v = inputs = tensors(length, end, keys=keys)
     repeated = [x.repeat_interleave(2 // keys, 1) for x in (k, v)]
     found = mixture_of_block_attention(*inputs, size=3, count=3)
     same(found, mixture_of_block_attention_definition(q, *repeated, None, size=3, count=3), inputs)
     gates = torch.rand(2, 2, length, 3, dtype=torch.float64, requires_grad=True)
-    options = {"size": 3, "count": 5, "window": 4}
-    found = native_sparse_attention(*inputs, gates, **options)
-    expected = native_sparse_attention_definition(q, *repeated, gates, None, heads=keys, **options)
-    same(found, expected, (*inputs, gates))
+    for size, count in ((3, 5), (3, 3), (4, 2), (16, 4)):
+        options = {"size": size, "count": count, "window": 4}
+        found = native_sparse_attention(*inputs, gates, **options)
+        expected = native_sparse_attention_definition(q, *repeated, gates, None, heads=keys, **options)
+        same(found, expected, (*inputs, gates))
 
 
 def test_packed_queries_go_in_pieces(monkeypatch):

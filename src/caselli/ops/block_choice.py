@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from caselli.ops.chosen_blocks import chosen_block_attention
 from caselli.ops.sparse_attention import local_attention
@@ -48,7 +49,7 @@ def block_means(
     """
     count = -(-scores.shape[-1] // size)
     if blocks.stride(-2) == 0:  # the same for every query
-        padded = torch.nn.functional.pad(scores, (0, count * size - scores.shape[-1]))
+        padded = F.pad(scores, (0, count * size - scores.shape[-1]))
         return padded.unflatten(-1, (count, size)).mean(-1)
     inside = scores.masked_fill(blocks[:, None] < 0, 0)
     index = blocks.clamp(min=0)[:, None].expand_as(scores)
@@ -200,8 +201,8 @@ def native_sparse_attention_definition(
     means = of_tokens(p / size, blocks, size).masked_fill(~(causal & (blocks[:, None] < over)), 0)
 
     likes = p.detach().unflatten(1, (heads, -1)).mean(2)
-    likes = _always(likes, number, own).masked_fill(number == own, torch.inf)
-    likes = likes.masked_fill(number > own, -torch.inf)
+    likes = likes.masked_fill(number == 0, 2).masked_fill(number == own - 1, 3)  # more than any share
+    likes = likes.masked_fill(number == own, torch.inf).masked_fill(number > own, -torch.inf)
     chosen = of_tokens(best_blocks(likes, count), blocks, size) & causal
     chosen = chosen.repeat_interleave(q.shape[1] // heads, 1)
     selected = scores.masked_fill(~chosen, -torch.inf).softmax(-1)
@@ -248,29 +249,48 @@ def native_sparse_attention(
         >>> native_sparse_attention(x, x, x, torch.ones(1, 2, 6, 3), size=2, count=3, window=2).shape
         torch.Size([1, 2, 6, 4])
     """
-    heads, length, end = k.shape[1], q.shape[2], k.shape[2]
+    heads = k.shape[1]
     k, v = (x.to(q.dtype).repeat_interleave(q.shape[1] // heads, 1) for x in (k, v))
     if begin is not None or count == 1 or _is_short(q, k, size * count):
         options = {"heads": heads, "size": size, "count": count, "window": window}
         return _in_pieces(native_sparse_attention_definition, (q, gates), k, v, begin, **options)
     of_means, of_chosen, of_near = gates.split(1, -1)
-    mean_keys, mean_values = (whole_blocks(x, size).mean(3) for x in (k, v))
-    number = torch.arange(mean_keys.shape[2], device=q.device)
-    position = torch.arange(end - length, end, device=q.device)[:, None]
-    scores = (q * q.shape[-1] ** -0.5) @ mean_keys.mT
-    p = masked_softmax(scores, number < (position + 1) // size)
-
-    own = position // size
-    likes = _always(p.detach().unflatten(1, (heads, -1)).mean(2), number, own)
-    chosen = best_numbers(likes.masked_fill(number >= own, -torch.inf), count - 1)
+    means, chosen = _compressed(q, k, v, heads, size, count)
     selected = chosen_block_attention(q, k, v, chosen.repeat_interleave(q.shape[1] // heads, 1), size=size)
     near = local_attention(q, k, v, window)
-    return of_means * (p @ mean_values) + of_chosen * selected + of_near * near
+    return of_means * means + of_chosen * selected + of_near * near
 
 
-def _always(likes: Tensor, number: Tensor, own: Tensor) -> Tensor:
-    """More than any share for the block before the own one, then for the first."""
-    return likes.masked_fill(number == 0, 2.0).masked_fill(number == own - 1, 3.0)
+def _compressed(
+    q: Float[Tensor, "B N T d"],
+    k: Float[Tensor, "B N S d"],
+    v: Float[Tensor, "B N S v"],
+    heads: int,
+    size: int,
+    count: int,
+) -> tuple[Float[Tensor, "B N T v"], Int[Tensor, "B M T c"]]:
+    """Attention to the means of complete blocks, and the earlier blocks that each query chooses by it.
+
+    A part of the queries at a time, since the later blocks are none of the earlier queries' business.
+    """
+    keys, values = (whole_blocks(x, size).mean(3) for x in (k, v))
+    end, found = k.shape[2] - q.shape[2], []
+    for queries in (q * q.shape[-1] ** -0.5).split(PIECE, 2):
+        position = torch.arange(end, end + queries.shape[2], device=q.device)[:, None]
+        end += queries.shape[2]
+        number = torch.arange(max(1, end // size), device=q.device)
+        own = position // size
+        hidden = torch.zeros(len(position), len(number), dtype=q.dtype, device=q.device)
+        hidden = hidden.masked_fill(number >= (position + 1) // size, torch.finfo(q.dtype).min)
+        p = (queries @ keys[:, :, : len(number)].mT + hidden).softmax(-1)
+        y = (p @ values[:, :, : len(number)]) * (position + 1 >= size)  # no block is complete before
+        likes = p.detach().unflatten(1, (heads, -1)).mean(2)
+        likes = likes.masked_fill((number == 0) | (number >= own - 1), -torch.inf)
+        always = torch.cat((own - 1, (own > 1).long() - 1), 1)[:, : count - 1].expand(*likes.shape[:3], -1)
+        best = best_numbers(likes, max(0, count - 3))
+        missing = count - 1 - always.shape[-1] - best.shape[-1]
+        found.append((y, F.pad(torch.cat((always, best), -1), (0, missing), value=-1)))
+    return torch.cat([y for y, _ in found], 2), torch.cat([chosen for _, chosen in found], 2)
 
 
 def _is_short(q: Tensor, k: Tensor, seen: int) -> bool:

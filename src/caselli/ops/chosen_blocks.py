@@ -128,7 +128,9 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, rows, inverse):
         ctx.save_for_backward(rows, inverse)
-        return F.pad(x, (0, 0, 0, 1)).index_select(0, rows)
+        if len(rows) > len(inverse):  # some of these rows are none
+            x = F.pad(x, (0, 0, 0, 1))
+        return x.index_select(0, rows)
 
     @staticmethod
     def backward(ctx, gradient):
