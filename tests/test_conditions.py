@@ -160,6 +160,8 @@ def test_unknown_words_and_spelling():
     assert words.encode(["RED Heart", "red moon"]).tolist() == [[2, 5, 0, 0], [2, 1, 0, 0]]
     with pytest.raises(UserError, match="did you mean words"):
         PriorConfig(text="word")
+    with pytest.raises(UserError, match="no word of its own"):
+        PriorConfig(text="transformers", word_dropout=0.3)
     assert set(VOCABULARIES) == {"bytes", "words", "pieces", "transformers"}
 
 

@@ -61,12 +61,8 @@ def test_a_product_of_onednn_is_counted():
     assert counted.flops == 2 * 8 * 100 * 50
 
 
-def test_auto_is_planned_with_all_its_stages(pictures):
-    found = plan(pictures, recipe="auto", changes=TINY)
-    assert [stage.name for stage in found.stages] == ["tokenizer", "prior", "decoder"]
-
-
 def test_the_hours_decide_the_sizes_of_auto(pictures, monkeypatch):
+    monkeypatch.setattr("caselli.run.auto.LARGEST", 1e6)
     monkeypatch.setattr("caselli.run.auto.rate_of", lambda machine: 2e11)
     kind = RECIPES["auto"].kind
 
@@ -75,6 +71,14 @@ def test_the_hours_decide_the_sizes_of_auto(pictures, monkeypatch):
         return prepared(kind, pictures, "auto", {}, budget).config.prior.width
 
     assert width(0.1) < width(1) < width(100)
+
+
+def test_auto_is_planned_by_the_rate_of_the_devices(pictures, monkeypatch):
+    monkeypatch.setattr("caselli.run.auto.rate_of", lambda machine: 2e11)
+    sizes = {name: value for name, value in TINY.items() if "batch" not in name}
+    here, there = (plan(pictures, recipe="auto", on=on, hours=1, changes=sizes) for on in ("cpu", "L4"))
+    assert [stage.name for stage in here.stages] == ["tokenizer", "prior", "decoder"]
+    assert (here.stages[0].config.batch, there.stages[0].config.batch) == (32, 64)
 
 
 def test_the_parts_of_the_memory_add_up(planned):

@@ -103,6 +103,11 @@ class PriorConfig:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
         if self.guidance < 0:
             raise UserError(f"prior guidance {self.guidance} was given", "0 or more was expected")
+        if self.word_dropout and self.text == "transformers":
+            raise UserError(
+                f"word_dropout {self.word_dropout} was given with text transformers",
+                "0 was expected: a pretrained encoder has no word of its own that stands for one unseen",
+            )
         for name in DROPOUTS:
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "0 up to 1 was expected")

@@ -31,12 +31,20 @@ LADDER = ((64, 3), (96, 3), (128, 4), (192, 5), (256, 6), (384, 8), (512, 10), (
 """Widths and depths of priors."""
 TEACHER = "efficientnet-lite1"
 """Network of the perceptual term, where it is installed and pictures have colours."""
+MOST_REPEATS = 40
+"""Times that a prior may see a picture before it learns them by heart; the sweep is in docs/race.md."""
+LARGEST = MOST_REPEATS / 2
+"""Weights of a prior for each code of the pictures, at most: entries 42 to 44 of docs/race.md."""
+SWEPT = 1e15
+"""Operations of the largest budgets that were raced; beyond, the networks are those of published runs."""
+WIDTHS, SLOWEST = (64, 96, 128), 20_000
+"""Widths of tokenizers, and steps of a prior beyond which its batch grows instead."""
+MOST_CODES = 32_768
+"""Codes of a prior's batch, at most."""
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
 TEXT = "pieces"
 """Vocabulary of captions; entries 54 to 60 of the lab book."""
-MOST_REPEATS = 40
-"""Times that a prior may see a picture before it learns them by heart; the sweep is in docs/race.md."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,14 +54,22 @@ class Budget:
     minutes: float
     """Wall-clock budget of the whole training."""
     rate: float
-    """Operations per second of large matrix products; see `caselli.engine.rate_of`."""
+    """Operations per second of large matrix products, of all devices; see `caselli.engine.rate_of`."""
 
     @classmethod
     def of(cls, changes: Mapping[str, Any]) -> Budget:
-        """The budget that a run's changes name, on this machine; all ranks take the first one's rate."""
+        """The budget that a run's changes name; of ranks, as many times what the first one measures."""
         named = [changes.get(f"training.{stage}.minutes") for stage in STAGES]
-        rate = torch.tensor(rate_of(machine(changes.get("precision", "auto"))), dtype=torch.float64)
-        return cls(sum(minutes or 0 for minutes in named) or MINUTES, ranks.from_first(rate).item())
+        minutes = sum(minutes or 0 for minutes in named) or MINUTES
+        if changes.get("rate"):
+            return cls(minutes, changes["rate"])
+        own = torch.tensor(rate_of(machine(changes.get("precision", "auto"))), dtype=torch.float64)
+        return cls(minutes, ranks.from_first(own).item() * ranks.count())
+
+    @property
+    def beyond(self) -> float:
+        """Operations over those of the largest budgets that were raced."""
+        return 60 * self.minutes * self.rate / SWEPT
 
     def prior(self) -> float:
         """Operations of the prior's training."""
@@ -78,8 +94,10 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
     Source: after Hoffmann et al. 2022, Training Compute-Optimal Large Language Models.
     """
     budget, start = budget or Budget.of({}), small(pictures)
-    width, depth = shape(weights(budget))
+    codes = len(pictures) * (pictures.size // start.tokenizer.factor) ** 2
+    width, depth = shape(min(weights(budget), LARGEST * codes))
     start = override(start, {"prior.width": width, "prior.depth": depth, "prior.text": text})
+    start = override(start, scaled(budget, start, pictures))
     if pictures.captions is not None and text == TEXT:
         start = override(start, {"prior.text_length": 24, "prior.word_dropout": 0.3})
     seen = repeats(budget, start, pictures)
@@ -89,6 +107,7 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
         start,
         {
             "recipe": "auto",
+            "rate": budget.rate,
             "data.flip": mirrors_are_likely(pictures),
             "data.views": min(8, math.ceil(min(seen, VIEWED / len(pictures)))),
             "tokenizer.perceptual": 0.3 if sees else 0.0,
@@ -114,6 +133,39 @@ def shared_out(budget: Budget, seen: float) -> list[float]:
     tokenizer, prior, decoder = (budget.minutes * share for share in AUTO_SHARES)
     kept = prior * min(1.0, MOST_REPEATS / seen)
     return [tokenizer + prior - kept, kept, decoder]
+
+
+def scaled(budget: Budget, config: TwoStageConfig, pictures: Pictures) -> dict[str, Any]:
+    """Fields of budgets larger than those that were raced: a wider tokenizer, larger batches.
+
+    The tokenizer's weights grow with the root of the operations, as the prior's do, up to the width of
+    published ones; its learning rate falls as its width grows. A prior's batch grows where it would take more
+    than 20,000 steps.
+
+    Example:
+        >>> import caselli
+        >>> pictures = caselli.data.open("glyphs")
+        >>> day = Budget(minutes=24 * 60, rate=6e14)
+        >>> scaled(day, small(pictures), pictures)["tokenizer.width"]
+        128
+        >>> scaled(Budget(minutes=45, rate=2e11), small(pictures), pictures)
+        {}
+    """
+    if budget.beyond <= 1:
+        return {}
+    wide = WIDTHS[0] * budget.beyond**0.25
+    width = min(WIDTHS, key=lambda each: abs(math.log(each / wide)))
+    times = width // WIDTHS[0]
+    tokenizer, prior = config.training.tokenizer, config.training.prior
+    codes = (pictures.size // config.tokenizer.factor) ** 2
+    samples = len(pictures) * min(MOST_REPEATS, repeats(budget, config, pictures))
+    batch = prior.batch * 2 ** max(0, round(math.log2(samples / prior.batch / SLOWEST)))
+    return {
+        "tokenizer.width": width,
+        "training.tokenizer.batch": tokenizer.batch * times,
+        "training.tokenizer.learning_rate": tokenizer.learning_rate * WIDTHS[0] / width,
+        "training.prior.batch": max(prior.batch, min(batch, 2 ** int(math.log2(MOST_CODES / codes)))),
+    }
 
 
 def weights(budget: Budget) -> float:

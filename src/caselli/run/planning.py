@@ -149,6 +149,9 @@ def plan(
     shares = {each: own for each, own in kind.stage_shares(recipe).items() if own}
     changes = {**({} if size is None else {"data.size": size}), **(changes or {})}
     minutes = None if hours is None else 60 * hours
+    if recipe == "auto" and name != CPU:  # what this machine measures says nothing of those devices
+        rate = 2 * device.rates(device.precision).macs_per_second
+        changes = {"rate": share * rate * count, **changes}
     run = prepared(kind, source, recipe, changes, budget_of(shares, minutes, None))
     precision = run.config.precision if run.config.precision != "auto" else device.precision
     run.machine = Machine(CPU, precision, "planned")

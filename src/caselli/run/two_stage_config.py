@@ -85,3 +85,5 @@ class TwoStageConfig(RunConfig):
     """Budgets and optimisers."""
     reading: ReadingConfig = dataclasses.field(default_factory=ReadingConfig)
     """Judgement of the samples."""
+    rate: float | None = None
+    """Operations per second of all devices together, by which the recipe auto chooses; None to measure."""
