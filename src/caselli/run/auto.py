@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Pictures, mirrors_are_likely
+from caselli.data import Pictures, asymmetry, mirrors_are_likely
 from caselli.engine import machine, rate_of
 from caselli.features import TEACHERS
 from caselli.plain import override
@@ -205,7 +205,10 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
     seen = repeats(budget, config, pictures)
     said = f"auto: {budget.minutes:.3g} minutes at {budget.rate / 1e9:.0f} billion operations a second"
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
-    alike = "alike, so half of the pictures are mirrored" if config.data.flip else "not alike, so no flips"
+    alike = "alike, so half of the pictures are mirrored"
+    if not config.data.flip:
+        known = math.isfinite(asymmetry(pictures))
+        alike = "not alike, so no flips" if known else "of too few pictures to compare, so no flips"
     parts = [getattr(config.training, stage).minutes or 0 for stage in STAGES]
     usual = budget.minutes * AUTO_SHARES[1]
     shares = " : ".join(f"{100 * part / budget.minutes:.0f}" for part in parts)
