@@ -177,7 +177,7 @@ def _difference(prior: Autoregressive, folder: Path) -> float:
 
 
 def _description(model: Model, prior: Autoregressive) -> dict[str, Any]:
-    beginning = Beginning(prior)
+    beginning, text = Beginning(prior), prior.alphabet.text
     cells = torch.arange(model.grid.length).view(1, *model.grid.shape)
     return {
         "begin": BEGIN,
@@ -190,7 +190,7 @@ def _description(model: Model, prior: Autoregressive) -> dict[str, Any]:
         "first_entries": prior.offset.tolist(),
         "cells": model.order.flatten(cells, model.grid)[0].tolist(),
         "classes": list(model.classes),
-        "text": described_vocabulary(prior.alphabet.text),
+        "text": None if text is None else {**described_vocabulary(text), "each": text.each},
     }
 
 

@@ -1,7 +1,7 @@
 """Tasks that tell sequence mixers apart: generated or embedded, the same from the same seed."""
 
 from caselli.compare.tasks.associative_recall import AssociativeRecall
-from caselli.compare.tasks.automaton import ModularArithmetic, Parity, WordsInS3, WordsInS5
+from caselli.compare.tasks.automaton import ModularArithmetic, Parity, SwapsInS5, WordsInS3, WordsInS5
 from caselli.compare.tasks.backward_copying import BackwardCopying
 from caselli.compare.tasks.base import NOTHING, Examples, SequenceTask
 from caselli.compare.tasks.bracket_stack import BracketStack
@@ -23,6 +23,7 @@ TASKS: dict[str, type[SequenceTask]] = {
     "modular_arithmetic": ModularArithmetic,
     "words_in_s3": WordsInS3,
     "words_in_s5": WordsInS5,
+    "swaps_in_s5": SwapsInS5,
     "bracket_stack": BracketStack,
     "needles": Needles,
     "backward_copying": BackwardCopying,
@@ -44,6 +45,7 @@ __all__ = [
     "PermutedDigits",
     "SelectiveCopying",
     "SequenceTask",
+    "SwapsInS5",
     "WordsInS3",
     "WordsInS5",
 ]

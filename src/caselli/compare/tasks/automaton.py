@@ -120,6 +120,26 @@ class WordsInS5(Automaton):
         super().__init__(permutation_table(5), length)
 
 
+class SwapsInS5(Automaton):
+    """Exchanges of two of five things, and the permutation so far: words in S₅ of ten letters, each one
+    reflection.
+
+    Arguments:
+        length: T.
+
+    Source: Grazzi et al. 2024, Unlocking State-Tracking in Linear RNNs Through Negative Eigenvalues.
+
+    Example:
+        >>> SwapsInS5().tokens
+        10
+    """
+
+    def __init__(self, length: int = 64) -> None:
+        words = itertools.permutations(range(5))
+        swaps = [number for number, word in enumerate(words) if sum(i != w for i, w in enumerate(word)) == 2]
+        super().__init__(permutation_table(5)[:, swaps], length)
+
+
 def permutation_table(things: int) -> Int[Tensor, "states tokens"]:
     """The product of any two permutations, the first applied first; all are numbered in dictionary order.
 
