@@ -271,7 +271,7 @@ def _compressed(
 ) -> tuple[Float[Tensor, "B N T v"], Int[Tensor, "B M T c"]]:
     """Attention to the means of complete blocks, and the earlier blocks that each query chooses by it.
 
-    A part of the queries at a time, since the later blocks are none of the earlier queries' business.
+    A part of the queries at a time, for which blocks that end after them need not be compared.
     """
     keys, values = (whole_blocks(x, size).mean(3) for x in (k, v))
     end, found = k.shape[2] - q.shape[2], []
