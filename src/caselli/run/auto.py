@@ -37,10 +37,12 @@ LARGEST = MOST_REPEATS / 2
 """Weights of a prior for each code of the pictures, at most: entries 42 to 44 of docs/race.md."""
 SWEPT = 1e15
 """Operations of the largest budgets that were raced; beyond, the networks are those of published runs."""
-WIDTHS, SLOWEST = (64, 96, 128), 20_000
-"""Widths of tokenizers, and steps of a prior beyond which its batch grows instead."""
-MOST_CODES = 32_768
-"""Codes of a prior's batch, at most."""
+WIDTHS = (64, 96, 128)
+"""Widths of tokenizers."""
+BATCH, SMALLEST, MOST_CODES = 64, 16, 32_768
+"""Sequences of a prior's batch, usually and at least, and its codes at most."""
+FEWEST, SLOWEST = 400, 20_000
+"""Steps of a prior below and above which its batch changes instead."""
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
 TEXT = "pieces"
@@ -94,10 +96,10 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
     Source: after Hoffmann et al. 2022, Training Compute-Optimal Large Language Models.
     """
     budget, start = budget or Budget.of({}), small(pictures)
-    codes = len(pictures) * (pictures.size // start.tokenizer.factor) ** 2
-    width, depth = shape(min(weights(budget), LARGEST * codes))
+    codes = (pictures.size // start.tokenizer.factor) ** 2
+    width, depth = shape(min(weights(budget), LARGEST * codes * len(pictures)))
     start = override(start, {"prior.width": width, "prior.depth": depth, "prior.text": text})
-    start = override(start, scaled(budget, start, pictures))
+    start = override(start, scaled(budget, start))
     if pictures.captions is not None and text == TEXT:
         start = override(start, {"prior.text_length": 24, "prior.word_dropout": 0.3})
     seen = repeats(budget, start, pictures)
@@ -113,6 +115,7 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
             "tokenizer.perceptual": 0.3 if sees else 0.0,
             "tokenizer.perceptual_network": TEACHER,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
+            "training.prior.batch": batch_of(seen * len(pictures), len(pictures), codes),
         }
         | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
     )
@@ -135,20 +138,16 @@ def shared_out(budget: Budget, seen: float) -> list[float]:
     return [tokenizer + prior - kept, kept, decoder]
 
 
-def scaled(budget: Budget, config: TwoStageConfig, pictures: Pictures) -> dict[str, Any]:
-    """Fields of budgets larger than those that were raced: a wider tokenizer, larger batches.
+def scaled(budget: Budget, config: TwoStageConfig) -> dict[str, Any]:
+    """Fields of the tokenizer for budgets larger than those that were raced.
 
-    The tokenizer's weights grow with the root of the operations, as the prior's do, up to the width of
-    published ones; its learning rate falls as its width grows. A prior's batch grows where it would take more
-    than 20,000 steps.
+    Its weights grow with the root of the operations, as the prior's do, up to the width of published ones;
+    its learning rate falls as its width grows.
 
     Example:
-        >>> import caselli
-        >>> pictures = caselli.data.open("glyphs")
-        >>> day = Budget(minutes=24 * 60, rate=6e14)
-        >>> scaled(day, small(pictures), pictures)["tokenizer.width"]
+        >>> scaled(Budget(minutes=24 * 60, rate=6e14), TwoStageConfig())["tokenizer.width"]
         128
-        >>> scaled(Budget(minutes=45, rate=2e11), small(pictures), pictures)
+        >>> scaled(Budget(minutes=45, rate=2e11), TwoStageConfig())
         {}
     """
     if budget.beyond <= 1:
@@ -156,16 +155,32 @@ def scaled(budget: Budget, config: TwoStageConfig, pictures: Pictures) -> dict[s
     wide = WIDTHS[0] * budget.beyond**0.25
     width = min(WIDTHS, key=lambda each: abs(math.log(each / wide)))
     times = width // WIDTHS[0]
-    tokenizer, prior = config.training.tokenizer, config.training.prior
-    codes = (pictures.size // config.tokenizer.factor) ** 2
-    samples = len(pictures) * min(MOST_REPEATS, repeats(budget, config, pictures))
-    batch = prior.batch * 2 ** max(0, round(math.log2(samples / prior.batch / SLOWEST)))
+    tokenizer = config.training.tokenizer
     return {
         "tokenizer.width": width,
         "training.tokenizer.batch": tokenizer.batch * times,
         "training.tokenizer.learning_rate": tokenizer.learning_rate * WIDTHS[0] / width,
-        "training.prior.batch": max(prior.batch, min(batch, 2 ** int(math.log2(MOST_CODES / codes)))),
     }
+
+
+def batch_of(samples: float, pictures: int, codes: int) -> int:
+    """Sequences in a step of a prior: 64, fewer where few pictures would be learnt by heart in fewer than 400
+    steps, more where it would take more than 20,000.
+
+    Arguments:
+        samples: sequences that the budget allows.
+        pictures: number of pictures.
+        codes: codes of a picture.
+
+    Example:
+        >>> [batch_of(1e5, pictures, 64) for pictures in (200, 772, 60_000)], batch_of(1e8, 1_000_000, 64)
+        ([16, 64, 64], 512)
+    """
+    by_heart = MOST_REPEATS * pictures
+    fewer = math.ceil(math.log2(FEWEST * BATCH / by_heart))
+    more = round(math.log2(min(samples, by_heart) / BATCH / SLOWEST))
+    largest = max(BATCH, 2 ** int(math.log2(MOST_CODES / codes)))
+    return min(largest, max(SMALLEST, BATCH * 2 ** (max(0, more) - max(0, fewer))))
 
 
 def weights(budget: Budget) -> float:
