@@ -41,7 +41,7 @@ WIDTHS = (64, 96, 128)
 """Widths of tokenizers."""
 BATCH, SMALLEST, MOST_CODES = 64, 16, 32_768
 """Sequences of a prior's batch, usually and at least, and its codes at most."""
-FEWEST, SLOWEST = 400, 20_000
+FEWEST, SLOWEST = 1600, 20_000
 """Steps of a prior below and above which its batch changes instead."""
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
@@ -164,8 +164,8 @@ def scaled(budget: Budget, config: TwoStageConfig) -> dict[str, Any]:
 
 
 def batch_of(samples: float, pictures: int, codes: int) -> int:
-    """Sequences in a step of a prior: 64, fewer where few pictures would be learnt by heart in fewer than 400
-    steps, more where it would take more than 20,000.
+    """Sequences in a step of a prior: 64, fewer where few pictures would be learnt by heart in fewer than
+    1,600 steps, more where it would take more than 20,000.
 
     Arguments:
         samples: sequences that the budget allows.
@@ -173,8 +173,8 @@ def batch_of(samples: float, pictures: int, codes: int) -> int:
         codes: codes of a picture.
 
     Example:
-        >>> [batch_of(1e5, pictures, 64) for pictures in (200, 772, 60_000)], batch_of(1e8, 1_000_000, 64)
-        ([16, 64, 64], 512)
+        >>> [batch_of(1e5, pictures, 64) for pictures in (772, 2000, 60_000)], batch_of(1e8, 1_000_000, 64)
+        ([16, 32, 64], 512)
     """
     by_heart = MOST_REPEATS * pictures
     fewer = math.ceil(math.log2(FEWEST * BATCH / by_heart))
