@@ -180,7 +180,7 @@ def batch_of(samples: float, pictures: int, codes: int) -> int:
     fewer = math.ceil(math.log2(FEWEST * BATCH / by_heart))
     more = round(math.log2(min(samples, by_heart) / BATCH / SLOWEST))
     largest = max(BATCH, 2 ** int(math.log2(MOST_CODES / codes)))
-    return min(largest, max(SMALLEST, BATCH * 2 ** (max(0, more) - max(0, fewer))))
+    return min(largest, max(SMALLEST, (BATCH << max(0, more)) >> max(0, fewer)))
 
 
 def weights(budget: Budget) -> float:
