@@ -79,6 +79,8 @@ def test_auto_is_planned_by_the_rate_of_the_devices(pictures, monkeypatch):
     here, there = (plan(pictures, recipe="auto", on=on, hours=1, changes=sizes) for on in ("cpu", "L4"))
     assert [stage.name for stage in here.stages] == ["tokenizer", "prior", "decoder"]
     assert (here.stages[0].config.batch, there.stages[0].config.batch) == (32, 64)
+    with pytest.raises(UserError, match="rate -1"):
+        plan(pictures, recipe="auto", changes={"rate": -1.0})
 
 
 def test_the_parts_of_the_memory_add_up(planned):

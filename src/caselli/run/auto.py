@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Pictures, asymmetry, mirrors_are_likely
+from caselli.data import Pictures, mirrors_are_likely
 from caselli.engine import machine, rate_of
+from caselli.errors import expect
 from caselli.features import TEACHERS
 from caselli.plain import override
 from caselli.prior import NO_CONDITION
@@ -63,8 +64,10 @@ class Budget:
         """The budget that a run's changes name; of ranks, as many times what the first one measures."""
         named = [changes.get(f"training.{stage}.minutes") for stage in STAGES]
         minutes = sum(minutes or 0 for minutes in named) or MINUTES
-        if changes.get("rate"):
-            return cls(minutes, changes["rate"])
+        rate = changes.get("rate")
+        if rate is not None:
+            expect(0 < rate < math.inf, "rate", rate, "a number of operations per second, more than 0,")
+            return cls(minutes, rate)
         own = torch.tensor(rate_of(machine(changes.get("precision", "auto"))), dtype=torch.float64)
         return cls(minutes, ranks.from_first(own).item() * ranks.count())
 
@@ -220,10 +223,9 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
     seen = repeats(budget, config, pictures)
     said = f"auto: {budget.minutes:.3g} minutes at {budget.rate / 1e9:.0f} billion operations a second"
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
-    alike = "alike, so half of the pictures are mirrored"
-    if not config.data.flip:
-        known = math.isfinite(asymmetry(pictures))
-        alike = "not alike, so no flips" if known else "of too few pictures to compare, so no flips"
+    alike = "not known to be alike, so no flips"
+    if config.data.flip:
+        alike = "alike, so half of the pictures are mirrored"
     parts = [getattr(config.training, stage).minutes or 0 for stage in STAGES]
     usual = budget.minutes * AUTO_SHARES[1]
     shares = " : ".join(f"{100 * part / budget.minutes:.0f}" for part in parts)

@@ -150,7 +150,8 @@ def plan(
     changes = {**({} if size is None else {"data.size": size}), **(changes or {})}
     minutes = None if hours is None else 60 * hours
     if recipe == "auto" and name != CPU:  # what this machine measures says nothing of those devices
-        rate = 2 * device.rates(device.precision).macs_per_second
+        asked = changes.get("precision", "auto")
+        rate = 2 * device.rates(device.precision if asked == "auto" else asked).macs_per_second
         changes = {"rate": share * rate * count, **changes}
     run = prepared(kind, source, recipe, changes, budget_of(shares, minutes, None))
     precision = run.config.precision if run.config.precision != "auto" else device.precision
