@@ -16,8 +16,8 @@ ROOT = Path(caselli.__file__).parent
 FLOORS = [
     "errors figures schedules shapes markdown version",
     "files plain private ranks trained",
-    "order data engine ops layer anatomy weights",
-    "estimator divergence",
+    "order data engine ops anatomy weights",
+    "layer estimator divergence",
     "mixer quantizer features",
     "prior tokenizer",
     "sampling",

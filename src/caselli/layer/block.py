@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import nn
 
+from caselli.ops import attention
 from caselli.shapes import Float, Tensor
 
 
@@ -104,5 +105,5 @@ class SpatialAttention(nn.Module):
         batch, _, height, width = x.shape
         qkv = self.query_key_value(self.norm(x))
         q, k, v = qkv.view(batch, 3, self.heads, -1, height * width).transpose(3, 4).unbind(1)
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = attention(q, k, v)
         return x + self.output(y.transpose(2, 3).reshape(batch, -1, height, width))

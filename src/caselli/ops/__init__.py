@@ -4,10 +4,12 @@ from caselli.ops.attention import attention, block_sparse_attention, packed_mask
 from caselli.ops.block_choice import mixture_of_block_attention, native_sparse_attention
 from caselli.ops.channel_delta_rule import channel_delta_rule
 from caselli.ops.chunks import Segments, before, exact, fold, forget, no_autocast
+from caselli.ops.cross_entropy import cross_entropy
 from caselli.ops.decayed_scores import decayed_scores
 from caselli.ops.delta_rule import delta_product, delta_rule
 from caselli.ops.discretised_logistic import HALF_LEVEL, counted_bits, residual_bits, residual_counts
 from caselli.ops.dplr_kernel import DplrSystem, dplr_kernel
+from caselli.ops.dropout import dropout
 from caselli.ops.feature_maps import FEATURE_MAPS, orthogonal_features, positive_exponents, squared_relu
 from caselli.ops.forgetting_attention import forgetting_attention
 from caselli.ops.gated_linear_attention import gated_linear_attention
@@ -52,11 +54,13 @@ __all__ = [
     "channel_delta_rule",
     "correction",
     "counted_bits",
+    "cross_entropy",
     "decayed_scores",
     "delta_product",
     "delta_rule",
     "diagonal_plus_low_rank",
     "dplr_kernel",
+    "dropout",
     "exact",
     "fixed_attention",
     "fold",

@@ -67,14 +67,20 @@ def attention(
 
 
 def _short(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-    """The definition in three matrix products; on a CPU the fused backward is made for long sequences."""
-    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    """The definition in two matrix products; on a CPU the fused backward is made for long sequences."""
+    device = q.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else q.dtype
+    shape, groups = q.shape[:3], q.shape[1] // k.shape[1]
+    q, k, v = (x.to(dtype) for x in (q, k, v))
+    q, k, v = (x.flatten(0, 1) for x in (q, *(x.repeat_interleave(groups, 1) for x in (k, v))))
+    seen = q.new_zeros(shape[2], k.shape[1])
     if causal:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(v.dtype) @ v
+        seen = torch.full_like(seen, -torch.inf).triu(1)
+    with torch.autocast(device, enabled=False):  # it would widen the weights, which are rounded in any case
+        scores = torch.baddbmm(seen, q, k.mT, alpha=q.shape[-1] ** -0.5)
+        if mask is not None:
+            scores = scores.unflatten(0, shape[:2]).masked_fill(~mask, -torch.inf).flatten(0, 1)
+        return (scores.softmax(-1) @ v).unflatten(0, shape[:2])
 
 
 def packed_mask(begin: Int[Tensor, "B T"], end: int, *, causal: bool = True) -> Bool[Tensor, "B 1 T S"]:

@@ -40,6 +40,24 @@ def rotary(x: Float[Tensor, "*A T d"], angles: Float[Tensor, "*R half"]) -> Floa
         >>> rotary(x, rotary_angles(torch.tensor([torch.pi / 2]), 2)).round()
         tensor([[-0., 1.]])
     """
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    if torch.is_grad_enabled() and x.requires_grad and not angles.requires_grad:
+        return _Turned.apply(x, cos, sin)
     a, b = x.chunk(2, -1)
-    cos, sin = angles.cos().to(a.dtype), angles.sin().to(a.dtype)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+class _Turned(torch.autograd.Function):
+    """Rotation of both halves at once, on dense memory; its gradient is turned back."""
+
+    @staticmethod
+    def forward(ctx, x, cos, sin):
+        ctx.save_for_backward(cos, sin)
+        x = x.contiguous()
+        other = x.roll(x.shape[-1] // 2, -1)
+        return torch.addcmul(x * torch.cat((cos, cos), -1), other, torch.cat((-sin, sin), -1))
+
+    @staticmethod
+    def backward(ctx, gradient):
+        cos, sin = ctx.saved_tensors
+        return _Turned.apply(gradient, cos, -sin), None, None

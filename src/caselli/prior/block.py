@@ -10,7 +10,15 @@ from caselli.errors import UnknownName, UserError, lookup
 from caselli.mixer import MIXERS, Bidirectional, Mixer, State
 from caselli.mixer.dense import Dense
 from caselli.plain import options_of
-from caselli.prior.layer import ACTIVATIONS, OWN_LAYER, UNCHANGED, LayerConfig, Modulation, NoModulation
+from caselli.prior.layer import (
+    ACTIVATIONS,
+    OWN_LAYER,
+    UNCHANGED,
+    Dropout,
+    LayerConfig,
+    Modulation,
+    NoModulation,
+)
 from caselli.shapes import Bool, Float, Tensor
 
 
@@ -46,7 +54,7 @@ class Block(nn.Module):
         self.up = Dense(width, taken * inner, bias=layer.bias) if inner else None
         self.down = Dense(inner, width, bias=layer.bias) if inner else None
         self.modulation = Modulation(width, 2 if inner else 1) if layer.modulation else NoModulation()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from caselli.ops import cross_entropy
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.shapes import Float, Int, Tensor
 
@@ -114,7 +114,7 @@ def cost(logits: Float[Tensor, "*A V"], values: Int[Tensor, "*A"]) -> Float[Tens
         >>> cost(torch.zeros(1, 2), torch.tensor([1])).exp()
         tensor([2.])
     """
-    return F.cross_entropy(logits.flatten(0, -2), values.flatten(), reduction="none").view(values.shape)
+    return cross_entropy(logits.flatten(0, -2), values.flatten()).view(values.shape)
 
 
 class Softmax(Head):

@@ -11,7 +11,7 @@ from torch import nn
 
 from caselli.errors import UserError, lookup
 from caselli.mixer.dense import Dense
-from caselli.ops import squared_relu
+from caselli.ops import dropout, squared_relu
 from caselli.shapes import Float, Tensor
 
 NORMS: dict[str, Callable[[int, float], nn.Module]] = {
@@ -43,6 +43,20 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
     "squared_relu": (squared_relu, 1),
 }
 """Activations of the MLP by name: the function, and how many channels it takes for each that it gives."""
+
+
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout` through `caselli.ops.dropout`.
+
+    Example:
+        >>> Dropout(0.5).eval()(torch.ones(2))
+        tensor([1., 1.])
+    """
+
+    def forward(self, input):
+        return dropout(input, self.p) if self.training and self.p else input
+
+
 PLACES = ("before", "after")
 POSITIONS = ("learned", "none")
 
