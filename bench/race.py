@@ -28,6 +28,7 @@ import yaml
 import caselli
 from bench.measure import table
 from bench.race_peers import train as train_peers
+from caselli.cli.pages import keep_pages
 from caselli.data import Pictures, spread, to_float
 from caselli.evaluate import compare_sets, judge
 from caselli.features import features_of
@@ -165,6 +166,7 @@ def run(entry: str | None = None) -> None:
     """One race: `FOLDER:MINUTES:SIDE,SIDE`, from the variable RACE unless given."""
     entry = entry or os.environ.get("RACE", DEFAULT)
     source, minutes, sides = entry.rsplit(":", 2)
+    keep_pages()  # as the command `caselli` does; of all sides
     seed, out = int(os.environ.get("RACE_SEED", "0")), Path(os.environ.get("RACE_OUT", tempfile.mkdtemp()))
     pictures, lines = caselli.data.open(source, split="all"), []
     aside = torch.arange(len(pictures)) % 5 >= 3

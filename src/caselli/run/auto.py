@@ -24,8 +24,9 @@ MINUTES = 10.0
 STAGES = ("tokenizer", "prior", "decoder")
 AUTO_SHARES = SHARES["auto"]
 """Shares of the minutes that tokenizer, prior and refined decoder get."""
-USE = 0.45
-"""Share of the rate of matrix products that a prior's training reaches."""
+USE = 0.25
+"""Share of the rate of matrix products that a prior's training reaches: on one core 0.12, 0.26 and 0.39 at
+widths of 64, 128 and 256, and minutes of a core choose about 128."""
 SAMPLES_A_WEIGHT = 20.0
 """Codes that a prior learns from for each of its weights, at the size that is best for a budget."""
 LADDER = ((64, 3), (96, 3), (128, 4), (192, 5), (256, 6), (384, 8), (512, 10), (768, 14), (1024, 20))
@@ -118,6 +119,7 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
             "tokenizer.perceptual": 0.3 if sees else 0.0,
             "tokenizer.perceptual_network": TEACHER,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
+            "prior.layer.activation": "squared_relu",
             "training.prior.batch": batch_of(seen * len(pictures), len(pictures), codes),
         }
         | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
@@ -190,7 +192,7 @@ def weights(budget: Budget) -> float:
     """Number of weights that a prior's budget is best spent on.
 
     Example:
-        >>> round(weights(Budget(minutes=15, rate=2e11)) / 1e6, 1)
+        >>> round(weights(Budget(minutes=15, rate=4e11)) / 1e6, 1)
         0.6
     """
     return math.sqrt(budget.prior() / (6 * SAMPLES_A_WEIGHT))
