@@ -60,11 +60,13 @@ def variants() -> dict[str, tuple[torch.nn.Module, Callable[..., Any], Machine]]
         from diffusers import VQModel
     except ImportError as error:
         raise SystemExit("pip install 'caselli[bench]' for the peer") from error
-    from caselli.interop.diffusers import import_diffusers
+    from caselli.interop.diffusers import Diffusers
+    from caselli.interop.importing import filled
     from caselli.interop.layout import Hints
 
     peer = VQModel(**PEER).train()
-    ours = import_diffusers([peer.state_dict()], Hints(32)).train()
+    converted = Diffusers.convert([peer.state_dict()], Hints(32))
+    ours = filled(converted.config, converted.weights).train()
     single, half = (Machine("cpu", precision, "") for precision in ("float32", "bfloat16"))
     return {
         "diffusers, float32 (its default)": (copy.deepcopy(peer), theirs_forward, single),
