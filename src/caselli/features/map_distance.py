@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
@@ -48,9 +49,17 @@ class MapDistance(Frozen):
 
     def forward(self, made: Float[Tensor, "B C H W"], real: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
         with torch.no_grad():
-            targets = [unit(_wide(x)) for x in self.network.maps(large_enough(coloured(real)))]
-        found = [unit(_wide(x)) for x in self.network.maps(large_enough(coloured(made)))]
-        gaps = [(x - y).square().sum(1).mean((1, 2)) for x, y in zip(found, targets, strict=True)]
+            targets = self.maps(real)
+        return self.from_maps(made, targets)
+
+    def maps(self, pictures: Float[Tensor, "B C H W"]) -> list[Tensor]:
+        """The maps of five depths."""
+        return self.network.maps(large_enough(coloured(pictures)))
+
+    def from_maps(self, made: Float[Tensor, "B C H W"], targets: Sequence[Tensor]) -> Float[Tensor, "B"]:
+        """The distance from pictures whose maps are known."""
+        pairs = zip(self.maps(made), targets, strict=True)
+        gaps = [(unit(_wide(x)) - unit(_wide(y))).square().sum(1).mean((1, 2)) for x, y in pairs]
         return torch.stack(gaps).mean(0)
 
 

