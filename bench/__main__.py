@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = {
     "quantizers": "nearest code and quantizer step against vector-quantize-pytorch",
+    "steps": "training steps at the sizes that the recipe auto chooses, and their share of the matrix rate",
     "tokenizers": "training step of a tokenizer against diffusers' VQModel, at equal weights",
     "estimators": "evaluations of f and time against torch.distributions and loops written by hand",
     "mixers": "sequence mixers against SDPA and other libraries",

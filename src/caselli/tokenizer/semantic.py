@@ -1,4 +1,4 @@
-"""What a network knows of the pictures, told by their codes."""
+"""A head by which codes tell what a network knows of the pictures."""
 
 from __future__ import annotations
 
