@@ -27,8 +27,8 @@ def dropout(x: Float[Tensor, "*A"], share: float) -> Float[Tensor, "*A"]:
     Source: Srivastava et al. 2014, Dropout: A Simple Way to Prevent Neural Networks from Overfitting.
 
     Example:
-        >>> dropout(torch.ones(4), 0.5).unique().isin(torch.tensor([0.0, 2.0])).all()
-        tensor(True)
+        >>> set(dropout(torch.ones(4), 0.5).tolist()) <= {0.0, 2.0}
+        True
     """
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return F.dropout(x, share)
