@@ -38,8 +38,9 @@ class MomentDistance(nn.Module):
 
     with m and v the means and deviations of the set's channels, μ and σ those of real pictures, over
     statistics s: each map over pictures and places, and, as a measure of texture, its deviation within each
-    picture. No picture belongs to another one, so it trains what has no target. Moments of earlier batches
-    count too, so that the noise of a batch is no gap; the gradient is the batch's.
+    picture; `grids` of the pixels are a map too. No picture belongs to another one, so it trains what has no
+    target. Moments of earlier batches count too, so that the noise of a batch is no gap; the gradient is the
+    batch's.
 
     A network takes a grid of single pixels for the contrast that soft pictures lack, so that a decoder
     taught by it draws one. Eyes see it where pictures are plain: of drawings, real and drawn, the network
