@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch.nn import Parameter
 
+from caselli.engine.sharding import is_part
 from caselli.shapes import Float, Tensor
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
 """A quintic that is steep at zero: singular values end near 1, by a third at most, after five turns."""
 TURNS = 5
+SMALL = 1 << 16
+"""Elements up to which matrices of one shape are taken together."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -59,30 +62,52 @@ class Muon(torch.optim.Optimizer):
     def step(self) -> None:
         """Moves the matrices by their gradients."""
         for group in self.param_groups:
-            rate, momentum = group["lr"], group["momentum"]
-            for matrix in group["params"]:
-                if matrix.grad is None:
-                    continue
-                state = self.state[matrix]
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(matrix.grad)
-                mean = state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
-                update = orthogonal(matrix.grad.lerp(mean, momentum).to(self.precision))
-                matrix.mul_(1 - rate * group["weight_decay"])
-                matrix.add_(update, alpha=-rate * 0.2 * math.sqrt(max(matrix.shape)))
+            rate = group["lr"]
+            matrices = [matrix for matrix in group["params"] if matrix.grad is not None]
+            for alike in _alike(matrices):
+                updates = [self._update(matrix, group["momentum"]) for matrix in alike]
+                for matrix, update in zip(alike, _each_orthogonal(updates), strict=True):
+                    matrix.mul_(1 - rate * group["weight_decay"])
+                    matrix.add_(update, alpha=-rate * 0.2 * math.sqrt(max(matrix.shape)))
+
+    def _update(self, matrix: Parameter, momentum: float) -> Float[Tensor, "M N"]:
+        """The gradient with its momentum."""
+        state = self.state[matrix]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(matrix.grad)
+        mean = state["momentum_buffer"].lerp_(matrix.grad, 1 - momentum)
+        return matrix.grad.lerp(mean, momentum).to(self.precision)
 
 
-def orthogonal(matrix: Float[Tensor, "M N"]) -> Float[Tensor, "M N"]:
+def _alike(matrices: Sequence[Parameter]) -> list[list[Parameter]]:
+    """Small matrices of one shape together, which costs fewer calls; others each alone."""
+    together: dict[tuple[int, ...], list[Parameter]] = {}
+    for matrix in matrices:
+        small = matrix.numel() <= SMALL and not is_part(matrix)
+        together.setdefault(tuple(matrix.shape) if small else (id(matrix),), []).append(matrix)
+    return list(together.values())
+
+
+def _each_orthogonal(updates: list[Tensor]) -> Sequence[Tensor]:
+    """`orthogonal` of each of some matrices of one shape."""
+    return [orthogonal(updates[0])] if len(updates) == 1 else orthogonal(torch.stack(updates)).unbind()
+
+
+def orthogonal(matrices: Float[Tensor, "*n M N"]) -> Float[Tensor, "*n M N"]:
     """Nearly the orthogonal matrix that is nearest: singular vectors stay, singular values come near 1, those
     below a few thousandths of the norm excepted.
+
+    Arguments:
+        matrices: one, or several of one shape.
 
     Source: Jordan et al. 2024: five turns of a Newton-Schulz iteration.
     """
     a, b, c = COEFFICIENTS
-    is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix  # the smaller of the two squares
-    x = x / x.norm().clamp(min=1e-7)
+    is_tall = matrices.shape[-2] > matrices.shape[-1]
+    product = torch.addmm if matrices.dim() == 2 else torch.baddbmm
+    x = matrices.mT if is_tall else matrices  # the smaller of the two squares
+    x = x / torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(TURNS):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x.T if is_tall else x
+        square = x @ x.mT
+        x = product(x, product(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.mT if is_tall else x
