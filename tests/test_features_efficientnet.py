@@ -19,6 +19,7 @@ from caselli.features import (
     EfficientNetLite2,
     features_of,
 )
+from caselli.features.efficientnet import _Strided
 from tests.reference.golden import golden
 
 VARIANTS = EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
@@ -135,6 +136,18 @@ def test_half_precision_with_a_gradient_gives_the_maps_of_half_precision_without
         sliced = network.maps(x.requires_grad_())
     for a, b in zip(sliced, plain, strict=True):
         assert_close(a.detach(), b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kernel, side", [(3, 9), (5, 9), (3, 10), (5, 12)])
+def test_the_gradient_of_strided_filters_of_each_channel(kernel, side):
+    weight, bias = torch.randn(6, 1, kernel, kernel, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+    x = torch.randn(2, 6, side, side, dtype=torch.float64, requires_grad=True)
+    found = _Strided.apply(x, weight, bias, 2)
+    expected = torch.nn.functional.conv2d(x, weight, bias, 2, groups=6)
+    slope = torch.randn_like(found)
+    assert_close(found, expected)
+    assert_close(torch.autograd.grad(found, x, slope), torch.autograd.grad(expected, x, slope))
+    assert torch.autograd.gradgradcheck(lambda x: _Strided.apply(x, weight, bias, 2), x)
 
 
 def test_the_gradient_reaches_the_picture_alone():
