@@ -23,8 +23,6 @@ PLAIN = 0.02
 """Difference of neighbouring pixels, in a range of 2, below which a place is plain."""
 MOSTLY = 0.65
 """Share of plain places from which pictures are drawings: photographs have 0.2, clothes 0.5, emoji 0.7."""
-WINDOW = 8
-"""Side in pixels of the windows in which grids of single pixels are looked for."""
 
 Maps = Callable[[Float[Tensor, "B 3 H W"]], list[Float[Tensor, "B F h w"]]]
 """Pictures → maps of several depths."""
@@ -38,9 +36,8 @@ class MomentDistance(nn.Module):
 
     with m and v the means and deviations of the set's channels, μ and σ those of real pictures, over
     statistics s: each map over pictures and places, and, as a measure of texture, its deviation within each
-    picture; `grids` of the pixels are a map too. No picture belongs to another one, so it trains what has no
-    target. Moments of earlier batches count too, so that the noise of a batch is no gap; the gradient is the
-    batch's.
+    picture. No picture belongs to another one, so it trains what has no target. Moments of earlier batches
+    count too, so that the noise of a batch is no gap; the gradient is the batch's.
 
     A network takes a grid of single pixels for the contrast that soft pictures lack, so that a decoder
     taught by it draws one. Eyes see it where pictures are plain: of drawings, real and drawn, the network
@@ -98,7 +95,7 @@ class MomentDistance(nn.Module):
         self.network.on(pictures.device)
         seen = softened(pictures) if self.softens else pictures
         found = []
-        for x in (*self.maps(large_enough(coloured(seen))), grids(pictures)):
+        for x in self.maps(large_enough(coloured(seen))):
             x = x.float()
             found.append(torch.stack([x.mean((0, 2, 3)), _deviation(x, (0, 2, 3))]))
             if x.shape[2] * x.shape[3] > 1:
@@ -130,25 +127,6 @@ def softened(pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """
     twice = functional.pad(pictures, (1, 1, 1, 1), mode="reflect")
     return functional.avg_pool2d(functional.avg_pool2d(twice, 2, 1), 2, 1)
-
-
-def grids(pictures: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-    """How strong the three grids of single pixels are in each window: stripes both ways, and checks.
-
-    Edges have them too, but with either sign; a decoder's grid has one sign all over, which remains in the
-    mean over a window.
-
-    Example:
-        >>> x = (-1.0) ** torch.arange(8).expand(1, 1, 8, 8)
-        >>> grids(x).flatten()
-        tensor([1., 0., 0.])
-    """
-    height, width = pictures.shape[2:]
-    row, column = ((-1.0) ** torch.arange(side, device=pictures.device) for side in (height, width))
-    ones = torch.ones(height, width, device=pictures.device)
-    patterns = torch.stack([column * ones, row[:, None] * ones, row[:, None] * column])
-    seen = (pictures[:, :, None] * patterns).flatten(1, 2)
-    return functional.avg_pool2d(seen, min(WINDOW, height, width))
 
 
 def plain_share(pictures: Float[Tensor, "B C H W"]) -> float:
