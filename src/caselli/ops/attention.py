@@ -9,7 +9,7 @@ from caselli.private import number_or
 from caselli.shapes import Bool, Float, Int, Tensor
 
 SHORT = 128 * 128
-"""Products T · S up to which three matrix products train faster than the fused kernel on a CPU (five times at
+"""Products T · S up to which plain matrix products train faster than the fused kernel on a CPU (five times at
 T = 64 in bfloat16, even at T = 256)."""
 
 
