@@ -12,7 +12,7 @@ from caselli.tokenizer import AdversarialTask, Tokenizer, TokenizerConfig, Token
 from caselli.tokenizer.semantic import SemanticTarget
 from tests.test_vqgan import eyes
 
-EYES = "efficientnet-lite1"
+EYES = EfficientNetLite1.name
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,3 @@ def test_without_its_package_there_is_no_term_and_the_log_says_so(monkeypatch):
 def test_bad_input(changes):
     with pytest.raises(UserError, match=r"semantic .* was given with perceptual_network"):
         TokenizerConfig(**{"perceptual_network": EYES} | changes)
-
-
-def test_the_network_is_one_of_efficientnets():
-    assert EfficientNetLite1.name == EYES

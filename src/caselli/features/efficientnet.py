@@ -193,8 +193,12 @@ class _Strided(torch.autograd.Function):
     def backward(ctx, gradient):
         (weight,), stride, (batch, channels, height, width) = ctx.saved_tensors, ctx.stride, ctx.shape
         less = weight.shape[2] - 1
-        between = gradient.new_zeros(batch, channels, height - less, width - less)
-        between = between.contiguous(memory_format=torch.channels_last)
+        between = torch.empty(
+            (batch, channels, height - less, width - less),
+            dtype=gradient.dtype,
+            device=gradient.device,
+            memory_format=torch.channels_last,
+        ).zero_()
         between[:, :, ::stride, ::stride] = gradient
         turned = weight.flip(2, 3)
         return functional.conv2d(between, turned, padding=less, groups=channels), None, None, None

@@ -15,6 +15,7 @@ from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
 from caselli.prior.head import Slots
+from caselli.prior.layer import Dropout
 from caselli.shapes import Float, Tensor
 
 
@@ -56,7 +57,7 @@ class GatedLayer(nn.Module):
         # `told` takes the conditions: the name stands in the files of runs
         self.link, self.told = Dense(2 * width, 2 * width), Dense(width, 4 * width)
         self.output = Dense(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def rows(
         self, v: Float[Tensor, "B H W E"], before: Float[Tensor, "B R W E"], condition: Float[Tensor, "B E"]

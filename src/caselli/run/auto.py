@@ -25,8 +25,10 @@ STAGES = ("tokenizer", "prior", "decoder")
 AUTO_SHARES = SHARES["auto"]
 """Shares of the minutes that tokenizer, prior and refined decoder get."""
 USE = 0.25
-"""Share of the rate of matrix products that a prior's training reaches: on one core 0.12, 0.26 and 0.39 at
-widths of 64, 128 and 256, and minutes of a core choose about 128."""
+"""Share of the rate of matrix products that a prior's training reaches, counting 6 N operations a code.
+
+On one core 0.12, 0.26 and 0.39 at widths of 64, 128 and 256; minutes of a core choose about 128.
+"""
 SAMPLES_A_WEIGHT = 20.0
 """Codes that a prior learns from for each of its weights, at the size that is best for a budget."""
 LADDER = ((64, 3), (96, 3), (128, 4), (192, 5), (256, 6), (384, 8), (512, 10), (768, 14), (1024, 20))
