@@ -85,10 +85,17 @@ class Referee:
             return features_of(self.network, x, 64).float()
 
     def labels(self) -> Int[Tensor, "n"] | None:
-        """As many of each label for the samples."""
-        if self.kept.labels is None:
+        """Labels for the samples, as often as the held-out pictures have them, in a random order.
+
+        Of sets whose kinds are not equally many, as many samples of each would be another distribution than
+        the one that they are compared with.
+        """
+        labels = self.held_out.labels_in(self.kept.classes, torch.arange(len(self.held_out)))
+        if labels is None:
             return None
-        return torch.arange(JUDGED) % len(self.kept.classes)
+        labels = labels[labels >= 0].sort().values
+        places = torch.linspace(0, len(labels) - 1, JUDGED).round().long()
+        return labels[places][torch.randperm(JUDGED, generator=torch.Generator().manual_seed(0))]
 
     def judged(
         self, made: Float[Tensor, "n C H W"], labels: Int[Tensor, "n"] | None, rebuilt: Tensor
