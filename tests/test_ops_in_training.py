@@ -92,6 +92,17 @@ def test_cross_entropy_in_pieces(rows, codes, dtype):
     torch.testing.assert_close(*both)
 
 
+@pytest.mark.parametrize("rows, codes", [(7, 1000), (300, 1024)])
+def test_cross_entropy_of_half_precision_is_that_of_wider_logits(rows, codes):
+    """To the last bit, gradients too: a piece is widened when its turn comes."""
+    half = (5 * torch.randn(rows, codes)).bfloat16().requires_grad_()
+    which, slope = torch.randint(codes, (rows,)), torch.randn(rows)
+    found, wide = cross_entropy(half, which), cross_entropy(half.float(), which)
+    assert found.dtype == torch.float32 and torch.equal(found, wide)
+    assert torch.equal(*(torch.autograd.grad(cost, half, slope)[0] for cost in (found, wide)))
+    assert torch.equal(cross_entropy(half.detach(), which), cross_entropy(half.detach().float(), which))
+
+
 def test_cross_entropy_of_codes_that_a_slot_does_not_have():
     logits = torch.tensor([[0.0, -torch.inf, 1.0], [2.0, 0.0, -torch.inf]], requires_grad=True)
     which = torch.tensor([2, 0])

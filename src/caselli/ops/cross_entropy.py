@@ -31,7 +31,7 @@ def cross_entropy(logits: Float[Tensor, "n K"], codes: Int[Tensor, "n"]) -> Floa
     """
     pieced = logits.device.type == "cpu" and logits.requires_grad and torch.is_grad_enabled()
     if not pieced or torch.compiler.is_compiling():
-        return F.cross_entropy(logits, codes, reduction="none")
+        return F.cross_entropy(_widened(logits), codes, reduction="none")
     return _Cost.apply(logits, codes)
 
 
@@ -41,7 +41,7 @@ class _Cost(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, codes):
         rows = max(1, PIECE // logits.shape[1])
-        total = torch.cat([piece.logsumexp(1) for piece in logits.split(rows)])
+        total = torch.cat([_widened(piece).logsumexp(1) for piece in logits.split(rows)])
         ctx.save_for_backward(logits, codes, total)
         return total - logits.gather(1, codes[:, None])[:, 0]
 
@@ -52,5 +52,13 @@ class _Cost(torch.autograd.Function):
         rows, gradient = max(1, PIECE // logits.shape[1]), torch.empty_like(logits)
         parts = (x.split(rows) for x in (gradient, logits, total[:, None], slope[:, None], codes[:, None]))
         for out, piece, sums, own, which in zip(*parts, strict=True):
-            torch.sub(piece, sums, out=out).exp_().mul_(own).scatter_add_(1, which, -own)
+            place = out if out.dtype == sums.dtype else torch.empty_like(out, dtype=sums.dtype)
+            torch.sub(piece, sums, out=place).exp_().mul_(own).scatter_add_(1, which, -own)
+            if place is not out:
+                out.copy_(place)
         return gradient, None
+
+
+def _widened(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x if x.dtype == torch.float64 else x.float()

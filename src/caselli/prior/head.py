@@ -46,7 +46,7 @@ class Head(nn.Module, ABC):
         the entry behind the last."""
 
     def outputs(self, y: Float[Tensor, "*A F"], slots: Slots) -> Float[Tensor, "*A F"]:
-        """y as `walk` takes it, at least float32."""
+        """y as `walk` and the likelihood take it, by default at least float32."""
         return widened(y)
 
     @abstractmethod
@@ -139,17 +139,21 @@ class Softmax(Head):
         return nn.Embedding(sum(alphabet.sizes) + null, width)
 
     def outputs(self, y, slots):
-        """Logits in float32, −∞ for entries that the slot does not have."""
-        y = y.float()
+        """Logits as the network gives them, −∞ for entries that the slot does not have."""
         return y.masked_fill(~self.allowed[slots], -torch.inf) if self.masks else y
 
     def walk(self, outputs, slots):
-        entries = yield outputs[..., None, :], 0
+        # float32 of any precision: streams that the codec has written depend on it
+        entries = yield outputs.float()[..., None, :], 0
         return entries[..., 0] - self.offset[slots]
 
     def split(self, codes, slots):
         return (codes + self.offset[slots])[..., None]
 
+    def _costs(self, outputs, codes, slots):
+        # not by way of `walk`, as the cost widens half precision in pieces
+        return [cost(outputs[..., None, :], self.split(codes, slots))]
+
     def every_log_prob(self, outputs, slot, size):
         first = int(self.offset[slot])
-        return outputs[:, first : first + size].log_softmax(-1)
+        return outputs[:, first : first + size].float().log_softmax(-1)
