@@ -15,6 +15,7 @@ from caselli.engine import Fit, Losses, Machine, Task, Training, TrainingConfig,
 from caselli.engine.ema import Ema
 from caselli.engine.loop import Interrupted
 from caselli.engine.optimiser import Optimiser
+from caselli.engine.progress import Bar, Recent
 from caselli.errors import UserError
 from caselli.files import atomic_write
 
@@ -62,12 +63,13 @@ class Stream:
             start += 1
 
 
-def training(folder, stream=None, task=None, **config):
+def training(folder, stream=None, task=None, early=0.0, **config):
     settings = {"steps": 12, "warmup": 2, "validations": 3, "ema": 0.9, "batch": 8, **config}
     torch.manual_seed(0)
     task = task or Line()
     held_out = [Stream().at(10_000)]
-    return Training(task, stream or Stream(), held_out, TrainingConfig(**settings), folder, "line", CPU)
+    given = task, stream or Stream(), held_out, TrainingConfig(**settings), folder, "line", CPU
+    return Training(*given, early=early)
 
 
 def lines(folder, split):
@@ -100,6 +102,39 @@ def test_it_learns_and_resumes_in_the_same_bits(tmp_path, optimiser):
         assert torch.equal(a, b)
     steps = [entry["step"] for entry in lines(tmp_path / "cut", "train")]
     assert steps == sorted(set(steps)), "a resumed run writes no step twice"
+
+
+def test_an_early_twin_is_kept_and_is_the_same_after_a_resume(tmp_path):
+    options = {"steps": 12, "checkpoint_steps": 4, "early": 0.5}
+    whole = training(tmp_path / "whole", **options)
+    whole.run()
+    kept = whole.checkpoints.load_early()
+    assert kept["step"] == 6
+    half = training(tmp_path / "half", **options)
+    with pytest.raises(AssertionError):
+        half.fit.run(stopped_at(half, 7))
+    (tmp_path / "half" / "checkpoints" / "line" / "early.pt").unlink()
+    again = training(tmp_path / "half", **options)
+    again.run()
+    for a, b in zip(kept["task"].values(), again.checkpoints.load_early()["task"].values(), strict=True):
+        assert torch.equal(a, b)
+    late = training(tmp_path / "late", steps=12, checkpoint_steps=4)
+    late.run()
+    longer = training(tmp_path / "late", steps=16, early=0.5)
+    longer.run()
+    assert longer.checkpoints.load_early() is None, "its moment had passed"
+
+
+def stopped_at(run, step):
+    """What the loop does after a step, until it is killed."""
+
+    def after(fit):
+        assert fit.step < step
+        return run._after_step(fit)
+
+    run.bar, run.recent = Bar("line", 0.0), Recent()
+    run.saved_at, run.saved_step = 0.0, 0
+    return after
 
 
 def test_accumulated_pieces_equal_the_whole_batch(tmp_path):

@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from caselli.cli import main
+from caselli.data import Pictures
 from caselli.errors import UserError
 from caselli.model import load
+from caselli.plain import override
 from caselli.prior import Conditions
 from caselli.run import train
-from caselli.sampling import EagerEngine, GuidedEngine, Sampling, sample
+from caselli.run.pictures import Data
+from caselli.run.two_stage import TwoStage
+from caselli.run.two_stage_config import TwoStageConfig
+from caselli.sampling import EagerEngine, FusedEngine, GuidedEngine, Sampling, sample
 from caselli.sampling.choice import inverse_transform, uniform_noise
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
@@ -28,6 +33,14 @@ def guided(plain, tmp_path_factory):
     run = shutil.copytree(plain, tmp_path_factory.mktemp("guided") / "run")
     assert main(["guide", str(run), "--steps", "2"]) == 0
     return run
+
+
+@pytest.fixture(scope="module")
+def early(plain, tmp_path_factory):
+    """The same run, whose prior is its own guide."""
+    folder = tmp_path_factory.mktemp("early")
+    pictures = bars_and_stripes(folder / "pictures")
+    return train(pictures, folder / "run", recipe="tiny", steps=4, changes=TINY | {"early_guide": 0.5})
 
 
 def slowly(model, labels, seeds, strength):
@@ -69,6 +82,63 @@ def test_known_codes_stay(guided):
     known[:, :2], known[0, -1] = 1, 3
     drawn = sample(model.engine()[0], torch.tensor([0, 1]), [0, 1], Sampling(guidance=2.0), known=known)
     assert torch.equal(drawn[known >= 0], known[known >= 0])
+
+
+@pytest.mark.parametrize("asked", [{}, {"guidance": 3.0, "top_p": 0.9}, {"temperature": 0.7}])
+def test_compiled_code_draws_what_pytorch_draws(guided, asked):
+    """In full, behind known codes, and one batch after another."""
+    model, told = load(guided), torch.tensor([0, 1, 0])
+    engine = GuidedEngine(FusedEngine(model.prior), model.guide)
+    twin = GuidedEngine(EagerEngine(model.prior), model.guide)
+    assert engine.fused is not None and twin.fused is None
+    known = torch.full((3, model.prior.alphabet.length), -1)
+    known[:, :3], known[1, 3], known[2, -1] = 2, 1, 3
+    for codes in (None, known, None):
+        options = Sampling(**asked)
+        drawn = [sample(each, told, [0, 1, 2], options, known=codes) for each in (engine, twin)]
+        assert torch.equal(*drawn)
+    assert engine.bytes_per_step() > FusedEngine(model.prior).bytes_per_step()
+
+
+def test_a_prior_is_its_own_guide_as_it_was_early(plain, early):
+    assert equal_weights(plain, early)
+    model = load(early)
+    assert model.engine()[0].guidance == 2.0
+    assert not torch.equal(model.guide.head.weight, model.prior.head.weight)
+    unled = Sampling(guidance=1.0)
+    alone = sample(EagerEngine(load(plain).prior), torch.tensor([0, 1]), [0, 1], unled)
+    assert torch.equal(sample(model.engine()[0], torch.tensor([0, 1]), [0, 1], unled), alone)
+    shown = [(run / "pictures" / "samples.png").read_bytes() for run in (plain, early)]
+    assert shown[0] != shown[1], "the report shows what is drawn with the guide"
+    state = torch.load(early / "checkpoints" / "prior" / "early.pt", weights_only=True)
+    assert state["step"] == 2
+    assert torch.equal(state["task"]["prior.head.weight"], model.guide.head.weight)
+
+
+def test_a_trained_guide_counts_before_an_early_one(early, tmp_path):
+    run = shutil.copytree(early, tmp_path / "run")
+    assert main(["guide", str(run), "--steps", "1"]) == 0
+    assert not torch.equal(load(run).guide.head.weight, load(early).guide.head.weight)
+
+
+ELSE = [{"prior.kind": "masked"}, {"prior.head": "bits"}]
+
+
+@pytest.mark.parametrize("kind", ELSE)
+def test_what_has_no_guide_is_given_none_and_says_so_where_one_is_asked_for(kind):
+    pictures = Pictures.of("none", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
+    budget = {"rate": 1e11, **kind}
+    assert TwoStage.start("auto", pictures, {"rate": 1e11}).early_guide > 0
+    config = override(TwoStage.start("auto", pictures, budget), kind)
+    assert config.early_guide == 0
+    told = {"rate": 1e11, "prior.condition_picture": "visible_part"}
+    assert TwoStage.start("auto", pictures, told).early_guide == 0, "nobody has measured it there"
+    mamba = TwoStage.start("auto", pictures, {"rate": 1e11, "prior.mixer": "mamba"})
+    assert mamba.early_guide > 0 and mamba.prior.mixer_options == {}
+    with pytest.raises(UserError, match="given a guide"):
+        TwoStage.check(override(config, {"early_guide": 0.5}), Data(pictures, pictures, pictures, (), ""))
+    with pytest.raises(UserError, match="early_guide"):
+        TwoStageConfig(early_guide=1.0)
 
 
 def test_all_else_stays_as_it_was(plain, guided, tmp_path):

@@ -40,6 +40,7 @@ CASES = {
     "odd head width": ("attention", {"heads": 3}),
     "no rotary": ("attention", {"rotary_base": 0.0}),
     "squared ReLU": ("attention", {}),
+    "normalised queries": ("attention", {"query_key_norm": "layer", "heads": 6, "kv_heads": 3}),
     "local": ("local", {"heads": 3, "window": 7}),
     "wide local": ("local", {"window": 19, "heads": 2, "kv_heads": 1}),
     "mamba": ("mamba", {}),

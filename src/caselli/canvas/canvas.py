@@ -15,7 +15,7 @@ from caselli.data import enlarged
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Conditions
-from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
+from caselli.sampling import AS_LEARNED, Engine, Sampling, sample
 from caselli.shapes import Bool, Float, Int, Tensor
 from caselli.tokenizer.tiles import Tiles
 
@@ -43,7 +43,7 @@ class Canvas:
         options: guidance, temperature and truncation.
         batch: windows drawn at a time.
         progress: receives the number of codes drawn since its last call.
-        engine: computes the steps; by default `caselli.sampling.best_engine` of the prior in float32.
+        engine: computes the steps; by default `Model.engine`.
 
     Errors: `UserError` for a size below 1, a stride that a window does not hold, or codes without places.
 
@@ -63,7 +63,7 @@ class Canvas:
         if min(size) < 1:
             raise UserError(f"size {size[1]}×{size[0]} was given", "at least one pixel was expected")
         self.model, self.size, self.factor = model, size, model.tokenizer.config.factor
-        self.engine = engine or best_engine(model.require_prior())[0]
+        self.engine = engine or model.engine()[0]
         self.options, self.batch, self.progress = options, batch, progress
         self.sees_all = self.engine.prior.sees_all_known
         self.window = model.grid.height, model.grid.width

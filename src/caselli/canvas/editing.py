@@ -11,7 +11,7 @@ from caselli.canvas.windows import window_seed
 from caselli.errors import UserError
 from caselli.model import Model
 from caselli.prior import Conditions
-from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample, uniform_noise
+from caselli.sampling import AS_LEARNED, Engine, Sampling, sample, uniform_noise
 from caselli.shapes import Bool, Float, Int, Tensor
 
 _TOGETHER = 64
@@ -55,7 +55,7 @@ class Redrawing:
     progress: Callable[[int], None] = lambda codes: None
     """Receives the number of codes drawn since its last call."""
     engine: Engine | None = None
-    """Computes the steps; by default `caselli.sampling.best_engine` of the prior in float32."""
+    """Computes the steps; by default `Model.engine`."""
 
     def __post_init__(self) -> None:
         _expect(0 <= self.strength <= 1, f"strength {self.strength} was given", "0 to 1 was expected")
@@ -153,7 +153,7 @@ def redrawn(
     model: Model, sequences: Int[Tensor, "B T"], how: Redrawing, seeds: list[int]
 ) -> Int[Tensor, "B T"]:
     """Sequences with a share of their codes drawn anew, each by the noise of its own seed."""
-    engine = how.engine or best_engine(model.require_prior())[0]
+    engine = how.engine or model.engine()[0]
     conditions = Conditions.of(how.conditions).to(model.device)
     how = dataclasses.replace(how, engine=engine, conditions=conditions)
     parts = torch.arange(len(seeds)).split(max(1, _TOGETHER // how.candidates))

@@ -17,7 +17,7 @@ from caselli.features import accuracy, features_of, train_classifier
 from caselli.figures import figure
 from caselli.model import load
 from caselli.report import dress
-from caselli.sampling import Sampling, best_engine
+from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
 
 SHOWN, FIRST = 12, 20_000
@@ -74,7 +74,7 @@ class Guidance(Comparison):
     def rows(self, subjects: Mapping[str, float], folder: Path) -> Iterator[Row]:
         asked, model = self.settings, self.model
         classifier = train_classifier(self.train, steps=asked.classifier_steps, seed=1)
-        engine, _ = best_engine(model.prior)
+        engine, _ = model.engine()
         real = features_of(classifier, pixels(self.held_out))
         scale = label_spread(real, self.held_out.labels)
         labels = torch.arange(len(model.classes)).repeat_interleave(asked.each)

@@ -12,7 +12,7 @@ from caselli.compare.pictures import labels_for
 from caselli.figures import figure
 from caselli.model import Model, load
 from caselli.run import RunFolder
-from caselli.sampling import Timed, best_engine
+from caselli.sampling import Timed
 from caselli.shapes import Float, Tensor
 
 SAMPLED, SHOWN = 64, 12
@@ -81,7 +81,7 @@ def _sampled(model: Model, seed: int) -> tuple[Float[Tensor, "B C H W"], float]:
     """A batch in the labels' order, spread over all of them, and the seconds that it took."""
     labels = labels_for(model, SHOWN)
     labels = labels and (labels * SAMPLED)[:SAMPLED]
-    engine = best_engine(model.prior)[0]
+    engine = model.engine()[0]
     model.sample(SAMPLED, labels, seed, engine=engine)  # the first batch also makes the engine ready
     timed = Timed(engine)
     return model.sample(SAMPLED, labels, seed, engine=timed), timed.seconds

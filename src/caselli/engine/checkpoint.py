@@ -1,4 +1,4 @@
-"""Checkpoints that survive anything: whole or absent, the last two and the best kept."""
+"""Checkpoints that survive anything: whole or absent, the last two, the best and an early one kept."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from caselli.engine import parts
 from caselli.errors import UserError, is_out_of_memory
 from caselli.files import atomic_write, sync, told, unfinished
 
-LAST, BEST = "last", "best"
-BEHIND = {LAST: "before", BEST: "best-before"}
-"""The name that each has when there is a newer one. That of the best is kept while its folder is replaced."""
+LAST, BEST, EARLY = "last", "best", "early"
+BEHIND = {LAST: "before", BEST: "best-before", EARLY: "early-before"}
+"""The name that each has when there is a newer one. Those of the best and the early one are kept while their
+folders are replaced."""
 SUFFIX = ".pt"
 """Ending of a checkpoint that is one file; one in parts is a folder without."""
 
@@ -27,9 +28,9 @@ class Checkpoints:
     """The checkpoints of one stage, in a folder of their own.
 
     `last` is the newest, `before` the one before it (what is fallen back to when the newest was cut short),
-    `best` the weights with the lowest validation loss. Each is a file that the first rank writes, or, where
-    weights are shared out, a folder that all ranks write to while training goes on. All ranks have to save,
-    load and finish.
+    `best` the weights with the lowest validation loss, `early` those of a moment long before the end. Each is
+    a file that the first rank writes, or, where weights are shared out, a folder that all ranks write to
+    while training goes on. All ranks have to save, load and finish.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -43,6 +44,10 @@ class Checkpoints:
     def save_best(self, state: dict[str, Any]) -> None:
         """Keeps `state` as the best."""
         self._save(state, BEST)
+
+    def save_early(self, state: dict[str, Any]) -> None:
+        """Keeps `state` as the early one."""
+        self._save(state, EARLY)
 
     def settle(self) -> None:
         """Gives a checkpoint its name where all of it is written."""
@@ -61,7 +66,7 @@ class Checkpoints:
             layout: nested dicts of tensors of which some are shared out, see `parts.read`.
         """
         if ranks.is_first():
-            parts.forget_unfinished(self.folder, LAST, BEST)
+            parts.forget_unfinished(self.folder, LAST, BEST, EARLY)
         words = []
         for path in self._newest_first(LAST):
             state = _read(path, layout)
@@ -90,7 +95,14 @@ class Checkpoints:
 
     def load_best(self) -> dict[str, Any] | None:
         """The state that `save_best` kept, its tensors whole, if it is."""
-        found = self._newest_first(BEST)
+        return self._load_kept(BEST)
+
+    def load_early(self) -> dict[str, Any] | None:
+        """The state that `save_early` kept, its tensors whole, if it is."""
+        return self._load_kept(EARLY)
+
+    def _load_kept(self, name: str) -> dict[str, Any] | None:
+        found = self._newest_first(name)
         return _read(found[0], None) if found else None
 
     # writing ------------------------------------------------------------------------------------------------
@@ -118,8 +130,8 @@ class Checkpoints:
                 os.replace(whole, folder)
                 sync(self.folder)
                 folder.with_suffix(SUFFIX).unlink(missing_ok=True)
-                if folder.name == BEST:
-                    self._remove(BEHIND[BEST])
+                if folder.name != LAST:
+                    self._remove(BEHIND[folder.name])
 
     def _make_way(self, name: str) -> None:
         """Gives what has a name now that of what is behind it; at any moment one of both is there, whole. A

@@ -53,6 +53,8 @@ class Training:
         machine: device and precision.
         seed: seed of the random numbers of every step.
         trackers: what gets the figures beside the log.
+        early: share of the budget after which the averaged twin is kept besides, see
+            `Checkpoints.load_early`; 0 for not at all.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Training:
         machine: Machine,
         seed: int = 0,
         trackers: Sequence[Tracker] = (),
+        early: float = 0.0,
     ) -> None:
         self.shell = shell(task) if is_sharded(task, config) else None
         self.ema = Ema(task, config.ema)  # while the weights are whole
@@ -78,6 +81,8 @@ class Training:
         self.best, self.validated, self.noted = math.inf, 0, 0
         self.worse = 0
         """Validations since the best one."""
+        self.early, self.waits = early, early > 0
+        """True until the early twin has been kept."""
 
     def run(self) -> Task:
         """Trains to the end of the budget; returns the best averaged task."""
@@ -111,6 +116,9 @@ class Training:
             self._advise()
         if done or fit.progress * self.config.validations >= self.validated + 1:
             self._validate()
+        if self.waits and fit.progress >= self.early:
+            self.checkpoints.save_early({"task": self.ema.module.state_dict(), "step": fit.step})
+            self.waits = False
         if done or fit.stopping or self._is_over() or self._is_time_to_save():
             self._save()
         return fit.stopping or self._is_over()
@@ -210,6 +218,7 @@ class Training:
         self.worse = state.get("worse", 0)  # earlier versions did not count
         if self.checkpoints.load_best() is not None:
             self.best = state["best"]
+        self.waits = self.waits and self.fit.progress < self.early
         self.log.rewind(self.fit.step)
         if self.fit.progress < 1:
             end = self.config.end()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from caselli.data import Pictures, generator, to_float
 from caselli.errors import UserError
 from caselli.model import Model
-from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine
+from caselli.sampling import AS_LEARNED, Engine, Sampling
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -156,7 +156,7 @@ def rank_pictures(
     """
     pictures = captioned(model, pictures)
     captions = [caption for caption in pictures.captions for _ in range(samples)]
-    engine = engine or best_engine(model.require_prior())[0]
+    engine = engine or model.engine()[0]
     drawn = features(model.sample(len(captions), text=captions, seed=30_000, options=options, engine=engine))
     real = features(to_float(pictures.read(torch.arange(len(pictures)))))
     distance = torch.cdist(drawn.double(), real.double()).unflatten(0, (-1, samples)).mean(1)

@@ -12,7 +12,7 @@ from caselli.evaluate.perceptual import Distance, multi_scale_distance, name_of
 from caselli.evaluate.pictures import ms_ssim, psnr, slope
 from caselli.features import FeatureNetwork, features_of
 from caselli.model import Model
-from caselli.sampling import AS_LEARNED, Engine, Sampling, best_engine, sample
+from caselli.sampling import AS_LEARNED, Engine, Sampling, sample
 from caselli.shapes import Float, Tensor
 
 BATCH = 64
@@ -79,7 +79,7 @@ def evaluate_upscaling(
     pixels, side = pictures.read(torch.arange(len(pictures))), model.require_small_size()
     originals, small = to_float(pixels), to_float(with_size(pixels, side))
     shown = {
-        "drawn": _drawn(model, pictures, options, engine or best_engine(model.prior)[0]),
+        "drawn": _drawn(model, pictures, options, engine or model.engine()[0]),
         "enlarged": enlarged(small, model.size // side),
         "reconstructed": torch.cat([model.decode(model.encode(x)).cpu() for x in originals.split(BATCH)]),
     }

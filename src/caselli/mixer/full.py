@@ -51,7 +51,7 @@ class FullAttention(CachedMixer):
         self.query_key_norm = norm(self.heads, self.head_width)
         self.rotary_columns, self.rotary_front = rotary_columns, rotary_front
         self.counts_from_start = bool(rotary_columns) and not rotary_filled
-        self.has_extras = bool(rotary_columns) or query_key_norm != "none"
+        self.has_extras = bool(rotary_columns) or query_key_norm not in ("none", "layer")
 
     def project(self, x, first, begin=None):
         q = self.query(x).unflatten(2, (self.heads, self.head_width)).transpose(1, 2)

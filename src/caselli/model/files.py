@@ -21,6 +21,10 @@ from caselli.weights import (
     save_weights,
 )
 
+GUIDES = ("guide", "early")
+"""Names of a prior's guide: one that was trained as such, and the prior itself early in its training. The
+first that is there counts."""
+
 
 def save_tokenizer(
     tokenizer: Tokenizer, folder: Path, size: int, compression: Compression = UNCOMPRESSED
@@ -38,7 +42,7 @@ def save_prior(
     name: str = "prior",
 ) -> None:
     """`prior.safetensors` and `prior.json`; `tokenizer` is the fingerprint of the codes' tokenizer. A weaker
-    prior that guides it has the name `guide`."""
+    prior that guides it has one of the names `GUIDES`."""
     described = {
         "config": prior.config,
         "tokenizer": tokenizer,
@@ -56,7 +60,7 @@ def save_model(model: Model, folder: Path) -> None:
         fingerprint, prior = model.tokenizer.fingerprint(), made.get("prior", UNCOMPRESSED)
         save_prior(model.prior, folder, fingerprint, model.classes, prior)
     if model.guide is not None:
-        save_prior(model.guide, folder, model.tokenizer.fingerprint(), model.classes, name="guide")
+        save_prior(model.guide, folder, model.tokenizer.fingerprint(), model.classes, name=GUIDES[0])
 
 
 def save_decoder(tokenizer: Tokenizer, folder: Path, teachers: Sequence[str]) -> None:
@@ -124,8 +128,10 @@ def load_unrefined(folder: Path) -> Model:
         )
     prior, order, classes, made["prior"] = _load_prior(folder / "prior", tokenizer, size)
     model = Model(tokenizer, prior, order, size, classes, made)
-    if (folder / "guide.json").exists() and _stamp(folder / "guide") == fingerprint:
-        model.guide = _load_prior(folder / "guide", tokenizer, size)[0].eval()
+    for name in GUIDES:
+        path = folder / name
+        if model.guide is None and path.with_suffix(".json").exists() and _stamp(path) == fingerprint:
+            model.guide = _load_prior(path, tokenizer, size)[0].eval()
     return model
 
 

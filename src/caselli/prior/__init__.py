@@ -4,6 +4,7 @@ from caselli.prior.autoregressive import Autoregressive, PriorState
 from caselli.prior.base import Prior
 from caselli.prior.bracket import Bracket
 from caselli.prior.build import PRIORS, build
+from caselli.prior.code_vectors import code_vectors, fold, share
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
@@ -62,9 +63,12 @@ __all__ = [
     "Words",
     "adapt",
     "build",
+    "code_vectors",
     "described_vocabulary",
     "differences",
+    "fold",
     "follow",
     "read_vocabulary",
+    "share",
     "vocabulary_of",
 ]

@@ -87,6 +87,9 @@ class PriorConfig:
     code_dropout: float = 0.0
     """Share of the input codes that are replaced by random ones in training; the predicted ones stay as they
     are."""
+    code_vectors: bool = False
+    """True where the codebook's vectors tell in training which codes are alike, see `caselli.prior.share`; of
+    no effect with heads other than softmax, and with multi-scale codes."""
 
     def __post_init__(self) -> None:
         if not self.mixers():

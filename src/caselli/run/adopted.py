@@ -18,6 +18,10 @@ from caselli.run.two_stage_config import TwoStageConfig
 STALE_FILES = (
     "prior.json",
     "prior.safetensors",
+    "guide.json",
+    "guide.safetensors",
+    "early.json",
+    "early.safetensors",
     "decoder.json",
     "decoder.safetensors",
     "imported.json",

@@ -17,7 +17,7 @@ from caselli.features import TEACHERS
 from caselli.plain import override
 from caselli.prior import NO_CONDITION
 from caselli.run.two_stage_config import TwoStageConfig
-from caselli.run.two_stage_recipes import SHARES, small
+from caselli.run.two_stage_recipes import EARLY_GUIDANCE, SHARES, small
 
 MINUTES = 10.0
 """Budget of a run that names none."""
@@ -49,6 +49,8 @@ FEWEST, SLOWEST = 1600, 20_000
 """Steps of a prior below and above which its batch changes instead."""
 VIEWED = 80_000
 """Varied versions of the pictures that are encoded for the prior, about, at most."""
+EARLY_GUIDE = 0.125
+"""Share of its training after which a prior is kept as its own guide; entries 105 to 111 of the lab book."""
 TEXT = "pieces"
 """Vocabulary of captions; entries 54 to 60 of the lab book."""
 
@@ -84,7 +86,9 @@ class Budget:
         return 60 * self.minutes * AUTO_SHARES[1] * self.rate * USE
 
 
-def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> TwoStageConfig:
+def auto(
+    pictures: Pictures, budget: Budget | None = None, text: str = TEXT, guided: bool = True
+) -> TwoStageConfig:
     r"""Sizes from the minutes, the machine and the pictures, and a decoder refined on what the prior draws.
 
     A prior of N weights that learns from D codes costs 6 N D operations C, and is best for its budget where
@@ -98,6 +102,7 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
         pictures: of any kind; their number, size and colours count.
         budget: minutes and rate; ten minutes of this machine unless given.
         text: vocabulary of the captions, where there are any.
+        guided: True for a prior that is its own guide, early in its training.
 
     Source: after Hoffmann et al. 2022, Training Compute-Optimal Large Language Models.
     """
@@ -122,8 +127,11 @@ def auto(pictures: Pictures, budget: Budget | None = None, text: str = TEXT) -> 
             "tokenizer.perceptual_network": TEACHER,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
             "prior.layer.activation": "squared_relu",
+            "prior.code_vectors": True,
+            "prior.mixer_options": {"query_key_norm": "layer"},
             "training.prior.batch": batch_of(seen * len(pictures), len(pictures), codes),
         }
+        | ({"early_guide": EARLY_GUIDE, "prior.guidance": EARLY_GUIDANCE} if guided else {})
         | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
     )
 

@@ -77,6 +77,10 @@ class RunFolder:
             return None
         return Checkpoints(self.path / "checkpoints" / stage).reached()
 
+    def early(self, stage: str) -> dict[str, Any] | None:
+        """The state of a stage that was kept early in its training; None where none was."""
+        return Checkpoints(self.path / "checkpoints" / stage).load_early()
+
     def write(self, kind: str, config: RunConfig, data: str, machine: Machine) -> None:
         """Writes `run.yaml`.
 

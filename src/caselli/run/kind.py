@@ -43,6 +43,8 @@ class Stage(ABC):
     """True where the samples are pictures, which the run's augmentation changes."""
     validated: ClassVar[int | None] = VALIDATED
     """Held-out samples looked at in each validation, at most; None for all."""
+    early: float = 0.0
+    """Share of the budget after which the averaged weights are kept besides, for `save`; 0 for not at all."""
     results: ClassVar[str]
     """Name of the group of `results.json` that `look` adds."""
     figures: ClassVar[Mapping[str, Figure]]
@@ -250,6 +252,7 @@ class Kind(ABC):
         sets: tuple[Any, Any],
         augments: bool = True,
         validated: int | None = VALIDATED,
+        early: float = 0.0,
     ) -> Task:
         """A task trained in this run, from its newest checkpoint on.
 
@@ -260,6 +263,7 @@ class Kind(ABC):
             sets: samples that are trained on, and those held out.
             augments: True where the samples are pictures, to be varied.
             validated: held-out samples looked at in each validation, at most; None for all.
+            early: share of the budget after which the averaged weights are kept besides; 0 for not at all.
         """
         samples, held_out = sets
         augment = self.augment() if augments else Augment()
@@ -268,7 +272,7 @@ class Kind(ABC):
         path, seed = self.folder.path, self.config.seed
         with tracked(self.config.track, path, name, flatten(self.config)) as trackers:
             parts = task, batches, validation, config, path, name, self.machine, seed, trackers
-            trained = Training(*parts).run()
+            trained = Training(*parts, early).run()
         for sentence in self.data.met():
             Log(path, name).say(sentence)
         return trained

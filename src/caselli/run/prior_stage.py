@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from functools import cached_property
@@ -13,18 +14,29 @@ from caselli.errors import UserError
 from caselli.evaluate import Copies, Evaluation, Readability, SetComparison
 from caselli.figures import Figure, figures_of
 from caselli.model import build_prior, condition_size, grid_of, load, load_tokenizer, save_prior
-from caselli.prior import PriorConfig, PriorTask
+from caselli.prior import Prior, PriorConfig, PriorTask, fold, share
 from caselli.run.conditions import vocabulary
 from caselli.run.kind import Stage
 from caselli.run.summary import look_at_samples
 from caselli.run.tune_config import Tuned
+from caselli.run.two_stage_recipes import EARLY_GUIDANCE
 from caselli.tokenizer import Tokenizer
 from caselli.weights import read_description
 
 GUIDANCE = 1.5
-"""Guidance by a weaker prior; see docs/race.md."""
+"""Guidance by a prior that was trained as a guide; see docs/race.md."""
 FORGOTTEN = 0.9
 """Share of the guide's training samples that have no condition; it is asked without one."""
+
+
+def expect_guidable(prior: PriorConfig) -> None:
+    """Raises a `UserError` for a prior that no other one can guide."""
+    if prior.kind != "autoregressive" or prior.head != "softmax":
+        raise UserError(
+            f"a prior of kind {prior.kind!r} with the head {prior.head!r} was given a guide",
+            "an autoregressive one with a softmax over all codes was expected",
+            "leave the guide out: --early_guide 0",
+        )
 
 
 class PriorStage(Stage):
@@ -57,6 +69,10 @@ class PriorStage(Stage):
         described = read_description(self.run.folder.path / self.product)
         return described["tokenizer"] == self.tokenizer.fingerprint()
 
+    @property
+    def early(self) -> float:
+        return self.run.config.early_guide
+
     def design(self) -> PriorConfig:
         """The configuration of the prior."""
         return self.run.config.prior
@@ -66,6 +82,8 @@ class PriorStage(Stage):
         with run.seeded():
             text = vocabulary(config, pictures)
             prior, order = build_prior(config, tokenizer, pictures.size, len(pictures.classes), text)
+            if config.code_vectors:
+                share(prior, tokenizer.quantizer)
         self.announce(prior, f"{prior.alphabet.length} codes a picture, ")
         return PriorTask(prior, order, grid_of(tokenizer, pictures.size))
 
@@ -91,8 +109,21 @@ class PriorStage(Stage):
         return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")
 
     def save(self, task: PriorTask) -> None:
+        state = self.run.folder.early(self.name) if self.early else None
+        if state is not None:
+            young = copy.deepcopy(task)
+            young.load_state_dict(state["task"])
+            own = young.prior.config.guidance
+            strength = EARLY_GUIDANCE if own == 1 else own
+            young.prior.config = dataclasses.replace(young.prior.config, guidance=strength)
+            self._save(young.prior, "early")
+            self.log.say(f"drawn with its own state after {state['step']} steps as a guide")
+        self._save(task.prior, self.product)  # last: where it is, the stage is done
+
+    def _save(self, prior: Prior, name: str) -> None:
+        fold(prior)
         fingerprint, classes = self.tokenizer.fingerprint(), self.run.data.classes
-        save_prior(task.prior, self.run.folder.path, fingerprint, classes, name=self.product)
+        save_prior(prior, self.run.folder.path, fingerprint, classes, name=name)
 
     def look(self) -> None:
         run = self.run
@@ -106,15 +137,12 @@ class GuideStage(PriorStage):
 
     product = results = "guide"
     training = "training.guide"
+    early = 0.0
     figures = PriorTask.figures
 
     def design(self) -> PriorConfig:
         own = self.run.config.prior
-        if own.kind != "autoregressive" or own.head != "softmax":
-            raise UserError(
-                f"a prior of kind {own.kind!r} with the head {own.head!r} was given",
-                "an autoregressive one with a softmax over all codes was expected",
-            )
+        expect_guidable(own)
         shares = dict.fromkeys(("label_dropout", "text_dropout", "picture_dropout"), FORGOTTEN)
         return dataclasses.replace(own, guidance=GUIDANCE, **shares)
 

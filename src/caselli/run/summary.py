@@ -18,7 +18,7 @@ from caselli.run.condition_summary import look_at_captions, look_at_upscaled, re
 from caselli.run.config import ReadingConfig
 from caselli.run.folder import RunFolder
 from caselli.run.judgement import look_as_judge
-from caselli.sampling import Timed, best_engine
+from caselli.sampling import Timed
 from caselli.tokenizer import Tokenizer
 
 SHOWN = 24
@@ -53,7 +53,7 @@ def look_at_samples(
     log = Log(folder.path, "samples")
     labels = _labels_to_show(model, pictures, 48)
     names = None if labels is None else [model.classes[label] for label in labels]
-    fastest, why = best_engine(model.require_prior())
+    fastest, why = model.engine()
     if why:
         log.say(f"sampling {fastest.name}: {why}")
     engine = Timed(fastest)

@@ -306,7 +306,7 @@ def _go_through(stage: Stage) -> None:
             )
         task, sets = stage.task(), stage.sets()
         if any(parameter.requires_grad for parameter in task.parameters()):
-            task = run.fit(task, stage.config, stage.name, sets, stage.augments, stage.validated)
+            task = run.fit(task, stage.config, stage.name, sets, stage.augments, stage.validated, stage.early)
         if ranks.is_first():
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.results in run.folder.results()):

@@ -26,6 +26,7 @@ from caselli.model import (
     save_tokenizer,
 )
 from caselli.plain import flatten, options_of, override
+from caselli.prior import PriorConfig
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
 from caselli.run.auto import STAGES, TEXT, Budget, auto, plan
@@ -34,7 +35,7 @@ from caselli.run.conditions import check_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
 from caselli.run.pictures import Data, open_split
-from caselli.run.prior_stage import GuideStage, PriorStage
+from caselli.run.prior_stage import GuideStage, PriorStage, expect_guidable
 from caselli.run.summary import look_at_tokenizer
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import SHARES, TWO_STAGE_RECIPES, TWO_STAGES
@@ -171,22 +172,27 @@ class TwoStage(Kind):
 
     @classmethod
     def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
-        """The recipe's configuration, without options that another quantizer asked for does not know."""
+        """The recipe's configuration, without what a quantizer or a prior of another kind that was asked for
+        does not know."""
         if recipe == "auto":
-            config = auto(pictures, Budget.of(changes), changes.get("prior.text", TEXT))
+            guided = not _asks_for_other(PriorConfig(), changes, "kind", "head", "condition_picture")
+            config = auto(pictures, Budget.of(changes), changes.get("prior.text", TEXT), guided)
         else:
             config = super().start(recipe, pictures, changes)
         tokenizer = config.tokenizer
         name = changes.get("tokenizer.quantizer", tokenizer.quantizer)
         known = options_of(lookup(QUANTIZERS, "quantizer", name))
         fitting = {name: value for name, value in tokenizer.quantizer_options.items() if name in known}
-        return dataclasses.replace(
-            config, tokenizer=dataclasses.replace(tokenizer, quantizer_options=fitting)
-        )
+        tokenizer, prior = dataclasses.replace(tokenizer, quantizer_options=fitting), config.prior
+        if _asks_for_other(prior, changes, "kind", "mixer"):
+            prior = dataclasses.replace(prior, mixer_options={})
+        return dataclasses.replace(config, tokenizer=tokenizer, prior=prior)
 
     @classmethod
     def check(cls, config: TwoStageConfig, data: Data) -> None:
         pictures = data.pictures
+        if config.early_guide:
+            expect_guidable(config.prior)
         with torch.random.fork_rng():
             tokenizer = Tokenizer(config.tokenizer)
             tokenizer.check(torch.empty(0, pictures.channels, pictures.size, pictures.size))
@@ -212,3 +218,9 @@ class TwoStage(Kind):
         if split == "train" and self.config.data.stream:
             return streamed_codes(self, tokenizer)
         return stored_codes(self, tokenizer, split)
+
+
+def _asks_for_other(prior: PriorConfig, changes: Mapping[str, Any], *names: str) -> bool:
+    """True where another value of one of a prior's fields was asked for."""
+    own = {name: getattr(prior, name) for name in names}
+    return any(changes.get(f"prior.{name}", value) != value for name, value in own.items())

@@ -15,6 +15,8 @@ from caselli.tokenizer.config import FACTORS
 
 GUIDANCE = 1.5
 """Strength of labels and captions in drawing: labels are read far oftener, at no cost in distance."""
+EARLY_GUIDANCE = 2.0
+"""Strength of what a prior has learnt since it was its own guide; entries 105 to 113 of docs/race.md."""
 
 
 def tiny(pictures: Pictures) -> TwoStageConfig:

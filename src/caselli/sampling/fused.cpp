@@ -170,6 +170,18 @@ static void normalise(const float* x, const float* weight, float* y, N width, fl
     for (N i = 0; i < width; i++) y[i] = (x[i] - mean) * scale * weight[i];
 }
 
+// a layer normalisation with a bias, in place; none where there is no weight
+struct Norm {
+    const float *weight, *bias;
+    float epsilon;
+
+    void operator()(float* x, N width) const {
+        if (!weight) return;
+        normalise(x, weight, x, width, epsilon);
+        for (N i = 0; i < width; i++) x[i] += bias[i];
+    }
+};
+
 struct Linear {
     N inputs, outputs, x_stride, y_stride, activation, adds;
     const float *scale, *bias;
@@ -305,6 +317,8 @@ static void attend(const Op& op, N slot, Worker& worker) {
     auto *qkv = (float*)op.p[0], *all_keys = (float*)op.p[1], *all_values = (float*)op.p[2], *y = (float*)op.p[3];
     float* scores = worker.room(h.capacity);
     const float root = 1.0f / std::sqrt((float)h.width);
+    const Norm to_queries{(const float*)op.p[6], (const float*)op.p[7], op.f[0]};
+    const Norm to_keys{(const float*)op.p[8], (const float*)op.p[9], op.f[0]};
     for (N unit = worker.begin(sequences * h.kv_heads); unit < worker.end(sequences * h.kv_heads); unit++) {
         float *keys = all_keys + unit * h.capacity * h.width, *values = all_values + unit * h.capacity * h.padded;
         const N head = unit % h.kv_heads;
@@ -312,10 +326,12 @@ static void attend(const Op& op, N slot, Worker& worker) {
             h.slot = slot + t;
             h.begin = std::max<N>(0, h.slot + 1 - window);
             float *q = qkv + row * stride + head * group * h.width, *k = qkv + row * stride + (h.heads + head) * h.width;
+            to_keys(k, h.width);
             h.turn(k);
             h.keep(k, k + h.kv_heads * h.width, keys, values);
             for (N g = 0; g < group; g++) {
                 float* query = q + g * h.width;
+                to_queries(query, h.width);
                 h.turn(query);
                 for (N i = 0; i < h.width; i++) query[i] *= root;
                 h.attend(query, keys, values, scores, y + row * h.heads * h.width + (head * group + g) * h.width);

@@ -14,7 +14,7 @@ from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.lower import LOWERINGS, is_lowered
 from caselli.sampling.program import DRAW, EMBED, GELU, SQUARED_RELU, Panels, Program
 from caselli.sampling.rounding import rounded
-from caselli.shapes import Int, Tensor
+from caselli.shapes import Float, Int, Tensor
 
 ACTIVATIONS = {"gelu": GELU, "squared_relu": SQUARED_RELU}
 """Operations for activations of the layers' MLP."""
@@ -74,33 +74,14 @@ class FusedEngine(Engine):
         if steps is None or not steps.suits(drawing):
             self.steps = steps = None  # the old buffers go before the new ones come
             self.steps = steps = FusedSteps(self, drawing)
-            steps.choose(DRAW, (steps.logits, steps.uniform))
+            steps.choose(DRAW, (steps.logits, steps.uniform), guides=drawing.guides)
         steps.begin(drawing)
-        first, length = drawing.first, self.prior.alphabet.length
-        if first or self.prior.conditioner.length > 1:
-            first = self._start(steps, drawing)
-        while first < length:
-            last = min(first + _PIECE, length) if first > drawing.first else first + 1
-            steps.program.run(first, last)
-            drawing.codes.copy_(steps.codes)
-            drawing.progress((last - first) * len(drawing.codes))
-            first = last
-
-    def _start(self, steps: FusedSteps, drawing: SeededDrawing) -> int:
-        """Computes the state behind the conditions and the known codes in PyTorch, all at once, and draws the
-        first code behind them."""
-        logits, state = self.prior.start(*drawing.start())
-        steps.load_state(state)
-        steps.logits.copy_(logits)
-        steps.program.run(drawing.first, drawing.first + 1, begin=len(steps.program.operations) - 1)
-        drawing.codes.copy_(steps.codes)
-        drawing.progress(len(drawing.codes))
-        return drawing.first + 1
+        if steps.needs_start(drawing):
+            steps.start(drawing)
+        steps.fill(drawing)
 
     def bytes_per_step(self) -> int:
-        if self.steps is None:
-            return 0
-        return self.steps.program.weight_bytes + self.steps.program.state_bytes // 2
+        return 0 if self.steps is None else self.steps.program.bytes_per_step()
 
 
 class FusedSteps:
@@ -111,6 +92,7 @@ class FusedSteps:
         drawing: a batch of the kind that it is for.
         tokens: slots that a step takes.
         codes: those of another program, where both work on the same.
+        logits: where those of the last token go; a buffer of their own unless given.
     """
 
     def __init__(
@@ -119,6 +101,7 @@ class FusedSteps:
         drawing: SeededDrawing,
         tokens: int = 1,
         codes: Int[Tensor, "B T"] | None = None,
+        logits: Float[Tensor, "R K"] | None = None,
     ) -> None:
         prior, samples, rows = engine.prior, len(drawing.codes), drawing.rows
         self.prior, self.options, self.samples, self.rows = prior, drawing.options, samples, rows
@@ -130,7 +113,7 @@ class FusedSteps:
         self.codes = torch.zeros(samples, length, dtype=torch.int64) if codes is None else codes
         self.labels = torch.zeros(rows, dtype=torch.int64)
         self.uniform, self.strengths = torch.zeros(samples, length), torch.zeros(length)
-        self.logits = torch.zeros(program.rows, sum(prior.alphabet.sizes))
+        self.logits = program.buffer(program.rows, sum(prior.alphabet.sizes)) if logits is None else logits
         x = program.buffer(program.rows, width)
         self.place = prior.positions
         self.positions = prior.positions(None, rows).detach().clone()
@@ -149,18 +132,19 @@ class FusedSteps:
         program.linear(hidden, (block.down,), x, adds=True)
         return load
 
-    def choose(self, kind: int, by: Sequence[Tensor], *others: Tensor) -> None:
+    def choose(self, kind: int, by: Sequence[Tensor], *others: Tensor, guides: bool) -> None:
         """Appends an operation that chooses codes.
 
         Arguments:
             kind: DRAW or SETTLE.
             by: the logits, and what the operation reads beside them.
             others: its further tensors.
+            guides: True where the second half of the logits is what the first is led away from.
         """
         alphabet, options = self.prior.alphabet, self.options
         sizes = torch.tensor(alphabet.slot_sizes)
         count = self.samples if kind == DRAW else self.program.tokens
-        numbers = count, self.logits.shape[1], alphabet.length, int(self.rows > self.samples), options.top_k
+        numbers = count, self.logits.shape[1], alphabet.length, int(guides), options.top_k
         tensors = *by, self.strengths, self.prior.offset, sizes, self.codes, *others
         self.program.add(kind, numbers, tensors, (options.temperature, options.top_p, options.min_p))
 
@@ -182,6 +166,28 @@ class FusedSteps:
         self.positions.copy_(self.place(conditions, self.rows).detach())
         for state in self.program.states:
             state.zero_()
+
+    def needs_start(self, drawing: SeededDrawing) -> bool:
+        """True where there is more than one token in front of the first code that is to be drawn."""
+        return bool(drawing.first) or self.prior.conditioner.length > 1
+
+    def start(self, drawing: SeededDrawing) -> None:
+        """Computes state and logits behind the conditions and the known codes in PyTorch, all at once."""
+        logits, state = self.prior.start(*drawing.start())
+        self.load_state(state)
+        self.logits.copy_(logits)
+
+    def fill(self, drawing: SeededDrawing) -> None:
+        """Runs the program, whose last operation draws, for all codes that are not known; where there was a
+        start, for the first of them that operation alone."""
+        slot, length = drawing.first, drawing.codes.shape[1]
+        begin = len(self.program.operations) - 1 if self.needs_start(drawing) else 0
+        while slot < length:
+            last = min(slot + _PIECE, length) if slot > drawing.first else slot + 1
+            self.program.run(slot, last, begin)
+            drawing.codes.copy_(self.codes)
+            drawing.progress((last - slot) * len(drawing.codes))
+            slot, begin = last, 0
 
     def load_state(self, state: PriorState) -> None:
         """Copies in each layer's state behind the known codes."""

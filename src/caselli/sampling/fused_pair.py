@@ -99,6 +99,7 @@ class FusedPair:
         draft = FusedSteps(self.draft, own)
         steps = FusedSteps(self.engine, own, proposals, draft.codes)
         distributions = torch.zeros(len(self.known), draft.logits.shape[1])
-        draft.choose(DRAW, (draft.logits, draft.uniform), distributions)
-        steps.choose(SETTLE, (steps.logits, distributions), self.known, *self.noise, self.counts)
+        draft.choose(DRAW, (draft.logits, draft.uniform), distributions, guides=own.guides)
+        by, others = (steps.logits, distributions), (self.known, *self.noise, self.counts)
+        steps.choose(SETTLE, by, *others, guides=own.guides)
         return steps, draft

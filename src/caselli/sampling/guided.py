@@ -7,6 +7,8 @@ import torch
 from caselli.prior import Autoregressive, Prior
 from caselli.sampling.base import Engine
 from caselli.sampling.drawing import SeededDrawing
+from caselli.sampling.fused import FusedEngine
+from caselli.sampling.fused_guided import FusedGuided
 from caselli.sampling.pair import expect_same_slots, in_sequence, laid_out
 
 
@@ -32,10 +34,12 @@ class GuidedEngine(Engine):
 
     def __init__(self, engine: Engine, guide: Prior) -> None:
         self.engine, self.prior, self.precision = engine, engine.prior, engine.precision
-        use, remedy = "drawing with a guide", "remove guide.json from the run"
+        use, remedy = "drawing with a guide", "remove guide.json or early.json from the run"
         self.own, self.guide = (in_sequence(prior, use, remedy) for prior in (engine.prior, guide))
         expect_same_slots(self.own, self.guide, "guide")
         self.rows, self.pair, self.bytes = 0, (self.own, self.guide), 0
+        is_fused = isinstance(engine, FusedEngine) and FusedEngine.refusal(guide) is None
+        self.fused = FusedGuided(engine, guide) if is_fused else None
 
     @property
     def name(self) -> str:
@@ -54,7 +58,14 @@ class GuidedEngine(Engine):
         if not drawing.guides:
             self.engine.draw(drawing)
             self.bytes = self.engine.bytes_per_step()
-            return
+        elif self.fused:
+            self.fused.draw(drawing)
+            self.bytes = self.fused.bytes_per_step()
+        else:
+            self._draw(drawing)
+
+    def _draw(self, drawing: SeededDrawing) -> None:
+        """Fills the codes step by step in PyTorch."""
         own, guide = self._laid_out(len(drawing.codes))
         known = drawing.codes[:, : drawing.first]
         p, state = own.start(drawing.conditions, len(known), known)

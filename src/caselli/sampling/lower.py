@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from caselli.mixer import Attention, LocalAttention, Mamba, Mixer, State
+from caselli.mixer.query_key import LayerNorms
 from caselli.ops import rotary_angles
 from caselli.sampling.program import ATTEND, CONVOLVE, SCAN, SOFTPLUS, Program, padded_to
 from caselli.shapes import Float, Tensor
@@ -42,7 +43,8 @@ def lower_attention(
     window = mixer.window or length
     heads = mixer.heads, mixer.kv_heads, width
     sizes = (program.sequences, *heads, program.tokens, length, window, before)
-    program.add(ATTEND, sizes, (qkv, keys, values, y, cosine, sine))
+    norms, epsilon = _query_key_norms(mixer)
+    program.add(ATTEND, sizes, (qkv, keys, values, y, cosine, sine, *norms), (epsilon,))
     program.linear(y, (mixer.output,), x, adds=True)
 
     def load(state: State) -> None:
@@ -54,6 +56,16 @@ def lower_attention(
         values[:, :, seen, :width] = state.values[:, :, :kept]
 
     return load
+
+
+def _query_key_norms(mixer: Attention | LocalAttention) -> tuple[list[Tensor], float]:
+    """Weights and biases of the normalisations of queries and keys, and their epsilon; none where there are
+    none."""
+    norms = getattr(mixer, "query_key_norm", None)
+    if not isinstance(norms, LayerNorms):
+        return [], 0.0
+    parts = norms.query, norms.key
+    return [p.detach() for part in parts for p in (part.weight, part.bias)], norms.query.eps
 
 
 def lower_mamba(

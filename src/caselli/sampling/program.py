@@ -147,6 +147,17 @@ class Program:
         weight, epsilon = (None, 0.0) if norm is None else (norm.weight.detach(), norm.eps)
         self.add(LINEAR, sizes, (x, weight, weights.panels, weights.scale, weights.bias, y), (epsilon,))
 
+    def join(self, other: Program) -> None:
+        """Appends another program's operations."""
+        self.operations += other.operations
+        self.tensors += other.tensors
+        self.weight_bytes += other.weight_bytes
+        self.state_bytes += other.state_bytes
+
+    def bytes_per_step(self) -> int:
+        """Bytes that a step has to read: all weights, and half of the final state."""
+        return self.weight_bytes + self.state_bytes // 2
+
     def run(self, first: int, last: int, begin: int = 0) -> None:
         """Runs the operations from `begin` on for slots `first` up to `last`."""
         numbers = first, last, torch.get_num_threads()
