@@ -20,7 +20,8 @@ from caselli.data import Batch, CodeBatch
 from caselli.engine import Machine, Task, TrainingConfig, machine
 from caselli.engine.optimiser import Optimiser
 from caselli.order import ORDERS, Grid
-from caselli.prior import Alphabet, LayerConfig, PriorConfig, PriorTask, build
+from caselli.prior import Alphabet, LayerConfig, PriorConfig, PriorTask, build, share
+from caselli.quantizer import VQ
 from caselli.run.auto import LADDER, TEACHER
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 
@@ -43,8 +44,10 @@ def run(sizes: tuple[tuple[int, int], ...] = SMALL, repeats: int = REPEATS) -> N
 
 def prior(width: int, depth: int, repeats: int) -> tuple[str, ...]:
     """Figures of a prior's step."""
-    config = PriorConfig(width=width, depth=depth, dropout=0.1, layer=LayerConfig(activation="squared_relu"))
+    layer, options = LayerConfig(activation="squared_relu"), {"query_key_norm": "layer"}
+    config = PriorConfig(width=width, depth=depth, dropout=0.1, layer=layer, mixer_options=options)
     network = build(config, Alphabet((CODES,), (0,) * SIDE**2, classes=LABELS))
+    share(network, VQ(64, codebook_size=CODES))
     codes, labels = torch.randint(CODES, (64, SIDE, SIDE)), torch.randint(LABELS, (64,))
     training = TrainingConfig(optimiser="muon", learning_rate=5e-3, weight_decay=0.1)
     task = PriorTask(network, ORDERS["raster"](), Grid(SIDE, SIDE))
