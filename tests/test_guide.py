@@ -40,7 +40,9 @@ def early(plain, tmp_path_factory):
     """The same run, whose prior is its own guide."""
     folder = tmp_path_factory.mktemp("early")
     pictures = bars_and_stripes(folder / "pictures")
-    return train(pictures, folder / "run", recipe="tiny", steps=4, changes=TINY | {"early_guide": 0.5})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("caselli.run.prior_stage.EARLIEST", 2)
+        return train(pictures, folder / "run", recipe="tiny", steps=4, changes=TINY | {"early_guide": 0.5})
 
 
 def slowly(model, labels, seeds, strength):
@@ -113,6 +115,13 @@ def test_a_prior_is_its_own_guide_as_it_was_early(plain, early):
     state = torch.load(early / "checkpoints" / "prior" / "early.pt", weights_only=True)
     assert state["step"] == 2
     assert torch.equal(state["task"]["prior.head.weight"], model.guide.head.weight)
+
+
+def test_a_prior_of_few_steps_is_no_guide(tmp_path, capsys):
+    pictures = bars_and_stripes(tmp_path / "pictures")
+    run = train(pictures, tmp_path / "run", recipe="tiny", steps=4, changes=TINY | {"early_guide": 0.5})
+    assert "of 2 steps" in capsys.readouterr().err
+    assert load(run).guide is None and not (run / "early.json").exists()
 
 
 def test_a_trained_guide_counts_before_an_early_one(early, tmp_path):

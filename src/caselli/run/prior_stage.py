@@ -25,6 +25,9 @@ from caselli.weights import read_description
 
 GUIDANCE = 1.5
 """Guidance by a prior that was trained as a guide; see docs/race.md."""
+EARLIEST = 150
+"""Steps below which a prior is too weak a guide: labels are read less often than without; see entries 45 and
+106 of docs/race.md."""
 FORGOTTEN = 0.9
 """Share of the guide's training samples that have no condition; it is asked without one."""
 
@@ -110,7 +113,9 @@ class PriorStage(Stage):
 
     def save(self, task: PriorTask) -> None:
         state = self.run.folder.early(self.name) if self.early else None
-        if state is not None:
+        if state is not None and state["step"] < EARLIEST:
+            self.log.say(f"no guide of its own, as that would be of {state['step']} steps")
+        elif state is not None:
             young = copy.deepcopy(task)
             young.load_state_dict(state["task"])
             own = young.prior.config.guidance
