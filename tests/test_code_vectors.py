@@ -65,7 +65,11 @@ def test_a_run_with_them_is_a_run_like_any_other(tmp_path, monkeypatch):
     """Killed and resumed in the same bits, and loaded without a trace."""
     monkeypatch.setattr("caselli.run.prior_stage.EARLIEST", 2)
     pictures = bars_and_stripes(tmp_path / "pictures")
-    changes = TINY | {"prior.code_vectors": True, "early_guide": 0.5, "training.prior.checkpoint_steps": 1}
+    changes = TINY | {
+        "prior.code_vectors": True,
+        "training.early_guide": 0.5,
+        "training.prior.checkpoint_steps": 1,
+    }
     whole = train(pictures, tmp_path / "whole", recipe="tiny", steps=4, changes=changes)
     cut = train(pictures, tmp_path / "cut", recipe="tiny", steps=4, changes=changes)
     assert equal_weights(whole, cut)

@@ -16,7 +16,7 @@ from caselli.prior import Conditions
 from caselli.run import train
 from caselli.run.pictures import Data
 from caselli.run.two_stage import TwoStage
-from caselli.run.two_stage_config import TwoStageConfig
+from caselli.run.two_stage_config import StagesConfig
 from caselli.sampling import EagerEngine, FusedEngine, GuidedEngine, Sampling, sample
 from caselli.sampling.choice import inverse_transform, uniform_noise
 from tests.pictures import TINY, bars_and_stripes, equal_weights
@@ -42,7 +42,9 @@ def early(plain, tmp_path_factory):
     pictures = bars_and_stripes(folder / "pictures")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("caselli.run.prior_stage.EARLIEST", 2)
-        return train(pictures, folder / "run", recipe="tiny", steps=4, changes=TINY | {"early_guide": 0.5})
+        return train(
+            pictures, folder / "run", recipe="tiny", steps=4, changes=TINY | {"training.early_guide": 0.5}
+        )
 
 
 def slowly(model, labels, seeds, strength):
@@ -119,7 +121,9 @@ def test_a_prior_is_its_own_guide_as_it_was_early(plain, early):
 
 def test_a_prior_of_few_steps_is_no_guide(tmp_path, capsys):
     pictures = bars_and_stripes(tmp_path / "pictures")
-    run = train(pictures, tmp_path / "run", recipe="tiny", steps=4, changes=TINY | {"early_guide": 0.5})
+    run = train(
+        pictures, tmp_path / "run", recipe="tiny", steps=4, changes=TINY | {"training.early_guide": 0.5}
+    )
     assert "of 2 steps" in capsys.readouterr().err
     assert load(run).guide is None and not (run / "early.json").exists()
 
@@ -137,17 +141,19 @@ ELSE = [{"prior.kind": "masked"}, {"prior.head": "bits"}]
 def test_what_has_no_guide_is_given_none_and_says_so_where_one_is_asked_for(kind):
     pictures = Pictures.of("none", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
     budget = {"rate": 1e11, **kind}
-    assert TwoStage.start("auto", pictures, {"rate": 1e11}).early_guide > 0
+    assert TwoStage.start("auto", pictures, {"rate": 1e11}).training.early_guide > 0
     config = override(TwoStage.start("auto", pictures, budget), kind)
-    assert config.early_guide == 0
+    assert config.training.early_guide == 0
     told = {"rate": 1e11, "prior.condition_picture": "visible_part"}
-    assert TwoStage.start("auto", pictures, told).early_guide == 0, "nobody has measured it there"
+    assert TwoStage.start("auto", pictures, told).training.early_guide == 0, "nobody has measured it there"
     mamba = TwoStage.start("auto", pictures, {"rate": 1e11, "prior.mixer": "mamba"})
-    assert mamba.early_guide > 0 and mamba.prior.mixer_options == {}
+    assert mamba.training.early_guide > 0 and mamba.prior.mixer_options == {}
     with pytest.raises(UserError, match="given a guide"):
-        TwoStage.check(override(config, {"early_guide": 0.5}), Data(pictures, pictures, pictures, (), ""))
+        TwoStage.check(
+            override(config, {"training.early_guide": 0.5}), Data(pictures, pictures, pictures, (), "")
+        )
     with pytest.raises(UserError, match="early_guide"):
-        TwoStageConfig(early_guide=1.0)
+        StagesConfig(early_guide=1.0)
 
 
 def test_all_else_stays_as_it_was(plain, guided, tmp_path):

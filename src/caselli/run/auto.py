@@ -131,7 +131,7 @@ def auto(
             "prior.mixer_options": {"query_key_norm": "layer"},
             "training.prior.batch": batch_of(seen * len(pictures), len(pictures), codes),
         }
-        | ({"early_guide": EARLY_GUIDE, "prior.guidance": EARLY_GUIDANCE} if guided else {})
+        | ({"training.early_guide": EARLY_GUIDE, "prior.guidance": EARLY_GUIDANCE} if guided else {})
         | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
     )
 

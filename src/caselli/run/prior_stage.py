@@ -38,7 +38,7 @@ def expect_guidable(prior: PriorConfig) -> None:
         raise UserError(
             f"a prior of kind {prior.kind!r} with the head {prior.head!r} was given a guide",
             "an autoregressive one with a softmax over all codes was expected",
-            "leave the guide out: --early_guide 0",
+            "leave the guide out: --training.early_guide 0",
         )
 
 
@@ -74,7 +74,7 @@ class PriorStage(Stage):
 
     @property
     def early(self) -> float:
-        return self.run.config.early_guide
+        return self.run.config.training.early_guide
 
     def design(self) -> PriorConfig:
         """The configuration of the prior."""

@@ -191,7 +191,7 @@ class TwoStage(Kind):
     @classmethod
     def check(cls, config: TwoStageConfig, data: Data) -> None:
         pictures = data.pictures
-        if config.early_guide:
+        if config.training.early_guide:
             expect_guidable(config.prior)
         with torch.random.fork_rng():
             tokenizer = Tokenizer(config.tokenizer)

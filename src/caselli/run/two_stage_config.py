@@ -40,6 +40,14 @@ class StagesConfig:
         )
     )
     """Budget and optimiser of the weaker prior that `caselli guide` trains."""
+    early_guide: float = 0.0
+    """Share of the prior's training after which its averaged weights are kept as a guide, which the finished
+    prior is led away from in drawing; see `caselli.sampling.GuidedEngine`. 0 for none."""
+
+    def __post_init__(self) -> None:
+        expect(
+            0 <= self.early_guide < 1, "training.early_guide", self.early_guide, "0 or more and less than 1"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +87,6 @@ class TwoStageConfig(RunConfig):
     """First stage."""
     prior: PriorConfig = dataclasses.field(default_factory=PriorConfig)
     """Second stage."""
-    early_guide: float = 0.0
-    """Share of the prior's training after which its averaged weights are kept as a guide, which the finished
-    prior is led away from in drawing; see `caselli.sampling.GuidedEngine`. 0 for none."""
     refinement: RefinementConfig = dataclasses.field(default_factory=RefinementConfig)
     """Last stage."""
     training: StagesConfig = dataclasses.field(default_factory=StagesConfig)
@@ -90,6 +95,3 @@ class TwoStageConfig(RunConfig):
     """Judgement of the samples."""
     rate: float | None = None
     """Operations per second of all devices together, by which the recipe auto chooses; None to measure."""
-
-    def __post_init__(self) -> None:
-        expect(0 <= self.early_guide < 1, "early_guide", self.early_guide, "0 or more and less than 1")
