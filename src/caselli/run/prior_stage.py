@@ -74,7 +74,8 @@ class PriorStage(Stage):
 
     @property
     def early(self) -> float:
-        return self.run.config.training.early_guide
+        # its state would lie in parts, which all ranks must read, and the first one alone saves
+        return self.run.config.training.early_guide if self.config.parallel != "sharded" else 0.0
 
     def design(self) -> PriorConfig:
         """The configuration of the prior."""
