@@ -37,7 +37,7 @@ def guided(plain, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def early(plain, tmp_path_factory):
-    """The same run, whose prior is its own guide."""
+    """A run as `plain`, but for a prior that is its own guide."""
     folder = tmp_path_factory.mktemp("early")
     pictures = bars_and_stripes(folder / "pictures")
     with pytest.MonkeyPatch.context() as patch:

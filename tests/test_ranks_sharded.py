@@ -20,7 +20,7 @@ from caselli.errors import UserError
 from caselli.model import load
 from caselli.order import Grid, Raster
 from caselli.prior import Alphabet, PriorConfig, PriorTask, build
-from caselli.run import train
+from caselli.run import prior_stage, train
 from tests.forked_ranks import Ranks, run_on
 from tests.pictures import TINY, bars_and_stripes, options
 
@@ -189,6 +189,8 @@ def test_four_ranks_train_the_weights_of_one_and_go_on_as_two(tmp_path):
 
 
 def tiny(source, run, changes):
+    """Both stages in a process of its own, which so few steps give a guide."""
+    prior_stage.EARLIEST = STEPS // 2
     train(source, run, recipe="tiny", steps=STEPS, changes=changes, progress=False)
 
 
@@ -197,8 +199,8 @@ def test_the_tiny_recipe_on_one_two_and_four_ranks(tmp_path):
     """Both stages end in the same weights but for the order of sums, and choose the same codes. What is
     dropped at random is every rank's own matter."""
     source = bars_and_stripes(tmp_path / "pictures")
-    changes = {**TINY, "training.prior.parallel": "sharded"}
-    changes["prior.label_dropout"] = 0.0
+    changes = {**TINY, "training.prior.parallel": "sharded", "training.early_guide": 0.5}
+    changes |= {"prior.label_dropout": 0.0, "prior.code_vectors": True}
     models = {}
     for count in (1, 2, 4):
         run = tmp_path / f"run{count}"
@@ -208,7 +210,7 @@ def test_the_tiny_recipe_on_one_two_and_four_ranks(tmp_path):
     pixels = to_float(pictures.read(torch.arange(len(pictures))))
     expected = models[1].encode(pixels)
     for count in (2, 4):
-        for part in ("tokenizer", "prior"):
+        for part in ("tokenizer", "prior", "guide"):
             ours, alone = (getattr(models[c], part).state_dict() for c in (count, 1))
             assert distance(ours, alone) < 1e-5, (count, part)
         assert (models[count].encode(pixels) == expected).float().mean() >= 0.999

@@ -19,7 +19,6 @@ from caselli.model import Model, load
 from caselli.prior import HEADS
 from caselli.report import PALETTE, dress
 from caselli.run import RECIPES, TwoStage, train
-from caselli.sampling import best_engine
 from caselli.shapes import Float, Tensor
 
 MOST_SOFTMAX = 16
@@ -122,7 +121,7 @@ class Bits(JudgedComparison):
     def _row(self, model: Model, name: str, head: str, real: Float[Tensor, "n F"]) -> Row:
         refuse_teacher(self.judges, model.teachers())
         found, x = evaluate_model(model, self.held_out), pixels(self.held_out)
-        engine, shown = best_engine(model.require_prior())[0], len(self.original())
+        engine, shown = model.engine()[0], len(self.original())
         made = model.sample_like(self.held_out, seed=FIRST)
         again = torch.cat([model.reconstruct(part.to(model.device)).cpu() for part in x.split(64)])
         return Row(

@@ -4,6 +4,7 @@ from caselli.model.adapter import Adapter, grown, joined
 from caselli.model.building import build_prior, condition_size, grid_of
 from caselli.model.encoding import encode, encoded, stored
 from caselli.model.files import (
+    GUIDES,
     holds_decoder,
     load,
     load_tokenizer,
@@ -17,6 +18,7 @@ from caselli.model.model import Model, Score
 from caselli.model.visible import paste
 
 __all__ = [
+    "GUIDES",
     "Adapter",
     "Alternatives",
     "CodeFields",

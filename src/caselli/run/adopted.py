@@ -10,22 +10,14 @@ from typing import Any
 from caselli.engine import machine
 from caselli.errors import UserError
 from caselli.interop import Imported
-from caselli.model import save_prior, save_tokenizer
+from caselli.model import GUIDES, save_prior, save_tokenizer
 from caselli.run.config import DataConfig
 from caselli.run.folder import RunFolder
 from caselli.run.two_stage_config import TwoStageConfig
 
 STALE_FILES = (
-    "prior.json",
-    "prior.safetensors",
-    "guide.json",
-    "guide.safetensors",
-    "early.json",
-    "early.safetensors",
-    "decoder.json",
-    "decoder.safetensors",
-    "imported.json",
-    "imported.safetensors",
+    *(f"{stem}.json" for stem in ("prior", *GUIDES, "decoder", "imported")),
+    *(f"{stem}.safetensors" for stem in ("prior", *GUIDES, "decoder", "imported")),
     "results.json",
     "log.jsonl",
     "report.html",

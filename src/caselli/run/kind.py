@@ -44,7 +44,8 @@ class Stage(ABC):
     validated: ClassVar[int | None] = VALIDATED
     """Held-out samples looked at in each validation, at most; None for all."""
     early: float = 0.0
-    """Share of the budget after which the averaged weights are kept besides, for `save`; 0 for not at all."""
+    """Share of the budget after which the averaged weights are kept besides, for `save_early`; 0 for not at
+    all."""
     results: ClassVar[str]
     """Name of the group of `results.json` that `look` adds."""
     figures: ClassVar[Mapping[str, Figure]]
@@ -107,6 +108,15 @@ class Stage(ABC):
     @abstractmethod
     def save(self, task: Any) -> None:
         """Writes the result of the training."""
+
+    def save_early(self, task: Any, state: dict[str, Any]) -> None:
+        """Writes what the weights kept early are for; called before `save`, where `early` is above 0.
+
+        Arguments:
+            task: the trained one.
+            state: its averaged weights then, `task`, and the number of steps that they had, `step`.
+        """
+        raise AssertionError(f"{self.name} keeps weights early and has no use for them")
 
     @abstractmethod
     def look(self) -> None:

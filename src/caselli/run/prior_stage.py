@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 from functools import cached_property
+from typing import Any
 
 import torch
 
@@ -74,8 +75,7 @@ class PriorStage(Stage):
 
     @property
     def early(self) -> float:
-        # its state would lie in parts, which all ranks must read, and the first one alone saves
-        return self.run.config.training.early_guide if self.config.parallel != "sharded" else 0.0
+        return self.run.config.training.early_guide
 
     def design(self) -> PriorConfig:
         """The configuration of the prior."""
@@ -113,18 +113,20 @@ class PriorStage(Stage):
         return self.run.codes(self.tokenizer, "train"), self.run.codes(self.tokenizer, "held_out")
 
     def save(self, task: PriorTask) -> None:
-        state = self.run.folder.early(self.name) if self.early else None
-        if state is not None and state["step"] < EARLIEST:
+        self._save(task.prior, self.product)
+
+    def save_early(self, task: PriorTask, state: dict[str, Any]) -> None:
+        """Writes the prior as it was then as its guide, unless it had too few steps."""
+        if state["step"] < EARLIEST:
             self.log.say(f"no guide of its own, as that would be of {state['step']} steps")
-        elif state is not None:
-            young = copy.deepcopy(task)
-            young.load_state_dict(state["task"])
-            own = young.prior.config.guidance
-            strength = EARLY_GUIDANCE if own == 1 else own
-            young.prior.config = dataclasses.replace(young.prior.config, guidance=strength)
-            self._save(young.prior, "early")
-            self.log.say(f"drawn with its own state after {state['step']} steps as a guide")
-        self._save(task.prior, self.product)  # last: where it is, the stage is done
+            return
+        young = copy.deepcopy(task)
+        young.load_state_dict(state["task"])
+        own = young.prior.config.guidance
+        strength = EARLY_GUIDANCE if own == 1 else own
+        young.prior.config = dataclasses.replace(young.prior.config, guidance=strength)
+        self._save(young.prior, "early")
+        self.log.say(f"drawn with its own state after {state['step']} steps as a guide")
 
     def _save(self, prior: Prior, name: str) -> None:
         fold(prior)

@@ -307,7 +307,10 @@ def _go_through(stage: Stage) -> None:
         task, sets = stage.task(), stage.sets()
         if any(parameter.requires_grad for parameter in task.parameters()):
             task = run.fit(task, stage.config, stage.name, sets, stage.augments, stage.validated, stage.early)
+        state = run.folder.early(stage.name) if stage.early else None  # by all ranks, as it may lie in parts
         if ranks.is_first():
+            if state is not None:
+                stage.save_early(task, state)
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.results in run.folder.results()):
         with ranks.alone():

@@ -42,7 +42,8 @@ class StagesConfig:
     """Budget and optimiser of the weaker prior that `caselli guide` trains."""
     early_guide: float = 0.0
     """Share of the prior's training after which its averaged weights are kept as a guide, which the finished
-    prior is led away from in drawing; see `caselli.sampling.GuidedEngine`. 0 for none."""
+    prior is led away from in drawing, by the prior's own guidance, or by 2 where that is 1; see
+    `caselli.sampling.GuidedEngine`. 0 for none."""
 
     def __post_init__(self) -> None:
         expect(

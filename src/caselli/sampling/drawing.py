@@ -66,8 +66,9 @@ class SeededDrawing(Drawing):
         return guided(logits, self.strengths[round]) if self.guides else logits
 
     def distribution(self, logits: Float[Tensor, "R *T K"], round: int) -> Float[Tensor, "B *T K"]:
-        """Probabilities to draw by, from the logits of a round: guided, at a temperature, truncated."""
-        return probabilities(self.guided(logits, round), self.options)
+        """Probabilities to draw by, in float32, from the logits of a round: guided, at a temperature,
+        truncated."""
+        return probabilities(self.guided(logits.float(), round), self.options)
 
     def sampled(self, logits, round, uniform):
         return inverse_transform(self.distribution(logits, round), uniform)
