@@ -12,7 +12,7 @@ from caselli.data import Pictures
 from caselli.errors import UserError
 from caselli.model import load
 from caselli.plain import override
-from caselli.prior import Conditions
+from caselli.prior import Alphabet, Conditions, PriorConfig, build
 from caselli.run import train
 from caselli.run.pictures import Data
 from caselli.run.two_stage import TwoStage
@@ -134,16 +134,60 @@ def test_a_trained_guide_counts_before_an_early_one(early, tmp_path):
     assert not torch.equal(load(run).guide.head.weight, load(early).guide.head.weight)
 
 
-ELSE = [{"prior.kind": "masked"}, {"prior.head": "bits"}]
+def two_of_bits(head):
+    """A prior with a head of several parts of a code, and a weaker one, both untrained and far from even."""
+    options = {"bits": {"group_bits": 2}, "masked_bits": {"rounds": 2}, "independent_bits": {}}[head]
+    config = PriorConfig(width=16, depth=1, mixer_options={"heads": 2}, head=head, head_options=options)
+    alphabet = Alphabet((16,), (0,) * 3, classes=2, levels=(2,) * 4)
+    pair = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        pair.append(build(config, alphabet).eval())
+        with torch.no_grad():
+            for weight in pair[-1].parameters():
+                weight.add_(0.5 * torch.randn_like(weight))
+    return pair
 
 
-@pytest.mark.parametrize("kind", ELSE)
-def test_what_has_no_guide_is_given_none_and_says_so_where_one_is_asked_for(kind):
+@pytest.mark.parametrize("head", ["bits", "masked_bits", "independent_bits"])
+def test_codes_of_several_parts_are_guided_part_by_part(head):
+    prior, guide = two_of_bits(head)
+    told, noise = Conditions.of(torch.tensor([0, 1, 1])), uniform_noise([5, 6, 7], 3 * prior.code_head.parts)
+    noise = noise.view(3, 3, -1)
+    codes = torch.zeros(3, 3, dtype=torch.int64)
+    for slot in range(3):
+        with torch.no_grad():
+            p, w = prior.logits(codes, told)[:, slot], guide.logits(codes, told.null())[:, slot]
+        walks, first = (prior.code_head.walk(p, slot), guide.code_head.walk(w, slot)), 0
+        (own, _), (other, _) = (next(walk) for walk in walks)
+        while first < prior.code_head.parts:
+            strong = own.log_softmax(-1) * 1.8 - other.log_softmax(-1) * 0.8
+            values = inverse_transform(strong.softmax(-1), noise[:, slot, first : first + own.shape[-2]])
+            first += own.shape[-2]
+            try:
+                own, _ = walks[0].send(values)
+                other, _ = walks[1].send(values)
+            except StopIteration as end:
+                codes[:, slot] = end.value
+    engine = GuidedEngine(EagerEngine(prior), guide)
+    drawn = sample(engine, told, [5, 6, 7], Sampling(guidance=1.8))
+    assert torch.equal(drawn.flatten(1), codes)
+
+
+def test_a_guide_with_another_head_is_refused():
+    (prior, _), (guide, _) = two_of_bits("bits"), two_of_bits("independent_bits")
+    with pytest.raises(UserError, match="head 'independent_bits' was given for a prior with 'bits'"):
+        GuidedEngine(EagerEngine(prior), guide)
+
+
+def test_a_kind_that_has_no_guide_is_given_none_and_says_so_where_one_is_asked_for():
+    kind = {"prior.kind": "masked"}
     pictures = Pictures.of("none", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
     budget = {"rate": 1e11, **kind}
     assert TwoStage.start("auto", pictures, {"rate": 1e11}).training.early_guide > 0
     config = override(TwoStage.start("auto", pictures, budget), kind)
     assert config.training.early_guide == 0
+    assert TwoStage.start("auto", pictures, {"rate": 1e11, "prior.head": "bits"}).training.early_guide > 0
     told = {"rate": 1e11, "prior.condition_picture": "visible_part"}
     assert TwoStage.start("auto", pictures, told).training.early_guide == 0, "nobody has measured it there"
     mamba = TwoStage.start("auto", pictures, {"rate": 1e11, "prior.mixer": "mamba"})

@@ -8,7 +8,7 @@ from caselli.prior.code_vectors import code_vectors, fold, share
 from caselli.prior.conditions import Conditioner, Conditions
 from caselli.prior.config import NO_CONDITION, PICTURE_CONDITIONS, Alphabet, PriorConfig
 from caselli.prior.drawing import Drawing
-from caselli.prior.head import Head, Slots, follow
+from caselli.prior.head import Head, Slots, Walk, follow
 from caselli.prior.heads import HEADS
 from caselli.prior.layer import OWN_LAYER, LayerConfig
 from caselli.prior.low_rank import adapt, differences
@@ -60,6 +60,7 @@ __all__ = [
     "RandomOrder",
     "Slots",
     "Vocabulary",
+    "Walk",
     "Words",
     "adapt",
     "build",

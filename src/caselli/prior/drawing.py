@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from caselli.prior.conditions import Conditions
-from caselli.prior.head import Head, Slots, follow
+from caselli.prior.head import Head, Slots, Walk, follow
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -100,13 +100,18 @@ class Drawing(ABC):
             round: number of the round, for guidance.
             uniform: noise, with an axis of the head's parts behind where there are several.
         """
-        uniform = uniform if head.parts > 1 else uniform[..., None]
+        return self.walked(
+            head.walk(outputs, slots), round, uniform if head.parts > 1 else uniform[..., None]
+        )
+
+    def walked(self, walk: Walk, round: int, uniform: Float[Tensor, "B *T parts"]) -> Int[Tensor, "B *T"]:
+        """Codes drawn part by part, along the walk of every row."""
 
         def choose(logits: Tensor, first: int) -> Tensor:
             noise = uniform[..., first : first + logits.shape[-2]]
             return self.in_rows(self.sampled(logits, round, noise))
 
-        return follow(head.walk(outputs, slots), choose)[: len(uniform)]
+        return follow(walk, choose)[: len(uniform)]
 
     def start(self) -> tuple[Conditions, int, Tensor]:
         """Arguments of `Autoregressive.start`: conditions, rows, and the codes known in every row."""

@@ -175,7 +175,7 @@ class TwoStage(Kind):
         """The recipe's configuration, without what a quantizer or a prior of another kind that was asked for
         does not know."""
         if recipe == "auto":
-            guided = not _asks_for_other(PriorConfig(), changes, "kind", "head", "condition_picture")
+            guided = not _asks_for_other(PriorConfig(), changes, "kind", "condition_picture")
             config = auto(pictures, Budget.of(changes), changes.get("prior.text", TEXT), guided)
         else:
             config = super().start(recipe, pictures, changes)

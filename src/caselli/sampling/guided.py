@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from caselli.prior import Autoregressive, Prior
+from caselli.errors import UserError
+from caselli.prior import Autoregressive, Prior, Walk
 from caselli.sampling.base import Engine
 from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.fused import FusedEngine
@@ -37,6 +38,7 @@ class GuidedEngine(Engine):
         use, remedy = "drawing with a guide", "remove guide.json or early.json from the run"
         self.own, self.guide = (in_sequence(prior, use, remedy) for prior in (engine.prior, guide))
         expect_same_slots(self.own, self.guide, "guide")
+        expect_same_parts(self.own, self.guide)
         self.rows, self.pair, self.bytes = 0, (self.own, self.guide), 0
         is_fused = isinstance(engine, FusedEngine) and FusedEngine.refusal(guide) is None
         self.fused = FusedGuided(engine, guide) if is_fused else None
@@ -71,8 +73,9 @@ class GuidedEngine(Engine):
         p, state = own.start(drawing.conditions, len(known), known)
         w, behind = guide.start(drawing.conditions.null(), len(known), known)
         for slot in range(drawing.first, drawing.codes.shape[1]):
-            logits, uniform = torch.cat((p, w)), drawing.uniform[:, slot]
-            drawing.fill(slot, drawing.drawn(own.code_head, logits, slot, slot, uniform))
+            walk = beside(own.code_head.walk(p, slot), guide.code_head.walk(w, slot))
+            uniform = drawing.uniform[:, slot].reshape(len(known), -1)
+            drawing.fill(slot, drawing.walked(walk, slot, uniform))
             if slot + 1 < drawing.codes.shape[1]:
                 p, state = own.step(drawing.codes[:, slot], state)
                 w, behind = guide.step(drawing.codes[:, slot], behind)
@@ -87,3 +90,27 @@ class GuidedEngine(Engine):
 
     def bytes_per_step(self) -> int:
         return self.bytes
+
+
+def beside(own: Walk, other: Walk) -> Walk:
+    """Two walks over the same parts of codes as one, whose logits have the rows of both, the other's behind;
+    it ends with the own rows' codes."""
+    (logits, first), (others, _) = next(own), next(other)
+    while True:
+        values = yield torch.cat((logits, others)), first
+        rows = len(logits)
+        try:
+            logits, first = own.send(values[:rows])
+        except StopIteration as end:
+            return end.value
+        others, _ = other.send(values[rows:])
+
+
+def expect_same_parts(prior: Prior, guide: Prior) -> None:
+    """Raises a `UserError` where a guide's head draws codes in other parts than the prior's."""
+    own, others = ((each.config.head, each.config.head_options) for each in (prior, guide))
+    if own != others:
+        raise UserError(
+            f"a guide with the head {guide.config.head!r} was given for a prior with {prior.config.head!r}",
+            "one head with the same options was expected",
+        )

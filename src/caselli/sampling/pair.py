@@ -8,13 +8,13 @@ from caselli.sampling.packed import PackedEngine, prepacked
 
 
 def in_sequence(prior: Prior, use: str, remedy: str) -> Autoregressive:
-    """The prior that draws one code after another by a softmax over all codes.
+    """The prior that draws one code after another.
 
     Arguments:
         prior: autoregressive, or one of any order, see `Prior.straight`.
         use, remedy: what it is wanted for, and how to do without, for the message.
 
-    Errors: `UserError` for priors of other kinds or heads.
+    Errors: `UserError` for priors of other kinds.
     """
     straight = prior.straight()
     if straight is None:
@@ -23,13 +23,17 @@ def in_sequence(prior: Prior, use: str, remedy: str) -> Autoregressive:
             "autoregressive or random_order was expected",
             remedy,
         )
-    if not straight.code_head.tabular:
+    return straight
+
+
+def expect_tabular(prior: Prior, use: str, remedy: str) -> None:
+    """Raises a `UserError` for a prior without a softmax over all codes; `in_sequence` has the arguments."""
+    if not prior.code_head.tabular:
         raise UserError(
-            f"a prior with the head {straight.config.head!r} was given for {use}",
+            f"a prior with the head {prior.config.head!r} was given for {use}",
             "one with a softmax over all codes was expected",
             remedy,
         )
-    return straight
 
 
 def expect_same_slots(prior: Prior, other: Prior, role: str) -> None:

@@ -10,7 +10,7 @@ from caselli.sampling.base import Engine
 from caselli.sampling.choice import inverse_transform, uniform_noise
 from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.fused_pair import FusedPair
-from caselli.sampling.pair import expect_same_slots, in_sequence, laid_out
+from caselli.sampling.pair import expect_same_slots, expect_tabular, in_sequence, laid_out
 from caselli.sampling.rounding import own_precision, rounded
 from caselli.shapes import Float, Int, Tensor
 
@@ -49,6 +49,8 @@ class SpeculativeEngine(Engine):
         self.precision = precision or own_precision(prior)
         use, remedy = "speculative drawing", "leave out --draft"
         own, self.draft = in_sequence(prior, use, remedy), in_sequence(draft, use, remedy)
+        for each in (own, self.draft):
+            expect_tabular(each, use, remedy)
         expect_same_slots(own, self.draft, "draft")
         self.fused = None
         if FusedPair.refusal(own, self.draft) is None:
