@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import shutil
@@ -58,6 +59,7 @@ def trained(
     checkpoint_steps=STEPS // 2,
     seconds=0.0,
     optimiser="muon",
+    machine=CPU,
 ):
     """A training to its end; each batch takes so many seconds to come."""
     config = TrainingConfig(
@@ -81,10 +83,15 @@ def trained(
         config,
         folder,
         "prior",
-        CPU,
+        machine,
     )
     training.run()
     return training
+
+
+def trained_in_bfloat16(folder):
+    """A sharded training whose products are bfloat16."""
+    trained(folder, "sharded", machine=dataclasses.replace(CPU, precision="bfloat16"))
 
 
 def newest(folder):
@@ -122,6 +129,13 @@ def test_two_ranks_train_the_weights_of_one(runs):
     parts = list((runs / "sharded" / PLACE / "last").glob("*.safetensors"))
     whole = sum(path.stat().st_size for path in (runs / "alone" / PLACE).glob("last.pt"))
     assert len(parts) == 2 and max(path.stat().st_size for path in parts) < 0.6 * whole
+
+
+def test_in_bfloat16_two_ranks_train_nearly_the_weights_of_one(runs, tmp_path):
+    """A processor's normalisations take one precision, so that layers have to be gathered in float32 there."""
+    run_on(2, trained_in_bfloat16, tmp_path)
+    ours, alone = newest(tmp_path), newest(runs / "alone")
+    assert 1e-5 < distance(ours["task"], alone["task"]) < 0.1, "Muon's iteration magnifies rounding"
 
 
 def test_they_resume_on_as_many_ranks_to_the_same_bits(runs):

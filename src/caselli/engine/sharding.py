@@ -27,7 +27,8 @@ def is_sharded(task: Task, config: TrainingConfig) -> bool:
 
 def placed(task: Task, config: TrainingConfig, machine: Machine) -> Task:
     """The task on the machine's device, in place; its weights shared out over the ranks where that is asked
-    for. Each block is gathered when its turn comes, in the run's precision; sums of gradients are float32.
+    for. Each block is gathered when its turn comes, on a device in the run's precision; sums of gradients are
+    float32.
 
     Sources: Rajbhandari et al. 2020, ZeRO; Zhao et al. 2023, PyTorch FSDP.
     """
@@ -38,7 +39,8 @@ def placed(task: Task, config: TrainingConfig, machine: Machine) -> Task:
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(machine.device.split(":")[0], (ranks.count(),))
-    low = torch.bfloat16 if machine.precision == "bfloat16" else None
+    # a processor's normalisations refuse weights of another precision than their float32 inputs
+    low = torch.bfloat16 if machine.precision == "bfloat16" and machine.device != "cpu" else None
     policy = MixedPrecisionPolicy(low, torch.float32, cast_forward_inputs=False)
     for block in task.blocks():
         fully_shard(block, mesh=mesh, mp_policy=policy)
