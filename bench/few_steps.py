@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import torch
 
 from bench.measure import in_turn, table
+from caselli.cli.pages import keep_pages
 from caselli.compare.pictures import pictures_for, pixels
 from caselli.evaluate import frechet_between, installed_judge, judge
 from caselli.features import accuracy, features_of, train_classifier
@@ -30,6 +31,7 @@ HEADER = ("run", "rounds", "seconds for 16", "times as fast", "read as asked", "
 
 def run() -> None:
     """Prints a table for each run, and for the draft."""
+    keep_pages()  # as the command `caselli` does
     torch.set_num_threads(min(2, len(os.sched_getaffinity(0))))
     source = os.environ.get("CASELLI_PICTURES", "glyphs")
     for name in filter(None, os.environ.get("CASELLI_RUNS", "").split(",")):

@@ -9,6 +9,7 @@ forwards and backwards. "Products alone" is the share that a step would have if 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import torch
@@ -16,13 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.measure import in_a_process, products_alone, seconds, table
 from caselli.cli.pages import keep_pages
-from caselli.data import Batch, CodeBatch
+from caselli.data import Batch, CodeBatch, Pictures
 from caselli.engine import Machine, Task, TrainingConfig, machine
 from caselli.engine.optimiser import Optimiser
 from caselli.order import ORDERS, Grid
-from caselli.prior import Alphabet, LayerConfig, PriorConfig, PriorTask, build, share
+from caselli.prior import Alphabet, PriorTask, build, share
 from caselli.quantizer import VQ
-from caselli.run.auto import LADDER, TEACHER
+from caselli.run.auto import LADDER, TEACHER, Budget, auto
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 
 SIDE, CODES, LABELS = 8, 1024, 20
@@ -44,8 +45,9 @@ def run(sizes: tuple[tuple[int, int], ...] = SMALL, repeats: int = REPEATS) -> N
 
 def prior(width: int, depth: int, repeats: int) -> tuple[str, ...]:
     """Figures of a prior's step."""
-    layer, options = LayerConfig(activation="squared_relu"), {"query_key_norm": "layer"}
-    config = PriorConfig(width=width, depth=depth, dropout=0.1, layer=layer, mixer_options=options)
+    pictures = Pictures.of("none", torch.zeros(4, 3, 4 * SIDE, 4 * SIDE, dtype=torch.uint8))
+    chosen = auto(pictures, Budget(minutes=15, rate=5e11)).prior
+    config = dataclasses.replace(chosen, width=width, depth=depth, dropout=0.1)
     network = build(config, Alphabet((CODES,), (0,) * SIDE**2, classes=LABELS))
     share(network, VQ(64, codebook_size=CODES))
     codes, labels = torch.randint(CODES, (64, SIDE, SIDE)), torch.randint(LABELS, (64,))
