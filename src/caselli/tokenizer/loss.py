@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import torch
@@ -32,7 +33,7 @@ class Distorted:
     perceptual: Float[Tensor, ""] | None
     """The perceptual term before its weight, detached; None without one."""
     maps: Sequence[Tensor]
-    """Maps of the pictures in the network of the perceptual term; empty where it gives none."""
+    """Maps of the pictures that the perceptual term's network sees; empty where it gives none."""
 
 
 class Distortion:
@@ -42,7 +43,8 @@ class Distortion:
         + \lambda_m L_{\text{multi-scale}}(\hat x, x) + \lambda_p d(\hat x, x)
 
     d is LPIPS on VGG-16 or the distance of an EfficientNet-Lite's maps, as the configuration says, and the
-    multi-scale loss where the network's weights are not at hand.
+    multi-scale loss where the network's weights are not at hand. With `perceptual_share` it is that of the
+    first pictures of a batch, and its mean over them stands for that over all.
     Networks are borrowed: in evaluation mode, without gradients to their weights, and in no checkpoint.
 
     Errors: `UserError` where the weights cannot be read.
@@ -70,9 +72,11 @@ class Distortion:
             loss = loss + config.l1 * difference.abs().mean()
         if config.multi_scale:
             loss = loss + config.multi_scale * multi_scale_loss(reconstruction, pictures)
-        maps = self._maps(pictures)
+        seen = math.ceil(config.perceptual_share * len(pictures))
+        maps = self._maps(pictures if config.semantic else pictures[:seen])
         if config.perceptual:
-            term = self._perceptual(reconstruction, pictures, maps)
+            own = [x[:seen] for x in maps]
+            term = self._perceptual(reconstruction[:seen], pictures[:seen], own)
             loss, perceptual = loss + config.perceptual * term, term.detach()
         return Distorted(loss, squared.detach(), perceptual, maps)
 
