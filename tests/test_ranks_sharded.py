@@ -132,7 +132,7 @@ def test_two_ranks_train_the_weights_of_one(runs):
 
 
 def test_in_bfloat16_two_ranks_train_nearly_the_weights_of_one(runs, tmp_path):
-    """A processor's normalisations take one precision, so that layers have to be gathered in float32 there."""
+    """On processors layers are gathered in float32, as normalisations take one precision alone."""
     run_on(2, trained_in_bfloat16, tmp_path)
     ours, alone = newest(tmp_path), newest(runs / "alone")
     assert 1e-5 < distance(ours["task"], alone["task"]) < 0.1, "Muon's iteration magnifies rounding"
