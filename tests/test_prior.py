@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from types import SimpleNamespace
@@ -143,6 +144,17 @@ CHANGING = [
     {"min_p": 0.4},
     {"temperature": 1.5, "top_p": 0.8, "min_p": 0.1},
 ]
+
+
+def test_guidance_that_is_asked_for_takes_the_place_of_the_priors_own():
+    model, labels, seeds = prior(), torch.tensor([0, 1, 1, 0]), [0, 1, 2, 3]
+    asked = sample(model, labels, seeds, Sampling(guidance=6.0, guidance_schedule="linear"))
+    even = sample(model, labels, seeds, Sampling(guidance=6.0))
+    model.config = dataclasses.replace(model.config, guidance=6.0, guidance_schedule="linear")
+    assert torch.equal(sample(model, labels, seeds), asked) and not torch.equal(asked, even)
+    assert torch.equal(sample(model, labels, seeds, Sampling(guidance_schedule="constant")), even)
+    with pytest.raises(UserError, match="did you mean linear"):
+        dataclasses.replace(model.config, guidance_schedule="linar")
 
 
 @pytest.mark.parametrize("options", CHANGING, ids=str)

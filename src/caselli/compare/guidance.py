@@ -34,8 +34,8 @@ class Settings:
     """Labelled pictures: those that the run was trained on."""
     strengths: tuple[float, ...] = free((1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0))
     """Strengths of guidance with commas between; 1 is none."""
-    schedule: str = "constant"
-    """constant, linear or cosine."""
+    schedule: str | None = None
+    """constant, linear or cosine (the run's own)."""
     each: int = 16
     """Samples a label."""
     classifier_steps: int = 150

@@ -10,6 +10,7 @@ from caselli.errors import UnknownName, UserError, lookup
 from caselli.prior.layer import LayerConfig
 from caselli.prior.vocabularies import VOCABULARIES
 from caselli.prior.vocabulary import Vocabulary
+from caselli.schedules import GUIDANCE_SCHEDULES
 
 O = TypeVar("O")
 
@@ -84,6 +85,9 @@ class PriorConfig:
     """Share of the pictures for which that other picture is left out in training; 0 forgoes guidance."""
     guidance: float = 1.0
     """Strength of label, caption or picture with which codes are drawn, unless another one is asked for."""
+    guidance_schedule: str = "constant"
+    """Growth of guidance from 1 to its strength along the sequence, unless another one is asked for:
+    constant, linear or cosine."""
     code_dropout: float = 0.0
     """Share of the input codes that are replaced by random ones in training; the predicted ones stay as they
     are."""
@@ -104,6 +108,7 @@ class PriorConfig:
         for name in ("width", "depth", "text_length", "text_width", "text_depth", "text_vectors"):
             if getattr(self, name) < 1:
                 raise UserError(f"prior {name} {getattr(self, name)} was given", "at least 1 was expected")
+        lookup(GUIDANCE_SCHEDULES, "prior guidance schedule", self.guidance_schedule)
         if self.guidance < 0:
             raise UserError(f"prior guidance {self.guidance} was given", "0 or more was expected")
         if self.word_dropout and self.text == "transformers":

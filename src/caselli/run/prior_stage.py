@@ -152,7 +152,7 @@ class GuideStage(PriorStage):
         own = self.run.config.prior
         expect_guidable(own)
         shares = dict.fromkeys(("label_dropout", "text_dropout", "picture_dropout"), FORGOTTEN)
-        return dataclasses.replace(own, guidance=GUIDANCE, **shares)
+        return dataclasses.replace(own, guidance=GUIDANCE, guidance_schedule="constant", **shares)
 
     def sets(self) -> tuple[CodeStore, CodeStore]:
         if not (self.run.folder.path / "prior.json").exists():

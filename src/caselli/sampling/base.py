@@ -40,6 +40,11 @@ class Engine(ABC):
         return self.prior.config.guidance
 
     @property
+    def guidance_schedule(self) -> str:
+        """The growth of guidance that the run asks for, unless the user asks for another one."""
+        return self.prior.config.guidance_schedule
+
+    @property
     def needs_condition(self) -> bool:
         """True where guidance strengthens a condition, so that there is none without one."""
         return True

@@ -50,7 +50,7 @@ def sample(
     conditions = Conditions.of(condition).to(device)
     lacks = engine.needs_condition and conditions.is_empty()
     own = 1.0 if lacks else engine.guidance
-    strengths = options.strengths(engine.prior.rounds(options.steps), own)
+    strengths = options.strengths(engine.prior.rounds(options.steps), own, engine.guidance_schedule)
     if lacks and any(strength != 1 for strength in strengths):
         raise UserError(
             f"guidance {options.guidance} was given without a label or another condition",

@@ -52,6 +52,10 @@ class GuidedEngine(Engine):
         return self.guide.config.guidance
 
     @property
+    def guidance_schedule(self) -> str:
+        return self.guide.config.guidance_schedule
+
+    @property
     def needs_condition(self) -> bool:
         return False
 

@@ -44,8 +44,8 @@ class Sampling:
     guidance: float | None = None
     """Strength s of label, caption or picture (the run's own), 1 as learned, 2 to 4 clearer: logits are
     u + s (c − u), c with the condition and u without."""
-    guidance_schedule: str = "constant"
-    """Growth of guidance from 1 to s along the sequence: constant, linear or cosine."""
+    guidance_schedule: str | None = None
+    """Growth of guidance from 1 to s along the sequence: constant, linear or cosine (the run's own)."""
     guidance_from: float = 0.0
     """Share of the sequence at which guidance begins."""
     guidance_to: float = 1.0
@@ -64,7 +64,8 @@ class Sampling:
     """Least probability of a code that replaces a drawn one; 0 for never."""
 
     def __post_init__(self) -> None:
-        lookup(GUIDANCE_SCHEDULES, "guidance schedule", self.guidance_schedule)
+        if self.guidance_schedule is not None:
+            lookup(GUIDANCE_SCHEDULES, "guidance schedule", self.guidance_schedule)
         lookup(MASK_SCHEDULES, "mask schedule", self.mask_schedule)
         if self.mask_order not in MASK_ORDERS:
             raise UnknownName("mask order", self.mask_order, MASK_ORDERS)
@@ -90,19 +91,20 @@ class Sampling:
         """The changed fields in words, as a picture's file says how it was made."""
         return {name: str(value) for name, value in self.changed().items()}
 
-    def strengths(self, rounds: int, own: float = 1.0) -> list[float]:
+    def strengths(self, rounds: int, own: float = 1.0, schedule: str = "constant") -> list[float]:
         """Guidance s in each round; 1 where there is none.
 
         Arguments:
             rounds: number of times that the prior is asked.
             own: s, unless given.
+            schedule: its growth, unless given.
 
         Example:
             >>> Sampling(guidance=3.0, guidance_schedule="linear", guidance_to=0.5).strengths(5)
             [1.0, 1.5, 2.0, 1.0, 1.0]
         """
         shares = [number / max(1, rounds - 1) for number in range(rounds)]
-        grown = GUIDANCE_SCHEDULES[self.guidance_schedule]
+        grown = GUIDANCE_SCHEDULES[self.guidance_schedule or schedule]
         guidance = own if self.guidance is None else self.guidance
         return [
             1.0 + (guidance - 1.0) * grown(share) if self.guidance_from <= share <= self.guidance_to else 1.0

@@ -30,6 +30,10 @@ class Timed(Engine):
         return self.engine.guidance
 
     @property
+    def guidance_schedule(self) -> str:
+        return self.engine.guidance_schedule
+
+    @property
     def needs_condition(self) -> bool:
         return self.engine.needs_condition
 
