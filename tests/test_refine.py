@@ -17,7 +17,7 @@ from caselli.engine import rate_of
 from caselli.engine.machine import CPU
 from caselli.features import MomentDistance
 from caselli.model import load, load_tokenizer, load_unrefined
-from caselli.run import train
+from caselli.run import TwoStage, train
 from caselli.run.auto import (
     AUTO_SHARES,
     LADDER,
@@ -28,6 +28,7 @@ from caselli.run.auto import (
     shared_out,
     weights,
 )
+from caselli.run.folder import RunFolder
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
@@ -92,6 +93,11 @@ def test_auto_has_three_stages_and_says_what_it_chose(seen, tmp_path, capsys, mo
     config = yaml.safe_load((out / "run.yaml").read_text())["config"]
     minutes = [config["training"][stage]["minutes"] for stage in STAGES]
     assert minutes == pytest.approx(shared_out(Budget(0.02, 2e11), seen))
+    train(pictures, out, minutes=0.02, resume=True)  # has had them: nothing is asked for that is new
+    named = {f"training.{stage}.minutes": part for stage, part in zip(STAGES, minutes, strict=True)}
+    usual = {name: 0.06 * part for name, part in zip(named, AUTO_SHARES, strict=True)}
+    again = TwoStage.shared_again(TwoStage.probe(RunFolder(out)).config, usual)
+    assert again == pytest.approx({name: 3 * part for name, part in named.items()})
     assert (config["prior"]["width"], config["prior"]["depth"]) == LADDER[0]
     assert (tmp_path / "cache" / "caselli" / "rates.json").exists()
 

@@ -179,6 +179,16 @@ class Kind(ABC):
         return budget
 
     @classmethod
+    def shared_again(cls, before: Any, budget: dict[str, Any]) -> dict[str, Any]:
+        """A budget of a run that goes on; as it is unless the run had shared out its first one otherwise.
+
+        Arguments:
+            before: the run's configuration.
+            budget: minutes or steps of the stages that go on, by the recipe's shares.
+        """
+        return budget
+
+    @classmethod
     def configured(cls, recipe: str, data: Data, budget: dict[str, Any], changes: Mapping[str, Any]) -> Any:
         """The configuration with which a new run begins; see `caselli.run.training.begun`."""
         start = cls.start(recipe, data.pictures, {**budget, **changes})

@@ -105,6 +105,7 @@ def _trained(
     awaits = folder.awaits_pictures()
     ranks.wait()  # all have looked before the first rank writes
     if is_begun and not awaits:
+        budget = kind.shared_again(kind.probe(folder).config, budget)
         run = resumed(kind, folder, {**budget, **asked}, progress, stages)
     else:
         run = begun(kind, folder, recipe, budget, kept(folder, asked) if awaits else asked, progress)

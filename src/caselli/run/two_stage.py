@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -157,6 +158,17 @@ class TwoStage(Kind):
             return budget
         fields = flatten(config)
         return {name: fields[name] for name in budget}
+
+    @classmethod
+    def shared_again(cls, before: TwoStageConfig, budget: dict[str, Any]) -> dict[str, Any]:
+        minutes = {f"training.{stage}.minutes" for stage in STAGES}
+        if before.recipe != "auto" or budget.keys() != minutes:
+            return budget
+        own, total = {name: flatten(before)[name] for name in budget}, sum(budget.values())
+        if None in own.values():
+            return budget
+        had = sum(own.values())
+        return own if math.isclose(total, had) else {name: part * total / had for name, part in own.items()}
 
     @classmethod
     def plan(cls, config: TwoStageConfig, data: Data) -> list[str]:
