@@ -100,9 +100,8 @@ class Drawing(ABC):
             round: number of the round, for guidance.
             uniform: noise, with an axis of the head's parts behind where there are several.
         """
-        return self.walked(
-            head.walk(outputs, slots), round, uniform if head.parts > 1 else uniform[..., None]
-        )
+        uniform = uniform if head.parts > 1 else uniform[..., None]
+        return self.walked(head.walk(outputs, slots), round, uniform)
 
     def walked(self, walk: Walk, round: int, uniform: Float[Tensor, "B *T parts"]) -> Int[Tensor, "B *T"]:
         """Codes drawn part by part, along the walk of every row."""
