@@ -16,6 +16,7 @@ from torch import nn
 from caselli.anatomy import (
     RULES,
     ReceptiveField,
+    apart,
     draw_field,
     draw_perceptrons,
     effective_field,
@@ -545,3 +546,27 @@ def test_tokens_that_do_not_mix_see_only_themselves():
 def test_strides_of_upsampled_maps_are_fractions():
     network = nn.Sequential(nn.ConvTranspose1d(1, 1, 4, 2, 1), nn.Upsample(scale_factor=3))
     assert ReceptiveField(network, (1, 8)).at().stride == (Fraction(1, 6),)
+
+
+class Watched(nn.Module):
+    """Says, whenever it runs, whether another module's weight has numbers."""
+
+    def __init__(self, said):
+        super().__init__()
+        self.said = said
+
+    def forward(self, x):
+        self.said(x)
+        return x
+
+
+def test_what_is_recorded_apart_leaves_its_module_to_other_threads():
+    """A page of the studio asks for fields while another one decodes by the same network."""
+    found = []
+    shared = nn.Sequential(nn.Conv2d(1, 1, 3), Watched(lambda x: found.append(type(shared[0].weight))))
+    record(shared, (1, 1, 8, 8))
+    assert found.pop() is not nn.Parameter, "its weights are exchanged meanwhile"
+    tape = record(apart(shared), (1, 1, 8, 8))
+    assert found.pop() is nn.Parameter and tape.outputs[0].shape == (1, 1, 6, 6)
+    field = ReceptiveField(apart(shared), (1, 8, 8)).at(None, (0, 0))
+    assert field.axes[0].last == 2

@@ -10,7 +10,7 @@ from caselli.anatomy.inspection import Inspection, LayerField, in_bytes, in_thou
 from caselli.anatomy.measuring import forward_seconds, measured_machine
 from caselli.anatomy.perceptron import PerceptronRun, draw_perceptrons, train_perceptron
 from caselli.anatomy.receptive_field import ReceptiveField
-from caselli.anatomy.recording import record
+from caselli.anatomy.recording import apart, record
 from caselli.anatomy.rules import RULES, register_rule
 from caselli.anatomy.shift import Effect
 from caselli.anatomy.step import StepCost, step_cost
@@ -32,6 +32,7 @@ __all__ = [
     "ReceptiveField",
     "StepCost",
     "Tape",
+    "apart",
     "biases",
     "cost",
     "draw_field",

@@ -8,6 +8,7 @@ means; a plain tape needs none of its guards, and takes milliseconds.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,6 +81,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             child.training = mode
 
 
+def apart(module: nn.Module) -> nn.Module:
+    """A module with parts of its own over the same weights: what is looked at while other threads use it, as
+    `record` exchanges its weights for a moment, and others put hooks into it.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> twin = apart(layer)
+        >>> twin is layer, twin.weight is layer.weight
+        (False, True)
+    """
+    weights = {id(t): t for t in (*module.parameters(), *module.buffers())}
+    return copy.deepcopy(module, weights)
+
+
 def _fake_state(module: nn.Module) -> dict[str, Tensor]:
     """Fake stand-ins for parameters and buffers; tied ones stay tied."""
     memo: dict[int, Tensor] = {}
@@ -124,6 +139,8 @@ def _shown(shape: tuple[int, ...]) -> str:
 
 def record(module: nn.Module, *inputs: Tensor | tuple[int, ...], training: bool = False) -> Tape:
     """Records what a module does with inputs of the given shapes; no data is touched, nothing computed.
+
+    While it runs, the module's weights are exchanged: where other threads use it, record it `apart`.
 
     Arguments:
         module: any module, on any device ("meta" included).

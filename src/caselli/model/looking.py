@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from caselli.anatomy import ReceptiveField
+from caselli.anatomy import ReceptiveField, apart
 from caselli.errors import UserError
 from caselli.model.model import Model
 from caselli.prior import Conditions
@@ -114,7 +114,7 @@ class CodeFields:
             )
         parts, self.size = model.parts(), model.size
         self._encoder, self._decoder = (
-            ReceptiveField(parts[name].network, parts[name].shape) for name in ("encoder", "decoder")
+            ReceptiveField(apart(parts[name].network), parts[name].shape) for name in ("encoder", "decoder")
         )
 
     def sees(self, row: int, column: int) -> Extent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from caselli import anatomy
-from caselli.anatomy import ReceptiveField, effective_field
+from caselli.anatomy import ReceptiveField, apart, effective_field
 from caselli.errors import UnknownName
 from caselli.shapes import Float, Tensor
 from caselli.studio.context import Loaded, Studio
@@ -64,7 +65,7 @@ def _part(loaded: Loaded, name: str) -> Part:
     parts = loaded.trained.parts()
     if name not in parts:
         raise UnknownName("part", name, parts)
-    return parts[name]
+    return dataclasses.replace(parts[name], network=apart(parts[name].network))
 
 
 def _layers(part: Part) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from caselli.anatomy import ReceptiveField
+from caselli.anatomy import ReceptiveField, apart
 from caselli.errors import UserError
 from caselli.shapes import Float, Int, Tensor
 from caselli.tokenizer.tokenizer import Tokenizer
@@ -126,7 +126,7 @@ def reach(network: nn.Module, channels: int, taken: int, given: int) -> Reach | 
         (Reach(before=2, behind=2), None)
     """
     shape = (channels, CELLS * taken, CELLS * taken)
-    fields = ReceptiveField(network, shape, count_statistics=True)
+    fields = ReceptiveField(apart(network), shape, count_statistics=True)
     middle = CELLS // 2
     places = np.arange(middle * given, (middle + 1) * given)
     output = fields.tape.outputs[0]
