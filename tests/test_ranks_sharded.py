@@ -135,7 +135,8 @@ def test_in_bfloat16_two_ranks_train_nearly_the_weights_of_one(runs, tmp_path):
     """On processors layers are gathered in float32, as normalisations take one precision alone."""
     run_on(2, trained_in_bfloat16, tmp_path)
     ours, alone = newest(tmp_path), newest(runs / "alone")
-    assert 1e-5 < distance(ours["task"], alone["task"]) < 0.1, "Muon's iteration magnifies rounding"
+    apart = distance(ours["task"], alone["task"])
+    assert 1e-5 < apart < 0.05, "0.03: Muon's iteration magnifies rounding"
 
 
 def test_they_resume_on_as_many_ranks_to_the_same_bits(runs):

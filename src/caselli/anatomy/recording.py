@@ -85,6 +85,9 @@ def apart(module: nn.Module) -> nn.Module:
     """A module with parts of its own over the same weights: what is looked at while other threads use it, as
     `record` exchanges its weights for a moment, and others put hooks into it.
 
+    Arguments:
+        module: any module; parameters and buffers are shared, all else is copied.
+
     Example:
         >>> layer = nn.Linear(2, 2)
         >>> twin = apart(layer)
