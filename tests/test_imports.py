@@ -15,7 +15,7 @@ import caselli
 ROOT = Path(caselli.__file__).parent
 FLOORS = [
     "errors figures schedules shapes markdown version",
-    "files plain private ranks trained",
+    "files plain private ranks trained decoding",
     "order data engine ops anatomy weights",
     "layer estimator divergence",
     "mixer quantizer features",

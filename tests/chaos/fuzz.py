@@ -35,11 +35,10 @@ import yaml
 from PIL import Image
 from safetensors.torch import save
 
-from caselli import data
+from caselli import data, decoding
 from caselli.codec import Archive, Group, every_pixel, optimised_png, parse, serialise_archive, serialise_one
 from caselli.compare import COMPARISONS
 from caselli.compare import load as load_comparison
-from caselli.data import decoding
 from caselli.data.captions import CAPTIONS, read_captions
 from caselli.data.codes import CodeStore
 from caselli.data.idx import read_idx

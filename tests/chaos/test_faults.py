@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from caselli.data import decoding
+from caselli import decoding
 from tests.chaos.forked import run, strays, tree
 from tests.chaos.kills import commands
 from tests.chaos.test_kills import place  # noqa: F401

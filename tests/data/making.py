@@ -116,7 +116,11 @@ def decoders_alive(parent: int) -> list[int]:
             command = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if state != "Z" and b"caselli/data/decoding.py" in command and int(above) in (parent, 1, os.getpid()):
+        if (
+            state != "Z"
+            and b"caselli/decoding/worker.py" in command
+            and int(above) in (parent, 1, os.getpid())
+        ):
             alive.append(int(entry.name))
     return alive
 

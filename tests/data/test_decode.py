@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from caselli.data import decoding
-from caselli.data.decoding import BadPicture
+from caselli import decoding
+from caselli.decoding import BadPicture
 from tests.data.making import encoded, noise, raw_png, raw_tiff
 
 # where the stored pixel (r, c) of an h × w picture is seen: the EXIF standard's "0th row, 0th column"

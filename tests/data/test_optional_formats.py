@@ -32,7 +32,7 @@ def test_pictures_of_optional_formats(ending, tmp_path):
 
 def test_the_depth_of_a_heic(tmp_path):
     heif = pytest.importorskip("pillow_heif")
-    importlib.import_module("caselli.data.decoding").formats()
+    importlib.import_module("caselli.decoding").formats()
     for bits, mode in ((8, "RGB"), (10, "RGB;16")):
         numbers = np.zeros((32, 32, 3), np.uint8 if bits == 8 else np.uint16)
         heif.options.SAVE_HDR_TO_12_BIT = False
@@ -45,7 +45,7 @@ def test_the_depth_of_a_heic(tmp_path):
 
 def test_a_jpeg_xl_says_nothing_of_its_depth(tmp_path):
     pytest.importorskip("pillow_jxl")
-    importlib.import_module("caselli.data.decoding").formats()
+    importlib.import_module("caselli.decoding").formats()
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jxl", lossless=True)
     with pytest.raises(UserError, match="unknown depth"):
         every_pixel(tmp_path / "a.jxl")

@@ -13,9 +13,9 @@ import time
 import pytest
 import torch
 
-from caselli.data import decoding
-from caselli.data.decoding import BadPicture, Location
+from caselli import decoding
 from caselli.data.workers import WorkerPool, ahead, default_workers
+from caselli.decoding import BadPicture, Location, worker
 from tests.data.making import decoders_alive, encoded, fill, noise
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks for processes in /proc")
@@ -76,11 +76,11 @@ def test_no_worker_outlives_the_block(tmp_path):
 def test_a_picture_that_kills_the_decoder_is_bad_and_the_rest_is_read(tmp_path, monkeypatch):
     locations = places(tmp_path, 4)
     locations.insert(2, Location(str(tmp_path / "crash")))
-    script = tmp_path / "decoding.py"
+    script = tmp_path / "worker.py"
     script.write_text(
         textwrap.dedent(f"""
         import importlib.util, os, sys
-        spec = importlib.util.spec_from_file_location("real", {decoding.__file__!r})
+        spec = importlib.util.spec_from_file_location("real", {worker.__file__!r})
         real = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(real)
         perform = real.perform
@@ -88,7 +88,7 @@ def test_a_picture_that_kills_the_decoder_is_bad_and_the_rest_is_read(tmp_path, 
         real.serve(sys.stdin.buffer, sys.stdout.buffer, real.Area(int(sys.argv[1])))
         """)
     )
-    monkeypatch.setattr(decoding, "__file__", str(script))
+    monkeypatch.setattr(worker, "__file__", str(script))
     with WorkerPool(1) as pool:
         answers, pixels = asked(pool, "pixels", locations)()
         assert str(answers[2]) == "the decoder crashed"
@@ -112,7 +112,7 @@ def test_workers_die_with_an_interrupted_process(tmp_path, word):
     places(tmp_path)
     script = f"""
         from caselli.data.store import FileStore
-        from caselli.data.decoding import Location
+        from caselli.decoding import Location
         import itertools, torch
         store = FileStore([Location({str(tmp_path / "0.png")!r})], 8, 3, 2)
         for pixels in store.stream(itertools.repeat(torch.zeros(4, dtype=torch.int64))):

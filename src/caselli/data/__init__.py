@@ -14,18 +14,6 @@ from caselli.data.augment import Augment
 from caselli.data.batches import Batches, Samples
 from caselli.data.code_shards import CodeShards, finish_shards, has_shard, stamp_of, write_shard
 from caselli.data.codes import CodeBatch, CodeStore
-from caselli.data.decoding import (
-    EXTENSIONS,
-    GAMMA,
-    BadPicture,
-    decode,
-    formats,
-    has_signs,
-    oriented,
-    own_colours,
-    upright,
-    with_scaled_key,
-)
 from caselli.data.digits import Digits
 from caselli.data.folder import Folder
 from caselli.data.glyphs import Glyphs, draw_glyphs
@@ -45,6 +33,18 @@ from caselli.data.tar import Tar
 from caselli.data.tree import picture_files
 from caselli.data.whole import picture_bytes, whole_picture
 from caselli.data.workers import default_workers
+from caselli.decoding import (
+    EXTENSIONS,
+    GAMMA,
+    BadPicture,
+    decode,
+    formats,
+    has_signs,
+    oriented,
+    own_colours,
+    upright,
+    with_scaled_key,
+)
 from caselli.errors import UserError
 from caselli.files import regular
 

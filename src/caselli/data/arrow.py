@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from caselli.data.decoding import Location
 from caselli.data.layout import is_training
 from caselli.data.listing import read_listing
 from caselli.data.pictures import Pictures
 from caselli.data.source import Request, Source
 from caselli.data.tar import MOST_TEXT, listing_of
+from caselli.decoding import Location
 from caselli.errors import MissingExtra, UserError
 
 _SPLITS, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"

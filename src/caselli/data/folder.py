@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caselli.data.captions import CAPTIONS, captions_file, read_captions
-from caselli.data.decoding import Location
 from caselli.data.kinds import left_out
 from caselli.data.layout import layout_of
 from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Pictures
 from caselli.data.source import Request, Source
 from caselli.data.tree import tree_of
+from caselli.decoding import Location
 from caselli.errors import UserError
 
 

@@ -6,7 +6,7 @@ import collections
 import os
 from collections.abc import Iterable, Sequence
 
-from caselli.data.decoding import EXTENSIONS, OPTIONAL
+from caselli.decoding import EXTENSIONS, OPTIONAL
 
 _VIDEO = "take frames of it by ffmpeg -i FILE frame-%05d.png"
 _RAW = "develop it by darktable-cli FILE OUT.png"

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from caselli.data import decoding
-from caselli.data.decoding import BY_PICTURE, WHITES, BadPicture, Location, Whites
+from caselli import decoding
 from caselli.data.pictures import (
     Bad,
     Pictures,
@@ -22,6 +21,7 @@ from caselli.data.shuffle import generator
 from caselli.data.source import Request
 from caselli.data.store import FileStore, MemoryStore, Store
 from caselli.data.workers import CHUNK, WorkerPool, ahead, default_workers
+from caselli.decoding import BY_PICTURE, WHITES, BadPicture, Location, Whites
 from caselli.errors import UserError
 from caselli.shapes import Shaped, Tensor
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from caselli.data.decoding import BadPicture, bad_if_broken, opened, oriented
+from caselli.decoding import BadPicture, bad_if_broken, opened, oriented
 from caselli.errors import UserError
 from caselli.files import regular
 from caselli.shapes import Shaped, Tensor

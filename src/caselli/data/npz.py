@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from caselli.data.decoding import white_of
 from caselli.data.pictures import Pictures, label_table
 from caselli.data.source import Request, Source, fitted
+from caselli.decoding import white_of
 from caselli.errors import UserError
 from caselli.shapes import Shaped, Tensor
 

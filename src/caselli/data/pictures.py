@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 
-from caselli.data import decoding
+from caselli import decoding
 from caselli.data.augment import Augment
 from caselli.data.pixels import to_float
 from caselli.data.shuffle import Shares, drawn_captions, picked

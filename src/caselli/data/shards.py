@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import torch
 
 from caselli.data.arrow import arrow_paths, arrow_samples
-from caselli.data.decoding import BY_PICTURE, NO_ROOM, Whites, perform
 from caselli.data.kinds import left_out
 from caselli.data.listing import LOOKED_AT, read_listing
 from caselli.data.pictures import Pictures
@@ -22,6 +21,7 @@ from caselli.data.remote import Copy, is_url, stamp
 from caselli.data.shuffle import generator
 from caselli.data.source import Request
 from caselli.data.tar import listing_of, samples_of, shard_paths
+from caselli.decoding import BY_PICTURE, NO_ROOM, Whites, perform
 from caselli.errors import UserError
 from caselli.files import write_text
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from caselli.data.decoding import BY_PICTURE, BadPicture, Location, Whites
 from caselli.data.shuffle import picked
 from caselli.data.workers import Answered, WorkerPool, ahead
+from caselli.decoding import BY_PICTURE, BadPicture, Location, Whites
 from caselli.errors import UserError
 from caselli.shapes import Int, Shaped, Tensor
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from caselli.data.augment import Augment
-from caselli.data.decoding import BadPicture, Location
 from caselli.data.pictures import Bad, Batch
 from caselli.data.pixels import to_float
 from caselli.data.shards import Shards
 from caselli.data.shuffle import drawn_captions, generator
 from caselli.data.store import PREFETCH
 from caselli.data.workers import WorkerPool, ahead
+from caselli.decoding import BadPicture, Location
 from caselli.errors import UserError
 from caselli.shapes import Float, Int, Shaped, Tensor
 

@@ -12,13 +12,13 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from caselli.data.decoding import EXTENSIONS, Location
 from caselli.data.kinds import left_out
 from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Bad, Pictures
 from caselli.data.remote import is_url, named
 from caselli.data.source import Request, Source
 from caselli.data.tree import is_no_data, is_system
+from caselli.decoding import EXTENSIONS, Location
 from caselli.errors import UserError
 
 MOST_TEXT = 1 << 20

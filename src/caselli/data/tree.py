@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from caselli.data.decoding import EXTENSIONS
+from caselli.decoding import EXTENSIONS
 from caselli.errors import UserError
 
 SYSTEM_FOLDERS = frozenset(

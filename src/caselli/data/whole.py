@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from caselli.data.decoding import BadPicture, upright
+from caselli.decoding import BadPicture, upright
 from caselli.errors import UserError
 from caselli.files import regular
 from caselli.shapes import Shaped, Tensor

@@ -20,8 +20,8 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 import torch
 
-from caselli.data import decoding
-from caselli.data.decoding import BY_PICTURE, FRAME, BadPicture, Location, Whites
+from caselli.decoding import BY_PICTURE, FRAME, BadPicture, Location, Whites, perform
+from caselli.decoding import worker as script
 from caselli.shapes import Shaped, Tensor
 
 MOST_WORKERS = 8
@@ -124,7 +124,7 @@ class _Worker:
             raise concurrent.futures.CancelledError
         if self.process is None:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", decoding.__file__, str(self._file)],
+                [sys.executable, "-P", script.__file__, str(self._file)],
                 pass_fds=[self._file],
                 env=KEEP_PAGES | os.environ,
                 stdin=subprocess.PIPE,
@@ -204,10 +204,7 @@ class WorkerPool:
         if self._threads is None:
             pixels = torch.empty(len(places), *shape, dtype=torch.uint8)
             return lambda: Answered(
-                [
-                    decoding.perform(operation, *one, whites)
-                    for one in zip(places, pixels.numpy(), strict=True)
-                ],
+                [perform(operation, *one, whites) for one in zip(places, pixels.numpy(), strict=True)],
                 pixels,
             )
         begin, room = self._rooms.room(len(places), *shape)
