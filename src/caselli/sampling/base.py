@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from caselli.prior import Prior
+from caselli.prior import Prior, PriorConfig
 from caselli.sampling.drawing import SeededDrawing
 
 
@@ -35,14 +35,9 @@ class Engine(ABC):
         """The engine in words, for the user."""
 
     @property
-    def guidance(self) -> float:
-        """The guidance that the run asks for, unless the user asks for another one."""
-        return self.prior.config.guidance
-
-    @property
-    def guidance_schedule(self) -> str:
-        """The growth of guidance that the run asks for, unless the user asks for another one."""
-        return self.prior.config.guidance_schedule
+    def guiding(self) -> PriorConfig:
+        """The configuration that says how strong guidance is and how it grows, unless the user does."""
+        return self.prior.config
 
     @property
     def needs_condition(self) -> bool:

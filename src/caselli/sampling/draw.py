@@ -49,8 +49,7 @@ def sample(
     _check_options(engine.prior, options)
     conditions = Conditions.of(condition).to(device)
     lacks = engine.needs_condition and conditions.is_empty()
-    own = 1.0 if lacks else engine.guidance
-    strengths = options.strengths(engine.prior.rounds(options.steps), own, engine.guidance_schedule)
+    strengths = options.strengths(engine.prior.rounds(options.steps), None if lacks else engine.guiding)
     if lacks and any(strength != 1 for strength in strengths):
         raise UserError(
             f"guidance {options.guidance} was given without a label or another condition",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from caselli.errors import UserError
-from caselli.prior import Autoregressive, Prior, Walk
+from caselli.prior import Autoregressive, Prior, PriorConfig, Walk
 from caselli.sampling.base import Engine
 from caselli.sampling.drawing import SeededDrawing
 from caselli.sampling.fused import FusedEngine
@@ -48,12 +48,8 @@ class GuidedEngine(Engine):
         return f"{self.engine.name}, guided by a weaker prior"
 
     @property
-    def guidance(self) -> float:
-        return self.guide.config.guidance
-
-    @property
-    def guidance_schedule(self) -> str:
-        return self.guide.config.guidance_schedule
+    def guiding(self) -> PriorConfig:
+        return self.guide.config
 
     @property
     def needs_condition(self) -> bool:

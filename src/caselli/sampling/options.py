@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caselli.errors import UnknownName, UserError, lookup
 from caselli.schedules import GUIDANCE_SCHEDULES, MASK_SCHEDULES
+
+if TYPE_CHECKING:
+    from caselli.prior import PriorConfig
 
 MASK_ORDERS = ("surest", "halton")
 """Codes that a masked prior keeps first."""
@@ -91,23 +94,23 @@ class Sampling:
         """The changed fields in words, as a picture's file says how it was made."""
         return {name: str(value) for name, value in self.changed().items()}
 
-    def strengths(self, rounds: int, own: float = 1.0, schedule: str = "constant") -> list[float]:
+    def strengths(self, rounds: int, own: PriorConfig | None = None) -> list[float]:
         """Guidance s in each round; 1 where there is none.
 
         Arguments:
             rounds: number of times that the prior is asked.
-            own: s, unless given.
-            schedule: its growth, unless given.
+            own: has s and its growth where these options leave them open; None for 1.
 
         Example:
             >>> Sampling(guidance=3.0, guidance_schedule="linear", guidance_to=0.5).strengths(5)
             [1.0, 1.5, 2.0, 1.0, 1.0]
         """
         shares = [number / max(1, rounds - 1) for number in range(rounds)]
+        strength, schedule = (own.guidance, own.guidance_schedule) if own else (1.0, "constant")
+        strength = strength if self.guidance is None else self.guidance
         grown = GUIDANCE_SCHEDULES[self.guidance_schedule or schedule]
-        guidance = own if self.guidance is None else self.guidance
         return [
-            1.0 + (guidance - 1.0) * grown(share) if self.guidance_from <= share <= self.guidance_to else 1.0
+            1.0 + (strength - 1.0) * grown(share) if self.guidance_from <= share <= self.guidance_to else 1.0
             for share in shares
         ]
 

@@ -6,6 +6,7 @@ import time
 
 import torch
 
+from caselli.prior import PriorConfig
 from caselli.sampling.base import Engine
 from caselli.sampling.drawing import SeededDrawing
 
@@ -26,12 +27,8 @@ class Timed(Engine):
         return self.engine.name
 
     @property
-    def guidance(self) -> float:
-        return self.engine.guidance
-
-    @property
-    def guidance_schedule(self) -> str:
-        return self.engine.guidance_schedule
+    def guiding(self) -> PriorConfig:
+        return self.engine.guiding
 
     @property
     def needs_condition(self) -> bool:
