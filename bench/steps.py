@@ -23,6 +23,7 @@ from caselli.engine.optimiser import Optimiser
 from caselli.order import ORDERS, Grid
 from caselli.prior import Alphabet, PriorTask, build, share
 from caselli.quantizer import VQ
+from caselli.run import Data
 from caselli.run.auto import LADDER, TEACHER, Budget, auto
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 
@@ -46,7 +47,7 @@ def run(sizes: tuple[tuple[int, int], ...] = SMALL, repeats: int = REPEATS) -> N
 def prior(width: int, depth: int, repeats: int) -> tuple[str, ...]:
     """Figures of a prior's step."""
     pictures = Pictures.of("none", torch.zeros(4, 3, 4 * SIDE, 4 * SIDE, dtype=torch.uint8))
-    chosen = auto(pictures, Budget(minutes=15, rate=5e11)).prior
+    chosen = auto(Data.of(pictures), Budget(minutes=15, rate=5e11)).prior
     config = dataclasses.replace(chosen, width=width, depth=depth, dropout=0.1)
     network = build(config, Alphabet((CODES,), (0,) * SIDE**2, classes=LABELS))
     share(network, VQ(64, codebook_size=CODES))

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from caselli.engine import Fit, Losses, Machine, Task, Training, TrainingConfig, fit, machine
+from caselli.engine.batch import pieces
 from caselli.engine.ema import Ema
 from caselli.engine.loop import Interrupted
 from caselli.engine.optimiser import Optimiser
@@ -127,7 +128,7 @@ def test_an_early_twin_is_kept_and_is_the_same_after_a_resume(tmp_path):
     late.run()
     longer = training(tmp_path / "late", steps=16, early=0.5)
     longer.run()
-    assert longer.checkpoints.load_early() is None, "its moment had passed"
+    assert longer.checkpoints.load_early()["step"] == 14, "asked for late: as early in what was left"
 
 
 def test_accumulated_pieces_equal_the_whole_batch(tmp_path):
@@ -216,6 +217,54 @@ def test_an_interrupted_run_writes_a_checkpoint(tmp_path):
     with pytest.raises(Interrupted, match="stopped at step 6"):
         run.run()
     assert training(tmp_path).checkpoints.load()[0]["step"] == 6
+
+
+def test_a_stop_that_is_asked_for_between_steps_is_agreed_upon_in_the_next(tmp_path):
+    """Nothing but a step's end makes ranks stop, so that all of them do, and save."""
+    run = training(tmp_path)
+    after = run._after_step
+
+    def asked(fit):
+        if fit.step == 5:
+            fit.stop()
+            assert not fit.stopping
+        return after(fit)
+
+    run._after_step = asked
+    with pytest.raises(Interrupted, match="stopped at step 6"):
+        run.run()
+    assert training(tmp_path).checkpoints.load()[0]["step"] == 6
+
+
+def test_an_optimiser_takes_up_its_own_averages_alone(tmp_path):
+    training(tmp_path, steps=4, optimiser="muon").run()
+    run = training(tmp_path, steps=8, optimiser="adamw")
+    run.run()
+    assert run.fit.step == 8
+
+
+@pytest.mark.parametrize(("batches", "own"), [(1, 1), (3, 3), (4, 2)])
+def test_ranks_that_share_weights_validate_as_often(tmp_path, monkeypatch, batches, own):
+    """Each validation gathers the layers, so a rank with one more would wait for ever."""
+    run = training(tmp_path)
+    run.validation, run.shell = list(range(batches)), run.task
+    monkeypatch.setattr("caselli.engine.loop.ranks.count", lambda: 2)
+    assert len(run._own_validation()) == own
+
+
+def test_pieces_leave_no_sample_out():
+    with pytest.raises(AssertionError):
+        pieces(torch.zeros(24, 1), 16)
+
+
+def test_an_early_twin_that_was_forgotten_is_kept_anew(tmp_path):
+    """As early in what is left of the budget; the same after another kill."""
+    training(tmp_path, early=0.5).run()
+    training(tmp_path).checkpoints.forget_kept()
+    longer = training(tmp_path, steps=24, early=0.5)
+    longer.run()
+    assert longer.checkpoints.load_early()["step"] == 18
+    assert training(tmp_path, steps=48, early=0.5).checkpoints.has_early()
 
 
 def test_the_random_state_outside_is_left_alone(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 
 import pytest
@@ -107,7 +109,7 @@ def test_compiled_code_draws_what_pytorch_draws(guided, asked):
 def test_a_prior_is_its_own_guide_as_it_was_early(plain, early):
     assert equal_weights(plain, early)
     model = load(early)
-    assert model.engine()[0].guidance == 2.0
+    assert model.engine()[0].guiding.guidance == 2.0
     assert not torch.equal(model.guide.head.weight, model.prior.head.weight)
     unled = Sampling(guidance=1.0)
     alone = sample(EagerEngine(load(plain).prior), torch.tensor([0, 1]), [0, 1], unled)
@@ -182,20 +184,18 @@ def test_a_guide_with_another_head_is_refused():
 
 def test_a_kind_that_has_no_guide_is_given_none_and_says_so_where_one_is_asked_for():
     kind = {"prior.kind": "masked"}
-    pictures = Pictures.of("none", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
+    data = Data.of(Pictures.of("none", torch.zeros(4, 1, 16, 16, dtype=torch.uint8)))
     budget = {"rate": 1e11, **kind}
-    assert TwoStage.start("auto", pictures, {"rate": 1e11}).training.early_guide > 0
-    config = override(TwoStage.start("auto", pictures, budget), kind)
+    assert TwoStage.start("auto", data, {"rate": 1e11}).training.early_guide > 0
+    config = override(TwoStage.start("auto", data, budget), kind)
     assert config.training.early_guide == 0
-    assert TwoStage.start("auto", pictures, {"rate": 1e11, "prior.head": "bits"}).training.early_guide > 0
+    assert TwoStage.start("auto", data, {"rate": 1e11, "prior.head": "bits"}).training.early_guide > 0
     told = {"rate": 1e11, "prior.condition_picture": "visible_part"}
-    assert TwoStage.start("auto", pictures, told).training.early_guide == 0, "nobody has measured it there"
-    mamba = TwoStage.start("auto", pictures, {"rate": 1e11, "prior.mixer": "mamba"})
+    assert TwoStage.start("auto", data, told).training.early_guide == 0, "nobody has measured it there"
+    mamba = TwoStage.start("auto", data, {"rate": 1e11, "prior.mixer": "mamba"})
     assert mamba.training.early_guide > 0 and mamba.prior.mixer_options == {}
     with pytest.raises(UserError, match="given a guide"):
-        TwoStage.check(
-            override(config, {"training.early_guide": 0.5}), Data(pictures, pictures, pictures, (), "")
-        )
+        TwoStage.check(override(config, {"training.early_guide": 0.5}), data)
     with pytest.raises(UserError, match="early_guide"):
         StagesConfig(early_guide=1.0)
 
@@ -215,6 +215,23 @@ def test_a_guide_of_another_tokenizer_is_not_taken(guided, tmp_path):
     text = (run / "guide.json").read_text()
     (run / "guide.json").write_text(text.replace(load(run).tokenizer.fingerprint(), "0" * 16))
     assert load(run).guide is None
+
+
+def test_all_stages_of_a_run_with_a_guide_go_on(guided, tmp_path):
+    """With the options that the report prints: twice the budget of every stage that was trained."""
+    run = shutil.copytree(guided, tmp_path / "run")
+    command = re.search(r"caselli train [^<]*--resume[^<]*", (run / "report.html").read_text())[0]
+    words = shlex.split(command)[1:]
+    words[words.index("-o") + 1] = str(run)
+    assert "--training.guide.steps" in words and main(words) == 0
+    assert torch.load(run / "checkpoints/guide/last.pt", weights_only=True)["step"] == 4
+
+
+def test_a_draft_knows_nothing_of_a_guide(guided, plain, tmp_path, capsys):
+    words = ["sample", str(guided), "-n", "2", "--draft", str(plain), "-o", str(tmp_path / "a.png")]
+    assert main(words) == 2
+    assert "draws with a guide" in capsys.readouterr().err
+    assert main([*words, "--guidance", "1"]) == 0, capsys.readouterr().err
 
 
 def test_what_cannot_be_guided_is_said(plain, tmp_path, capsys):

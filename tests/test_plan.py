@@ -83,6 +83,17 @@ def test_auto_is_planned_by_the_rate_of_the_devices(pictures, monkeypatch):
         plan(pictures, recipe="auto", changes={"rate": -1.0})
 
 
+def test_more_pictures_than_the_set_has_are_planned_for(pictures, monkeypatch):
+    """The recipe auto sizes the prior by that number, not by the few that show what they are like."""
+    monkeypatch.setattr("caselli.run.auto.rate_of", lambda machine: 2e11)
+    sizes = {name: value for name, value in TINY.items() if "width" not in name and "depth" not in name}
+    few, many = (plan(pictures, recipe="auto", hours=1, pictures=n, changes=sizes) for n in (None, 100_000))
+    assert few.stages[1].parameters < many.stages[1].parameters
+    assert few.stages[1].hours < many.stages[1].hours, "few are learnt by heart, so the tokenizer gets more"
+    with pytest.raises(UserError, match="pictures 0"):
+        plan(pictures, recipe="auto", pictures=0)
+
+
 def test_the_parts_of_the_memory_add_up(planned):
     for stage in planned.stages:
         memory = stage.memory

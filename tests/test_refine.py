@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,6 +30,8 @@ from caselli.run.auto import (
     weights,
 )
 from caselli.run.folder import RunFolder
+from caselli.run.two_stage import DecoderStage
+from caselli.run.two_stage_recipes import SHARES
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
@@ -69,6 +72,31 @@ def test_a_stale_decoder_is_not_taken(run, tmp_path):
     (refined / "decoder.json").write_text(text.replace(stamped, "0" * 16))
     x = torch.rand(1, 1, 16, 16)
     assert torch.equal(load(refined).reconstruct(x), load(run).reconstruct(x))
+
+
+def test_a_tokenizer_that_goes_on_takes_its_decoder_and_guide_along(tmp_path, monkeypatch):
+    """Their checkpoints hold the tokenizer, or codes of it, from before."""
+    monkeypatch.setattr("caselli.run.prior_stage.EARLIEST", 1)
+    changes = TINY | REFINED | {"training.early_guide": 0.5}
+    pictures, steps = bars_and_stripes(tmp_path / "pictures"), {"training.decoder.steps": 2}
+    monkeypatch.setitem(SHARES, "tiny", (0.3, 0.5, 0.2))
+    run = train(pictures, tmp_path / "run", recipe="tiny", steps=2, changes=changes | steps)
+    young = load(run).guide
+    longer = {f"training.{stage}.steps": 4 for stage in STAGES}
+    train(pictures, run, resume=True, changes=longer)
+    model, last = load(run), torch.load(run / "checkpoints/decoder/last.pt", weights_only=True)["task"]
+    own = {f"tokenizer.{name}": value for name, value in load_tokenizer(run)[0].state_dict().items()}
+    same = [name for name in own if "decoder" not in name and name in last]
+    assert same and all(torch.equal(last[name], own[name]) for name in same)
+    assert model.guide is not None and (run / "decoder.json").exists()
+    pairs = zip(model.guide.state_dict().values(), young.state_dict().values(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_real_pictures_are_measured_in_parts_of_one_size():
+    stage = DecoderStage(SimpleNamespace(machine=CPU))
+    pictures = Pictures.of("grey", torch.zeros(514, 1, 4, 4, dtype=torch.uint8))
+    assert [len(part) for part in stage._real(pictures)] == [172, 171, 171]
 
 
 def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):

@@ -8,6 +8,7 @@ from typing import Any
 
 from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, say_made
 from caselli.cli.output import PICTURES, expect_count, free, is_picture
+from caselli.errors import UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
 
@@ -53,6 +54,12 @@ def command(
         model = (load if size is None and draft is None else load_two_stages)(run)
         wanted = Wanted.of(model, count, label, text, picture, seed)
         wanted = dataclasses.replace(wanted, about={"run": run, **sampling.described()})
+        if draft is not None and model.guide is not None and sampling.guidance != 1:
+            raise UserError(
+                f"--draft was given, and {run} draws with a guide, which proposals know nothing of",
+                "the prior alone was expected",
+                "add --guidance 1, or leave --draft out",
+            )
         engine = engine_for(model, precision, draft)
         if size is not None:
             _sample_sized(model, wanted, size, stride, sampling, engine, path)

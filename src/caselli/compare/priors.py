@@ -25,7 +25,7 @@ from caselli.mixer import MIXERS
 from caselli.model import Model, load, load_tokenizer
 from caselli.prior import PriorConfig
 from caselli.report import dress
-from caselli.run import RECIPES, RunFolder, TwoStage, adopt, train
+from caselli.run import RECIPES, Data, RunFolder, TwoStage, adopt, train
 from caselli.sampling import Timed
 from caselli.shapes import Float, Tensor
 
@@ -126,7 +126,7 @@ class Priors(JudgedComparison):
     @cached_property
     def recipe(self) -> PriorConfig:
         """The recipe's prior at the size asked for, which says how many parameters all have."""
-        prior = TwoStage.start(self.settings.recipe, self.pictures, {}).prior
+        prior = TwoStage.start(self.settings.recipe, Data.of(self.pictures), {}).prior
         return dataclasses.replace(prior, width=self.settings.width, depth=self.settings.depth, text="none")
 
     def _train(self, run: Path, stage: str, budget: Mapping[str, Any], changes: Mapping[str, Any]) -> None:

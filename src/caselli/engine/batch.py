@@ -47,7 +47,8 @@ def pieces(batch: Batch, count: int) -> list[Batch]:
     """
     if count == 1:
         return [batch]
-    size = samples(batch) // count
+    size, rest = divmod(samples(batch), count)
+    assert rest == 0, "samples would be left out"
     return [_map(batch, lambda value, i=i: value[i * size : (i + 1) * size]) for i in range(count)]
 
 

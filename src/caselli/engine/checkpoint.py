@@ -88,14 +88,19 @@ class Checkpoints:
                 return state["step"], state["seconds"]
         return None
 
-    def forget_best(self) -> None:
-        """Forgets the best, whose loss was measured on other data."""
-        self._remove(BEST)
-        self._remove(BEHIND[BEST])
+    def forget_kept(self) -> None:
+        """Forgets the best, whose loss was measured on other data, and the early one, which learnt them."""
+        for name in (BEST, EARLY):
+            self._remove(name)
+            self._remove(BEHIND[name])
 
     def load_best(self) -> dict[str, Any] | None:
         """The state that `save_best` kept, its tensors whole, if it is."""
         return self._load_kept(BEST)
+
+    def has_early(self) -> bool:
+        """True where `save_early` kept a state."""
+        return bool(self._newest_first(EARLY))
 
     def load_early(self) -> dict[str, Any] | None:
         """The state that `save_early` kept, its tensors whole, if it is."""

@@ -70,7 +70,8 @@ class Fit:
         self.step, self.seconds = 0, 0.0
         self.samples, self.rate = 0, 0.0
         self.figures: dict[str, Tensor] = {}
-        self.stopping = False
+        self.asked, self.stopping = False, False
+        """True where this rank was asked to stop; and once all ranks have agreed to."""
         self.notes: list[str] = []
         """Sentences on what was measured at the start."""
 
@@ -101,8 +102,9 @@ class Fit:
         return self
 
     def stop(self) -> None:
-        """Asks for a stop: `stopping` becomes true on every rank where it is called on the first."""
-        self.stopping = True
+        """Asks for a stop: `stopping` becomes true on every rank at the end of the same step, where it is
+        called on the first."""
+        self.asked = True
 
     def update(self, model: torch.nn.Module, batch: Any) -> dict[str, Tensor]:
         """One step on a batch: its figures.
@@ -143,7 +145,7 @@ class Fit:
 
     def _tick(self, begin: float) -> None:
         """The first rank's clock, and whether it was asked to stop, are everybody's."""
-        now = torch.tensor([time.perf_counter() - begin, float(self.stopping)], dtype=torch.float64)
+        now = torch.tensor([time.perf_counter() - begin, float(self.asked)], dtype=torch.float64)
         now = ranks.from_first(now)
         self.seconds, self.stopping = now[0].item(), bool(now[1].item())
 

@@ -81,8 +81,10 @@ class Training:
         self.best, self.validated, self.noted = math.inf, 0, 0
         self.worse = 0
         """Validations since the best one."""
-        self.early, self.waits = early, early > 0
-        """True until the early twin has been kept."""
+        self.early, self.moment = early, early
+        """The share that was asked for, and the one at which the early twin is kept."""
+        self.waits = early > 0
+        """True until it has been kept."""
 
     def run(self) -> Task:
         """Trains to the end of the budget; returns the best averaged task."""
@@ -116,7 +118,7 @@ class Training:
             self._advise()
         if done or fit.progress * self.config.validations >= self.validated + 1:
             self._validate()
-        if self.waits and fit.progress >= self.early:
+        if self.waits and fit.progress >= self.moment:
             self.checkpoints.save_early({"task": self.ema.module.state_dict(), "step": fit.step})
             self.waits = False
         if done or fit.stopping or self._is_over() or self._is_time_to_save():
@@ -164,9 +166,12 @@ class Training:
             self.checkpoints.save_best({"task": task.state_dict(), "step": self.fit.step})
 
     def _own_validation(self) -> Sequence[Any]:
-        """This rank's held-out batches; every rank's are all of them where there are fewer than ranks."""
-        if len(self.validation) < ranks.count():
-            return self.validation  # figures are means, so nothing changes, and every rank has the names
+        """This rank's held-out batches; every rank's are all of them where there are fewer than ranks, or
+        where weights are shared out and some ranks would have one more."""
+        count = len(self.validation)
+        if count < ranks.count() or (self.shell is not None and count % ranks.count()):
+            # figures are means, so nothing changes; every rank has the names, and gathers layers as often
+            return self.validation
         return self.validation[ranks.rank() :: ranks.count()]
 
     # checkpoints --------------------------------------------------------------------------------------------
@@ -182,7 +187,7 @@ class Training:
             raise UserError(
                 f"the {self.stage}'s loss is {loss} at step {self.fit.step}",
                 "a finite number was expected",
-                "the last checkpoint is from before; resume with a lower learning rate or in float32",
+                "the last checkpoint is from before; resume with a lower learning rate",
             )
 
     def _save(self) -> None:
@@ -195,6 +200,7 @@ class Training:
             "seconds": self.fit.seconds,
             "best": self.best,
             "worse": self.worse,
+            "moment": self.moment,
         }
         self.checkpoints.save(state)
         self.saved_at, self.saved_step = self.fit.seconds, self.fit.step
@@ -218,7 +224,10 @@ class Training:
         self.worse = state.get("worse", 0)  # earlier versions did not count
         if self.checkpoints.load_best() is not None:
             self.best = state["best"]
-        self.waits = self.waits and self.fit.progress < self.early
+        self.waits = self.waits and not self.checkpoints.has_early()
+        self.moment = state.get("moment", self.early)
+        if self.fit.progress >= self.moment:  # one over other codes was forgotten, or none asked for then
+            self.moment = self.fit.progress + self.early * (1 - self.fit.progress)
         self.log.rewind(self.fit.step)
         if self.fit.progress < 1:
             end = self.config.end()

@@ -91,10 +91,11 @@ class Optimiser:
                 found = states[place]["state"]
             else:
                 own = [p for group in part.param_groups for p in group["params"]]
+                average = "momentum_buffer" if isinstance(part, Muon) else "exp_avg"
                 found = {
                     number: {key: shared_out(value, p) for key, value in states[name].items()}
                     for number, (name, p) in enumerate(zip(names, own, strict=True))
-                    if states.get(name)
+                    if average in states.get(name, {})  # another optimiser's begin anew
                 }
             part.load_state_dict({"state": found, "param_groups": part.state_dict()["param_groups"]})
 

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.data import Pictures, mirrors_are_likely
+from caselli.data import mirrors_are_likely
 from caselli.engine import machine, rate_of
 from caselli.errors import expect
 from caselli.features import TEACHERS
 from caselli.plain import override
 from caselli.prior import NO_CONDITION
+from caselli.run.pictures import Data
 from caselli.run.two_stage_config import TwoStageConfig
 from caselli.run.two_stage_recipes import EARLY_GUIDANCE, SHARES, small
 
@@ -86,9 +87,7 @@ class Budget:
         return 60 * self.minutes * AUTO_SHARES[1] * self.rate * USE
 
 
-def auto(
-    pictures: Pictures, budget: Budget | None = None, text: str = TEXT, guided: bool = True
-) -> TwoStageConfig:
+def auto(data: Data, budget: Budget | None = None, text: str = TEXT, guided: bool = True) -> TwoStageConfig:
     r"""Sizes from the minutes, the machine and the pictures, and a decoder refined on what the prior draws.
 
     A prior of N weights that learns from D codes costs 6 N D operations C, and is best for its budget where
@@ -99,21 +98,22 @@ def auto(
     which the nearest step of a ladder of widths and depths stands for. r comes from a sweep in docs/race.md.
 
     Arguments:
-        pictures: of any kind; their number, size and colours count.
+        data: of any kind; number, size and colours of the pictures count.
         budget: minutes and rate; ten minutes of this machine unless given.
         text: vocabulary of the captions, where there are any.
         guided: True for a prior that is its own guide, early in its training.
 
     Source: after Hoffmann et al. 2022, Training Compute-Optimal Large Language Models.
     """
+    pictures, number = data.pictures, data.number
     budget, start = budget or Budget.of({}), small(pictures)
     codes = (pictures.size // start.tokenizer.factor) ** 2
-    width, depth = shape(min(weights(budget), LARGEST * codes * len(pictures)))
+    width, depth = shape(min(weights(budget), LARGEST * codes * number))
     start = override(start, {"prior.width": width, "prior.depth": depth, "prior.text": text})
     start = override(start, scaled(budget, start))
     if pictures.captions is not None and text == TEXT:
         start = override(start, {"prior.text_length": 24, "prior.word_dropout": 0.3})
-    seen = repeats(budget, start, pictures)
+    seen = repeats(budget, start, data)
     minutes = shared_out(budget, seen)
     sees = pictures.channels == 3 and TEACHERS[TEACHER].is_installed()
     return override(
@@ -122,14 +122,14 @@ def auto(
             "recipe": "auto",
             "rate": budget.rate,
             "data.flip": mirrors_are_likely(pictures),
-            "data.views": min(8, math.ceil(min(seen, VIEWED / len(pictures)))),
+            "data.views": min(8, math.ceil(min(seen, VIEWED / number))),
             "tokenizer.perceptual": 0.3 if sees else 0.0,
             "tokenizer.perceptual_network": TEACHER,
             "prior.dropout": 0.1 if seen > 4 else 0.0,
             "prior.layer.activation": "squared_relu",
             "prior.code_vectors": True,
             "prior.mixer_options": {"query_key_norm": "layer"},
-            "training.prior.batch": batch_of(seen * len(pictures), len(pictures), codes),
+            "training.prior.batch": batch_of(seen * number, number, codes),
         }
         | ({"training.early_guide": EARLY_GUIDE, "prior.guidance": EARLY_GUIDANCE} if guided else {})
         | {f"training.{stage}.minutes": share for stage, share in zip(STAGES, minutes, strict=True)},
@@ -218,21 +218,21 @@ def shape(count: float) -> tuple[int, int]:
     return min(LADDER, key=lambda step: abs(math.log(_count(*step) / count)))
 
 
-def repeats(budget: Budget, config: TwoStageConfig, pictures: Pictures) -> float:
+def repeats(budget: Budget, config: TwoStageConfig, data: Data) -> float:
     """Times that a prior sees each picture, and its caption where it has one, within its budget."""
-    prior, codes = config.prior, (pictures.size // config.tokenizer.factor) ** 2
+    prior, codes = config.prior, (data.pictures.size // config.tokenizer.factor) ** 2
     work = _count(prior.width, prior.depth) * codes
-    if pictures.captions is not None and prior.text != NO_CONDITION:
+    if data.pictures.captions is not None and prior.text != NO_CONDITION:
         work += _count(prior.width, prior.depth) * prior.text_vectors
         work += _count(prior.text_width, prior.text_depth) * (prior.text_length + prior.text_vectors)
-    return budget.prior() / (6 * work * max(1, len(pictures)))
+    return budget.prior() / (6 * work * max(1, data.number))
 
 
-def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str]:
+def plan(config: TwoStageConfig, data: Data, budget: Budget) -> list[str]:
     """Lines of the log: the choices, and their reasons."""
-    tokenizer, prior = config.tokenizer, config.prior
+    pictures, tokenizer, prior = data.pictures, config.tokenizer, config.prior
     side = pictures.size // tokenizer.factor
-    seen = repeats(budget, config, pictures)
+    seen = repeats(budget, config, data)
     said = f"auto: {budget.minutes:.3g} minutes at {budget.rate / 1e9:.0f} billion operations a second"
     taught = f", taught by {tokenizer.perceptual_network}" if tokenizer.perceptual else ""
     alike = "not known to be alike, so no flips"
@@ -246,7 +246,7 @@ def plan(config: TwoStageConfig, pictures: Pictures, budget: Budget) -> list[str
         f"auto: {side}×{side} codes for {pictures.size}×{pictures.size} pixels, tokenizer of width "
         f"{tokenizer.width}{taught}; left and right are {alike}",
         f"auto: prior of width {prior.width} and depth {prior.depth}, {SAMPLES_A_WEIGHT:.0f} codes for each "
-        f"weight; each of {len(pictures)} pictures is seen {seen * parts[1] / usual:.1f} times",
+        f"weight; each of {data.number} pictures is seen {seen * parts[1] / usual:.1f} times",
     ]
     if pictures.captions is not None and prior.text == TEXT:
         lines.append(f"auto: captions are read as words and their parts, {prior.text_length} words at most")

@@ -25,6 +25,7 @@ from caselli.errors import UserError
 from caselli.files import write_text
 from caselli.model import encoded, stored
 from caselli.run.conditions import encode_condition
+from caselli.run.two_stage_config import TwoStageConfig
 from caselli.tokenizer import Tokenizer
 
 OWNER = "tokenizer.txt"
@@ -47,7 +48,7 @@ def stored_codes(run: Any, tokenizer: Tokenizer, split: str) -> CodeStore:
         if ranks.is_first():  # alone: nobody else may look where pieces are about to go
             pieces = CodeShards(path.with_suffix(""), tokenizer.fingerprint())
             if path.exists():  # codes of the tokenizer before it was trained on
-                Checkpoints(run.folder.path / "checkpoints" / "prior").forget_best()
+                _forget_kept(run.folder.path)
             codes, condition = pieces.whole("codes"), pieces.whole("condition")
             stored(tokenizer, pictures, codes, views, condition).save(path)
             shutil.rmtree(pieces.folder)
@@ -85,16 +86,17 @@ def _is_of(path: Path, tokenizer: Tokenizer) -> bool:
     return True
 
 
-def streamed_codes(run: Any, tokenizer: Tokenizer) -> CodeShards:
-    """The codes of a run's streamed pictures; each rank makes every so many-th shard that is missing.
-
-    Errors: `UserError` for options that go through the pictures more than once or in pairs.
-    """
-    if run.config.data.views > 1 or run.config.prior.condition_picture in ("low_resolution", "paired"):
+def expect_streamable(config: TwoStageConfig) -> None:
+    """Raises a `UserError` for options that go through the pictures more than once or in pairs."""
+    if config.data.views > 1 or config.prior.condition_picture in ("low_resolution", "paired"):
         raise UserError(
             "data.views above 1, or a prior conditioned on another picture, was given with data.stream",
             "streamed pictures are encoded once, and alone",
         )
+
+
+def streamed_codes(run: Any, tokenizer: Tokenizer) -> CodeShards:
+    """The codes of a run's streamed pictures; each rank makes every so many-th shard that is missing."""
     stream: PictureStream = run.data.train
     folder = run.folder.path / "codes" / "train"
     owner = f"{tokenizer.fingerprint()} {stream.fingerprint}"
@@ -139,11 +141,17 @@ def encoded_shard(tokenizer: Tokenizer, stream: PictureStream, number: int) -> C
     )
 
 
+def _forget_kept(run: Path) -> None:
+    """Forgets what the stages over codes kept of a tokenizer that was trained on since."""
+    for stage in ("prior", "guide"):
+        Checkpoints(run / "checkpoints" / stage).forget_kept()
+
+
 def _begin(folder: Path, owner: str, run: Path) -> None:
     """Keeps the shards of a coding that was cut short, and drops those of other codes."""
     note = folder / OWNER
     if folder.exists() and (not note.exists() or note.read_text(encoding="utf-8") != owner):
         shutil.rmtree(folder)
-        Checkpoints(run / "checkpoints" / "prior").forget_best()
+        _forget_kept(run)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(note, owner)

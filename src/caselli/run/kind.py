@@ -168,9 +168,9 @@ class Kind(ABC):
         return dict.fromkeys(cls.stages, 1.0)
 
     @classmethod
-    def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> Any:
-        """The recipe's configuration for these pictures, before the changes are made."""
-        return lookup(cls.recipes, "recipe", recipe)(pictures)
+    def start(cls, recipe: str, data: Data, changes: Mapping[str, Any]) -> Any:
+        """The recipe's configuration for these data, before the changes are made."""
+        return lookup(cls.recipes, "recipe", recipe)(data.pictures)
 
     @classmethod
     def shared_out(cls, config: Any, budget: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class Kind(ABC):
     @classmethod
     def configured(cls, recipe: str, data: Data, budget: dict[str, Any], changes: Mapping[str, Any]) -> Any:
         """The configuration with which a new run begins; see `caselli.run.training.begun`."""
-        start = cls.start(recipe, data.pictures, {**budget, **changes})
+        start = cls.start(recipe, data, {**budget, **changes})
         settled = {name: of_data(data) for name, of_data in cls.settled.items()}
         config = override(start, {**cls.shared_out(start, budget), **changes, **settled})
         cls.check(config, data)
@@ -286,6 +286,12 @@ class Kind(ABC):
             early: share of the budget after which the averaged weights are kept besides; 0 for not at all.
         """
         samples, held_out = sets
+        if config.batch % (ranks.count() * config.accumulate):
+            raise UserError(
+                f"{config.batch} samples in {config.accumulate} pieces were given {ranks.count()} processes",
+                "as many in each piece were expected",
+                f"give a multiple of {ranks.count() * config.accumulate}",
+            )
         augment = self.augment() if augments else Augment()
         batches = Batches(samples, config.batch, augment=augment, **self.shares())
         validation = batches_of(held_out, config.batch, validated)

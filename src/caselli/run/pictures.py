@@ -27,13 +27,25 @@ class Data:
     held_out: Any
     """The held-out set."""
     pictures: Pictures
-    """The pictures that are trained on."""
+    """The pictures that are trained on; of a stream those of its first shard, to be looked at."""
     classes: tuple[str, ...]
     """Names of the labels, or of the classes of pixels."""
     fingerprint: str
     """16 hex digits that change when the data do."""
     met: Callable[[], list[str]] = list
     """Gives sentences on bad pictures that were met since, where they are read as they come."""
+    planned: int | None = None
+    """Number of pictures that a run is planned for, instead of the set's."""
+
+    @classmethod
+    def of(cls, pictures: Pictures) -> Data:
+        """A set whose facts alone are wanted: all of it, with nothing held out."""
+        return cls(pictures, pictures, pictures, pictures.classes, pictures.fingerprint)
+
+    @property
+    def number(self) -> int:
+        """Number of samples to train on, all of a stream's."""
+        return len(self.train) if self.planned is None else self.planned
 
 
 def remembered(source: str | Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from caselli.anatomy import StepCost, in_bytes, in_thousands, step_cost
 from caselli.engine import Fit, Machine, TrainingConfig, of_shape
 from caselli.engine.ema import Ema
-from caselli.errors import UserError, lookup
+from caselli.errors import UserError, expect, lookup
 from caselli.plain import override
 from caselli.run.config import DataConfig
 from caselli.run.devices import CPU, Device, device_of, devices_of
@@ -142,6 +142,7 @@ def plan(
 
     Errors: `UserError` for whatever is wrong with the arguments or the pictures.
     """
+    expect(pictures is None or pictures >= 1, "pictures", pictures, "at least 1")
     count, name = devices_of(on)
     device = device_of(name)
     share = device.share if share is None else share
@@ -153,17 +154,16 @@ def plan(
         asked = changes.get("precision", "auto")
         rate = 2 * device.rates(device.precision if asked == "auto" else asked).macs_per_second
         changes = {"rate": share * rate * count, **changes}
-    run = prepared(kind, source, recipe, changes, budget_of(shares, minutes, None))
+    run = prepared(kind, source, recipe, changes, budget_of(shares, minutes, None), pictures)
     precision = run.config.precision if run.config.precision != "auto" else device.precision
     run.machine = Machine(CPU, precision, "planned")
-    number = pictures or len(run.data.train)
     planned = []
     for stage in (each(run) for each in shares):
         own = None if stage.config.minutes is None else stage.config.minutes / 60
-        samples = number * (1 if stage.augments else run.config.data.views)
+        samples = run.data.number * (1 if stage.augments else run.config.data.views)
         planned.append(_stage(stage, samples, count, device, precision, share, own))
     shown = run.data.pictures
-    facts = (recipe, count, name, device, precision, share, shown.size, shown.channels, number)
+    facts = (recipe, count, name, device, precision, share, shown.size, shown.channels, run.data.number)
     return Plan(*facts, tuple(planned))
 
 
@@ -173,11 +173,13 @@ def prepared(
     recipe: str,
     changes: dict[str, Any],
     budget: dict[str, Any] | None = None,
+    pictures: int | None = None,
 ) -> Kind:
-    """A run as it would begin, in no folder; arguments as those of `caselli.run.training.begun`."""
+    """A run as it would begin with so many pictures, in no folder; other arguments as those of
+    `caselli.run.training.begun`."""
     changes = {**changes, "data.source": source}
     own = {name.removeprefix("data."): value for name, value in changes.items() if name.startswith("data.")}
-    data = kind.open(override(DataConfig(), own), progress=True)
+    data = dataclasses.replace(kind.open(override(DataConfig(), own), progress=True), planned=pictures)
     return kind(None, kind.configured(recipe, data, budget or {}, changes), data, None)
 
 

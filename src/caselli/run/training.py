@@ -102,6 +102,9 @@ def _trained(
     budget = budget_of({each: shares.get(each, 1) for each in trained}, minutes, steps)
     asked = {"data.source": remembered(source), **({} if size is None else {"data.size": size})}
     asked |= changes or {}
+    if is_begun and stage == "both":  # with those besides the recipe's that get a longer budget by name
+        probe = kind.probe(folder)
+        stages = [each for each in kind.stages if each in stages or _is_named(each(probe), asked)]
     awaits = folder.awaits_pictures()
     ranks.wait()  # all have looked before the first rank writes
     if is_begun and not awaits:
@@ -207,6 +210,11 @@ def _stages(kind: type[Kind], own: Iterable[type[Stage]], asked: str) -> list[ty
     return [stage for stage in kind.stages if asked == stage.product or (asked == "both" and stage in own)]
 
 
+def _is_named(stage: Stage, asked: Mapping[str, Any]) -> bool:
+    """True where a field of a stage that was trained before is asked for by its name."""
+    return stage.spent() is not None and any(name.startswith(f"{stage.training}.") for name in asked)
+
+
 def _goes_on(stage: Stage) -> bool:
     """True where a training can begin or go on; what came from elsewhere or was made smaller stays as is."""
     return not stage.has_result() or stage.spent() is not None
@@ -233,7 +241,7 @@ def _expect_budgets(run: Kind, changed: Mapping[str, Any], stages: Sequence[type
             expected = f"the {stage.product} has had its budget, and needs a longer one too"
             remedy = f"give --{stage.training}.steps or minutes, or the {earlier} alone: --stage {earlier}"
             raise UserError(f"the {earlier} goes on", expected, remedy)
-        if is_asked and stage.has_result() and spent is not None and spent < 1:
+        if own and is_asked and stage.has_result() and spent is not None and spent < 1:
             earlier = stage.product
 
 

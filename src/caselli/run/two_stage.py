@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
+from caselli import ranks
 from caselli.data import CodeShards, CodeStore, Pictures, spread, to_float
 from caselli.errors import lookup
 from caselli.evaluate import (
@@ -16,6 +18,7 @@ from caselli.evaluate import (
     perceptual_distance,
 )
 from caselli.figures import Figure
+from caselli.files import write_text
 from caselli.model import (
     Model,
     build_prior,
@@ -31,7 +34,7 @@ from caselli.prior import PriorConfig
 from caselli.quantizer import QUANTIZERS
 from caselli.run import old_pixels
 from caselli.run.auto import STAGES, TEXT, Budget, auto, plan
-from caselli.run.coding import stored_codes, streamed_codes
+from caselli.run.coding import OWNER, expect_streamable, stored_codes, streamed_codes
 from caselli.run.conditions import check_condition, vocabulary
 from caselli.run.folder import RunFolder
 from caselli.run.kind import Kind, Stage
@@ -91,8 +94,9 @@ class DecoderStage(Stage):
         return super().is_done() and holds_decoder(self.run.folder.path)
 
     def task(self) -> RefiningTask:
+        self._forget_others()
         run, model = self.run, load_unrefined(self.run.folder.path).to(self.run.machine.device)
-        config, pictures = run.config.refinement, run.data.train
+        config, pictures = run.config.refinement, run.data.pictures
         drawn = model.drawn_codes(
             pictures.subset(spread(len(pictures), config.drawn)), seed=DRAWN_SEED + run.config.seed
         )
@@ -110,9 +114,28 @@ class DecoderStage(Stage):
     def rehearsed(self) -> RehearsedDecoderStage:
         return RehearsedDecoderStage(self.run)
 
+    def _forget_others(self) -> None:
+        """Removes checkpoints that hold a tokenizer from before it was trained on."""
+        folder, place = self.run.folder.path, self.run.folder.path / "checkpoints" / self.name
+        note, owner = place / OWNER, load_tokenizer(folder)[0].fingerprint()
+        is_other = self.has_result() and not holds_decoder(folder, owner)
+        if note.exists():
+            is_other = note.read_text(encoding="utf-8") != owner
+        ranks.wait()  # all have looked before anything is removed
+        if ranks.is_first():
+            if is_other and place.exists():
+                shutil.rmtree(place)
+                self.log.rewind(0)
+                self.log.say("begins anew, as its tokenizer was trained on")
+            place.mkdir(parents=True, exist_ok=True)
+            write_text(note, owner)
+        ranks.wait()
+
     def _real(self, pictures: Pictures) -> Iterator[Float[Tensor, "B C H W"]]:
         """Real pictures, batch after batch."""
-        for part in spread(len(pictures), MEASURED).split(MEASURED_AT_ONCE):
+        indices = spread(len(pictures), MEASURED)
+        # parts of one size, as a few pictures would count as much as many
+        for part in indices.tensor_split(math.ceil(len(indices) / MEASURED_AT_ONCE)):
             yield to_float(pictures.read(part)).to(self.run.machine.device)
 
     def save(self, task: RefiningTask) -> None:
@@ -174,7 +197,7 @@ class TwoStage(Kind):
     def plan(cls, config: TwoStageConfig, data: Data) -> list[str]:
         if config.recipe != "auto" or config.training.prior.minutes is None:
             return []
-        return plan(config, data.train, Budget.of(flatten(config)))
+        return plan(config, data, Budget.of(flatten(config)))
 
     @classmethod
     def config_in(cls, folder: RunFolder) -> TwoStageConfig:
@@ -183,14 +206,16 @@ class TwoStage(Kind):
         return super().config_in(folder)
 
     @classmethod
-    def start(cls, recipe: str, pictures: Pictures, changes: Mapping[str, Any]) -> TwoStageConfig:
+    def start(cls, recipe: str, data: Data, changes: Mapping[str, Any]) -> TwoStageConfig:
         """The recipe's configuration, without what a quantizer or a prior of another kind that was asked for
         does not know."""
         if recipe == "auto":
             guided = not _asks_for_other(PriorConfig(), changes, "kind", "condition_picture")
-            config = auto(pictures, Budget.of(changes), changes.get("prior.text", TEXT), guided)
+            config = auto(data, Budget.of(changes), changes.get("prior.text", TEXT), guided)
         else:
-            config = super().start(recipe, pictures, changes)
+            config = super().start(recipe, data, changes)
+        if changes.get("data.stream"):
+            config = override(config, {"data.views": 1})
         tokenizer = config.tokenizer
         name = changes.get("tokenizer.quantizer", tokenizer.quantizer)
         known = options_of(lookup(QUANTIZERS, "quantizer", name))
@@ -205,6 +230,8 @@ class TwoStage(Kind):
         pictures = data.pictures
         if config.training.early_guide:
             expect_guidable(config.prior)
+        if config.data.stream:
+            expect_streamable(config)
         with torch.random.fork_rng():
             tokenizer = Tokenizer(config.tokenizer)
             tokenizer.check(torch.empty(0, pictures.channels, pictures.size, pictures.size))

@@ -51,7 +51,7 @@ class IntegerLinear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
-        self.kept: tuple[tuple[int, int], Tensor, Tensor] | None = None
+        self.kept: tuple[Tensor, int, Tensor, Tensor] | None = None
 
     def forward(self, input: Float[Tensor, "*A D"]) -> Float[Tensor, "*A E"]:
         integers, scale = rounded_rows(input)
@@ -70,11 +70,11 @@ class IntegerLinear(nn.Linear):
 
     def _integers(self) -> tuple[Tensor, Tensor]:
         """The weight as integers, `I O`, and their scales; made anew when the weight has changed."""
-        state = id(self.weight), self.weight._version
-        if self.kept is None or self.kept[0] != state:
-            integers, steps = rounded_rows(self.weight.detach())
-            self.kept = state, integers.to(torch.int8).t().contiguous(), steps.flatten()
-        return self.kept[1:]
+        weight = self.weight  # where it is parametrised, another tensor whenever it is asked for
+        if self.kept is None or self.kept[0] is not weight or self.kept[1] != weight._version:
+            integers, steps = rounded_rows(weight.detach())
+            self.kept = weight, weight._version, integers.to(torch.int8).t().contiguous(), steps.flatten()
+        return self.kept[2:]
 
 
 def multiply_integers(module: nn.Module, names: Sequence[str]) -> None:
