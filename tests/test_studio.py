@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -231,6 +232,24 @@ def test_nothing_is_answered_without_the_token(studio):
 )
 def test_a_name_that_others_may_point_here_is_not_answered(studio, host):
     assert studio.get("/api/runs/all", headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    ("listening", "port", "host"),
+    [
+        ("127.0.0.1", 80, "127.0.0.1"),
+        ("127.0.0.1", 80, "localhost:80"),
+        ("::1", PORT, f"[::1]:{PORT}"),
+        ("0.0.0.0", PORT, f"{socket.gethostname()}:{PORT}"),
+        ("MyBox", PORT, f"mybox:{PORT}"),
+    ],
+)
+def test_the_address_that_is_printed_is_answered(folder, listening, port, host):  # noqa: F811
+    """As a browser sends it: small letters, without the usual port."""
+    client = TestClient(create_app(folder, TOKEN, listening, port))
+    headers = {"host": host, "x-token": TOKEN}
+    assert client.get("/api/runs/all", headers=headers).status_code == 200
+    assert client.get("/api/runs/all", headers=headers | {"host": "evil.example"}).status_code == 421
 
 
 def test_pages_of_other_sites_get_nothing(studio):
@@ -471,8 +490,14 @@ def test_a_job_outlives_the_server_and_can_be_stopped(folder):  # noqa: F811
     started = jobs.start(run, words)
     try:
         assert started.running
+        output = run / jobs.FOLDER / jobs.OUTPUT
+        for _ in range(600):
+            if output.stat().st_size:
+                break
+            time.sleep(0.1)
         with pytest.raises(UserError, match="at work"):
             jobs.start(run, words)
+        assert output.stat().st_size, "what it said is kept"
         jobs._PROCESSES.pop(started.pid)  # a server that was started anew knows only the folder
         assert jobs.found(run).running
         jobs.stop(run)

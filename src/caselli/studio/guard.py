@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from caselli.errors import UserError
 
@@ -23,6 +24,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 """Headers of every answer that does not set its own."""
+HTTP = 80
+"""Port of addresses that name none."""
 OPEN_SITES = ("none", "same-origin")
 
 Scope = MutableMapping[str, Any]
@@ -83,13 +86,17 @@ class Guard:
 
     def _is_own(self, host: str) -> bool:
         """True for a Host header that is this machine's own name or number, with the studio's port."""
-        name, _, port = host.rpartition(":")
-        if port != str(self.port):
+        try:
+            parts = urlsplit(f"//{host}")
+            name, port = parts.hostname or "", parts.port or HTTP  # browsers leave that one out
+        except ValueError:
             return False
-        if name in ("localhost", self.host):
+        if port != self.port:
+            return False
+        if name in ("localhost", self.host.lower(), shown_name(self.host).lower()):
             return True
         try:
-            address = ipaddress.ip_address(name.strip("[]"))
+            address = ipaddress.ip_address(name)
         except ValueError:
             return False
         return address.is_loopback or not is_loopback(self.host)
@@ -98,6 +105,11 @@ class Guard:
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         given = headers.get("x-token") or query.get("token", [""])[0]
         return hmac.compare_digest(given.encode(), self.token.encode())
+
+
+def shown_name(host: str) -> str:
+    """The name that stands in the studio's address: this machine's own where all are listened on."""
+    return socket.gethostname() if host in ("0.0.0.0", "::") else host
 
 
 def is_loopback(host: str) -> bool:

@@ -68,19 +68,20 @@ def start(run: Path, words: list[str]) -> Job:
     """
     folder = run / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock, (folder / OUTPUT).open("wb") as output:
+    with (folder / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{run.name} is at work already", "stop it first") from None
-        process = subprocess.Popen(
-            [sys.executable, "-m", "caselli", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[lock.fileno()],  # the lock goes with it, and ends with it
-            start_new_session=True,  # what ends the server does not end it
-        )
+        with (folder / OUTPUT).open("wb") as output:  # emptied under the lock: another job's is kept
+            process = subprocess.Popen(
+                [sys.executable, "-m", "caselli", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[lock.fileno()],  # the lock goes with it, and ends with it
+                start_new_session=True,  # what ends the server does not end it
+            )
     _PROCESSES[process.pid] = process
     os.setpriority(os.PRIO_PROCESS, process.pid, KINDNESS)
     record = {"words": words, "pid": process.pid, "begun": time.time()}

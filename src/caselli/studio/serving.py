@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlunsplit
 
 from caselli.errors import UserError
-from caselli.studio.guard import is_loopback
+from caselli.studio.guard import is_loopback, shown_name
 
 PORT = 7865
 """Port that is tried first: the year of the pantelegraph, and a 7."""
@@ -74,7 +74,6 @@ def _listening(host: str, port: int | None) -> socket.socket:
 
 
 def _shown(host: str) -> str:
-    """The host as it stands in an address; this machine's own name where all are listened on."""
-    if host in ("0.0.0.0", "::"):
-        return socket.gethostname()
-    return f"[{host}]" if ":" in host else host
+    """The host as it stands in an address."""
+    name = shown_name(host)
+    return f"[{name}]" if ":" in name else name

@@ -180,7 +180,7 @@ class View {
     if (!before) return;
     this.undoButton.disabled = !this.past.length;
     this.now = before.now;
-    this.image.src = this.now.picture;
+    this.image.src = this.now?.picture ?? "";
     this.paper.putImageData(before.painting, 0, 0);
     Object.assign(this.edges, before.edges);
     this.drawFrame();
@@ -287,6 +287,7 @@ class View {
   // proposals ------------------------------------------------------------------------------------------------
 
   draw() {
+    if (!this.now) return say("Choose a picture first.", true);
     const { top, right, bottom, left } = this.edges;
     const { size } = this.model;
     const larger = top + right + bottom + left > 0;
