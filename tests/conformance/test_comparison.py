@@ -14,6 +14,7 @@ from caselli.compare import COMPARISONS, Comparison, codec_points, compare, judg
 from caselli.compare.base import kept_field
 from caselli.errors import UserError
 from caselli.features import TEACHERS, VGG16
+from caselli.files import alone
 from caselli.plain import to_plain
 from caselli.run import train
 from tests.conformance.cases_comparison import CASES, Sources
@@ -130,6 +131,23 @@ def files(name, folder):
     assert len({line.count("|") for line in lines if line.startswith("|")} - {4}) <= 1 and len(lines) > 3
 
 
+def test_samples_are_named_by_their_runs_and_need_figures(sources, tmp_path):
+    """A comparison that goes on with another run does not take the first one's row for it."""
+    runs = [shutil.copytree(sources.runs[0], tmp_path / name) for name in ("one", "other")]
+    kind = COMPARISONS["samples"]
+    for run in runs:
+        rows = compare(kind(kind.Settings(runs=(str(run),))), tmp_path / "out", resume=True)
+    assert [row.prior for row in rows] == ["autoregressive, one", "autoregressive, other"]
+    (runs[0] / "results.json").unlink()
+    with pytest.raises(UserError, match="no figures of its prior"):
+        compare(kind(kind.Settings(runs=(str(runs[0]),))), tmp_path / "new")
+
+
+def test_bits_that_no_head_is_for_are_refused(sources):
+    with pytest.raises(UserError, match="softmax goes to"):
+        compare(made("bits", sources, bits=(24,), heads=("softmax",)))
+
+
 def test_the_folder(sources, tmp_path):
     """What else lies there stays; a file's name is answered with the folder's."""
     name, out = "estimators", tmp_path / "out"
@@ -143,6 +161,10 @@ def test_the_folder(sources, tmp_path):
     (out / "mine.txt").write_text("mine")
     compare(made(name, sources, samples=2), out, overwrite=True)
     assert (out / "mine.txt").exists() and "begun" not in (out / "table.md").read_text()
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with alone(out), pytest.raises(UserError, match="another command works in"):
+        compare(made(name, sources), out, overwrite=True)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before, "looked at under the lock alone"
     with pytest.raises(UserError, match=r"-o .*plot holds plot.png"):
         compare(made(name, sources), tmp_path / "plot.png")
     with pytest.raises(UserError, match="holds a comparison of estimators"):

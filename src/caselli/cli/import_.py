@@ -37,7 +37,7 @@ def command(
     """
     folder = free(out, overwrite, folder=True)
 
-    from caselli.files import atomic_folder, is_taken
+    from caselli.files import alone, atomic_folder, is_taken
     from caselli.interop import Hints, import_files
     from caselli.run import adopt
 
@@ -46,7 +46,8 @@ def command(
     hints = Hints(groups=groups, size=size, heads=heads, classes=classes, scales=sides, text=text)
     imported = import_files(files, hints, from_)
     if is_taken(folder):
-        adopt(imported, folder)
+        with alone(folder):
+            adopt(imported, folder)
     else:
         with atomic_folder(folder) as scratch:
             adopt(imported, scratch)

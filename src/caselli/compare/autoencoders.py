@@ -124,7 +124,9 @@ class Autoencoders(Comparison):
         asked = self.settings
         pictures = data.open(asked.source, size=asked.size, split="all")
         x, test = (pixels(pictures.split(part)) for part in ("train", "held_out"))
-        test, shape = test[: asked.most], {"channels": pictures.channels, "size": pictures.size}
+        test = test[data.spread(len(test), asked.most)]
+        part = x[data.spread(len(x), len(test))]
+        shape = {"channels": pictures.channels, "size": pictures.size}
         with torch.random.fork_rng():
             shared, steps = self._untrained(next(iter(METHODS.values())), shape)
             self._training(shared, x, steps).run(lambda fit: fit.step >= steps // 2)
@@ -135,7 +137,7 @@ class Autoencoders(Comparison):
                 self._training(vae, x, steps).run()
                 seconds = time.perf_counter() - begin
                 torch.manual_seed(asked.seed)
-                bounds = [bound(vae, part) for part in (x[: len(test)], test)]
+                bounds = [bound(vae, each) for each in (part, test)]
                 one = sampled(x, asked.batch, torch.Generator().manual_seed(asked.seed + 1))
                 found = variance(vae, shared, one.pictures)
             unbiased, cost = ESTIMATORS[method.estimator].unbiased, evaluations(vae, method)
@@ -200,6 +202,7 @@ def variance(vae: VAE, shared: VAE, x: Float[Tensor, "B C H W"]) -> float:
     twin = copy.deepcopy(shared)
     twin.estimator, twin.objective = copy.deepcopy(vae.estimator), vae.objective
     own, encoder = list(twin.estimator.parameters()), list(twin.head.parameters())
+    twin.estimator.train()  # baselines learn in that mode alone
     adam = torch.optim.Adam(own, lr=ADAPTATION_RATE) if own else None
     for _ in range(ADAPTATION if len(twin.estimator.state_dict()) else 0):
         total = twin.losses(x, None, 0).total
@@ -207,6 +210,7 @@ def variance(vae: VAE, shared: VAE, x: Float[Tensor, "B C H W"]) -> float:
             adam.zero_grad()
             total.backward(inputs=own)
             adam.step()
+    twin.estimator.eval()
     unit = twin.config.dimensions * math.log(2)
     gradients = []
     for _ in range(REPEATS):

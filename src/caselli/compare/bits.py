@@ -39,7 +39,7 @@ class Settings(JudgedSettings):
     """Minutes of training of each point, both stages; 10 by default."""
     steps: int | None = None
     """Training steps of each stage, instead of minutes."""
-    recipe: str = "small"
+    recipe: str = "auto"
     """Recipe that gives tokenizer and prior."""
 
 
@@ -87,12 +87,19 @@ class Bits(JudgedComparison):
             raise UserError(f"recipe {asked.recipe!r} was given", "one of two stages was expected")
         for head in asked.heads:
             lookup(HEADS, "head", head)
-        return {
+        found = {
             f"{bits} {head.replace('_', ' ')}": (bits, head)
             for bits in asked.bits
             for head in asked.heads
             if bits <= MOST_SOFTMAX or head != "softmax"
         }
+        if not found:
+            raise UserError(
+                f"bits {', '.join(map(str, asked.bits))} were given for {', '.join(asked.heads)}",
+                f"softmax goes to {MOST_SOFTMAX} bits",
+                "add --heads bits",
+            )
+        return found
 
     def rows(self, subjects: Mapping[str, tuple[int, str]], folder: Path) -> Iterator[Row]:
         real = self.features(pixels(self.held_out))

@@ -59,8 +59,9 @@ def compare(
         with tempfile.TemporaryDirectory() as temporary:
             return compare(comparison, temporary, say=say)
     folder, subjects, agreed = Path(out), comparison.subjects(), to_plain(comparison.agreed())
-    rows = _begun(comparison, agreed, folder, resume, overwrite)
-    with alone(folder):
+    _expect_folder(folder)
+    with alone(folder):  # before anything in it is looked at, or removed
+        rows = _begun(comparison, agreed, folder, resume, overwrite)
         return _compared(comparison, subjects, agreed, rows, folder, say)
 
 
@@ -117,14 +118,20 @@ def text(comparison: Comparison, rows: list[Any]) -> str:
 # the folder -------------------------------------------------------------------------------------------------
 
 
+def _expect_folder(folder: Path) -> None:
+    """Raises a `UserError` for the name of a file, or a file."""
+    if folder.suffix in (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".md", ".html", ".json", ".csv"):
+        hint = f"-o {folder.with_suffix('')} holds {PLOT}, {TABLE}"
+        raise UserError(f"-o {folder} was given", "a folder was expected", hint)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file", "a new or empty folder was expected")
+
+
 def _begun(
     comparison: Comparison, agreed: dict[str, Any], folder: Path, resume: bool, overwrite: bool
 ) -> dict[str, Any]:
     """The finished rows in the folder, by subject."""
-    if folder.suffix in (".png", ".jpg", ".jpeg", ".webp", ".pdf", ".md", ".html", ".json", ".csv"):
-        hint = f"-o {folder.with_suffix('')} holds {PLOT}, {TABLE}"
-        raise UserError(f"-o {folder} was given", "a folder was expected", hint)
-    if not folder.exists() or (folder.is_dir() and not is_taken(folder)):
+    if not is_taken(folder):
         return {}
     if not (folder / FIGURES).exists():
         if resume and {path.name for path in folder.iterdir()} <= {RUNS, KEPT}:

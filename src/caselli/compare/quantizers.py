@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -16,6 +15,7 @@ from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.compare.training import TrainingComparison
 from caselli.data import Pictures
+from caselli.engine import read_log
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
     CodebookUse,
@@ -187,7 +187,7 @@ def _use(model: Model, pictures: Pictures) -> float:
 
 def _steps(run: Path) -> int:
     """Steps of the training, from its log."""
-    lines = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = read_log(run / "log.jsonl")
     return [line["step"] for line in lines if line["stage"] == "tokenizer" and "seconds" in line][-1]
 
 

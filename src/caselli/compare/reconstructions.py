@@ -14,6 +14,7 @@ from caselli.compare.base import Comparison, RunSettings, kept
 from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
 from caselli.data import Pictures
 from caselli.evaluate import (
+    CodebookUse,
     original_features,
     psnr,
     reconstruction_distances,
@@ -101,12 +102,11 @@ class Reconstructions(Comparison):
 
 def _means(model: Model, pictures: Pictures) -> tuple[float, float, float, float]:
     """Sharpness, PSNR and SSIM of all pictures, and the share of codes in use."""
-    sums, used = torch.zeros(4, dtype=torch.float64), []
+    sums, use = torch.zeros(4, dtype=torch.float64), CodebookUse(model.tokenizer.quantizer.sizes)
     for _, x, codes, y in reconstructions(model, pictures):
         parts = (slope(y).sum(), slope(x).sum(), psnr(y, x).sum(), ssim(y, x).sum())
         sums += torch.stack([part.double().cpu() for part in parts])
-        used.append(codes.unique().cpu())
+        use.add(codes)
     made, real, *qualities = sums.tolist()
-    sizes = model.tokenizer.quantizer.sizes
-    use = len(torch.cat(used).unique()) / max(sizes) if sizes else 0.0
-    return made / real, *(total / len(pictures) for total in qualities), use
+    share = use.together().use if use.sizes else 0.0
+    return made / real, *(total / len(pictures) for total in qualities), share

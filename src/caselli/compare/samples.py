@@ -9,6 +9,7 @@ from typing import Any
 
 from caselli.compare.base import Comparison, Table, free, kept
 from caselli.compare.pictures import labels_for
+from caselli.errors import UserError
 from caselli.figures import figure
 from caselli.model import Model, load
 from caselli.run import RunFolder
@@ -53,14 +54,15 @@ class Samples(Comparison):
         found: dict[str, Any] = {}
         for path in self.settings.runs:
             model = load(path)
-            name = model.require_prior().kind.replace("_", " ")
-            found[name if name not in found else f"{name} {len(found) + 1}"] = (path, model)
+            name = f"{model.require_prior().kind.replace('_', ' ')}, {Path(path).resolve().name}"
+            subject = (model, _results(path))
+            found[name if name not in found else f"{name} {len(found) + 1}"] = subject
         return found
 
     def rows(self, subjects: Mapping[str, Any], folder: Path) -> Iterator[Row]:
-        for name, (path, model) in subjects.items():
+        for name, (model, results) in subjects.items():
             pictures, seconds = _sampled(model, self.settings.seed)
-            results, prior = RunFolder(path).results(), model.prior
+            prior = model.prior
             bits = results["evaluation"]["prior_bits_per_picture"]
             read = results.get("samples", {}).get("read_as_asked")
             costs = (prior.rounds(), bits / model.grid.length, bits, SAMPLED / seconds)
@@ -75,6 +77,20 @@ class Samples(Comparison):
             for sign, (name, rounds, code, picture, *rest) in zip(signs, table.lines, strict=True)
         ]
         return [Table(table.head, lines)]
+
+
+def _results(path: str) -> dict[str, Any]:
+    """The figures of a run.
+
+    Errors: `UserError` where its prior was never measured, as that of a run that was imported.
+    """
+    found = RunFolder(path).results()
+    if "prior_bits_per_picture" not in found.get("evaluation", {}):
+        raise UserError(
+            f"{path} has no figures of its prior",
+            "a run that has measured its held-out pictures was expected",
+        )
+    return found
 
 
 def _sampled(model: Model, seed: int) -> tuple[Float[Tensor, "B C H W"], float]:

@@ -70,9 +70,9 @@ def paces(models: list[Model], rounds: int = 20) -> list[float]:
     best = [float("inf")] * len(models)
     for _ in range(rounds):
         for i, engine in enumerate(engines):
-            begin = time.perf_counter()
+            begin = _now(models[i])
             sample(engine, None, [0])
-            best[i] = min(best[i], time.perf_counter() - begin)
+            best[i] = min(best[i], _now(models[i]) - begin)
     return [model.grid.length / seconds for model, seconds in zip(models, best, strict=True)]
 
 
@@ -83,10 +83,17 @@ def decoding_paces(models: list[Model], batch: int = 16, rounds: int = 5) -> lis
     for _ in range(rounds):
         for i, model in enumerate(models):
             latents = torch.zeros(batch, *_latent_shape(model), device=model.device)
-            begin = time.perf_counter()
+            begin = _now(model)
             model.tokenizer.decoder(latents)
-            best[i] = min(best[i], time.perf_counter() - begin)
+            best[i] = min(best[i], _now(model) - begin)
     return [batch / seconds for seconds in best]
+
+
+def _now(model: Model) -> float:
+    """Seconds on a clock, once all that was asked of the model's device is done."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+    return time.perf_counter()
 
 
 def _latent_shape(model: Model) -> tuple[int, ...]:
