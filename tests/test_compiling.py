@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from caselli.data import Batch
 from caselli.engine import CPU, Fit, Generated, Losses, Task, TrainingConfig
-from caselli.engine.compiling import convert
+from caselli.engine.compiling import _unchanged, convert
 from caselli.errors import UserError
+from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 
 STEPS = 3
 
@@ -116,3 +118,17 @@ def test_the_compiler_compiles_a_prior():
     """In a process of its own, where shapes are not checked: the compiler has other tensors."""
     said = subprocess.run([sys.executable, "-c", PRIOR], capture_output=True, text=True, check=True).stdout
     assert "s to compile" in said
+
+
+def test_a_codebook_that_begins_in_a_trial_begins_anew():
+    """What is timed leaves everything as it was: the start of a codebook is one of those things."""
+    torch.manual_seed(0)
+    config = TokenizerConfig(channels=1, factor=2, width=8, latent_width=4)
+    task = TokenizerTask(Tokenizer(config)).train()
+    batch = Batch(torch.rand(8, 1, 8, 8), None, None, torch.arange(8))
+    before = {name: value.clone() for name, value in task.state_dict().items() if torch.is_tensor(value)}
+    with _unchanged(task):
+        task(batch, 0)
+    assert all(torch.equal(task.state_dict()[name], value) for name, value in before.items())
+    task(batch, 0)
+    assert task.tokenizer.quantizer.codebook.started

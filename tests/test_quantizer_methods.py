@@ -301,3 +301,35 @@ def test_multi_scale_wants_the_size_of_its_last_scale():
         MultiScale(8, scales=(1, 2))(torch.zeros(1, 8, 3, 3))
     with pytest.raises(UserError, match="last axis"):
         MultiScale(8, scales=(1, 2)).decode(torch.zeros(1, 6, dtype=torch.int64))
+
+
+LEARNT = {"codebook_size": 16, "distance": "cosine", "update": "gradient"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("vq", {"codebook_size": 16, "entropy_weight": 0.1}),
+        ("vq", {"codebook_size": 16, "entropy_weight": 0.1, "distance": "cosine"}),
+        ("multi_scale", {"scales": [1, 2, 4], "options": LEARNT}),
+    ],
+)
+def test_a_codebook_that_learns_in_the_forward_pass_has_a_backward_pass(name, options):
+    """Vectors change in place, by averages or by restarts, while the graph still needs those before."""
+    quantizer = build(name, 4, options).train()
+    for _ in range(3):
+        x = torch.randn(8, 4, 4, 4, requires_grad=True)
+        y = quantizer(x)
+        (y.latents.square().sum() + y.loss).backward()
+        assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("levels", [(1024,), (2048, 3), (5, 3001, 4)])
+@pytest.mark.parametrize("published", [False, True])
+def test_many_levels_stay_in_range(levels, published):
+    quantizer = FSQ(len(levels), levels=levels, whitening=0, published=published)
+    x = torch.cat((torch.full((1, len(levels), 1), -1e4), torch.full((1, len(levels), 1), 1e4)), 2)
+    codes = quantizer.train()(x).codes
+    assert codes.min() >= 0 and codes.max() < quantizer.sizes[0]
+    if not published:  # whose outermost levels are out of reach
+        assert codes.flatten().tolist() == [0, quantizer.sizes[0] - 1]

@@ -186,3 +186,12 @@ def test_codes_on_one_axis_have_no_places():
     made = tokenizer(architecture="vit", factor=4, size=16, width=8, architecture_options={"tokens": 4})
     with pytest.raises(UserError, match="codes with places"):
         Tiles(made, (4, 4))
+
+
+@torch.no_grad()
+def test_codes_that_depend_on_their_place_are_chosen_over_the_whole():
+    """A growing codebook counts its codes from the picture's beginning, not from a strip's."""
+    options = {"codebook_size": 16, "kmeans_steps": 0}
+    made = tokenizer(quantizer="growing", quantizer_options=options)
+    tiles, x = Tiles(made, (4, 4)), torch.rand(1, 3, 40, 24) * 2 - 1
+    assert torch.equal(tiles.encode(x), made.encode(x))

@@ -12,6 +12,7 @@ from caselli.cli import main
 from caselli.data import Batch, to_bytes, to_float
 from caselli.errors import UserError
 from caselli.model import Model, grid_of, load, load_tokenizer, save_tokenizer
+from caselli.model.files import save_model
 from caselli.order import ORDERS, Grid
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 from caselli.tokenizer.build import build
@@ -230,3 +231,17 @@ def test_pixels_are_their_own_codes(channels):
     assert model.report((8, 6)).compression == 1
     with pytest.raises(UserError, match="factor 2 was given to the architecture pixels; 1 was expected"):
         Tokenizer(TokenizerConfig(architecture="pixels", factor=2))
+
+
+@pytest.mark.parametrize("width", [56, 104, 112])
+def test_attention_has_heads_that_divide_any_width(width):
+    tokenizer = Tokenizer(TokenizerConfig(width=width, multipliers=(1, 2, 4), attention=(8,)))
+    assert tokenizer.encode(torch.zeros(1, 3, 16, 16)).shape == (1, 2, 2)
+
+
+def test_teachers_of_a_refined_decoder_stay_with_it(tmp_path):
+    """Also where it is saved as the tokenizer's own: they may not judge what came of it."""
+    model = Model(Tokenizer(TokenizerConfig(width=16)), None, ORDERS["raster"](), 16)
+    model.decoder_teachers = ("efficientnet-lite0",)
+    save_model(model, tmp_path)
+    assert load(tmp_path).teachers() == ("efficientnet-lite0",)

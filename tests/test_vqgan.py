@@ -471,6 +471,15 @@ def test_several_codebooks_are_followed_each():
         assert_close(share, count / count.sum(), rtol=1e-3, atol=1e-4)
 
 
+def test_the_window_of_their_use_is_as_long_with_several_codebooks():
+    codes, known = torch.zeros(8, 2, 4, 4, dtype=torch.int64), []
+    for options in ({"codebook_size": 8}, {"stages": 2, "options": {"codebook_size": 8}}):
+        found, _ = diagnostics(quantizer="vq" if len(known) == 0 else "residual", quantizer_options=options)
+        feed(found, codes[:, 0] if len(known) == 0 else codes, psnr=20)
+        known.append(found.use_known.mean().item())
+    assert known[0] == pytest.approx(known[1])
+
+
 def test_a_collapsed_codebook_is_restarted_where_the_remedy_is_applied():
     options = {"codebook_size": 64, "restart_threshold": 0.0, "kmeans_steps": 0}
     use = {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -106,13 +108,19 @@ def _seconds(task: Task, step: Callable[[], None]) -> float:
     return ranks.mean(torch.tensor(min(times[1:]), dtype=torch.float64)).item()
 
 
+def _copy(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+
+
 @contextlib.contextmanager
 def _unchanged(task: Task) -> Iterator[None]:
-    """Puts buffers, gradients and random numbers back when it ends."""
+    """Puts weights, buffers, gradients and random numbers back when it ends."""
+    state = {name: _copy(value) for name, value in task.state_dict().items()}
     buffers = {name: buffer.clone() for name, buffer in task.named_buffers()}
     with torch.random.fork_rng():
         yield
     with torch.no_grad():
+        task.load_state_dict(state)  # a codebook that began in the meantime learns that it has not
         for name, buffer in task.named_buffers():
             buffer.copy_(buffers[name])
     for parameter in task.parameters():

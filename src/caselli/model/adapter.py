@@ -105,7 +105,9 @@ def grown(
             added[name] = (first, more)
     new.load_state_dict(weights)
     compressions = {**model.compressions, "prior": made}
-    return Model(model.tokenizer, new.to(model.device), order, size, everything, compressions), added
+    larger = Model(model.tokenizer, new.to(model.device), order, size, everything, compressions)
+    larger.decoder_teachers = model.decoder_teachers
+    return larger, added
 
 
 def joined(model: Model, adapters: Mapping[str | Path, float]) -> Model:

@@ -27,10 +27,17 @@ first that is there counts."""
 
 
 def save_tokenizer(
-    tokenizer: Tokenizer, folder: Path, size: int, compression: Compression = UNCOMPRESSED
+    tokenizer: Tokenizer,
+    folder: Path,
+    size: int,
+    compression: Compression = UNCOMPRESSED,
+    teachers: Sequence[str] = (),
 ) -> None:
-    """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them."""
-    save_weights(folder / "tokenizer", tokenizer, {"config": tokenizer.config, "size": size}, compression)
+    """`tokenizer.safetensors` and `tokenizer.json`: weights, and the plain data that rebuild them; with the
+    networks that taught its decoder besides those of its configuration, where it was refined."""
+    described = {"config": tokenizer.config, "size": size}
+    described |= {"teachers": list(teachers)} if teachers else {}
+    save_weights(folder / "tokenizer", tokenizer, described, compression)
 
 
 def save_prior(
@@ -55,7 +62,8 @@ def save_prior(
 def save_model(model: Model, folder: Path) -> None:
     """Both parts of a model, as small as they were loaded."""
     made = model.compressions
-    save_tokenizer(model.tokenizer, folder, model.size, made.get("tokenizer", UNCOMPRESSED))
+    compression = made.get("tokenizer", UNCOMPRESSED)
+    save_tokenizer(model.tokenizer, folder, model.size, compression, model.decoder_teachers)
     if model.prior is not None:
         fingerprint, prior = model.tokenizer.fingerprint(), made.get("prior", UNCOMPRESSED)
         save_prior(model.prior, folder, fingerprint, model.classes, prior)
@@ -109,7 +117,7 @@ def load(run: str | Path) -> Model:
     model = load_unrefined(folder)
     if holds_decoder(folder, model.tokenizer.fingerprint()):
         load_weights(folder / "decoder", model.tokenizer.decoder)
-        model.decoder_teachers = tuple(read_description(folder / "decoder").get("teachers", ()))
+        model.decoder_teachers += tuple(read_description(folder / "decoder").get("teachers", ()))
     return model
 
 
@@ -117,8 +125,11 @@ def load_unrefined(folder: Path) -> Model:
     """The model of a run folder with the decoder that the tokenizer was trained with."""
     tokenizer, size = load_tokenizer(folder)
     made = {"tokenizer": read_compression(folder / "tokenizer")}
+    teachers = tuple(read_description(folder / "tokenizer").get("teachers", ()))
     if not (folder / "prior.json").exists():
-        return Model(tokenizer, None, ORDERS["raster"](), size, compressions=made)
+        model = Model(tokenizer, None, ORDERS["raster"](), size, compressions=made)
+        model.decoder_teachers = teachers
+        return model
     stamped, fingerprint = _stamp(folder / "prior"), tokenizer.fingerprint()
     if stamped != fingerprint:
         raise UserError(
@@ -128,6 +139,7 @@ def load_unrefined(folder: Path) -> Model:
         )
     prior, order, classes, made["prior"] = _load_prior(folder / "prior", tokenizer, size)
     model = Model(tokenizer, prior, order, size, classes, made)
+    model.decoder_teachers = teachers
     for name in GUIDES:
         path = folder / name
         if model.guide is None and path.with_suffix(".json").exists() and _stamp(path) == fingerprint:

@@ -79,7 +79,9 @@ class Codebook(nn.Module):
 
     def values(self) -> Float[Tensor, "K D"]:
         """The vectors as they are looked up, in at least float32: on the unit sphere for cosine distance."""
-        return self._placed(widened(self.vectors))
+        # in training the vectors change in place while a graph still needs those of now
+        vectors = self.vectors.clone() if self.training else self.vectors
+        return self._placed(widened(vectors))
 
     def prepare(self, latents: Float[Tensor, "n D"]) -> None:
         """Before the codes of a training batch are chosen: the start, or the restart of dead codes."""

@@ -16,6 +16,9 @@ from caselli.quantizer.pointwise import Points, Pointwise
 from caselli.quantizer.whitening import Whitening
 from caselli.shapes import Float, Int, Tensor
 
+MARGIN = 0.49
+"""Distance beyond the outermost levels that channels are squeezed to, at most: they round to those levels."""
+
 
 class FSQ(Pointwise):
     r"""A few channels, each bounded and rounded to its own number of levels; the product is the codebook.
@@ -114,6 +117,7 @@ class FSQ(Pointwise):
         if self.symmetric:
             return (levels - 1) * (z.tanh() + 1) / 2
         half = (levels - 1) * (1 - 1e-3 if self.published else 1 + 1e-3) / 2
+        half = half.minimum((levels - 1) / 2 + MARGIN)  # of a thousand levels and more
         offset = (1 - levels % 2) / 2
         shift = 0
         if self.whitening is None:

@@ -37,7 +37,7 @@ class SlimTokenizer(SlimStage):
         return tokenizer, with_narrowed(made, tokenizer, Tokenizer(tokenizer.config))
 
     def save(self, network: Tokenizer, compression: Compression) -> None:
-        save_tokenizer(network, self.path, self.before.size, compression)
+        save_tokenizer(network, self.path, self.before.size, compression, self.before.decoder_teachers)
 
     def held(self, network: Tokenizer) -> nn.Module:
         return network.decoder

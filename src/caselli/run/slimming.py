@@ -106,7 +106,7 @@ def _carry_over(run: TwoStage, before: Model, old: Path) -> None:
     if ranks.is_first():
         if not (path / "tokenizer.json").exists():
             compression = read_compression(old / "tokenizer")
-            save_tokenizer(before.tokenizer, path, before.size, compression)
+            save_tokenizer(before.tokenizer, path, before.size, compression, before.decoder_teachers)
         tokenizer = load_tokenizer(path)[0]
         for split in ("train", "held_out"):
             source, target = (folder / "codes" / f"{split}.safetensors" for folder in (old, path))

@@ -40,7 +40,7 @@ def tune_tokenizer(run: TwoStage, before: Model, config: TuneConfig) -> None:
         sets = run.data.train, run.data.held_out
         tokenizer = run.fit(task, config.training(adapts=False), "tune_tokenizer", sets).tokenizer
     if ranks.is_first():
-        save_tokenizer(tokenizer.cpu(), path, before.size, made)
+        save_tokenizer(tokenizer.cpu(), path, before.size, made, before.decoder_teachers)
     ranks.wait()
 
 

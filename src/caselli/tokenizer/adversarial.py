@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from caselli import ranks
 from caselli.divergence import DIVERGENCES, R1, CriticDivergence
@@ -123,6 +124,10 @@ class AdversarialTask(Autoencoding):
         }
         figures = {name: value.detach() for name, value in figures.items()}
         return loss + penalty + (weight * judged.generator_loss).detach(), weight * push, figures
+
+    def compiled(self) -> list[nn.Module]:
+        """Not the decoder where its last matrix alone is asked for a gradient, with the graph kept."""
+        return [self.tokenizer.encoder] if self.config.adaptive else super().compiled()
 
     def _scores(self, pictures: Tensor) -> Tensor:
         return widened(self.discriminator(diff_augment(pictures) if self.config.augment else pictures))

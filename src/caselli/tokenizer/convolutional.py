@@ -108,5 +108,6 @@ def _level(width: int, out: int, blocks: int, attention: bool) -> list[nn.Module
     if not blocks and width != out:
         layers.append(nn.Conv2d(width, out, 1))
     if attention:
-        layers.append(SpatialAttention(out, heads=max(1, out // 64)))
+        fitting = (heads for heads in range(max(1, out // 64), 0, -1) if out % heads == 0)
+        layers.append(SpatialAttention(out, heads=next(fitting)))
     return layers

@@ -166,7 +166,7 @@ class Diagnostics(nn.Module):
         offsets = codes.new_tensor([sum(self.sizes[:i]) for i in range(len(self.sizes))])
         flat = (codes.movedim(1, -1) + offsets).flatten() if len(self.sizes) > 1 else codes.flatten()
         found = torch.zeros_like(self.use).index_add_(0, flat, self.use.new_ones(()).expand(len(flat)))
-        found = ranks.total(found) * len(self.sizes)
+        found = ranks.total(found)
         number = found.sum()  # codes of this step, as many for each codebook
         share = (number / (WINDOW * sum(self.sizes))).clamp(max=1.0)
         self.use.lerp_(found / number, share)

@@ -93,7 +93,7 @@ class Tiles:
 
         cells = pictures.shape[-2] // f, pictures.shape[-1] // f
         latents = _strips(self._pieces(cells, self.encoding, 1), tile)
-        return torch.cat([self.tokenizer.quantizer.encode(strip) for strip in latents], -2)
+        return self.tokenizer.quantizer.encode(torch.cat(list(latents), -2))
 
     def about(self) -> str:
         """The tiling of the decoder in words."""
