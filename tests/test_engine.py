@@ -16,6 +16,7 @@ from caselli.engine.batch import pieces
 from caselli.engine.ema import Ema
 from caselli.engine.loop import Interrupted
 from caselli.engine.optimiser import Optimiser
+from caselli.engine.threads import Threads
 from caselli.errors import UserError
 from caselli.files import atomic_write
 
@@ -364,3 +365,18 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_threads_are_those_of_the_fastest_steps():
+    """Beside a process that holds a core, and again when it is gone; in quiet all stay."""
+    held, threads, taken = True, Threads(most=2), []
+    for step in range(400):
+        held = step < 200
+        taken.append(threads.next)
+        threads.after({1: 1.0, 2: 5.0 if held else 0.6}[threads.next])
+    assert taken[:3] == [2, 2, 1] and taken[150] == 1 and taken[-1] == 2
+    assert taken[3:200].count(2) < 8 and taken[300:].count(1) < 4
+    quiet = Threads(most=2)
+    for _ in range(100):
+        quiet.after({1: 1.7, 2: 1.0}[quiet.next])
+    assert quiet.count == 2 and Threads(most=1).next == 1

@@ -9,6 +9,7 @@ from caselli.engine.loop import Interrupted, Training
 from caselli.engine.machine import CPU, Machine, machine
 from caselli.engine.rate import rate_of
 from caselli.engine.task import Losses, Part, Task
+from caselli.engine.threads import kept_threads
 from caselli.engine.tracker import Tracker
 from caselli.engine.trackers import TRACKERS, expect_trackers, tracked
 
@@ -30,6 +31,7 @@ __all__ = [
     "TrainingConfig",
     "expect_trackers",
     "fit",
+    "kept_threads",
     "machine",
     "of_shape",
     "rate_of",

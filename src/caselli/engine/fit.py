@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -18,6 +19,7 @@ from caselli.engine.machine import CPU, Machine
 from caselli.engine.optimiser import Optimiser, learning_rate_factor
 from caselli.engine.sharding import gradients_of, parallel, placed, recompute
 from caselli.engine.task import Task
+from caselli.engine.threads import Threads, kept_threads
 from caselli.shapes import Tensor
 
 
@@ -70,6 +72,8 @@ class Fit:
         self.step, self.seconds = 0, 0.0
         self.samples, self.rate = 0, 0.0
         self.figures: dict[str, Tensor] = {}
+        self.threads = torch.get_num_threads()
+        """Threads that made the fastest steps, of those that were tried."""
         self.asked, self.stopping = False, False
         """True where this rank was asked to stop; and once all ranks have agreed to."""
         self.notes: list[str] = []
@@ -90,12 +94,16 @@ class Fit:
         if self.progress >= 1:
             return self
         model, begin = parallel(self.task), time.perf_counter() - self.seconds
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), self._threads() as threads:
             for batch in self.batches.stream(self.step):
                 batch = to_device(batch, self.machine.device)
                 if self.config.compile and not self.notes:
                     self._compile(model, batch)
+                before = time.perf_counter()
                 self.figures = self.update(model, batch)
+                threads.after(time.perf_counter() - before)
+                if threads.next != torch.get_num_threads() and threads.most > 1:
+                    torch.set_num_threads(threads.next)
                 self._tick(begin)
                 if until(self) or self.progress >= 1:
                     break
@@ -142,6 +150,16 @@ class Fit:
         self.task.train()
         piece = pieces(batch, self.config.accumulate)[0]
         self.notes.append(compile_parts(self.task, lambda: self._backward(model, piece)))
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[Threads]:
+        """The threads of the steps, which may change on a processor by the clock; all of them afterwards."""
+        may_change = self.machine.device == "cpu" and self.config.minutes
+        with kept_threads():
+            threads = Threads(self.threads if may_change else 1)
+            yield threads
+        if may_change:
+            self.threads = threads.count
 
     def _tick(self, begin: float) -> None:
         """The first rank's clock, and whether it was asked to stop, are everybody's."""

@@ -153,6 +153,8 @@ class Kind(ABC):
 
     def __init__(self, folder: RunFolder, config: Any, data: Data, machine: Machine) -> None:
         self.folder, self.config, self.data, self.machine = folder, config, data, machine
+        self.threads: int | None = None
+        """Threads that made the fastest steps of the last training; None before."""
 
     # what a run of this kind is -----------------------------------------------------------------------------
 
@@ -298,7 +300,9 @@ class Kind(ABC):
         path, seed = self.folder.path, self.config.seed
         with tracked(self.config.track, path, name, flatten(self.config)) as trackers:
             parts = task, batches, validation, config, path, name, self.machine, seed, trackers
-            trained = Training(*parts, early).run()
+            training = Training(*parts, early)
+            trained = training.run()
+            self.threads = training.fit.threads
         for sentence in self.data.met():
             Log(path, name).say(sentence)
         return trained

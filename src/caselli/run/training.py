@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from caselli import ranks
-from caselli.engine import Log, Machine, expect_trackers, machine
+from caselli.engine import Log, Machine, expect_trackers, kept_threads, machine
 from caselli.errors import UserError
 from caselli.files import alone
 from caselli.plain import override
@@ -322,6 +322,6 @@ def _go_through(stage: Stage) -> None:
                 stage.save_early(task, state)
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.results in run.folder.results()):
-        with ranks.alone():
+        with ranks.alone(), kept_threads(run.threads):  # beside a busy core as few as in training
             stage.look()
     ranks.wait()
