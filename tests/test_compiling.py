@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from caselli.data import Batch
+from caselli.data import Batch, CodeBatch
 from caselli.engine import CPU, Fit, Generated, Losses, Task, TrainingConfig
 from caselli.engine.compiling import _unchanged, convert
 from caselli.errors import UserError
+from caselli.order import ORDERS, Grid
+from caselli.prior import Alphabet, PriorConfig, PriorTask, build
 from caselli.tokenizer import Tokenizer, TokenizerConfig, TokenizerTask
 
 STEPS = 3
@@ -102,6 +104,21 @@ def test_layers_in_float8_keep_names_and_nearly_all_bits():
     assert type(task.layers[0].linear) is not nn.Linear
     weights = [one["layers.0.linear.weight"] for one in found]
     assert 0 < (weights[0] - weights[1]).norm() / weights[0].norm() < 0.2
+
+
+def test_the_layers_of_a_prior_go_to_float8():
+    """Which are a kind of linear layer of their own, and are asked for their outputs in parts."""
+    pytest.importorskip("torchao")
+    torch.manual_seed(0)
+    prior = build(PriorConfig(width=32, depth=2), Alphabet((16,), (0,) * 16))
+    task = PriorTask(prior, ORDERS["raster"](), Grid(4, 4)).eval()
+    batch = CodeBatch(torch.randint(16, (4, 4, 4)), None, None, torch.arange(4))
+    before = task(batch, 0).total
+    kinds = {name: type(module) for name, module in task.named_modules()}
+    convert(task, emulate=True)
+    changed = [name for name, module in task.named_modules() if type(module) is not kinds.get(name)]
+    assert len(changed) >= 4 * 2
+    assert task(batch, 0).total.item() == pytest.approx(before.item(), rel=0.02)
 
 
 PRIOR = """

@@ -25,6 +25,13 @@ def engine_for(model: Any, precision: str | None, draft: str | None = None) -> A
     return None if engine is None else Timed(engine)
 
 
+def on_device(model: Any) -> Any:
+    """A model on the GPU of this process, where there is one."""
+    import torch
+
+    return model.to("cuda") if torch.cuda.is_available() else model
+
+
 def speculative(model: Any, draft: str, precision: str | None) -> Any:
     """An engine for which the prior of another run proposes codes.
 
@@ -33,7 +40,7 @@ def speculative(model: Any, draft: str, precision: str | None) -> Any:
     from caselli.model import load
     from caselli.sampling import SpeculativeEngine
 
-    other = load(draft)
+    other = on_device(load(draft))
     model.expect_same_codes(other)
     return SpeculativeEngine(model.require_prior(), other.require_prior(), precision)
 

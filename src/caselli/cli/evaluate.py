@@ -7,6 +7,7 @@ import json as plain
 from collections.abc import Callable
 from typing import Any
 
+from caselli.cli.drawing import on_device
 from caselli.errors import UnknownName, UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
@@ -85,9 +86,9 @@ def command(
     ranks.start()
     try:
         if more.features or more.captions or more.upscaling:
-            figures = _all(load_two_stages(run), run, source, split, more, sampling)
+            figures = _all(on_device(load_two_stages(run)), run, source, split, more, sampling)
         else:
-            figures = kind_of(run).evaluate(load(run), source, split, more.lpips or None)
+            figures = kind_of(run).evaluate(on_device(load(run)), source, split, more.lpips or None)
         if ranks.is_first():
             _show(figures, json)
     finally:

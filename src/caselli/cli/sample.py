@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, say_made
+from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, on_device, say_made
 from caselli.cli.output import PICTURES, expect_count, free, is_picture
 from caselli.errors import UserError
 from caselli.sampling import AS_LEARNED, Sampling
@@ -51,7 +51,7 @@ def command(
         ranks.wait()  # all have looked before the first rank writes
         expect_count(count, "pictures")
         # pictures of another size need codes with places
-        model = (load if size is None and draft is None else load_two_stages)(run)
+        model = on_device((load if size is None and draft is None else load_two_stages)(run))
         wanted = Wanted.of(model, count, label, text, picture, seed)
         wanted = dataclasses.replace(wanted, about={"run": run, **sampling.described()})
         if draft is not None and model.guide is not None and sampling.guidance != 1:

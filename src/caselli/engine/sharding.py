@@ -39,9 +39,8 @@ def placed(task: Task, config: TrainingConfig, machine: Machine) -> Task:
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(machine.device.split(":")[0], (ranks.count(),))
-    # a processor's normalisations refuse weights of another precision than their float32 inputs
-    low = torch.bfloat16 if machine.precision == "bfloat16" and machine.device != "cpu" else None
-    policy = MixedPrecisionPolicy(low, torch.float32, cast_forward_inputs=False)
+    # weights stay float32, as everywhere: autocast lowers products alone, and recurrences need all their bits
+    policy = MixedPrecisionPolicy(None, torch.float32, cast_forward_inputs=False)
     for block in task.blocks():
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(task, mesh=mesh, reshard_after_forward=True)

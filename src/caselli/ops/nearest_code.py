@@ -93,6 +93,10 @@ def full_precision(tensor: Tensor) -> Iterator[None]:
         if mode != "highest":
             torch.set_float32_matmul_precision("highest")
             stack.callback(torch.set_float32_matmul_precision, mode)
+        if device == "cuda":  # convolutions have a switch of their own
+            cudnn = torch.backends.cudnn
+            kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+            stack.enter_context(cudnn.flags(**kept, allow_tf32=False))
         yield
 
 

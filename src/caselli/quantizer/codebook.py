@@ -131,7 +131,8 @@ class Codebook(nn.Module):
     def _restart(self, latents: Tensor) -> None:
         """Puts dead codes on latents of this batch, with the count of an average code."""
         dead = self.dead()
-        if dead.device.type == "cpu" and not dead.any():  # elsewhere, asking costs more than doing
+        # on one GPU asking costs more than doing; among ranks, whose counts agree, doing costs more
+        if (dead.device.type == "cpu" or ranks.count() > 1) and not dead.any():
             return
         found = draw(latents, len(dead))
         turn = (dead.cumsum(0) - 1).clamp_min(0) % len(found)

@@ -83,7 +83,7 @@ class SegmenterStage(Stage):
     def look(self) -> None:
         """Measures the network on all held-out pictures, and draws some of them."""
         path, held_out = self.run.folder.path, self.run.data.held_out
-        segmenter = load_segmenter(path)
+        segmenter = load_segmenter(path).to(self.run.machine.device)
         found = evaluate_segmenter(segmenter, held_out)
         self.log.say(
             f"held out: {found['mean_iou']:.1%} mean intersection over union, "

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from caselli import ranks
 from caselli.data import CodeShards, CodeStore, Pictures, spread, to_float
@@ -247,6 +248,8 @@ class TwoStage(Kind):
     @classmethod
     def evaluate(cls, trained: Model, source: str, split: str, lpips: str | None = None) -> dict[str, Any]:
         distance, pictures = perceptual_distance(lpips), open_split(trained, source, split)
+        if isinstance(distance, nn.Module):
+            distance = distance.to(trained.device)
         figures = dataclasses.asdict(evaluate_model(trained, pictures, distance=distance))
         del figures["code_counts"]
         return figures

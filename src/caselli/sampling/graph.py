@@ -32,9 +32,14 @@ class CudaGraph(GraphRecorder):
     device = "cuda"
 
     def record(self, function, tensors):
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            function(*tensors)
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph):
+                function(*tensors)
+        except RuntimeError:  # a step that asks the host cannot be captured, and leaves its own stream behind
+            torch.cuda.set_stream(stream)
+            torch.cuda.synchronize()
+            raise
         return graph.replay
 
 

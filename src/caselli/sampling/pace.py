@@ -35,10 +35,10 @@ class Timed(Engine):
         return self.engine.needs_condition
 
     def draw(self, drawing: SeededDrawing) -> None:
-        begin = time.perf_counter()
+        begin = _now(drawing)
         self.engine.draw(drawing)
         steps = min(drawing.rounds, drawing.codes.shape[1] - drawing.first)
-        self.seconds += time.perf_counter() - begin
+        self.seconds += _now(drawing) - begin
         self.codes += (drawing.codes.shape[1] - drawing.first) * len(drawing.codes)
         self.bytes += steps * self.engine.bytes_per_step()
 
@@ -52,6 +52,13 @@ class Timed(Engine):
         if self.prior.offset.device.type == "cpu":
             words += f", {self.bytes / seconds / read_rate():.0%} of the memory's read rate"
         return words
+
+
+def _now(drawing: SeededDrawing) -> float:
+    """Seconds on a clock, once a GPU has done all that it was asked for."""
+    if drawing.codes.is_cuda:
+        torch.cuda.synchronize(drawing.codes.device)
+    return time.perf_counter()
 
 
 def read_rate(megabytes: int = 256) -> float:
