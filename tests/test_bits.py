@@ -205,3 +205,15 @@ def test_the_benchmark_at_a_tiny_size(monkeypatch, capsys):
     monkeypatch.setattr(bench_bits, "in_a_process", lambda function, *given: function(*given))
     bench_bits.compare([("softmax", 4), ("bits", 64)], repeats=1)
     assert "bits, K = 2^64" in capsys.readouterr().out
+
+
+@every_head
+def test_the_batch_does_not_change_the_bytes(head):
+    model, streams = prior(head), torch.zeros(5, dtype=torch.int64)
+    codes, made = sample(model, None, [1, 2, 3, 4, 5]), []
+    for batch in (2, 256):
+        encoders = Encoders(1)
+        Sequences(model, batch).encode(codes, encoders, streams)
+        made.append(encoders.bytes())
+    assert made[0] == made[1]
+    assert torch.equal(Sequences(model, 3).decode(Decoders(made[0]), streams), codes)

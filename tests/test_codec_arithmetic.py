@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from caselli.codec import arithmetic
+from caselli.codec.coder import Decoders, Encoders
 from caselli.codec.reproducible import Reproducible, reproducible
 from caselli.errors import UserError
 from caselli.mixer import MIXERS
@@ -165,3 +166,13 @@ def test_triangular_systems_are_solved(upper, left):
         with reproducible(Reproducible(nn.Identity())):
             found = torch.linalg.solve_triangular(a, b, upper=upper, left=left, unitriangular=unit)
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_a_symbol_without_a_choice_costs_nothing():
+    encoders, streams, sure = Encoders(2), torch.arange(2), torch.ones(2, 1)
+    bits = encoders.put(streams, torch.zeros(2, dtype=torch.int64), sure)
+    assert bits.tolist() == [0, 0]
+    encoders.put(streams, torch.tensor([1, 0]), torch.ones(2, 2))
+    decoders = Decoders(encoders.bytes())
+    assert decoders.take(streams, sure).tolist() == [0, 0]
+    assert decoders.take(streams, torch.ones(2, 2)).tolist() == [1, 0]

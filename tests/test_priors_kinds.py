@@ -9,7 +9,16 @@ import torch
 
 from caselli.errors import UserError
 from caselli.order import Grid
-from caselli.prior import NextScale, ParallelHeads, PixelCNN, PriorConfig, RandomOrder, build
+from caselli.prior import (
+    Alphabet,
+    LayerConfig,
+    NextScale,
+    ParallelHeads,
+    PixelCNN,
+    PriorConfig,
+    RandomOrder,
+    build,
+)
 from caselli.quantizer import MultiScale
 from caselli.sampling import StraightEngine, best_engine, sample
 from tests.conformance.cases_prior import alphabet_of, built
@@ -288,3 +297,17 @@ def test_the_engine_says_why_it_is_not_the_fused_one():
     for name in ("masked", "pixel_cnn", "next_scale", "parallel"):
         engine, why = best_engine(built(name).float())
         assert name.split(",")[0].replace("_", "-") in why and engine.name.startswith("step by step")
+
+
+def test_a_random_order_prior_without_positions_of_its_own_is_drawn_from():
+    torch.manual_seed(0)
+    config = PriorConfig(kind="random_order", width=32, depth=1, layer=LayerConfig(positions="none"))
+    model = build(config, Alphabet((8,), (0,) * 6)).eval()
+    twin = model.straight()
+    codes = torch.randint(8, (3, 6))
+    torch.testing.assert_close(twin.log_prob(codes, None), model.log_prob(codes, None))
+
+
+def test_options_of_a_kind_are_of_their_type():
+    with pytest.raises(UserError, match="steps"):
+        build(PriorConfig(kind="masked", prior_options={"steps": 2.5}), Alphabet((8,), (0,) * 6))

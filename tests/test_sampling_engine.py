@@ -45,6 +45,8 @@ CASES = {
     "wide local": ("local", {"window": 19, "heads": 2, "kv_heads": 1}),
     "mamba": ("mamba", {}),
     "small mamba": ("mamba", {"state_size": 3, "convolution": 1, "expand": 1, "delta_rank": 5}),
+    "mamba without a bias": ("mamba", {"convolution_bias": False}),
+    "no MLP": ("attention", {}),
     "hybrid": (["attention", "mamba", "local"], {"convolution": 2, "window": 3}),
 }
 
@@ -57,6 +59,7 @@ def build(case="attention", alphabet=LONG, width=60, scale=40.0):
         width=width,
         depth=3 if isinstance(mixer, list) else 2,
         mixer_options=options,
+        expansion=0 if case == "no MLP" else 4,
         layer=LayerConfig(activation="squared_relu" if case == "squared ReLU" else "gelu"),
     )
     model = Autoregressive(config, alphabet).eval()

@@ -7,7 +7,7 @@ import torch
 
 from caselli.cli import main
 from caselli.errors import UserError
-from caselli.prior import PriorConfig, build
+from caselli.prior import Alphabet, PriorConfig, build
 from caselli.run import train
 from caselli.sampling import EagerEngine, FusedEngine, Sampling, SpeculativeEngine, rounded, sample
 from tests.conformance.cases_prior import CASES, alphabet_of, built
@@ -163,3 +163,25 @@ def test_it_is_the_eager_engine_where_the_draft_is_the_prior():
     assert torch.equal(
         sample(engine, None, list(range(30))), sample(EagerEngine(prior), None, list(range(30)))
     )
+
+
+@needs_compiler
+@pytest.mark.parametrize("first", [1, 3, 7, 20])
+def test_compiled_pairs_of_windows_go_on_behind_known_codes(first):
+    """A window keeps few keys: those that the first step behind known codes looks at are there."""
+    torch.manual_seed(0)
+    alphabet, made = Alphabet((8,), (0,) * 24), []
+    for width in (32, 16):
+        options = {"window": 4, "heads": 2}
+        prior = build(
+            PriorConfig(width=width, depth=2, mixer="local", mixer_options=options), alphabet
+        ).eval()
+        with torch.no_grad():
+            prior.head.weight.mul_(40)
+        made.append(prior)
+    known = torch.where(torch.arange(24) < first, torch.randint(8, (6, 24)), -1)
+    engine = SpeculativeEngine(*made)
+    other = SpeculativeEngine(made[0], rounded(made[1], "int8"))
+    other.fused = None
+    drawn = [sample(each, None, list(range(6)), Sampling(), known=known) for each in (engine, other)]
+    assert "fused" in engine.name and torch.equal(*drawn)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from caselli.codec.container import HEADER, Archive, Group
+from caselli.codec.container import HEADER, MOST_SIDE, Archive, Group
 from caselli.codec.fallback import fallback, read_fallback
 from caselli.codec.groups import GroupCoder, Progress
 from caselli.codec.residual import ResidualModel
@@ -106,6 +106,11 @@ class Codec:
         """
         for picture in pictures:
             self._allowed(1, *picture.shape[1:])
+            if max(picture.shape[1:]) > MOST_SIDE:
+                raise UserError(
+                    f"a picture of {picture.shape[2]} × {picture.shape[1]} pixels was given",
+                    f"sides of up to {MOST_SIDE} were expected",
+                )
         suited = [i for i, picture in enumerate(pictures) if kind == "codes" or self._suits(picture)]
         coded = []
         for members in self._alike(pictures, suited, kind):

@@ -66,6 +66,8 @@ class Encoders:
         self, streams: Int[Tensor, "n"], symbols: Int[Tensor, "n"], weights: Float[Tensor, "n K"]
     ) -> Float[Tensor, "n"]:
         """Appends each symbol to its stream, in the order given; the bits that each costs by its weight."""
+        if weights.shape[1] == 1:  # there is nothing to say
+            return torch.zeros(len(weights), dtype=torch.float64)
         values, table = symbols.numpy().astype(np.int32), _table(weights)
         for stream, rows in _runs(streams):
             self.coders[stream].encode(values[rows], self.family, table[rows])
@@ -100,6 +102,8 @@ class Decoders:
 
     def take(self, streams: Int[Tensor, "n"], weights: Float[Tensor, "n K"]) -> Int[Tensor, "n"]:
         """The next symbol of each row's stream, in the order given."""
+        if weights.shape[1] == 1:
+            return torch.zeros(len(weights), dtype=torch.int64)
         symbols, table = np.zeros(len(weights), dtype=np.int64), _table(weights)
         for stream, rows in _runs(streams):
             if self.broken[stream]:

@@ -43,6 +43,8 @@ class Sequences:
             )
         if batch < 1:
             raise UserError(f"batch {batch} was given", "at least 1 was expected")
+        # codes of several parts are coded part by part over a block, which the batch may not cut
+        batch = batch if prior.code_head.parts == 1 else max(batch, MOST_ROWS)
         self.prior, self.batch = copy.deepcopy(prior).double().eval(), batch
         self.mode = Reproducible(self.prior)
         self.head, self.length = self.prior.code_head, prior.alphabet.length
@@ -90,7 +92,8 @@ class Sequences:
 
     def _values(self, codes: Int[Tensor, "B"], slot: int) -> Int[Tensor, "B parts"]:
         """Values of the codes' parts in the tables of a slot."""
-        return self.head.split(codes, slot) - (self.entries[slot].start or 0)
+        own = codes.to(self.prior.offset.device)
+        return self.head.split(own, slot).cpu() - (self.entries[slot].start or 0)
 
     def _walk(self, streams: Int[Tensor, "B"], choose: Choose, progress: Progress) -> Int[Tensor, "B T"]:
         codes = torch.zeros(len(streams), self.length, dtype=torch.int64)

@@ -37,7 +37,7 @@ class FixedAttention(CachedMixer):
 
     def __init__(self, width: int, *, block: int = 32, summary: int = 4, **options) -> None:
         super().__init__(width, **options)
-        if summary < 1 or block % summary:
+        if min(summary, block) < 1 or block % summary:
             raise UserError(
                 f"block {block}, summary {summary} were given",
                 "a block that is a multiple of summary was expected",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from caselli.errors import UserError
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
 from caselli.ops import mixture_of_block_attention
 
@@ -34,6 +35,8 @@ class MoBA(CachedMixer):
 
     def __init__(self, width: int, *, block: int = 32, blocks: int = 4, **options) -> None:
         super().__init__(width, **options)
+        if min(block, blocks) < 1:
+            raise UserError(f"block {block}, blocks {blocks} were given", "1 or more was expected")
         refuse_bidirectional(self)
         self.block, self.blocks = block, blocks
 

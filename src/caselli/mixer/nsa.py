@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from caselli.errors import UserError
 from caselli.mixer.dense import Dense
 from caselli.mixer.heads import CachedMixer, refuse_bidirectional
 from caselli.ops import native_sparse_attention
@@ -37,6 +38,10 @@ class NativeSparseAttention(CachedMixer):
 
     def __init__(self, width: int, *, block: int = 16, blocks: int = 6, window: int = 32, **options) -> None:
         super().__init__(width, **options)
+        if min(block, blocks, window) < 1:
+            raise UserError(
+                f"block {block}, blocks {blocks}, window {window} were given", "1 or more was expected"
+            )
         refuse_bidirectional(self)
         self.block, self.blocks, self.near = block, blocks, window
         self.gates = Dense(width, 3 * self.heads)

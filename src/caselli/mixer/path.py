@@ -12,7 +12,7 @@ from caselli.mixer.dense import Dense
 from caselli.mixer.heads import AttentionState, ProjectingMixer, refuse_bidirectional
 from caselli.mixer.packing import begins
 from caselli.mixer.parts import ShortConvolution
-from caselli.ops import exact, packed_mask, path_scores
+from caselli.ops import exact, no_autocast, packed_mask, path_scores
 from caselli.shapes import Float, Tensor
 
 
@@ -80,7 +80,8 @@ class PaTHAttention(ProjectingMixer):
         w, inputs = self.convolution(self.direction(x), state.inputs, starts)
         w = F.normalize(exact(w).unflatten(2, (self.kv_heads, -1)).transpose(1, 2), dim=-1)
         beta = 2 * exact(self.strength(x)).sigmoid().transpose(1, 2)
-        scores, keys = path_scores(exact(q) * q.shape[-1] ** -0.5, exact(k), w, beta, state.keys)
+        with no_autocast(x):
+            scores, keys = path_scores(exact(q) * q.shape[-1] ** -0.5, exact(k), w, beta, state.keys)
         values = torch.cat((state.values.to(v.dtype), v), 2)
         begin, end = state.begin, first + length
         mask = torch.ones(length, end, dtype=torch.bool, device=x.device).tril(first)

@@ -11,7 +11,7 @@ from caselli.errors import UserError
 from caselli.mixer.base import State
 from caselli.mixer.heads import ProjectingMixer
 from caselli.mixer.packing import Unpacked, begins
-from caselli.ops import exact, linear_attention, orthogonal_features, positive_exponents
+from caselli.ops import exact, linear_attention, no_autocast, orthogonal_features, positive_exponents
 from caselli.shapes import Float, Int, Tensor
 
 
@@ -116,7 +116,8 @@ class Performer(ProjectingMixer):
         """φ(q) and φ(k) `B T N m`, v with a column of ones. A query's largest feature is made 1; the keys'
         logarithms are lowered alike, so that no feature passes e⁴⁰: both cancel in the ratio."""
         features = exact(self.features)
-        q, k = (positive_exponents(exact(x), features) for x in (q, k))
+        with no_autocast(q):
+            q, k = (positive_exponents(exact(x), features) for x in (q, k))
         q = q - q.detach().amax(-1, keepdim=True)
         k = k - (features.square().sum(-1).amax() / 2 - 40).clamp_min(0)
         v = torch.cat((exact(v), torch.ones_like(exact(v[..., :1]))), -1)

@@ -7,6 +7,7 @@ import math
 from typing import Any, TypeVar
 
 from caselli.errors import UnknownName, UserError, lookup
+from caselli.plain import of_plain
 from caselli.prior.layer import LayerConfig
 from caselli.prior.vocabularies import VOCABULARIES
 from caselli.prior.vocabulary import Vocabulary
@@ -146,7 +147,7 @@ def _filled(kind: type[O], given: dict[str, Any], what: str) -> O:
     for name in given:
         if name not in known:
             raise UnknownName(what, name, known)
-    return kind(**given)
+    return of_plain(kind, given, what)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -97,7 +97,7 @@ class NextScale(SequencePrior):
                 "codes of a multi-scale quantizer were expected",
                 "train the tokenizer with --tokenizer.quantizer multi_scale",
             )
-        if config.mixers() != ["attention"]:
+        if set(config.mixers()) != {"attention"}:
             raise UserError(f"mixer {config.mixer!r} was given", "a next-scale prior has attention")
         self.lengths = quantizer.lengths
         super().__init__(config, alphabet, sum(self.lengths))

@@ -25,7 +25,9 @@ def load_tokenizer(path: str) -> Callable[[str, int], list[int]]:
     """
     library = _transformers(path)
     try:
-        tokenizer = library.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer = library.AutoTokenizer.from_pretrained(
+            path, local_files_only=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise _unusable(path, "tokenizer", error) from None
     return lambda caption, most: tokenizer(caption, truncation=True, max_length=most)["input_ids"]

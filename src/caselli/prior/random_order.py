@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import torch
@@ -165,12 +166,15 @@ class RandomOrder(SequencePrior):
         """
         if self.options.lead or self.options.timed:
             return None
-        config = dataclasses.replace(self.config, kind=Autoregressive.kind, prior_options={})
-        weights = {name: x for name, x in self.state_dict().items() if not name.startswith("target.")}
+        layer = dataclasses.replace(self.config.layer, positions="learned")
+        config = dataclasses.replace(self.config, kind=Autoregressive.kind, prior_options={}, layer=layer)
         before = torch.cat((torch.zeros_like(self.position.weight[:1]), self.position.weight[:-1]))
+        weights = {name: x for name, x in self.state_dict().items() if not name.startswith("target.")}
         weights["position.weight"] = self.target.weight + before
-        twin = Autoregressive(config, self.alphabet).to(self.head.weight)
-        twin.load_state_dict(weights)
+        twin = Autoregressive(config, self.alphabet)
+        # pruned ones are narrower than configured
+        twin.blocks, twin.conditioner = copy.deepcopy((self.blocks, self.conditioner))
+        twin.to(self.head.weight).load_state_dict(weights)
         return twin.train(self.training)
 
     # training -----------------------------------------------------------------------------------------------

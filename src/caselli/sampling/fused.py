@@ -53,6 +53,8 @@ class FusedEngine(Engine):
             return f"the fused step is for the CPU, the prior is on {weight.device.type}"
         if weight.dtype != torch.float32:
             return f"the fused step is for float32, the prior has {weight.dtype}"
+        if prior.conditioner.padded:
+            return "no fused step behind captions of many tokens"
         others = sorted({type(b.mixer).__name__ for b in prior.blocks if not is_lowered(b.mixer)})
         if others:
             return f"no fused step for {', '.join(others)}"
@@ -125,9 +127,11 @@ class FusedSteps:
         program.linear(x, (prior.head,), self.logits, norm=prior.norm)
 
     def _block(self, block, x: Tensor, length: int, before: int):
-        program, inner = self.program, block.up.out_features
+        program = self.program
         load = LOWERINGS[type(block.mixer)](program, block.mixer, block.norm1, x, length, before)
-        hidden = program.buffer(program.rows, inner)
+        if block.up is None:  # a block of a mixer alone
+            return load
+        hidden = program.buffer(program.rows, block.up.out_features)
         program.linear(x, (block.up,), hidden, norm=block.norm2, activation=self.activation)
         program.linear(hidden, (block.down,), x, adds=True)
         return load

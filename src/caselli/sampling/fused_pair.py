@@ -80,7 +80,8 @@ class FusedPair:
         for each in self.steps:
             each.begin(own)
             if own.first:
-                each.load_state(each.prior.start(*own.start())[1])
+                conditions, rows, known = own.start()  # the last known code goes through the layers anew
+                each.load_state(each.prior.start(conditions, rows, known[:, :-1])[1])
         self.known.copy_(own.codes[0])
         self.noise.copy_(noise)
         slot, length = own.first, len(codes)

@@ -79,7 +79,8 @@ def lower_mamba(
     a = padded_to(-mixer.log_a.detach().exp().T, program.lanes)
     skip = padded_to(mixer.skip.detach(), program.lanes)
     past, memory = program.state(rows, taps - 1, inner), program.state(rows, states, a.shape[1])
-    weight, bias = mixer.convolution.weight.detach().T.contiguous(), mixer.convolution.bias.detach()
+    weight, bias = mixer.convolution.weight.detach().T.contiguous(), mixer.convolution.bias
+    bias = torch.zeros(inner) if bias is None else bias.detach()
     program.linear(x, (mixer.input,), gated, norm=norm)
     program.add(CONVOLVE, (rows, inner, taps, 2 * inner), (gated, weight, bias, past, u))
     program.linear(u, (mixer.select,), select)
