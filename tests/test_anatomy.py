@@ -20,6 +20,7 @@ from caselli.anatomy import (
     draw_field,
     draw_perceptrons,
     effective_field,
+    folded,
     inspect,
     record,
     register_rule,
@@ -570,3 +571,37 @@ def test_what_is_recorded_apart_leaves_its_module_to_other_threads():
     assert found.pop() is nn.Parameter and tape.outputs[0].shape == (1, 1, 6, 6)
     field = ReceptiveField(apart(shared), (1, 8, 8)).at(None, (0, 0))
     assert field.axes[0].last == 2
+
+
+@pytest.mark.parametrize("mode", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("scale", [0.3, 0.7, 1.3, 2.6])
+def test_resizing_by_a_factor_that_is_no_ratio_of_the_sizes(mode, scale):
+    """PyTorch goes by the factor, not by the sizes that it rounds to."""
+    module = nn.Upsample(scale_factor=scale, mode=mode)
+    x = torch.randn(1, 1, 13, 17, requires_grad=True)
+    y, fields = module(x), ReceptiveField(module, (1, 13, 17))
+    for place in {(0, 0), (y.shape[2] // 2, y.shape[3] // 3), (y.shape[2] - 1, y.shape[3] - 1)}:
+        (slope,) = torch.autograd.grad(y[0, 0][place], x, retain_graph=True)
+        for axis, seen in zip(fields.at(position=place).axes, slope[0, 0].nonzero().T, strict=True):
+            assert set(seen.tolist()) <= set(axis.seen)
+            assert len(axis.seen) <= seen.max() - seen.min() + 2, "a weight may be 0"
+
+
+def test_what_may_not_be_folded_stays():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            y = self.conv(x)
+            return self.norm(y), y
+
+    for module, shape in (
+        (nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)), (8, 8)),
+        (Both(), (3, 4, 4)),
+    ):
+        module.eval()
+        x = torch.randn(2, *shape)
+        for a, b in zip(module(x), folded(module, shape)(x), strict=True):
+            torch.testing.assert_close(a, b)

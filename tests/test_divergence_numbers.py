@@ -9,6 +9,7 @@ from scipy import integrate, special, stats
 from torch import distributions as D
 
 from caselli.divergence import (
+    DIVERGENCES,
     F_FUNCTIONS,
     FGAN,
     KERNELS,
@@ -600,3 +601,20 @@ def test_slopes_on_the_edge_are_those_beside_it(family, name):
                 assert slope.sign() == difference.sign() and abs(difference) > 5
             else:
                 assert slope.item() == pytest.approx(difference.item(), rel=2e-3, abs=2e-3), (a, b)
+
+
+@pytest.mark.parametrize("name", ["kl", "jensen_shannon", "total_variation"])
+def test_densities_of_other_batch_shapes_broadcast(name):
+    """One against several, by sums, quadrature and samples, as each pair by itself."""
+    divergence = DIVERGENCES[name]()
+    several = torch.tensor([0.3, 0.6])
+    for family in (
+        lambda x: D.Bernoulli(x),
+        lambda x: D.Laplace(x, torch.ones_like(x)),
+        lambda x: D.Categorical(torch.stack((x, 1 - x), -1)),
+    ):
+        found = divergence(family(torch.tensor(0.3)), family(several)).value
+        own = [divergence(family(torch.tensor(0.3)), family(x)).value for x in several]
+        torch.testing.assert_close(found, torch.stack(own))
+    with pytest.raises(UserError, match="broadcast"):
+        divergence(D.Bernoulli(torch.zeros(2) + 0.5), D.Bernoulli(torch.zeros(3) + 0.5))

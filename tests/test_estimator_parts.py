@@ -236,3 +236,11 @@ def test_a_context_and_annealing_train_a_small_encoder():
             adam.step()
         weights[name] = (torch.sigmoid(encoder(x)) - x).abs().max().item()
     assert max(weights.values()) < 0.3, weights
+
+
+@pytest.mark.parametrize("name", ["score", "nvil", "vimco", "lax"])
+def test_supports_that_move_are_refused(name):
+    """The score of a uniform distribution says nothing of its ends, where all of the gradient is."""
+    p = D.Independent(D.Uniform(torch.zeros(1), torch.ones(1, requires_grad=True)), 1)
+    with pytest.raises(UserError):
+        ESTIMATORS[name].fitting(p)(lambda z: z.sum(-1), p, samples=4)

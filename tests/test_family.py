@@ -10,6 +10,7 @@ import torch
 from torch import distributions as D
 
 from caselli.cli import main
+from caselli.data import Pictures
 from caselli.divergence import DIVERGENCES, Hinge, Need, Relativistic
 from caselli.errors import UserError
 from caselli.estimator import ESTIMATORS
@@ -27,9 +28,12 @@ from caselli.family import (
     VAEConfig,
     adversarial,
 )
+from caselli.family.base import seeded, seeded_pair
 from caselli.family.latents import LATENTS
 from caselli.family.likelihood import BernoulliLikelihood, DiscretisedLogistic, GaussianLikelihood
 from caselli.family.objective import OBJECTIVES
+from caselli.plain import override
+from caselli.run import Data, FamilyRun
 from caselli.sampling import Sampling
 
 SMALL = {
@@ -356,3 +360,29 @@ def test_binary_autoencoders(tmp_path, capsys):
     assert main([*words[:4], "disarn"]) == 2
     assert "did you mean disarm" in capsys.readouterr().err
     assert main([*words, "--batch", "0"]) == 2 and main([*words, "--learning-rate", "0"]) == 2
+
+
+def test_draws_of_one_seed_are_independent():
+    """Normal noise is made of uniform noise: the radius of two numbers must not follow the label."""
+    normal, uniform = seeded_pair(list(range(2000)), 16, 1)
+    radius = normal[:, 0].square() + normal[:, 8].square()
+    assert torch.corrcoef(torch.stack((radius, uniform[:, 0])))[0, 1].abs() < 0.1
+    assert torch.equal(normal[:3], seeded([0, 1, 2], 16, normal=True))
+
+
+def test_another_divergence_brings_its_own_regularisers():
+    pictures = Pictures.of("none", torch.zeros(4, 1, 16, 16, dtype=torch.uint8))
+    for divergence in ("sinkhorn", "mmd"):
+        changes = {"model.divergence": divergence}
+        config = override(FamilyRun.start("gan", Data.of(pictures), changes), changes)
+        assert config.model.regularisers == {}
+    assert FamilyRun.start("gan", Data.of(pictures), {}).model.regularisers == {"r1": 1.0}
+
+
+def test_an_unknown_label_is_left_out_alone():
+    torch.manual_seed(0)
+    vae = VAE(VAEConfig(channels=1, size=8, classes=2, network="linear", count=4)).eval()
+    z = torch.randn(3, 4)
+    both = vae.decode(z, torch.tensor([1, -1, 0]))
+    torch.testing.assert_close(both[0], vae.decode(z[:1], torch.tensor([1]))[0])
+    torch.testing.assert_close(both[1], vae.decode(z[1:2], None)[0])

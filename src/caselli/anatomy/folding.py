@@ -139,6 +139,8 @@ def folded(module: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
             and before is not None
             and isinstance(before.module, nn.modules.conv._ConvNd | nn.Linear)
             and uses[call.inputs[0]] == 1
+            and call.inputs[0] not in tape.outputs
+            and (not isinstance(before.module, nn.Linear) or len(call.inputs[0].shape) == 2)
             and calls.count(call.path) == calls.count(before.path) == 1
         ):
             lean.set_submodule(before.path, fold_batch_norm(before.module, call.module))

@@ -71,6 +71,7 @@ class DensityDivergence(Divergence):
                 f"event shapes {tuple(p.event_shape)} and {tuple(q.event_shape)} were given",
                 "equal ones were expected",
             )
+        p, q = _in_one_batch(p, q)
         tried = METHODS if self.method is None else (self.method,)
         for method in tried:
             if (found := self._try(method, p, q)) is not None:
@@ -171,3 +172,15 @@ class _Edge(torch.autograd.Function):
         large = torch.finfo(slope.dtype).max ** 0.5
         found = [(slope * side).nan_to_num(0.0, large, -large) for side in (in_p, in_q)]
         return *(side.masked_fill(no_p & no_q, 0.0) for side in found), None, None, None
+
+
+def _in_one_batch(p: Distribution, q: Distribution) -> tuple[Distribution, Distribution]:
+    """Both with the batch shape of both together."""
+    try:
+        shape = torch.broadcast_shapes(p.batch_shape, q.batch_shape)
+    except RuntimeError:
+        raise UserError(
+            f"batch shapes {tuple(p.batch_shape)} and {tuple(q.batch_shape)} were given",
+            "shapes that broadcast were expected",
+        ) from None
+    return tuple(d if d.batch_shape == shape else d.expand(shape) for d in (p, q))

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.control import Control, finish, flat
 from caselli.estimator.implicit import reparameterised, rsample
-from caselli.estimator.parameters import FAMILIES, leaves, parameters, unwrap, with_parameters
+from caselli.estimator.parameters import FAMILIES, leaves, moving_support, parameters, unwrap, with_parameters
 
 
 class LAX(Estimator):
@@ -48,8 +48,8 @@ class LAX(Estimator):
         return cls(p.event_shape.numel())
 
     def accepts(self, p: Distribution) -> bool:
-        """True if p can be taken apart and reparameterised."""
-        return reparameterised(p) and isinstance(unwrap(p), FAMILIES)
+        """True if p can be taken apart and reparameterised, and its support stays."""
+        return reparameterised(p) and isinstance(unwrap(p), FAMILIES) and not moving_support(p)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
         given = parameters(p)

@@ -7,7 +7,7 @@ from torch.distributions import Distribution
 
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.baseline import Learned, MovingAverage
-from caselli.estimator.parameters import features
+from caselli.estimator.parameters import features, moving_support
 from caselli.estimator.relaxation import draw
 from caselli.estimator.score import regression, score_term
 
@@ -55,6 +55,10 @@ class NVIL(Estimator):
     def fitting(cls, p: Distribution) -> NVIL:
         """One whose baseline reads p's parameters."""
         return cls(features(p).shape[-1])
+
+    def accepts(self, p: Distribution) -> bool:
+        """True but for a support that moves with the parameters."""
+        return super().accepts(p) and not moving_support(p)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
         z = draw(p, samples)

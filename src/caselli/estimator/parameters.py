@@ -50,6 +50,20 @@ def unwrap(p: D.Distribution) -> D.Distribution:
     return p
 
 
+def moving_support(p: D.Distribution) -> bool:
+    """True where the values that can occur move with the parameters: then ∇∫pf is not ∫f∇p, and no estimator
+    by the score is right.
+
+    Example:
+        >>> moving_support(D.Uniform(0.0, 1.0)), moving_support(D.Normal(0.0, 1.0))
+        (True, False)
+    """
+    base = unwrap(p)
+    while isinstance(base, D.MixtureSameFamily):
+        base = unwrap(base.component_distribution)
+    return isinstance(base, (D.Uniform, D.Pareto))
+
+
 def names(base: D.Distribution) -> tuple[str, ...]:
     """The parameters' names of a bare family, or a `UserError` for a family that is not known."""
     for family, found in PARAMETERS.items():

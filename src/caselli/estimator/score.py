@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 from caselli.errors import lookup
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
 from caselli.estimator.baseline import BASELINES, Baseline
-from caselli.estimator.parameters import unwrap
+from caselli.estimator.parameters import moving_support, unwrap
 from caselli.estimator.relaxation import DISCRETE, as_hard, draw, relaxation
 from caselli.ops import inject_gradient
 
@@ -44,6 +44,10 @@ class Score(Estimator):
         named = isinstance(baseline, str)
         self.baseline = lookup(BASELINES, "baseline", baseline)() if named else baseline
         self.least_samples = self.baseline.least_samples
+
+    def accepts(self, p: Distribution) -> bool:
+        """True but for a support that moves with the parameters."""
+        return super().accepts(p) and not moving_support(p)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
         z = draw(p, samples)

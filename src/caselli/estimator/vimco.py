@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from caselli.estimator.base import Estimate, Estimator, Function, mean_estimate
+from caselli.estimator.parameters import moving_support
 from caselli.estimator.relaxation import draw
 from caselli.estimator.score import score_term
 
@@ -38,6 +39,10 @@ class VIMCO(Estimator):
     serves = (Distribution,)
     least_samples = 2
     objective = "log_mean_exp"
+
+    def accepts(self, p: Distribution) -> bool:
+        """True but for a support that moves with the parameters."""
+        return super().accepts(p) and not moving_support(p)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
         z = draw(p, samples)

@@ -197,3 +197,13 @@ def seeded(seeds: list[int], *shape: int, normal: bool) -> Float[Tensor, "B ..."
     """Noise of each sample's own seed, normal or uniform: a sample does not depend on those beside it."""
     draw = torch.randn if normal else torch.rand
     return torch.stack([draw(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def seeded_pair(seeds: list[int], normals: int, uniforms: int) -> tuple[Tensor, Tensor]:
+    """Normal noise, as `seeded` gives it, and uniform noise that is independent of it.
+
+    One stream is gone through: that of a seed 2³² further on is the same again.
+    """
+    sources = [torch.Generator().manual_seed(seed) for seed in seeds]
+    normal = torch.stack([torch.randn(normals, generator=source) for source in sources])
+    return normal, torch.stack([torch.rand(uniforms, generator=source) for source in sources])

@@ -13,7 +13,7 @@ from caselli.divergence import CriticDivergence, Energy
 from caselli.engine.task import Losses
 from caselli.errors import UserError, expect, lookup
 from caselli.family.adversarial import adversarial
-from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, seeded
+from caselli.family.base import LABEL_WIDTH, Family, FamilyConfig, divergence_of, seeded, seeded_pair
 from caselli.family.network import DECODERS, ENCODERS
 from caselli.sampling import Sampling
 from caselli.shapes import Float, Int, Tensor
@@ -166,7 +166,8 @@ class GAN(Family):
 
     def draw(self, seeds: list[int], labels: Tensor | None, options: Sampling) -> Tensor:
         if labels is None and self.config.classes:
-            labels = (seeded(seeds, 1, normal=False)[:, 0] * self.config.classes).long()
+            _, uniform = seeded_pair(seeds, self.config.count, 1)
+            labels = (uniform[:, 0] * self.config.classes).long()
         device = next(self.parameters()).device
         return self.decode(
             self.latents(seeds, options).to(device), labels if labels is None else labels.to(device)

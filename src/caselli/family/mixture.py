@@ -16,7 +16,7 @@ from caselli.engine.task import Losses
 from caselli.errors import UserError, expect
 from caselli.estimator import rsample
 from caselli.family.adversarial import adversarial
-from caselli.family.base import Family, FamilyConfig, divergence_of, seeded
+from caselli.family.base import Family, FamilyConfig, divergence_of, seeded_pair
 from caselli.family.network import perceptron
 from caselli.ops import HALF_LEVEL
 from caselli.sampling import Sampling
@@ -143,8 +143,7 @@ class Mixture(Family):
     @torch.no_grad()
     def draw(self, seeds: list[int], labels: Tensor | None, options: Sampling) -> Tensor:
         p, device = self.mixture.distribution(), self.mixture.logits.device
-        uniform = seeded(seeds, 1, normal=False).to(device)
-        noise = seeded([seed + 2**32 for seed in seeds], self.config.dimensions, normal=True).to(device)
+        noise, uniform = (part.to(device) for part in seeded_pair(seeds, self.config.dimensions, 1))
         chosen = torch.searchsorted(p.mixture_distribution.probs.cumsum(0), uniform[:, 0])
         base = p.component_distribution.base_dist
         chosen = chosen.clamp_max(len(base.loc) - 1)

@@ -182,7 +182,6 @@ class FamilyModel(Trained):
         if not self.density:
             return super().likelihood(pictures, indices)
         labels = pictures.labels_in(self.classes, indices)
-        labels = None if labels is not None and (labels < 0).any() else labels
         return Likelihood(self._nats(to_float(pictures.read(indices)), labels) / math.log(2))
 
     @torch.no_grad()

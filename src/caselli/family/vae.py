@@ -192,6 +192,7 @@ class VAE(Family):
             return vectors
         if labels is None:
             labels = torch.full(vectors.shape[-2:-1], self.config.classes, device=vectors.device)
+        labels = labels.masked_fill(labels < 0, self.config.classes)  # of a class that is not known
         told = self.label(labels.to(vectors.device))
         return torch.cat((vectors, told.expand(*vectors.shape[:-1], -1)), -1)
 

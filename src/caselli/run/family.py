@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from caselli.errors import UserError, lookup
 from caselli.evaluate import Copies, FamilyEvaluation, Readability, SetComparison, evaluate_family
 from caselli.family import FAMILIES, FamilyModel, FamilyTask, load_family, save_family
 from caselli.figures import Figure, figures_of
+from caselli.plain import override
 from caselli.run.family_config import FamilyRunConfig
 from caselli.run.family_recipes import FAMILY_OF_RECIPE, FAMILY_RECIPES
 from caselli.run.family_summary import look_at_family
@@ -65,6 +67,15 @@ class FamilyRun(Kind):
         "model.size": lambda data: data.pictures.size,
         "model.channels": lambda data: data.pictures.channels,
     }
+
+    @classmethod
+    def start(cls, recipe: str, data: Data, changes: Mapping[str, Any]) -> FamilyRunConfig:
+        """The recipe's configuration; another divergence brings regularisers of its own."""
+        found = super().start(recipe, data, changes)
+        own = getattr(found.model, "divergence", None)
+        if own is not None and changes.get("model.divergence", own) != own:
+            found = override(found, {"model.regularisers": {}})
+        return found
 
     @classmethod
     def fields(cls, recipe: str) -> FamilyRunConfig:

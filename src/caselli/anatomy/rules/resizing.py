@@ -101,15 +101,24 @@ KINDS: dict[str, Callable[[int, int, int, Source], Along]] = {
 }
 
 
+SCALES = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}
+"""Number of axes → the arguments of PyTorch's operations that have the scale factor of each."""
+MOST = 10**6
+"""Largest denominator of a scale factor, which is a fraction."""
+
+
 def _resize(operation: Operation, slot: int, kind: Callable, space: int) -> list[Dependency]:
     arguments = operation.arguments()
     x, out = arguments["self"], operation.outputs[slot].shape
     coordinate = corners if arguments.get("align_corners") else half_pixel
     lead = len(x.shape) - space
-    axes = [
-        kind(axis, x.shape[axis], out[axis], coordinate(x.shape[axis], out[axis]))
-        for axis in range(lead, len(x.shape))
-    ]
+    axes = []
+    for axis, name in zip(range(lead, len(x.shape)), SCALES[space], strict=True):
+        sizes = x.shape[axis], out[axis]
+        if arguments.get(name) and not arguments.get("align_corners"):  # it counts, not what was rounded
+            ratio = 1 / Fraction(arguments[name]).limit_denominator(MOST)
+            sizes = ratio.numerator, ratio.denominator
+        axes.append(kind(axis, *sizes, coordinate(*sizes)))
     return [(x, Separable((*(Along(axis) for axis in range(lead)), *axes), x.shape, out))]
 
 
