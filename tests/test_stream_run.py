@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 
 import pytest
+import torch
 
 from caselli.data import CodeShards
 from caselli.errors import UserError
@@ -24,6 +26,10 @@ def source(tmp_path, monkeypatch):
         with tarfile.open(tmp_path / f"shards/part-{shard}.tar", "w") as archive:
             for number, path in enumerate(files[shard::3]):
                 archive.add(path, f"{number:03}.png")
+                words = f"a {path.parent.name} bar".encode()
+                told = tarfile.TarInfo(f"{number:03}.txt")
+                told.size = len(words)
+                archive.addfile(told, io.BytesIO(words))
     return tmp_path / "shards" / "part-{0..2}.tar"
 
 
@@ -34,6 +40,7 @@ def test_a_run_streams_its_pictures(source, tmp_path, monkeypatch):
     train(source, run, recipe="tiny", steps=2, changes=TINY | STREAMED, progress=False)
     assert load(run).sample(2).shape[0] == 2 and made == [0, 1]
     codes = CodeShards(run / "codes/train", None)
+    assert codes.batch(torch.arange(2)).captions[0].endswith("bar")
     assert len(codes) == 24 and codes.batch(codes.order(4, 0, 0, 1).at(0)).codes.shape[0] == 4
 
     (run / "codes/train/codes.json").unlink()  # as if killed before the last shard

@@ -116,7 +116,7 @@ class _Columns:
         classes = None if label is None else features[label].get("names")
         if label is None:
             label = next((name for name in _LABELS if name in features), None)
-        caption = next((name for name in _CAPTIONS if name in features), None)
+        caption = next((name for name in _CAPTIONS if _is_text(features.get(name))), None)
         others = tuple(name for name in features if name not in (image, label, caption))
         return cls(image, label, classes, caption, others)
 
@@ -162,6 +162,15 @@ def _label(value: Any, classes: Sequence[str] | None) -> dict[str, Any]:
     if classes is None:
         return {} if value is None else {"label": str(value)}
     return {"label": str(classes[value])} if value is not None and 0 <= value < len(classes) else {}
+
+
+def _is_text(feature: Any) -> bool:
+    """True for a column of strings, or of lists of strings."""
+    if isinstance(feature, list):
+        return len(feature) == 1 and _is_text(feature[0])
+    if not isinstance(feature, dict):
+        return False
+    return feature.get("dtype") in ("string", "large_string") or _is_text(feature.get("feature"))
 
 
 def _caption(value: Any) -> dict[str, Any]:

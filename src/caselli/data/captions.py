@@ -52,7 +52,8 @@ def read_captions(
             + (f" ({unknown[0]!r}, ...)" if unknown else ""),
             f"a table whose every row names a picture of the folder, such as {names[0]!r}, was expected",
         )
-    return tuple(map(_without_empty, found.values())), _notes(found, unknown, joined)
+    # by name, as two names may be shown alike
+    return tuple(_without_empty(found[name]) for name in names), _notes(found, unknown, joined)
 
 
 def captions_file(root: Path) -> Path | None:

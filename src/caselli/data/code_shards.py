@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 import json
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,9 @@ STAMP = "codes.json"
 ARRAYS = ("codes", "labels", "condition", "captions", "ends")
 """Arrays of a shard, each a file: codes and labels, another picture's codes, captions as bytes and where each
 ends."""
+
+MAPPED = 200
+"""Shards that are mapped at a time: each array holds a file open, of which a process may have a thousand."""
 
 
 class CodeShards:
@@ -51,7 +55,11 @@ class CodeShards:
         self.sizes, self.classes = tuple(stamp["sizes"]), tuple(stamp["classes"])
         self.tokenizer, self.data = stamp["tokenizer"], stamp["data"]
         self.firsts = [0, *itertools.accumulate(stamp["counts"])]
-        self.shards = [_mapped(self.folder, number) for number in range(len(stamp["counts"]))]
+        self.shard = functools.lru_cache(MAPPED)(functools.partial(_mapped, self.folder))
+        """A shard's arrays by its number."""
+        self.count = len(stamp["counts"])
+        for number in range(self.count):
+            _mapped(self.folder, number)  # all are there
 
     def __len__(self) -> int:
         return self.firsts[-1]
@@ -78,31 +86,30 @@ class CodeShards:
         """The batch of codes that have been read; codes cannot be moved, and each has one caption."""
         assert moves is None, "codes cannot be augmented"
         labels, condition = (
-            self._picked(name, indices) if name in self.shards[0] else None
-            for name in ("labels", "condition")
+            self._picked(name, indices) if name in self.shard(0) else None for name in ("labels", "condition")
         )
         captions = None
-        if "captions" in self.shards[0]:
+        if "captions" in self.shard(0):
             captions = tuple(self._caption(number) for number in indices.tolist())
         return CodeBatch(read, labels, captions, indices, condition)
 
     def whole(self, name: str) -> Shaped[Tensor, "n ..."] | None:
         """One of `ARRAYS` of all shards, in memory and in the type that it is stored in; None where there is
         none."""
-        if name not in self.shards[0]:
+        if name not in self.shard(0):
             return None
-        return torch.from_numpy(np.concatenate([shard[name] for shard in self.shards]))
+        return torch.from_numpy(np.concatenate([self.shard(number)[name] for number in range(self.count)]))
 
     def _picked(self, name: str, indices: Int[Tensor, "n"]) -> Int[Tensor, "n ..."]:
         rows = []
         for number in indices.tolist():
             shard = bisect.bisect_right(self.firsts, number) - 1
-            rows.append(self.shards[shard][name][number - self.firsts[shard]])
+            rows.append(self.shard(shard)[name][number - self.firsts[shard]])
         return torch.from_numpy(np.stack(rows).astype(np.int64))
 
     def _caption(self, number: int) -> str:
         shard = bisect.bisect_right(self.firsts, number) - 1
-        within, arrays = number - self.firsts[shard], self.shards[shard]
+        within, arrays = number - self.firsts[shard], self.shard(shard)
         first = arrays["ends"][within - 1] if within else 0
         return bytes(arrays["captions"][first : arrays["ends"][within]]).decode()
 

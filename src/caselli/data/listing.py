@@ -63,15 +63,21 @@ class Listing:
         return dataclasses.replace(self, **chosen)
 
 
-def read_listing(listing: Listing, request: Request) -> Pictures:
+def read_listing(listing: Listing, request: Request, whites: Whites | None = None) -> Pictures:
     """Decodes a listing, skips what is bad, and keeps the pixels in memory where they fit.
+
+    Arguments:
+        listing: what is decoded.
+        request: size, channels and workers.
+        whites: values of white in deep samples; by default those of the listing.
 
     Raises:
         UserError: more than `BAD_SHARE` of the pictures are bad.
     """
     workers = default_workers(len(listing.names)) if request.workers is None else request.workers
     with WorkerPool(workers) as pool:
-        size, channels, whites, notes = _chosen(pool, listing, request)
+        size, channels, own, notes = _chosen(pool, listing, request)
+        whites = own if whites is None else whites
         in_memory = len(listing.names) * channels * size * size <= MEMORY_LIMIT
         count = len(listing.names)
         pixels = torch.empty(count if in_memory else 0, channels, size, size, dtype=torch.uint8)

@@ -174,7 +174,7 @@ def shard_pictures(shards: FileShards, shard: int, request: Request) -> Pictures
     found = (_kept(path) if is_url(path) else shards.listing(shard))[:SHOWN]
     notes = shards.notes + ((GREY,) if shards.grey and request.channels is None else ())
     request = dataclasses.replace(request, channels=request.channels or (1 if shards.grey else 3))
-    pictures = read_listing(listing_of(shards.name, found), request)
+    pictures = read_listing(listing_of(shards.name, found), request, shards.whites)
     pictures = dataclasses.replace(pictures, notes=(*pictures.notes, *notes))
     if not shards.classes:
         return pictures

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from caselli.engine.machine import Machine
+from caselli.errors import UserError
 from caselli.files import write_text
 
 SECONDS = 0.5
@@ -40,7 +41,7 @@ def rate_of(machine: Machine) -> float:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_text(file, json.dumps(known, indent=2))
-        except OSError:
+        except (OSError, UserError):
             pass  # a home that cannot be written to: the next run measures again
     return known[name]
 

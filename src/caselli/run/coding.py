@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,9 @@ def encoded_shard(tokenizer: Tokenizer, stream: PictureStream, number: int) -> C
     """The codes of one shard's pictures, in order; a bad picture's are its neighbour's."""
     device = next(iter(tokenizer.state_dict().values())).device
     first = stream.firsts[number]
-    parts = torch.arange(first, stream.firsts[number + 1]).split(BATCH)
+    last = stream.firsts[number + 1]
+    # of one size: a picture that cannot be read needs a neighbour in its batch
+    parts = torch.arange(first, last).tensor_split(max(1, math.ceil((last - first) / BATCH)))
     batches = [
         (tokenizer.encode(batch.pictures.to(device)).cpu(), batch.labels, batch.captions)
         for batch in map(
@@ -137,7 +141,7 @@ def encoded_shard(tokenizer: Tokenizer, stream: PictureStream, number: int) -> C
         data=stream.fingerprint,
         labels=torch.cat(labels) if stream.classes else None,
         classes=stream.classes,
-        captions=captions if stream.shards.captioned else None,
+        captions=tuple(itertools.chain(*captions)) if stream.shards.captioned else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 
 import torch
@@ -51,6 +52,7 @@ def _made_small(pixels: Shaped[Tensor, "n C H W"], side: int) -> Float[Tensor, "
     return enlarged(data.to_float(with_size(pixels, side)), pixels.shape[-1] // side)
 
 
+@functools.lru_cache(maxsize=2)  # asked for by every piece of an encoding
 def paired(pictures: Pictures, config: DataConfig) -> Pictures:
     """For each picture that of the same name, but for the suffix, in the folder of pairs.
 

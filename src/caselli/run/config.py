@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from caselli.errors import expect
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -30,6 +32,10 @@ class DataConfig:
     paired: str = ""
     """Pictures that belong to those of the source, by equal names but for the suffix, for a prior with
     `condition_picture: paired`: depth, outlines, masks."""
+
+    def __post_init__(self) -> None:
+        for name in ("views", "buffer"):
+            expect(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
