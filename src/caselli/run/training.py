@@ -313,7 +313,8 @@ def _go_through(stage: Stage) -> None:
                 "a longer budget was expected, to train it on",
                 f"give --stage {stage.product} --steps or --minutes",
             )
-        task, sets = stage.task(), stage.sets()
+        with kept_threads(run.threads):  # beside a busy core as few as in training
+            task, sets = stage.task(), stage.sets()
         if any(parameter.requires_grad for parameter in task.parameters()):
             task = run.fit(task, stage.config, stage.name, sets, stage.augments, stage.validated, stage.early)
         state = run.folder.early(stage.name) if stage.early else None  # by all ranks, as it may lie in parts
@@ -322,6 +323,6 @@ def _go_through(stage: Stage) -> None:
                 stage.save_early(task, state)
             stage.save(task)
     if ranks.is_first() and not (is_done and stage.results in run.folder.results()):
-        with ranks.alone(), kept_threads(run.threads):  # beside a busy core as few as in training
+        with ranks.alone(), kept_threads(run.threads):
             stage.look()
     ranks.wait()
