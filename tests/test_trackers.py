@@ -78,7 +78,7 @@ def test_it_follows_a_training_and_one_that_goes_on(tmp_path, name, capsys, offl
         assert sum(path.stat().st_size for path in files) > 500
     if name == "wandb":
         kept = list(folder.glob("wandb/offline-run-*"))
-        assert len(kept) == 2 and len({path.name.split("-")[-1] for path in kept}) == 1, "one run over there"
+        assert len(kept) == 2 and len({path.name.split("-")[3] for path in kept}) == 1, "one run over there"
 
 
 def test_what_is_not_installed_is_named_before_anything_is_trained(tmp_path, monkeypatch, capsys):

@@ -196,6 +196,6 @@ def test_codes_lie_in_shards(tmp_path):
     batch = shards.batch(indices)
     assert torch.equal(batch.codes, codes[indices]) and torch.equal(batch.labels, indices % 2)
     assert batch.captions == tuple(captions[i] for i in indices.tolist())
-    assert isinstance(shards.shards[0]["codes"].base, object) and len(shards) == 10
+    assert isinstance(shards.shard(0)["codes"].base, object) and len(shards) == 10
     with pytest.raises(UserError, match="another tokenizer"):
         CodeShards(tmp_path, "u")

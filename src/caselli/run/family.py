@@ -73,7 +73,7 @@ class FamilyRun(Kind):
         """The recipe's configuration; another divergence brings regularisers of its own."""
         found = super().start(recipe, data, changes)
         own = getattr(found.model, "divergence", None)
-        if own is not None and changes.get("model.divergence", own) != own:
+        if hasattr(found.model, "regularisers") and changes.get("model.divergence", own) != own:
             found = override(found, {"model.regularisers": {}})
         return found
 
