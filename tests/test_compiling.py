@@ -138,7 +138,7 @@ def test_the_compiler_compiles_a_prior():
 
 
 def test_a_codebook_that_begins_in_a_trial_begins_anew():
-    """What is timed leaves everything as it was: the start of a codebook is one of those things."""
+    """A trial step leaves weights, buffers and the start of a codebook as they were."""
     torch.manual_seed(0)
     config = TokenizerConfig(channels=1, factor=2, width=8, latent_width=4)
     task = TokenizerTask(Tokenizer(config)).train()

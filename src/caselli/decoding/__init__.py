@@ -4,19 +4,8 @@ Workers run this room, which therefore imports Pillow and numpy alone: a worker 
 and never imports torch, nor the user's main module.
 """
 
-from caselli.decoding.colours import (
-    GAMMA,
-    flat,
-    in_srgb,
-    own_colours,
-)
-from caselli.decoding.depth import (
-    BY_PICTURE,
-    WHITES,
-    Whites,
-    eight_bits,
-    white_of,
-)
+from caselli.decoding.colours import GAMMA, own_colours
+from caselli.decoding.depth import BY_PICTURE, WHITES, Whites, eight_bits, white_of
 from caselli.decoding.opening import (
     EXTENSIONS,
     FORMATS,
@@ -29,19 +18,8 @@ from caselli.decoding.opening import (
     oriented,
     with_scaled_key,
 )
-from caselli.decoding.picture import (
-    decode,
-    digest,
-    probe,
-    upright,
-)
-from caselli.decoding.worker import (
-    FRAME,
-    NO_ROOM,
-    OPERATIONS,
-    Location,
-    perform,
-)
+from caselli.decoding.picture import decode, digest, probe, upright
+from caselli.decoding.worker import FRAME, NO_ROOM, OPERATIONS, Location, perform
 
 __all__ = [
     "BY_PICTURE",
@@ -60,10 +38,8 @@ __all__ = [
     "decode",
     "digest",
     "eight_bits",
-    "flat",
     "formats",
     "has_signs",
-    "in_srgb",
     "opened",
     "oriented",
     "own_colours",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import statistics
 from collections.abc import Iterator
 
 import torch
@@ -11,6 +13,8 @@ GAIN = 0.8
 """A step has to take less than this share of the time for the number of threads to change."""
 AGAIN = 60.0
 """Seconds from one trial to the next."""
+RECENT = 5
+"""Steps that a trial is compared with: a single slow one says nothing."""
 
 
 class Threads:
@@ -32,8 +36,8 @@ class Threads:
     def __init__(self, most: int | None = None) -> None:
         self.most = most or torch.get_num_threads()
         self.count = self.most
-        self.own: float | None = None
-        """Seconds of a step with `count` threads."""
+        self.recent: collections.deque[float] = collections.deque(maxlen=RECENT)
+        """Seconds of the last steps with `count` threads, of which the median counts."""
         self.trial, self.waited, self.steps = False, AGAIN, 0
 
     def after(self, seconds: float) -> None:
@@ -42,10 +46,12 @@ class Threads:
         self.waited += seconds
         if self.trial:
             self.trial, self.waited = False, 0.0
-            if self.own is not None and seconds < GAIN * self.own:
-                self.count, self.own = self._other(), seconds
+            if seconds < GAIN * statistics.median(self.recent):
+                self.count = self._other()
+                self.recent.clear()
+                self.recent.append(seconds)
         elif self.steps > 1:
-            self.own = seconds
+            self.recent.append(seconds)
             self.trial = self.most > 1 and self.waited >= AGAIN
 
     @property
