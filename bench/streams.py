@@ -176,7 +176,7 @@ def _decoder(folder: str, workers: int) -> Iterator[int]:
 
 
 def _decoded(data: Sequence[bytes]) -> int:
-    from caselli.data import decode
+    from caselli.decoding import decode
 
     return sum(len(decode(one, SIDE, 3)) > 0 for one in data)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -51,6 +53,18 @@ def imported(path: Path) -> set[str]:
             continue
         rooms |= {name.split(".")[1] for name in names if name.startswith("caselli.")}
     return rooms & set(FLOOR)
+
+
+def test_a_name_stands_at_one_door():
+    """A room's door shows what is defined in the room: else a reader finds one thing under two names."""
+    lent = []
+    for module in pkgutil.iter_modules(caselli.__path__, "caselli."):
+        door = importlib.import_module(module.name)
+        for name in getattr(door, "__all__", ()):
+            home = getattr(getattr(door, name), "__module__", None) or module.name
+            if home.startswith("caselli.") and not f"{home}.".startswith(f"{module.name}."):
+                lent.append(f"{module.name}.{name} is of {home}")
+    assert not lent
 
 
 def test_imports_run_downward():

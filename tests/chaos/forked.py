@@ -30,7 +30,7 @@ import caselli.run
 import caselli.slim  # noqa: F401
 from caselli import files
 from caselli.cli import main
-from caselli.data import formats
+from caselli.decoding import formats
 
 formats()
 torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).step()  # imports the compiler

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from caselli.data import BadPicture
+from caselli.decoding import BadPicture
 from caselli.engine import Checkpoints
 from caselli.errors import UserError
 from caselli.run.folder import RunFolder

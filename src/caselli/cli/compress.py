@@ -76,7 +76,8 @@ def command(
 
 def _files(given: list[str], most: int | None) -> tuple[list[str], list[Path]]:
     """Names without their endings, and picture files; none where a set was named."""
-    from caselli.data import EXTENSIONS, picture_files
+    from caselli.data import picture_files
+    from caselli.decoding import EXTENSIONS
 
     files = [Path(name) for name in given]
     names = [file.name for file in files]

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from caselli import data
-from caselli.data import BadPicture, decode, picture_bytes
+from caselli.data import picture_bytes
+from caselli.decoding import EXTENSIONS, BadPicture, decode
 from caselli.errors import UserError
 from caselli.shapes import Float, Shaped, Tensor
 from caselli.trained import Trained
@@ -42,7 +43,7 @@ def read_pictures(
 def is_set(names: list[str]) -> bool:
     """True where one set is named rather than picture files."""
     path = Path(names[0])
-    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in data.EXTENSIONS)
+    return len(names) == 1 and not (path.is_file() and path.suffix.lower() in EXTENSIONS)
 
 
 def picture_file(path: Path, size: int, channels: int) -> Shaped[Tensor, "C S S"]:

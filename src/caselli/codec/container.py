@@ -14,7 +14,7 @@ from PIL import Image
 
 from caselli.codec.lossless import MODES, SIGNATURE, check_png, damaged
 from caselli.codec.profiles import pack_profiles, unpack_profiles
-from caselli.data import own_colours
+from caselli.decoding import own_colours
 from caselli.errors import UserError, is_out_of_memory
 
 MAGIC, VERSION = b"CSLI", 2

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from PIL import Image
 
 from caselli.codec.lossless import SIGNATURE
-from caselli.data import has_signs
+from caselli.decoding import has_signs
 
 EIGHT = ("JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TGA", "QOI", "PCX", "SUN")
 """Formats whose samples have at most 8 bits, as Pillow reads them."""

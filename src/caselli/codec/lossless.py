@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from caselli.data import GAMMA
+from caselli.decoding import GAMMA
 from caselli.errors import UserError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

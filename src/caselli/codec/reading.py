@@ -17,7 +17,8 @@ from caselli.codec.codec import MOST_PIXELS
 from caselli.codec.depth import bits_per_sample
 from caselli.codec.lossless import MODES
 from caselli.codec.profiles import MOST_BYTES
-from caselli.data import formats, oriented, own_colours, picture_bytes, with_scaled_key
+from caselli.data import picture_bytes
+from caselli.decoding import formats, oriented, own_colours, with_scaled_key
 from caselli.errors import UserError, is_out_of_memory
 from caselli.shapes import Shaped, Tensor
 

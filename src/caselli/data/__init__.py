@@ -33,18 +33,6 @@ from caselli.data.tar import Tar
 from caselli.data.tree import picture_files
 from caselli.data.whole import picture_bytes, whole_picture
 from caselli.data.workers import default_workers
-from caselli.decoding import (
-    EXTENSIONS,
-    GAMMA,
-    BadPicture,
-    decode,
-    formats,
-    has_signs,
-    oriented,
-    own_colours,
-    upright,
-    with_scaled_key,
-)
 from caselli.errors import UserError
 from caselli.files import regular
 
@@ -60,13 +48,10 @@ SOURCES: dict[str, type[Source]] = {
 """Every kind of source, in the order in which they are tried."""
 
 __all__ = [
-    "EXTENSIONS",
-    "GAMMA",
     "SOURCES",
     "VOID",
     "Augment",
     "Bad",
-    "BadPicture",
     "Batch",
     "Batches",
     "CodeBatch",
@@ -85,23 +70,18 @@ __all__ = [
     "StreamOrder",
     "asymmetry",
     "class_numbers",
-    "decode",
     "default_workers",
     "draw_glyphs",
     "draw_scenes",
     "enlarged",
     "finish_shards",
-    "formats",
     "generator",
     "has_shard",
-    "has_signs",
     "indices_at",
     "mirrors_are_likely",
     "open",
     "open_segmented",
     "open_shards",
-    "oriented",
-    "own_colours",
     "picture_bytes",
     "picture_files",
     "shard_pictures",
@@ -109,10 +89,8 @@ __all__ = [
     "stamp_of",
     "to_bytes",
     "to_float",
-    "upright",
     "whole_picture",
     "with_channels",
-    "with_scaled_key",
     "with_size",
     "write_shard",
 ]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from caselli.data import BadPicture, decode, to_bytes, to_float
+from caselli.data import to_bytes, to_float
+from caselli.decoding import BadPicture, decode
 from caselli.errors import UserError
 from caselli.shapes import Bool, Float, Tensor
 
