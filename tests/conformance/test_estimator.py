@@ -245,6 +245,8 @@ def test_what_is_not_served_is_refused_with_names_that_are(name):
         pytest.skip("serves every family")
     with pytest.raises(UserError, match="score") as error:
         ESTIMATORS[name]()(lambda z: z, p)
+    with pytest.raises(UserError, match="score"):
+        ESTIMATORS[name].fitting(p)
     assert "VonMises" in error.value.given and ESTIMATORS[name].__name__ in error.value.expected
 
 

@@ -46,12 +46,13 @@ def command(
 
     import torch
 
+    from caselli.engine import on_device
     from caselli.model import load
     from caselli.model import paste as pasted
     from caselli.report import grid, save_picture
 
     expect_count(count, "completions")
-    model = load(run)
+    model = on_device(load(run))
     engine = engine_for(model, precision)
     given, kept = (
         _kept(model, pictures, split, most, keep)

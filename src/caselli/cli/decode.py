@@ -18,11 +18,12 @@ def command(run: str, codes: str, *, out: str, overwrite: bool = False) -> None:
     from tqdm import tqdm
 
     from caselli.data import CodeStore
+    from caselli.engine import on_device
     from caselli.files import atomic_folder
     from caselli.model import load
     from caselli.report import grid, save_png
 
-    model = load(run)
+    model = on_device(load(run))
     store = CodeStore.load(codes, model.tokenizer.fingerprint())
     names = told_apart(store.names) or [f"{number:06}" for number in range(len(store))]
     with atomic_folder(folder) as scratch:

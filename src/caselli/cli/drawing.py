@@ -25,18 +25,12 @@ def engine_for(model: Any, precision: str | None, draft: str | None = None) -> A
     return None if engine is None else Timed(engine)
 
 
-def on_device(model: Any) -> Any:
-    """A model on the GPU of this process, where there is one."""
-    import torch
-
-    return model.to("cuda") if torch.cuda.is_available() else model
-
-
 def speculative(model: Any, draft: str, precision: str | None) -> Any:
     """An engine for which the prior of another run proposes codes.
 
     Errors: `UserError` where the runs have not the same tokenizer and order.
     """
+    from caselli.engine import on_device
     from caselli.model import load
     from caselli.sampling import SpeculativeEngine
 

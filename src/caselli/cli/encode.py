@@ -14,9 +14,10 @@ def command(run: str, source: str, *, split: str = "all", out: str, overwrite: b
     path = free(out, overwrite, (".safetensors", ""))
 
     from caselli.cli.pictures import source_for
+    from caselli.engine import on_device
     from caselli.run import load
 
-    model = load(run)
+    model = on_device(load(run))
     found = model.encoded(source_for(model, source, split))
     found.save(path)
     print(f"{len(found)} pictures in {path}")

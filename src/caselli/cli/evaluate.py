@@ -7,7 +7,6 @@ import json as plain
 from collections.abc import Callable
 from typing import Any
 
-from caselli.cli.drawing import on_device
 from caselli.errors import UnknownName, UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
@@ -80,6 +79,7 @@ def command(
         json: print one JSON object.
     """
     from caselli import ranks
+    from caselli.engine import on_device
     from caselli.model import load as load_two_stages
     from caselli.run import kind_of, load
 

@@ -37,10 +37,11 @@ def command(
 
     from caselli.canvas import Redrawing, interpolate
     from caselli.cli.pictures import read_pictures
+    from caselli.engine import on_device
     from caselli.model import load
     from caselli.report import grid, save_picture
 
-    model = load(run)
+    model = on_device(load(run))
     ends, how = read_pictures(model, [first, last], 2), None
     if smooth:
         conditions, engine = model.conditions(max(0, count - 2), label), engine_for(model, precision)

@@ -24,11 +24,12 @@ def command(
     path = free(out, overwrite, PICTURES)
 
     from caselli.cli.pictures import read_pictures
+    from caselli.engine import on_device
     from caselli.evaluate import psnr
     from caselli.report import pairs, save_picture
     from caselli.run import load
 
-    model = load(run)
+    model = on_device(load(run))
     x = read_pictures(model, pictures, most, split=split)
     y = model.reconstruct(x).cpu()
     save_picture(pairs(x, y), path, {"run": run})

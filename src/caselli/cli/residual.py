@@ -43,10 +43,11 @@ def command(
 
     from caselli.cli.pictures import source_for
     from caselli.codec import learn_residual, load_residual, save_residual
+    from caselli.engine import on_device
     from caselli.files import alone
     from caselli.model import load
 
-    model = load(folder)
+    model = on_device(load(folder))
     start = load_residual(folder, model.tokenizer.fingerprint()) if resume else None
     if start is not None and width not in (None, start.config.width):
         raise UserError(

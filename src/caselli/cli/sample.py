@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, on_device, say_made
+from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, say_made
 from caselli.cli.output import PICTURES, expect_count, free, is_picture
 from caselli.errors import UserError
 from caselli.sampling import AS_LEARNED, Sampling
@@ -42,6 +42,7 @@ def command(
         out: FILE.png (.jpg, .webp, .tif) for a grid, or a folder for a file each.
     """
     from caselli import ranks
+    from caselli.engine import on_device
     from caselli.model import load as load_two_stages
     from caselli.run import load
 

@@ -39,11 +39,12 @@ def command(
     path = None if out is None else free(out, overwrite, (".csv",))
 
     from caselli.cli.pictures import source_for
+    from caselli.engine import on_device
     from caselli.evaluate import score_pictures
     from caselli.files import write_text
     from caselli.run import load
 
-    model = load(run)
+    model = on_device(load(run))
     scores = score_pictures(model, source_for(model, source, split))
     rows = scores.oddest_first()
     if path is not None:
@@ -64,9 +65,10 @@ def _bracket(run: str, source: str, split: str, orders: int) -> None:
     import torch
 
     from caselli.cli.pictures import source_for
+    from caselli.engine import on_device
     from caselli.model import load
 
-    model = load(run)
+    model = on_device(load(run))
     pictures = source_for(model, source, split)
     parts = [model.bracket(pictures, part, orders) for part in torch.arange(len(pictures)).split(64)]
     least = torch.cat([part.below for part in parts]).mean()

@@ -19,11 +19,12 @@ def command(run: str, pictures: list[str], *, out: str, overwrite: bool = False)
     folder, paths = free(out, overwrite, folder=True), _paths(pictures)
 
     from caselli.data import to_float, whole_picture
+    from caselli.engine import on_device
     from caselli.files import atomic_folder
     from caselli.report import mask_image, save_png
     from caselli.run import load
 
-    model = load(run)
+    model = on_device(load(run))
     about = {"run": run, "classes": ", ".join(model.classes)}
     with atomic_folder(folder) as scratch:
         for name, path in paths.items():

@@ -38,10 +38,11 @@ def command(
     path = free(out, overwrite, PICTURES, folder=True)
 
     from caselli.canvas import upscale
+    from caselli.engine import on_device
     from caselli.model import load
     from caselli.report import grid, save_picture
 
-    model = load(run)
+    model = on_device(load(run))
     small = _small(model, pictures, split, most)
     if is_picture(path) and len({picture.shape for picture in small}) > 1:
         raise UserError(

@@ -39,10 +39,11 @@ def command(
 
     from caselli.canvas import Redrawing, variations
     from caselli.cli.pictures import read_pictures
+    from caselli.engine import on_device
     from caselli.model import load
     from caselli.report import grid, save_picture
 
-    how, model = Redrawing(strength, rounds, options=sampling, seed=seed), load(run)
+    how, model = Redrawing(strength, rounds, options=sampling, seed=seed), on_device(load(run))
     engine, given = engine_for(model, precision), read_pictures(model, [picture], 1)
     how = dataclasses.replace(how, engine=engine, conditions=model.conditions(count, label))
     with bar(round(count * how.rounds * how.share * model.grid.length)) as shown:

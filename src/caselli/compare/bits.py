@@ -12,6 +12,7 @@ import torch
 from caselli.compare.base import free, kept, panels
 from caselli.compare.judged import FIRST, NOT_LOOKED_AT, JudgedComparison, JudgedSettings
 from caselli.compare.pictures import labels_for, pixels
+from caselli.engine import on_device
 from caselli.errors import UserError, lookup
 from caselli.evaluate import evaluate_model, frechet_between, refuse_teacher
 from caselli.figures import figure
@@ -106,7 +107,7 @@ class Bits(JudgedComparison):
         for name, (bits, head) in subjects.items():
             run = folder / "runs" / name.replace(" ", "_")
             self._train(run, bits, head)
-            yield self._row(load(run), name, head, real)
+            yield self._row(on_device(load(run)), name, head, real)
 
     def _train(self, run: Path, bits: int, head: str) -> None:
         asked = self.settings

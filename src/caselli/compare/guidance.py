@@ -11,6 +11,7 @@ import torch
 
 from caselli.compare.base import Comparison, free, kept, panels
 from caselli.compare.pictures import labels_for, pictures_for, pixels
+from caselli.engine import on_device
 from caselli.errors import UserError
 from caselli.evaluate import manifold
 from caselli.features import accuracy, features_of, train_classifier
@@ -62,7 +63,7 @@ class Guidance(Comparison):
     Settings, Row = Settings, Row
 
     def subjects(self) -> dict[str, Any]:
-        self.model = load(self.settings.run)
+        self.model = on_device(load(self.settings.run))
         self.model.require_prior()
         self.train, self.held_out = (
             pictures_for(self.model, self.settings.source, split) for split in ("train", "held_out")

@@ -15,6 +15,7 @@ from caselli.compare.equal_priors import kept_bytes, prior_of
 from caselli.compare.judged import FIRST, NOT_LOOKED_AT, JudgedComparison, JudgedSettings
 from caselli.compare.pictures import labels_for, pixels, some
 from caselli.compare.sequence_model import is_causal
+from caselli.engine import on_device
 from caselli.errors import UserError, lookup
 from caselli.evaluate import frechet_between, refuse_teacher
 from caselli.features import linear_probe
@@ -116,7 +117,7 @@ class Priors(JudgedComparison):
         for name in subjects:
             run = folder / "runs" / re.sub("[+:=]", "_", name)
             self._train_prior(run, name, Imported(tokenizer, size))
-            yield self._row(load(run), RunFolder(run), name, real, reader)
+            yield self._row(on_device(load(run)), RunFolder(run), name, real, reader)
 
     def _reader(self) -> tuple[Tensor, Tensor] | None:
         """Features and labels of real pictures that no sample is measured against."""

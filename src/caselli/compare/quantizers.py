@@ -15,7 +15,7 @@ from caselli.compare.pictures import pixels, some
 from caselli.compare.rate import rate_distortion
 from caselli.compare.training import TrainingComparison
 from caselli.data import Pictures
-from caselli.engine import read_log
+from caselli.engine import on_device, read_log
 from caselli.errors import UserError, lookup
 from caselli.evaluate import (
     CodebookUse,
@@ -128,12 +128,12 @@ class Quantizers(TrainingComparison):
         own["training.prior.steps"] = max(1, asked.prior_steps)
         given = {"recipe": asked.recipe, "size": asked.size, "changes": NOT_LOOKED_AT | shared | own}
         train(asked.source, run, stage="tokenizer", resume=True, **self.budget, **given)
-        model = load(run)
+        model = on_device(load(run))
         if asked.prior_steps and model.tokenizer.quantizer.sizes and model.codes_per_picture <= MOST_CODES:
             train(asked.source, run, stage="prior", resume=True, **given)
 
     def _row(self, run: Path, name: str) -> Row:
-        model = load(run)
+        model = on_device(load(run))
         splits = [some(self.pictures.split(part), MEASURED) for part in ("held_out", "train")]
         found = evaluate_model(model, splits[0], distance=self.distance)
         sizes, grid = model.tokenizer.quantizer.sizes, model.tokenizer.code_shape((model.size, model.size))

@@ -13,6 +13,7 @@ import torch
 from caselli.compare.base import Comparison, RunSettings, kept
 from caselli.compare.pictures import pictures_for, pixels, runs_by_name, some
 from caselli.data import Pictures
+from caselli.engine import on_device
 from caselli.evaluate import (
     CodebookUse,
     original_features,
@@ -68,7 +69,7 @@ class Reconstructions(Comparison):
     @cached_property
     def models(self) -> dict[str, Model]:
         """The runs by name."""
-        return {name: load(folder) for name, folder in runs_by_name(self.settings.runs).items()}
+        return {name: on_device(load(folder)) for name, folder in runs_by_name(self.settings.runs).items()}
 
     @cached_property
     def pictures(self) -> Pictures:

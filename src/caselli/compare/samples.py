@@ -9,6 +9,7 @@ from typing import Any
 
 from caselli.compare.base import Comparison, Table, free, kept
 from caselli.compare.pictures import labels_for
+from caselli.engine import on_device
 from caselli.errors import UserError
 from caselli.figures import figure
 from caselli.model import Model, load
@@ -53,7 +54,7 @@ class Samples(Comparison):
     def subjects(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for path in self.settings.runs:
-            model = load(path)
+            model = on_device(load(path))
             name = f"{model.require_prior().kind.replace('_', ' ')}, {Path(path).resolve().name}"
             subject = (model, _results(path))
             found[name if name not in found else f"{name} {len(found) + 1}"] = subject

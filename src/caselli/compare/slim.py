@@ -9,6 +9,7 @@ from typing import Any
 
 from caselli.compare.base import Comparison, RunSettings, Table, free, kept
 from caselli.compare.pictures import labels_for, pictures_for, runs_by_name, some
+from caselli.engine import on_device
 from caselli.evaluate import run_figures
 from caselli.figures import cell, figure
 from caselli.model import Model, load
@@ -51,7 +52,7 @@ class Slim(Comparison):
 
     def subjects(self) -> dict[str, Any]:
         self.folders = runs_by_name(self.settings.runs)
-        models = {name: load(folder) for name, folder in self.folders.items()}
+        models = {name: on_device(load(folder)) for name, folder in self.folders.items()}
         for model in models.values():
             model.require_prior()
         self.first = next(iter(models.values()))

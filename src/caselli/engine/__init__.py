@@ -6,7 +6,7 @@ from caselli.engine.config import OPTIMISERS, TrainingConfig
 from caselli.engine.fit import Fit, Generated, fit
 from caselli.engine.log import Log, read_log
 from caselli.engine.loop import Interrupted, Training
-from caselli.engine.machine import CPU, Machine, machine
+from caselli.engine.machine import CPU, Machine, machine, on_device
 from caselli.engine.rate import rate_of
 from caselli.engine.task import Losses, Part, Task
 from caselli.engine.threads import kept_threads
@@ -34,6 +34,7 @@ __all__ = [
     "kept_threads",
     "machine",
     "of_shape",
+    "on_device",
     "rate_of",
     "read_log",
     "tracked",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import torch
 
@@ -43,19 +44,29 @@ CPU = Machine("cpu", "float32", "cpu, float32")
 """Plain arithmetic, as small fits take it."""
 
 
+def default_device() -> str:
+    """The device of this process: cuda where there is one, else cpu."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def on_device(network: Any) -> Any:
+    """A network, or the trained network of a run, moved to the device of this process."""
+    return network.to(default_device())
+
+
 def machine(precision: str = "auto", device: str | None = None) -> Machine:
     """This machine, in the precision asked for.
 
     Arguments:
         precision: a name in `PRECISIONS`. With auto the kind of processor decides, not a measurement, so that
             two runs of the same seed agree: bfloat16 where matrix products have instructions for it.
-        device: cpu or cuda; by default cuda where there is one.
+        device: cpu or cuda; see `default_device`.
 
     Errors: `UnknownName` for another precision.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     if precision != "auto":
         return Machine(device, precision, f"{device}, {precision} as asked")
     units = _bfloat16_units(device)

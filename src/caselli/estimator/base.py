@@ -71,8 +71,7 @@ class Estimator(nn.Module, ABC):
             UserError: p is of a family that is not served, too few samples, f of a wrong shape or, where f
                 must be differentiable, without a gradient.
         """
-        if not self.accepts(p):
-            raise _not_served(self, p)
+        self._expect_served(p)
         if samples < self.least_samples:
             raise UserError(
                 f"{samples} samples were given",
@@ -82,8 +81,18 @@ class Estimator(nn.Module, ABC):
 
     @classmethod
     def fitting(cls, p: Distribution) -> Estimator:
-        """One with default settings whose own networks have the width that p needs."""
-        return cls()
+        """One with default settings whose own networks have the width that p needs.
+
+        Raises:
+            UserError: p is of a family that is not served.
+        """
+        cls()._expect_served(p)
+        return cls(*cls._width(p))
+
+    @classmethod
+    def _width(cls, p: Distribution) -> tuple[int, ...]:
+        """The width that `fitting` gives to the constructor; nothing where there are no networks."""
+        return ()
 
     def accepts(self, p: Distribution) -> bool:
         """True if p is of a family that is served."""
@@ -96,6 +105,15 @@ class Estimator(nn.Module, ABC):
     def evaluations(self, p: Distribution, samples: int) -> int:
         """Number of evaluations of f for each batch element."""
         return samples
+
+    def _expect_served(self, p: Distribution) -> None:
+        if self.accepts(p):
+            return
+        raise UserError(
+            f"a {type(unwrap(p)).__name__} was given",
+            f"{type(self).__name__} serves {', '.join(kind.__name__ for kind in self.serves)}",
+            f"for this distribution: {', '.join(serving(p, differentiable=True)) or 'none'}",
+        )
 
     def _evaluate(self, f: Function, p: Distribution, z: Tensor) -> Tensor:
         """f(z), with its shape and, where it is needed, its gradient checked."""
@@ -144,11 +162,3 @@ def serving(p: Distribution, differentiable: bool) -> list[str]:
     """Names of the unbiased estimators that serve p, for an f with or without a gradient."""
     made = {name: kind() for name, kind in room.ESTIMATORS.items() if kind.unbiased}
     return [name for name, e in made.items() if e.accepts(p) and (differentiable or not e.needs_gradient)]
-
-
-def _not_served(estimator: Estimator, p: Distribution) -> UserError:
-    return UserError(
-        f"a {type(unwrap(p)).__name__} was given",
-        f"{type(estimator).__name__} serves {', '.join(kind.__name__ for kind in estimator.serves)}",
-        f"for this distribution: {', '.join(serving(p, differentiable=True)) or 'none'}",
-    )

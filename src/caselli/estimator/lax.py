@@ -43,9 +43,9 @@ class LAX(Estimator):
         self.control = Control(width, hidden) if control is None else control
 
     @classmethod
-    def fitting(cls, p: Distribution) -> LAX:
-        """One whose control variate reads all of an event's numbers."""
-        return cls(p.event_shape.numel())
+    def _width(cls, p: Distribution) -> tuple[int, ...]:
+        """All of an event's numbers."""
+        return (p.event_shape.numel(),)
 
     def accepts(self, p: Distribution) -> bool:
         """True if p can be taken apart and reparameterised, and its support stays."""

@@ -52,9 +52,9 @@ class NVIL(Estimator):
         self.unbiased = not scaled
 
     @classmethod
-    def fitting(cls, p: Distribution) -> NVIL:
-        """One whose baseline reads p's parameters."""
-        return cls(features(p).shape[-1])
+    def _width(cls, p: Distribution) -> tuple[int, ...]:
+        """p's parameters."""
+        return (features(p).shape[-1],)
 
     def accepts(self, p: Distribution) -> bool:
         """True but for a support that moves with the parameters."""

@@ -55,10 +55,10 @@ class RELAX(Estimator):
         self.control = Control(width, hidden) if control is None else control
 
     @classmethod
-    def fitting(cls, p: Distribution) -> RELAX:
-        """One whose control variate reads all of an event's relaxed numbers."""
+    def _width(cls, p: Distribution) -> tuple[int, ...]:
+        """All of an event's relaxed numbers."""
         r = relaxation(p)
-        return cls(math.prod(r.logits.shape[r.logits.ndim - r.axes :]))
+        return (math.prod(r.logits.shape[r.logits.ndim - r.axes :]),)
 
     def estimate(self, f: Function, p: Distribution, samples: int, context: Tensor | None) -> Estimate:
         given = relaxation(p)

@@ -159,7 +159,7 @@ def rank_pictures(
     engine = engine or model.engine()[0]
     drawn = features(model.sample(len(captions), text=captions, seed=30_000, options=options, engine=engine))
     real = features(to_float(pictures.read(torch.arange(len(pictures)))))
-    distance = torch.cdist(drawn.double(), real.double()).unflatten(0, (-1, samples)).mean(1)
+    distance = torch.cdist(drawn.cpu().double(), real.cpu().double()).unflatten(0, (-1, samples)).mean(1)
     distance = (distance - distance.mean(0)) / distance.std(0).clamp_min(1e-12)
     chosen = candidates(len(pictures), among or len(pictures))
     return Ranking.of(-distance.gather(1, chosen))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from caselli import ranks
 from caselli.engine import Log, Machine, expect_trackers, kept_threads, machine
@@ -176,8 +175,7 @@ def resumed(
 def recorded_machine(folder: RunFolder) -> Machine:
     """The machine as `run.yaml` has it: the precision of a run is decided once, on one rank."""
     recorded = folder.describe()["machine"]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Machine(device, recorded["precision"], recorded["reason"])
+    return dataclasses.replace(machine(recorded["precision"]), reason=recorded["reason"])
 
 
 def write_page(folder: RunFolder, kind: type[Kind]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from caselli.data import CodeStore
+from caselli.engine import on_device
 from caselli.errors import UserError
 from caselli.model import CodeFields, Model
 from caselli.prior import Conditions
@@ -64,7 +65,7 @@ class Loaded:
 
         Errors: `UserError` for a run that cannot be loaded.
         """
-        return self.once("trained", lambda: load(self.folder))
+        return self.once("trained", lambda: on_device(load(self.folder)))
 
     def model(self) -> Model:
         """The tokenizer with its prior.

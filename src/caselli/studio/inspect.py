@@ -91,7 +91,7 @@ def _effective(loaded: Loaded, asked: Seen, part: Part) -> str | None:
     """Where the trained network really looks, as a grey picture; None without a picture to look at."""
     if not asked.picture or len(part.shape) != 3:
         return None
-    x = _input(loaded, asked, part)
+    x = _input(loaded, asked, part).to(loaded.trained.device)
     shares = effective_field(part.network, x, asked.layer or None, tuple(asked.position))
     return heat((shares / shares.max().clamp_min(1e-12)).sqrt())
 
