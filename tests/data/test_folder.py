@@ -511,3 +511,80 @@ def test_evaluation_matches_labels_by_name_and_says_what_it_lacks(tmp_path, caps
     assert bits[few] != bits[none]
     assert "labels of 1 of 4 pictures are no classes of the run (zebra)" in said[few]
     assert "none has no labels: figures are those without one, though the run has 2 classes" in said[none]
+
+
+def test_texts_beside_pictures_are_captions(tmp_path):
+    fill(tmp_path, ["a.png", "sub/b.png", "c.png"], side=2)
+    (tmp_path / "a.txt").write_text("\ufeffa cat\n\n a small cat \na cat\n", "utf-8")
+    (tmp_path / "sub" / "b.caption").write_text("a dog")
+    (tmp_path / "readme.txt").write_text("about these pictures")
+    pictures = everything(tmp_path, size=2)
+    assert pictures.all_captions == (("a cat", "a small cat"), ("",), ("a dog",))
+    assert "captions: 1 pictures have none (c.png)" in pictures.notes
+    assert any("1 × .txt (readme.txt)" in note for note in pictures.notes)
+    (tmp_path / "captions.csv").write_text("file,caption\nc.png,of the table\n")
+    assert everything(tmp_path, size=2).captions == ("", "of the table", "")
+
+
+@pytest.mark.parametrize("text", ["0 0.5 0.5 0.2 0.1\n", "", "\n"])
+def test_texts_without_a_letter_are_no_captions(tmp_path, text):
+    fill(tmp_path, ["a.png", "b.png"], side=2)
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(text)
+    pictures = everything(tmp_path, size=2)
+    assert pictures.captions is None and any("left out, 2 × .txt" in note for note in pictures.notes)
+
+
+def test_texts_beside_few_pictures_are_no_captions(tmp_path):
+    fill(tmp_path, [f"{i}.png" for i in range(5)], side=2)
+    for i in range(2):
+        (tmp_path / f"{i}.txt").write_text("a cat")
+    assert everything(tmp_path, size=2).captions is None
+    (tmp_path / "2.txt").write_text("a dog")
+    assert everything(tmp_path, size=2).captions == ("a cat", "a cat", "a dog", "", "")
+
+
+def test_a_text_that_cannot_be_read_is_said(tmp_path):
+    fill(tmp_path, ["a.png", "b.png", "c.png"], side=2)
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
+    for name in ("b.txt", "c.txt"):
+        (tmp_path / name).write_text("a cat")
+    pictures = everything(tmp_path, size=2)
+    assert pictures.captions == ("", "a cat", "a cat")
+    assert any("1 texts cannot be read" in note and "a.txt" in note for note in pictures.notes)
+
+
+METADATA = {
+    "metadata.jsonl": (
+        '{"file_name": "a.png", "text": "a cat"}\n{"file_name": "b.png", "text": ["x", "y"]}\n',
+        '{"file_name": "a.png", "text": "held out"}',
+    ),
+    "metadata.csv": (
+        'file_name,width,caption\na.png,2,"a cat"\nb.png,2,x\n',
+        "file_name,caption\na.png,held out\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_tables_of_other_programs(tmp_path, name):
+    """Names are relative to the table's own folder."""
+    fill(tmp_path, ["train/a.png", "train/b.png", "test/a.png"], side=2)
+    for folder, content in zip(("train", "test"), METADATA[name], strict=True):
+        (tmp_path / folder / name).write_text(content)
+    pictures = everything(tmp_path, size=2)
+    assert dict(zip(pictures.names, pictures.captions, strict=True)) == {
+        "test/a.png": "held out",
+        "train/a.png": "a cat",
+        "train/b.png": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b'{"file_name": "z.png", "text": "a cat"}', b"[1]", b"no json", b'{"a": 1}', b""]
+)
+def test_another_programs_table_that_does_not_fit_is_left_out(tmp_path, content):
+    fill(tmp_path, ["a.png", "b.png"], side=2)
+    (tmp_path / "metadata.jsonl").write_bytes(content)
+    pictures = everything(tmp_path, size=2)
+    assert pictures.captions is None and any(".jsonl" in note for note in pictures.notes)

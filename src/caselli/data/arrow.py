@@ -9,18 +9,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from caselli.data.caption_files import MOST_TEXT, WORDS
 from caselli.data.layout import is_training
 from caselli.data.listing import read_listing
 from caselli.data.pictures import Pictures
 from caselli.data.source import Request, Source
-from caselli.data.tar import MOST_TEXT, listing_of
+from caselli.data.tar import listing_of
 from caselli.decoding import Location
 from caselli.errors import MissingExtra, UserError
 
 _SPLITS, _STATE, _INFO = "dataset_dict.json", "state.json", "dataset_info.json"
 _IMAGES = ("image", "img", "picture", "jpg", "png")
 _LABELS = ("label", "labels", "class", "fine_label")
-_CAPTIONS = ("caption", "captions", "text", "texts", "prompt", "prompts", "description", "sentences")
 """Names of columns, in the order in which they are preferred."""
 
 
@@ -116,7 +116,7 @@ class _Columns:
         classes = None if label is None else features[label].get("names")
         if label is None:
             label = next((name for name in _LABELS if name in features), None)
-        caption = next((name for name in _CAPTIONS if _is_text(features.get(name))), None)
+        caption = next((name for name in WORDS if _is_text(features.get(name))), None)
         others = tuple(name for name in features if name not in (image, label, caption))
         return cls(image, label, classes, caption, others)
 

@@ -1,45 +1,83 @@
-"""Captions of a folder's pictures, from a table."""
+"""Captions of a folder's pictures, from tables or from texts beside them."""
 
 from __future__ import annotations
 
 import collections
-import csv
+import dataclasses
 import posixpath
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from caselli.data import caption_files
+from caselli.data.caption_files import CAPTIONS, METADATA, Rows
 from caselli.data.listing import BAD_SHARE
 from caselli.errors import UserError
 
-CAPTIONS = "captions.csv"
-"""The table's name: CSV in UTF-8 with the columns file and caption, a row for each caption."""
-COLUMNS = ("file", "caption")
+LEAST_SHARE = 0.5
+"""Texts beside fewer of the pictures than this share are no captions of the set."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Captions:
+    """The captions of a folder's pictures."""
+
+    captions: tuple[tuple[str, ...], ...] | None
+    """One or more of each picture, an empty one where it has none; None where the folder has no captions."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what did not fit."""
+    read: frozenset[str] = frozenset()
+    """Names of the files that they come from."""
 
 
 def read_captions(
-    root: Path, names: Sequence[str]
-) -> tuple[tuple[tuple[str, ...], ...] | None, tuple[str, ...]]:
-    """The captions of each picture, in the order of the rows, and sentences on what did not fit.
+    root: Path, files: Sequence[str], pictures: Sequence[str], names: Sequence[str]
+) -> Captions:
+    """The captions of each picture: of a `captions.csv` in the folder, else of the tables `METADATA` at any
+    depth, else of texts beside at least half of the pictures.
 
     A row belongs to the picture of its name or, where none has exactly this name, to the one that has it but
-    for case, blanks around it, the way in which accents are composed, `./` and the kind of slash. Commas in a
-    caption need no quotes where it is the last column.
+    for case, blanks around it, the way in which accents are composed, `./` and the kind of slash.
 
     Arguments:
-        root: the folder; without a table in it there are no captions.
-        names: of the pictures, relative to the folder.
+        root: the folder.
+        files: names of all files in it.
+        pictures: names of the pictures.
+        names: of the pictures as they are shown.
 
-    Errors: `UserError` for a table that cannot be read, and where more than 5 % of its rows name no picture.
+    Errors: `UserError` for a `captions.csv` that cannot be read, or of whose rows more than 5 % name no
+        picture; another table, which may serve another purpose, is left out then.
     """
-    path = captions_file(root)
-    if path is None:
-        return None, ()
-    rows, joined = _rows(path)
+    table = next((name for name in files if name.casefold() == CAPTIONS), None)
+    if table is not None:
+        return _of_rows({table: caption_files.read_table(root / table)}, root, names)
+    try:
+        told = _of_metadata(root, files, names)
+    except UserError as error:
+        told, notes = None, (f"captions: {error.given}, so it is left out",)
+    else:
+        notes = ()
+    told = told or _of_texts(root, files, pictures)
+    return dataclasses.replace(told, notes=(*notes, *told.notes))
+
+
+def _of_metadata(root: Path, files: Sequence[str], names: Sequence[str]) -> Captions | None:
+    found = {}
+    for name in files:
+        folder, _, file = name.rpartition("/")
+        if file.casefold() in METADATA:
+            rows = caption_files.read_metadata(root / name, folder)
+            if rows is not None:
+                found[name] = rows
+    return _of_rows(found, root, names) if found else None
+
+
+def _of_rows(tables: Mapping[str, Rows], root: Path, names: Sequence[str]) -> Captions:
     exact = set(names)
     normal = _unique({name: normal_form(name) for name in names})
     found: dict[str, list[str]] = {name: [] for name in names}
     unknown = []
+    rows = [row for table in tables.values() for row in table.rows]
     for file, caption in rows:
         name = file if file in exact else normal.get(normal_form(file))
         if name is None:
@@ -48,18 +86,29 @@ def read_captions(
             found[name].append(caption)
     if len(unknown) > BAD_SHARE * len(rows) or len(unknown) == len(rows):
         raise UserError(
-            f"{len(unknown)} of the {len(rows)} rows of {path} fit no picture"
-            + (f" ({unknown[0]!r}, ...)" if unknown else ""),
+            f"{len(unknown)} of the {len(rows)} rows of {', '.join(str(root / name) for name in tables)} fit "
+            "no picture" + (f" ({unknown[0]!r}, ...)" if unknown else ""),
             f"a table whose every row names a picture of the folder, such as {names[0]!r}, was expected",
         )
+    notes = _notes(found, unknown, sum(table.joined for table in tables.values()))
     # by name, as two names may be shown alike
-    return tuple(_without_empty(found[name]) for name in names), _notes(found, unknown, joined)
+    return Captions(tuple(_without_empty(found[name]) for name in names), notes, frozenset(tables))
 
 
-def captions_file(root: Path) -> Path | None:
-    """The table in a folder, its name in any case of letters; None without one."""
-    found = (path for path in sorted(root.iterdir()) if path.name.casefold() == CAPTIONS and path.is_file())
-    return next(found, None)
+def _of_texts(root: Path, files: Sequence[str], pictures: Sequence[str]) -> Captions:
+    beside = caption_files.texts_beside(files, pictures)
+    if len(beside) < LEAST_SHARE * len(pictures) or not pictures:
+        return Captions(None)
+    found = {name: caption_files.read_text(root / text) for name, text in beside.items()}
+    bad = [beside[name] for name, captions in found.items() if captions is None]
+    if sum(map(bool, found.values())) < LEAST_SHARE * len(pictures):
+        return Captions(None)
+    told = {name: list(found.get(name) or ()) for name in pictures}
+    notes = _notes(told, (), 0)
+    if bad:
+        notes += (f"captions: {len(bad)} texts cannot be read as UTF-8 of a few lines ({bad[0]}, ...)",)
+    captions = tuple(_without_empty(told[name]) for name in pictures)
+    return Captions(captions, notes, frozenset(beside.values()))
 
 
 def normal_form(name: str) -> str:
@@ -71,41 +120,6 @@ def normal_form(name: str) -> str:
     """
     text = unicodedata.normalize("NFC", name).strip().replace("\\", "/").casefold()
     return unicodedata.normalize("NFC", posixpath.normpath(text).lstrip("/"))
-
-
-def _rows(path: Path) -> tuple[list[tuple[str, str]], int]:
-    """File and caption of each row, and the number of captions that were put together at their commas."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.reader(file, strict=True)
-            header = next(table, [])
-            columns = [name.strip().casefold() for name in header]
-            if any(columns.count(name) != 1 for name in COLUMNS):
-                raise UserError(f"{path} has the columns {header}", "file,caption were expected")
-            at = {name: columns.index(name) for name in COLUMNS}
-            rows, joined = [], 0
-            for row in table:
-                if len(row) > len(columns):
-                    if at["caption"] != len(columns) - 1:
-                        raise UserError(
-                            f"line {table.line_num} of {path} has {len(row)} columns",
-                            f"{len(columns)} were expected",
-                            "put captions with commas in quotes, or make them the last column",
-                        )
-                    row[len(columns) - 1 :] = [_joined(row[len(columns) - 1 :])]
-                    joined += 1
-                if row:
-                    row += [""] * (len(columns) - len(row))
-                    rows.append((row[at["file"]].replace("\\", "/"), row[at["caption"]]))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "a CSV file in UTF-8 was expected") from error
-    return rows, joined
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """A caption that was cut at its commas; quotes that follow a blank are quotes too."""
-    text = ",".join(parts).strip()
-    return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _unique(normal: dict[str, str]) -> dict[str, str]:

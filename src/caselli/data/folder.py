@@ -8,7 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from caselli.data.captions import CAPTIONS, captions_file, read_captions
+from caselli.data.caption_files import CAPTIONS
+from caselli.data.captions import read_captions
 from caselli.data.kinds import left_out
 from caselli.data.layout import layout_of
 from caselli.data.listing import Listing, read_listing, shown
@@ -23,7 +24,7 @@ class Folder(Source):
     """A folder with pictures at any depth, in the order of their names.
 
     What its folders mean, parts for training and testing and classes, is told by `layout_of`; which files
-    are read by `tree_of`. A `captions.csv` with the columns file,caption gives captions.
+    are read by `tree_of`. Captions are told by `read_captions`.
     """
 
     expected = "a folder of pictures"
@@ -51,17 +52,16 @@ def plain_listing(source: str) -> Listing:
     Errors: `UserError` for a folder without pictures.
     """
     root, tree = Path(source), tree_of(source)
-    table = captions_file(root)
-    read = {*tree.pictures, *([] if table is None else [table.name])}
-    kinds = left_out(name for name in tree.files if name not in read)
     if not tree.pictures:
         raise UserError(
             f"the folder {source} holds no pictures ({_contents(tree.files)})",
             "files such as .png, .jpg, .webp were expected",
-            "; ".join(kinds),
+            "; ".join(left_out(tree.files)),
         )
     names = [shown(name) for name in tree.pictures]
-    captions, notes = read_captions(root, names)
+    told = read_captions(root, tree.files, tree.pictures, names)
+    read = told.read.union(tree.pictures)
+    notes = (*told.notes, *left_out(name for name in tree.files if name not in read), *tree.left_out)
     elsewhere = [name for name in tree.files if name.endswith(f"/{CAPTIONS}")]
     if elsewhere:
         notes += (f"{elsewhere[0]} was not read: {CAPTIONS} is looked for in the folder itself",)
@@ -70,8 +70,8 @@ def plain_listing(source: str) -> Listing:
         shown(root.resolve().name),
         locations,
         names,
-        captions=captions,
-        notes=(*notes, *kinds, *tree.left_out),
+        captions=told.captions,
+        notes=notes,
     )
 
 

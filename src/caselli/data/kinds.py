@@ -13,7 +13,7 @@ _RAW = "develop it by darktable-cli FILE OUT.png"
 _EXPORT = "export it as PNG, by ImageMagick or GIMP"
 _UNPACK = "unpack it"
 _DRAW = "draw it by rsvg-convert FILE -o OUT.png"
-_TOLD = "captions are read from captions.csv alone"
+_TOLD = "captions are read from captions.csv, metadata.jsonl, or a NAME.txt beside most pictures NAME.png"
 _PAGES = "draw its pages by pdftoppm -png FILE page"
 
 REMEDIES: dict[str, str] = {

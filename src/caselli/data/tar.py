@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from caselli.data.caption_files import MOST_TEXT
 from caselli.data.kinds import left_out
 from caselli.data.listing import Listing, read_listing, shown
 from caselli.data.pictures import Bad, Pictures
@@ -20,9 +21,6 @@ from caselli.data.source import Request, Source
 from caselli.data.tree import is_no_data, is_system
 from caselli.decoding import EXTENSIONS, Location
 from caselli.errors import UserError
-
-MOST_TEXT = 1 << 20
-"""A label or caption longer than this many bytes is not read."""
 
 _READERS = {
     ".cls": lambda text: {"label": text.strip()},

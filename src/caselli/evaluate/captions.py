@@ -86,7 +86,7 @@ def captioned(model: Model, pictures: Pictures) -> Pictures:
         raise UserError(
             f"{pictures.name} has captions for {len(found)} pictures",
             "at least two were expected",
-            "put a captions.csv with the columns file,caption beside the pictures",
+            "put a captions.csv with the columns file,caption into the folder, or NAME.txt beside NAME.png",
         )
     return pictures.subset(torch.tensor(found))
 
