@@ -123,6 +123,20 @@ def test_several_bandwidths_are_averaged_and_the_median_is_the_median():
     assert abs(median_bandwidth(x, y) - numpy.sort(apart)[(len(apart) - 1) // 2]) < 1e-12
 
 
+@pytest.mark.parametrize("kernel", ["gaussian", "laplacian", "rational_quadratic", "inverse_multiquadric"])
+def test_the_median_bandwidth_is_of_all_samples_and_knows_no_scale(kernel):
+    x, y = torch.randn(6, 40, dtype=DOUBLE), torch.randn(5, 40, dtype=DOUBLE) + 0.5
+    fixed = MMD(kernel, bandwidths=median_bandwidth(x, y))(x, y).value
+    for scale in (1.0, 1e-3, 1e3):
+        other = (scale * y).requires_grad_()
+        found = MMD.of_any_scale(kernel)(scale * x, other).value
+        assert torch.allclose(found, fixed)
+        assert torch.autograd.grad(found, other)[0].abs().max() * scale > 1e-4
+    assert MMD.of_any_scale(kernel, bandwidths=2.0)(x, y).value != fixed
+    same = torch.ones(3, 2)
+    assert MMD(kernel, bandwidths="median")(same, same).value == 0
+
+
 def test_sliced_shift():
     x = torch.randn(60, 5, dtype=DOUBLE)
     shift = torch.tensor([1.0, -2.0, 0.5, 0.0, 1.0], dtype=DOUBLE)
@@ -476,6 +490,9 @@ BAD = {
     "order of sinkhorn": lambda: Sinkhorn(order=3),
     "bandwidth": lambda: KERNELS["gaussian"](0.0),
     "kernel": lambda: MMD("gauss"),
+    "bandwidths of none": lambda: MMD("linear", bandwidths=1.0),
+    "bandwidths in words": lambda: MMD(bandwidths="mean"),
+    "a bandwidth of zero": lambda: MMD(bandwidths=0.0),
     "method": lambda: KL(method="guess"),
     "no closed form": lambda: TotalVariation(method="closed form")(D.Normal(0.0, 1.0), D.Normal(1.0, 1.0)),
     "events": lambda: KL()(D.Normal(0.0, 1.0), D.Independent(D.Normal(torch.zeros(2), 1.0), 1)),

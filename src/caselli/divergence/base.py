@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from abc import ABC
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch.distributions import Distribution
@@ -46,6 +46,12 @@ class Divergence(ABC):
     """Kind of arguments that the divergence takes."""
     symmetric: ClassVar[bool]
     """True where (P, Q) and (Q, P) give the same."""
+
+    @classmethod
+    def of_any_scale(cls, *arguments: Any, **options: Any) -> Self:
+        """One with these arguments that, where they leave it open, follows the scale of what it compares: for
+        data and networks whose scale nobody knows."""
+        return cls(*arguments, **options)
 
 
 _KINDS = {

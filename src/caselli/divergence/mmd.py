@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from caselli.divergence.kernel import KERNELS, Kernel
+from caselli.divergence.kernel import KERNELS, MEDIAN, Kernel, Radial
 from caselli.divergence.sample import SampleDivergence, three_means
-from caselli.errors import lookup
+from caselli.errors import UserError, lookup
 
 
 class MMD(SampleDivergence):
@@ -20,6 +23,8 @@ class MMD(SampleDivergence):
 
     Arguments:
         kernel: a name in `KERNELS` or a `Kernel`.
+        bandwidths: σ of a named kernel of the distance (1): one or more numbers, or `median`, the median
+            distance of all samples, taken as a constant in gradients.
         unbiased: the U-statistic, for which both sides need two samples; otherwise the V-statistic.
 
     Source: Gretton et al. 2012, A Kernel Two-Sample Test.
@@ -29,12 +34,34 @@ class MMD(SampleDivergence):
         tensor(0.7869)
     """
 
-    def __init__(self, kernel: str | Kernel = "gaussian", *, unbiased: bool = True) -> None:
-        self.kernel = lookup(KERNELS, "kernel", kernel)() if isinstance(kernel, str) else kernel
+    def __init__(
+        self,
+        kernel: str | Kernel = "gaussian",
+        *,
+        bandwidths: float | Sequence[float] | str | None = None,
+        unbiased: bool = True,
+    ) -> None:
+        if bandwidths is not None and not _has_bandwidths(kernel):
+            raise UserError(
+                f"bandwidths {bandwidths} were given with the kernel {kernel}",
+                "the name of a kernel of the distance was expected",
+                "leave them out",
+            )
+        given = [] if bandwidths is None else [bandwidths]
+        self.kernel = lookup(KERNELS, "kernel", kernel)(*given) if isinstance(kernel, str) else kernel
         self.unbiased = unbiased
         self.least_samples = 2 if unbiased else 1
 
+    @classmethod
+    def of_any_scale(cls, kernel: str | Kernel = "gaussian", **options: Any) -> MMD:
+        """One whose bandwidth is the median distance, unless another is given."""
+        return cls(kernel, **({"bandwidths": MEDIAN} if _has_bandwidths(kernel) else {}) | options)
+
     def compute(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        k = self.kernel
+        k = self.kernel.fitted(x, y)
         value = three_means(k(x, x), k(y, y), k(x, y), self.unbiased)
         return value, torch.zeros_like(value)
+
+
+def _has_bandwidths(kernel: str | Kernel) -> bool:
+    return isinstance(kernel, str) and issubclass(lookup(KERNELS, "kernel", kernel), Radial)

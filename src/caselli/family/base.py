@@ -188,7 +188,7 @@ def divergence_of(
     options = dict(options)
     first = [options.pop("f", "jensen_shannon")] if kind is FGAN else []
     try:
-        return kind(*first, *given, **options)
+        return kind.of_any_scale(*first, *given, **options)
     except TypeError as error:
         raise UserError(f"divergence options {options} were given ({error})") from None
 

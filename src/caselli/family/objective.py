@@ -160,7 +160,7 @@ class InfoVAE(Objective):
         samples: of q for each picture.
         alpha, scale: α and λ.
         divergence: a name in `DIVERGENCES` that compares two sets of samples.
-        options: its own arguments.
+        options: its own arguments; by default `mmd` takes the median distance for its kernel's bandwidth.
 
     Sources: Zhao, Song and Ermon 2019, InfoVAE; Tolstikhin et al. 2018, Wasserstein Auto-Encoders; Kolouri et
     al. 2019, Sliced Wasserstein Auto-Encoders.
@@ -183,7 +183,7 @@ class InfoVAE(Objective):
                 f"these fit: {', '.join(names_that_need(Need.TWO_SAMPLES))}",
             )
         self.samples, self.alpha, self.scale = samples, alpha, scale
-        self.divergence = kind(**(options or {}))
+        self.divergence = kind.of_any_scale(**(options or {}))
 
     def __call__(
         self, f: LogLikelihood, q: D.Distribution, latents: Latents, estimator: Estimator, unit: float
