@@ -18,6 +18,8 @@ def folder(tmp_path_factory) -> Path:
 
     root = tmp_path_factory.mktemp("studio")
     source = bars_and_stripes(root / "pictures")
-    changes = TINY | {"reading.seconds": 0}
-    train(source, root / "runs" / "bars", recipe="tiny", steps=4, changes=changes, progress=False)
+    changes = TINY | {"reading.seconds": 0, "refinement.drawn": 8, "training.decoder.batch": 8}
+    run = train(source, root / "runs" / "bars", recipe="tiny", steps=4, changes=changes, progress=False)
+    # a decoder of its own, as runs of `auto` have
+    train(source, run, stage="decoder", steps=2, resume=True, progress=False)
     return root / "runs"

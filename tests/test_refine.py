@@ -32,6 +32,7 @@ from caselli.run.auto import (
 from caselli.run.folder import RunFolder
 from caselli.run.two_stage import DecoderStage
 from caselli.run.two_stage_recipes import SHARES
+from caselli.studio.context import Loaded
 from tests.pictures import TINY, bars_and_stripes, equal_weights
 
 REFINED = {
@@ -97,6 +98,40 @@ def test_real_pictures_are_measured_in_parts_of_one_size():
     stage = DecoderStage(SimpleNamespace(machine=CPU))
     pictures = Pictures.of("grey", torch.zeros(514, 1, 4, 4, dtype=torch.uint8))
     assert [len(part) for part in stage._real(pictures)] == [172, 171, 171]
+
+
+def test_codes_made_before_a_refinement_are_codes_of_the_run(run, tmp_path, capsys):
+    """What was encoded, compressed or drawn before stays of use; the pixels of the kind exact do not."""
+    refined, source = shutil.copytree(run, tmp_path / "run"), run.parent / "pictures"
+    picture = sorted(source.rglob("*.png"))[0]
+
+    def call(line, code=0):
+        words = {"RUN": refined, "SET": source, "PICTURE": picture, "HERE": tmp_path}
+        for name, value in words.items():
+            line = line.replace(name, str(value))
+        assert main(line.split()) == code, line
+        return capsys.readouterr().err
+
+    call("encode RUN SET -o HERE/codes.safetensors")
+    call("compress RUN PICTURE -o HERE/packed")
+    call("residual RUN SET --steps 1")
+    call("compress RUN PICTURE --kind exact -o HERE/exact")
+    call("refine RUN --steps 2")
+    call("decode RUN HERE/codes.safetensors -o HERE/decoded")
+    call("decompress RUN HERE/packed -o HERE/back")
+    call("compress RUN PICTURE -o HERE/again")
+    assert (tmp_path / "again" / f"{picture.stem}.csl").read_bytes() == (
+        tmp_path / "packed" / f"{picture.stem}.csl"
+    ).read_bytes()
+    assert "learnt with another tokenizer" in call("decompress RUN HERE/exact -o HERE/pixels", 2)
+    assert len(Loaded(refined).codes("train")) > 0
+    model = load(refined)
+    model.save_pretrained(tmp_path / "copy")
+    copied, x = load(tmp_path / "copy"), torch.rand(2, 1, 16, 16)
+    model.expect_same_codes(copied)
+    load(run).expect_same_codes(copied)
+    assert torch.equal(copied.reconstruct(x), model.reconstruct(x))
+    assert copied.tokenizer.fingerprint() == model.tokenizer.fingerprint() != model.tokenizer.digest()
 
 
 def test_a_run_without_a_prior_cannot_be_refined(run, tmp_path, capsys):

@@ -154,4 +154,4 @@ def test_complete_command(run_folder, tmp_path, capsys):
         assert Image.open(out).text["keep"] == keep
         assert "2 completions" in capsys.readouterr().err
     assert main([*words, "--keep", "uper"]) == 2
-    assert "uper" in capsys.readouterr().err
+    assert "did you mean upper" in capsys.readouterr().err

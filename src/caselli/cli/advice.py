@@ -30,7 +30,7 @@ NEXT: dict[str, str] = {
     "import": "caselli reconstruct {out} PICTURES -o pairs.png",
     "export": "caselli inspect {run} -o page.html",
     "push": "caselli evaluate {run} PICTURES",
-    "encode": "caselli decode {run} {out} -o decoded",
+    "encode": "caselli evaluate {run} {source}",
     "decode": "caselli evaluate {run} PICTURES",
     "residual": "caselli compress {run} PICTURES --kind exact -o packed",
     "compress": "caselli decompress {run} {out} -o back",
@@ -64,8 +64,8 @@ def next_command(name: str, values: Mapping[str, Any]) -> str:
     """The command line that is likely to follow a command; empty where none is.
 
     Example:
-        >>> next_command("encode", {"run": "my run", "out": "codes.safetensors"})
-        "caselli decode 'my run' codes.safetensors -o decoded"
+        >>> next_command("score", {"run": "my run", "source": "glyphs"})
+        "caselli evaluate 'my run' glyphs"
     """
     line = NEXT.get(name, "")
     if line == OWN:

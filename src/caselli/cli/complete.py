@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from caselli.cli.drawing import bar, canvas_for, engine_for, in_turn, place_of, say_made, size_of
 from caselli.cli.output import PICTURES, expect_count, free
-from caselli.errors import UserError
+from caselli.errors import UnknownName, UserError
 from caselli.sampling import AS_LEARNED, Sampling
 
 
@@ -85,6 +86,8 @@ def _kept(model: Any, names: list[str], split: str, most: int, keep: str | None)
     pictures, part = read_pictures(model, names, most, split=split), keep or "upper"
     if part in HALVES:
         return pictures, half(part, model.size)
+    if not Path(part).is_file():
+        raise UnknownName("part", part, (*HALVES, "a picture file"))
     return pictures, read_pictures(model, [part], 1)[0].mean(0) > 0
 
 

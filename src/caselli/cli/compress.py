@@ -43,7 +43,7 @@ def command(
     from caselli.model import load
 
     model = load(run)
-    residual = load_residual(Path(run), model.tokenizer.fingerprint())
+    residual = load_residual(Path(run), model.tokenizer.digest()) if kind == "exact" else None
     codec = Codec(model, residual, batch=batch, allow_large=allow_large)
     fingerprint = codec.fingerprint(kind)
     names, files = _files(pictures, most)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,14 @@ def command(
     from caselli.model import load
 
     model = load(run)
-    residual = load_residual(Path(run), model.tokenizer.fingerprint())
+    found = [(name, path, _parsed(path)) for name, path in _files(files)]
+    archives = [(name, archive) for name, _, archive in found]
+    is_exact = any(group.kind == "exact" for _, archive in archives for group in archive.groups)
+    residual = load_residual(Path(run), model.tokenizer.digest()) if is_exact else None
     codec = Codec(model, residual, batch=batch, allow_large=allow_large)
-    archives = [(name, _parsed(path, codec)) for name, path in _files(files)]
+    for _, path, archive in found:
+        with _naming(path):
+            codec.check(archive)
     count = sum(group.count for _, archive in archives for group in archive.groups)
     inside = [archive.names or (name,) for name, archive in archives]
     names = iter(told_apart([f"{name}.png" for each in inside for name in each]))
@@ -74,21 +81,26 @@ def _files(given: list[str]) -> list[tuple[str, Path]]:
     return [(path.stem, path) for path in paths]
 
 
-def _parsed(path: Path, codec: Any) -> Any:
-    """Content of a file; a mistake names the file."""
+def _parsed(path: Path) -> Any:
+    """Content of a file."""
     from caselli.codec import parse
     from caselli.files import regular
 
+    with _naming(path):
+        return parse(regular(path).read_bytes())
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Names the file in mistakes."""
     try:
-        archive = parse(regular(path).read_bytes())
-        codec.check(archive)
+        yield
     except OSError as error:
         raise UserError(
             f"{path} cannot be read ({error.strerror})", "a file of `caselli compress` was expected"
         ) from None
     except UserError as error:
         raise UserError(f"{path}: {error.given}", error.expected, error.remedy) from None
-    return archive
 
 
 def _save(pixels: Any, path: Path, profile: bytes) -> None:

@@ -48,7 +48,7 @@ def command(
     from caselli.model import load
 
     model = on_device(load(folder))
-    start = load_residual(folder, model.tokenizer.fingerprint()) if resume else None
+    start = load_residual(folder, model.tokenizer.digest()) if resume else None
     if start is not None and width not in (None, start.config.width):
         raise UserError(
             f"--width {width} was given to a model that was begun with {start.config.width}",
@@ -66,6 +66,6 @@ def command(
             seed=seed,
             say=lambda words: print(words, file=sys.stderr),
         )
-        save_residual(learnt, folder, model.tokenizer.fingerprint())
+        save_residual(learnt, folder, model.tokenizer.digest())
     size = (folder / "residual.safetensors").stat().st_size
     print(f"{sum(p.numel() for p in learnt.parameters())} parameters, {size} bytes in {folder}")

@@ -64,7 +64,8 @@ class Codec:
     def fingerprint(self, kind: str) -> bytes:
         """Six bytes that change with anything that a file of this kind depends on."""
         prior = self.model.require_prior()
-        digest = hashlib.sha256(self.model.tokenizer.fingerprint().encode())
+        tokenizer = self.model.tokenizer  # pixels depend on the decoder too, codes do not
+        digest = hashlib.sha256((tokenizer.fingerprint() if kind == "codes" else tokenizer.digest()).encode())
         plain = [_as_known(prior.config), _as_known(prior.alphabet), self.model.size]
         digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
         networks = [prior] if kind == "codes" else [prior, self.coder.require_residual()]

@@ -10,7 +10,7 @@ from caselli.weights import load_weights, read_config, read_description, save_we
 
 
 def save_residual(residual: ResidualModel, folder: Path, tokenizer: str) -> None:
-    """`residual.safetensors` and `residual.json` in a run; `tokenizer` is its fingerprint."""
+    """`residual.safetensors` and `residual.json` in a run; `tokenizer` is the digest of its tokenizer."""
     save_weights(folder / "residual", residual, {"config": residual.config, "tokenizer": tokenizer})
 
 

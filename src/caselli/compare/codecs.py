@@ -73,7 +73,7 @@ class Codecs(Comparison):
         """The runs by name."""
         models = {name: (run, load(run)) for name, run in runs_by_name(self.settings.runs).items()}
         return {
-            name: Codec(model, load_residual(run, model.tokenizer.fingerprint()))
+            name: Codec(model, load_residual(run, model.tokenizer.digest()))
             for name, (run, model) in models.items()
         }
 

@@ -37,6 +37,7 @@ def save_tokenizer(
     networks that taught its decoder besides those of its configuration, where it was refined."""
     described = {"config": tokenizer.config, "size": size}
     described |= {"teachers": list(teachers)} if teachers else {}
+    described |= {"stamp": tokenizer.stamp} if tokenizer.stamp else {}
     save_weights(folder / "tokenizer", tokenizer, described, compression)
 
 
@@ -97,6 +98,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, int]:
     described = read_description(folder / "tokenizer")
     tokenizer = Tokenizer(read_config(TokenizerConfig, described, folder / "tokenizer"))
     load_weights(folder / "tokenizer", tokenizer)
+    tokenizer.stamp = str(described.get("stamp", ""))
     return tokenizer, described["size"]
 
 
@@ -115,7 +117,9 @@ def load(run: str | Path) -> Model:
             "make one with `caselli train SOURCE -o RUN`",
         )
     model = load_unrefined(folder)
-    if holds_decoder(folder, model.tokenizer.fingerprint()):
+    fingerprint = model.tokenizer.fingerprint()
+    if holds_decoder(folder, fingerprint):
+        model.tokenizer.stamp = fingerprint  # codes that were made before are its codes
         load_weights(folder / "decoder", model.tokenizer.decoder)
         model.decoder_teachers += tuple(read_description(folder / "decoder").get("teachers", ()))
     return model

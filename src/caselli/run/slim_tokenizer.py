@@ -26,6 +26,7 @@ class SlimTokenizer(SlimStage):
     def compressed(self, log: Log) -> tuple[Tokenizer, Compression]:
         tokenizer, config = copy.deepcopy(self.before.tokenizer), self.config
         made = read_compression(self.old / "tokenizer")
+        tokenizer.stamp = ""  # other weights may give other codes
         if config.quantise:
             made = quantise(tokenizer, config.quantise, config.activations)
         elif config.prune:

@@ -182,6 +182,6 @@ def old_codes(run: Path, most: int) -> CodeStore | None:
     path = run / "codes" / "held_out.safetensors"
     if not path.exists():
         return None
-    stamp = load_tokenizer(run)[0].fingerprint()  # a refined decoder changes the model's, not the codes
+    stamp = load_tokenizer(run)[0].fingerprint()
     store = CodeStore.load(path, stamp)
     return store.subset(torch.arange(min(most, len(store))))

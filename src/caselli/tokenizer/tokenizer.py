@@ -63,6 +63,8 @@ class Tokenizer(nn.Module):
         self.encoder = self.architecture.encoder(config)
         self.quantizer = build_quantizer(config.quantizer, config.latent_width, config.quantizer_options)
         self.decoder = self.architecture.decoder(config)
+        self.stamp = ""
+        """Fingerprint that the codes bear, where another decoder has taken the place of the first one."""
 
     def forward(self, pictures: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B C H W"], Quantized]:
         """The reconstruction (unclamped) and what the quantizer gave."""
@@ -124,5 +126,10 @@ class Tokenizer(nn.Module):
         )
 
     def fingerprint(self) -> str:
-        """16 hex digits that change with any weight; codes are stamped with them."""
+        """16 hex digits that codes are stamped with; they change with any weight but those of a decoder that
+        took the place of the first one."""
+        return self.stamp or self.digest()
+
+    def digest(self) -> str:
+        """16 hex digits that change with any weight, those of an exchanged decoder too."""
         return fingerprint(self.state_dict())
