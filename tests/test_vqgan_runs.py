@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from caselli import ranks
 from caselli.cli import main
 from caselli.data import Batch
+from caselli.evaluate import installed_judge
 from caselli.model import load
 from caselli.tokenizer import AdversarialConfig, AdversarialTask, Tokenizer, TokenizerConfig
 from tests.chaos.forked import killed_when
@@ -121,7 +122,8 @@ def test_comparing_reconstructions(whole, tmp_path, capsys):
     command = ["compare", "reconstructions", str(source), str(run), "-o", str(out)]
     assert main([*command, "--split", "all", "--shown", "4"]) == 0
     table = (out / "table.md").read_text()
-    assert "Fréchet distance" in table and "random weights, seed 0" in table and "40 originals" in table
+    named = "efficientnet-lite0 at" if installed_judge() else "random weights, seed 0"
+    assert "Fréchet distance" in table and named in table and "40 originals" in table
     assert (out / "pictures.png").stat().st_size > 0 and table.strip() in capsys.readouterr().out
     assert main(command) == 2, "it is there already"
 

@@ -16,6 +16,8 @@ from caselli.data import Pictures
 from caselli.engine import on_device
 from caselli.evaluate import (
     CodebookUse,
+    installed_judge,
+    judge,
     original_features,
     psnr,
     reconstruction_distances,
@@ -38,7 +40,8 @@ class Settings(RunSettings):
     shown: int = 12
     """Pictures in a row."""
     inception: str | None = None
-    """File of Inception's weights; by default VGG-16's features, untrained."""
+    """File of Inception's weights; by default an installed judge that taught no run judges, else an untrained
+    VGG-16."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +82,11 @@ class Reconstructions(Comparison):
     @cached_property
     def network(self) -> FeatureNetwork:
         """The network whose features judge."""
-        file = self.settings.inception
-        return Inception.load(file) if file else VGG16.untrained()
+        if self.settings.inception:
+            return Inception.load(self.settings.inception)
+        teachers = {teacher for model in self.models.values() for teacher in model.teachers()}
+        name = installed_judge(teachers)
+        return VGG16.untrained() if name is None else judge(name, self.pictures.size)
 
     def rows(self, subjects: Mapping[str, Model], folder: Path) -> Iterator[Row]:
         x, real = self.original(), original_features(self.pictures, self.network)
