@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 from unittest import mock
@@ -139,13 +142,7 @@ class _Module:
 
 @contextlib.contextmanager
 def pretended() -> Iterator[str]:
-    """The device exists inside; its name.
-
-    Example:
-        >>> with pretended() as device:
-        ...     print(torch.ones(2, device=device).sum().item())
-        2.0
-    """
+    """The device exists inside, and from then on in this process; its name."""
     if not hasattr(torch, NAME):
         _setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     with (
@@ -156,6 +153,39 @@ def pretended() -> Iterator[str]:
         mock.patch("torch.as_tensor", _then_moved(torch.as_tensor)),
     ):
         yield NAME
+
+
+def on_the_device(test: Callable[..., None]) -> Callable[..., None]:
+    """A test that runs in a process of its own, where the device exists: torch starts threads for backward
+    passes, and a process that is forked after them can compute none."""
+
+    @functools.wraps(test)
+    def forked(*arguments: Any, **given: Any) -> None:
+        end, start = os.pipe()
+        number = os.fork()
+        if not number:
+            _run(functools.partial(test, *arguments, **given), start)
+        os.close(start)
+        with open(end, encoding="utf-8") as pipe:
+            said = pipe.read()
+        assert os.waitpid(number, 0)[1] == 0, said
+
+    return forked
+
+
+def _run(test: Callable[[], None], start: int) -> None:
+    """The test in the forked process, which ends with it; its mistake goes into the pipe."""
+    code = 1
+    try:
+        torch.set_num_threads(1)  # those of the parent are not here
+        torch.manual_seed(0)
+        with pretended():
+            test()
+        code = 0
+    except BaseException:
+        os.write(start, traceback.format_exc()[-20_000:].encode())
+    finally:
+        os._exit(code)
 
 
 def _then_moved(make: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shlex
+from unittest import mock
 
 import pytest
 
@@ -11,7 +13,8 @@ import caselli
 from caselli.cli import main
 from caselli.engine import rate
 from tests.pictures import TINY, bars_and_stripes
-from tests.pretend import pretended
+from tests.pretend import NAME as DEVICE
+from tests.pretend import on_the_device
 
 MACHINE = importlib.import_module("caselli.engine.machine")  # the function of that name stands before it
 RECIPES = {
@@ -54,24 +57,27 @@ def pictures(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def device(monkeypatch):
-    with pretended() as name:
-        monkeypatch.setattr(MACHINE, "default_device", lambda: name)
-        monkeypatch.setattr(MACHINE, "_bfloat16_units", lambda device: "")  # no autocast on the device
-        monkeypatch.setitem(rate.SIZES, name, (64, 1))
-        yield name
+@contextlib.contextmanager
+def machine_of_the_device():
+    """The device is the one of this process; it has no autocast."""
+    with (
+        mock.patch.object(MACHINE, "default_device", lambda: DEVICE),
+        mock.patch.object(MACHINE, "_bfloat16_units", lambda device: ""),
+        mock.patch.dict(rate.SIZES, {DEVICE: (64, 1)}),
+    ):
+        yield
 
 
 @pytest.mark.parametrize("recipe", COMMANDS)
-def test_from_pictures_to_pictures(recipe, pictures, device, tmp_path, capsys):
+@on_the_device
+def test_from_pictures_to_pictures(recipe, pictures, tmp_path, capsys):
     run, picture = tmp_path / "run", sorted(pictures.rglob("*.png"))[0]
     changes = RECIPES[recipe] | FEW
-    given = {"recipe": recipe, "steps": 2, "changes": changes, "progress": False}
-    caselli.train(pictures, run, **given)
-    assert f"; {device}, float32" in capsys.readouterr().err
-    for number, command in enumerate(COMMANDS[recipe]):
-        words = {"RUN": run, "SET": pictures, "PICTURE": picture, "OUT": tmp_path / f"{number}"}
-        for name, value in words.items():
-            command = command.replace(name, shlex.quote(str(value)))
-        assert main(shlex.split(command)) == 0, command
+    with machine_of_the_device():
+        caselli.train(pictures, run, recipe=recipe, steps=2, changes=changes, progress=False)
+        assert f"; {DEVICE}, float32" in capsys.readouterr().err
+        for number, command in enumerate(COMMANDS[recipe]):
+            words = {"RUN": run, "SET": pictures, "PICTURE": picture, "OUT": tmp_path / f"{number}"}
+            for name, value in words.items():
+                command = command.replace(name, shlex.quote(str(value)))
+            assert main(shlex.split(command)) == 0, command

@@ -212,6 +212,12 @@ def parsed(content: bytes) -> None:
         assert not os.path.isabs(name) and ".." not in Path(name).parts
 
 
+def captions_of(path: Path) -> None:
+    """Captions of two pictures by a table, or of one by a text beside it."""
+    pictures = ["a.png", "b.png"]
+    read_captions(path.parent, [path.name, *pictures], pictures, pictures)
+
+
 RUN = {"kind": "two_stage", "config": {"data": {"source": "x", "size": 16}}, "data_fingerprint": "ab"}
 COMPARED = {"comparison": "estimators", "settings": {}, "agreed": {}, "rows": {}}
 READERS: dict[str, Reader] = {
@@ -224,7 +230,10 @@ READERS: dict[str, Reader] = {
                   of_a_file("a-images-idx3-ubyte", lambda path: read_idx(path, 3))),
     "tar": Reader(shards, of_a_file("a.tar", lambda path: data.open(path, workers=0))),
     "csv": Reader(lambda: [b'file,caption\na.png,"a, b"\nb.png,c d\n'],
-                  of_a_file(CAPTIONS, lambda path: read_captions(path.parent, ["a.png", "b.png"]))),
+                  of_a_file(CAPTIONS, lambda path: captions_of(path))),
+    "jsonl": Reader(lambda: [b'{"file_name": "a.png", "text": "a"}\n{"file_name": "b.png", "text": ["c"]}\n'],
+                    of_a_file("metadata.jsonl", lambda path: captions_of(path))),
+    "texts": Reader(lambda: [b"a b\nc d\n"], of_a_file("a.txt", lambda path: captions_of(path))),
     "yaml": Reader(lambda: [yaml.safe_dump(RUN).encode()],
                    of_a_file("run.yaml", lambda path: RunFolder(path.parent).describe())),
     "json": Reader(lambda: [json.dumps({"config": {"a": 1}, "tokenizer": "x"}).encode()],

@@ -18,14 +18,8 @@ from tests.conformance.cases_tokenizer import LEARNED, OPTIONS, SMALL
 from tests.conformance.test_divergence import make, of
 from tests.conformance.test_estimator import serves
 from tests.conformance.test_resampler import EVERY as RESAMPLERS
-from tests.pretend import WrongDevice, pretended
-
-
-@pytest.fixture
-def device():
-    with pretended() as name:
-        torch.manual_seed(0)
-        yield name
+from tests.pretend import NAME as DEVICE
+from tests.pretend import WrongDevice, on_the_device
 
 
 @pytest.mark.parametrize(
@@ -40,9 +34,10 @@ def device():
         lambda x: x.long() @ x.long(),
     ],
 )
-def test_the_device_refuses_what_a_gpu_refuses(device, fault):
+@on_the_device
+def test_the_device_refuses_what_a_gpu_refuses(fault):
     with pytest.raises(WrongDevice):
-        fault(torch.ones(3, 3, device=device))
+        fault(torch.ones(3, 3, device=DEVICE))
 
 
 @pytest.mark.parametrize(
@@ -56,45 +51,49 @@ def test_the_device_refuses_what_a_gpu_refuses(device, fault):
         lambda x: torch.where(x > 0, x, torch.tensor(0.0)),
     ],
 )
-def test_the_device_takes_what_a_gpu_takes(device, fair):
-    fair(torch.ones(3, 3, device=device))
+@on_the_device
+def test_the_device_takes_what_a_gpu_takes(fair):
+    fair(torch.ones(3, 3, device=DEVICE))
 
 
 @pytest.mark.parametrize("case", QUANTIZERS, ids=str)
-def test_quantizers(device, case):
-    quantizer = case.build().to(device)
+@on_the_device
+def test_quantizers(case):
+    quantizer = case.build().to(DEVICE)
     for _ in range(2):
-        latents = case.latents().to(device).requires_grad_()
+        latents = case.latents().to(DEVICE).requires_grad_()
         quantized = quantizer.train()(latents)
         (quantized.latents.sum() + quantized.loss).backward()
     found = quantizer.eval()(latents.detach())
-    assert quantizer.decode(found.codes).device.type == device
+    assert quantizer.decode(found.codes).device.type == DEVICE
     assert all(isinstance(value, float) or value.dim() == 0 for value in found.metrics.values())
 
 
 @pytest.mark.parametrize("case", MIXERS + BIDIRECTIONAL, ids=label)
-def test_mixers(device, case):
-    mixer = build(case).to(device)
-    x = torch.randn(2, 7, 8, device=device, requires_grad=True)
+@on_the_device
+def test_mixers(case):
+    mixer = build(case).to(DEVICE)
+    x = torch.randn(2, 7, 8, device=DEVICE, requires_grad=True)
     y, state = mixer(x)
     y.sum().backward()
     if case in MIXERS:
         for form in ("chunk", "step"):
             mixer(x[:, :2].detach(), state, form=form)
-        mixer(x, starts=torch.tensor([[1, 0, 0, 1, 0, 0, 0]] * 2, dtype=torch.bool, device=device))
+        mixer(x, starts=torch.tensor([[1, 0, 0, 1, 0, 0, 0]] * 2, dtype=torch.bool, device=DEVICE))
 
 
 @pytest.mark.parametrize("name", cases_prior.CASES)
-def test_priors(device, name):
-    prior = cases_prior.built(name).float().to(device)
+@on_the_device
+def test_priors(name):
+    prior = cases_prior.built(name).float().to(DEVICE)
     sizes = prior.alphabet.slot_sizes
     codes = torch.stack([torch.arange(6) % size for size in sizes], 1)
     labels = torch.tensor([0, 1] * 3)
-    here, told = codes.to(device), labels.to(device)
+    here, told = codes.to(DEVICE), labels.to(DEVICE)
     prior.train().training_loss(here, told, here, 0.6).backward()
     prior.eval()
     with torch.no_grad():
-        assert prior.log_prob(here, told).device.type == device
+        assert prior.log_prob(here, told).device.type == DEVICE
         prior.log_probs_at(1, here, told)
         for condition in (labels, told):  # of a command, and of a training under way
             sample(prior, condition, list(range(6)))
@@ -102,14 +101,15 @@ def test_priors(device, name):
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_tokenizers(device, name):
+@on_the_device
+def test_tokenizers(name):
     options = {"architecture_options": OPTIONS.get(name, {})}
-    task = TokenizerTask(Tokenizer(TokenizerConfig(architecture=name, **SMALL, **options))).to(device)
-    pictures = torch.rand(2, 3, 16, 16, device=device) * 2 - 1
+    task = TokenizerTask(Tokenizer(TokenizerConfig(architecture=name, **SMALL, **options))).to(DEVICE)
+    pictures = torch.rand(2, 3, 16, 16, device=DEVICE) * 2 - 1
     task.tokenizer(pictures)[0].sum().backward()
     task.eval()
     tokenizer = task.tokenizer
-    assert tokenizer.decode(tokenizer.encode(pictures)).device.type == device
+    assert tokenizer.decode(tokenizer.encode(pictures)).device.type == DEVICE
 
 
 @pytest.mark.parametrize(
@@ -117,13 +117,14 @@ def test_tokenizers(device, name):
     RESAMPLERS,
     ids=[f"{way}-{name}-{len(o)}" for _, name, o, way in RESAMPLERS],
 )
-def test_resamplers(device, kind, name, options, way):
-    module = kind(4, 6, 2, **options).to(device)
-    module(torch.randn(2, 4, 6, 8, device=device, requires_grad=True)).sum().backward()
+@on_the_device
+def test_resamplers(kind, name, options, way):
+    module = kind(4, 6, 2, **options).to(DEVICE)
+    module(torch.randn(2, 4, 6, 8, device=DEVICE, requires_grad=True)).sum().backward()
 
 
-def _distributions(device):
-    logits = torch.tensor([[0.3, -0.2, 0.5]] * 2, device=device, requires_grad=True)
+def _distributions():
+    logits = torch.tensor([[0.3, -0.2, 0.5]] * 2, device=DEVICE, requires_grad=True)
     yield D.Independent(D.Bernoulli(logits=logits), 1)
     yield D.Categorical(logits=logits)
     yield D.OneHotCategorical(logits=logits)
@@ -131,24 +132,26 @@ def _distributions(device):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_estimators(device, name):
-    served = [p for p in _distributions(device) if serves(name, p)]
+@on_the_device
+def test_estimators(name):
+    served = [p for p in _distributions() if serves(name, p)]
     assert served
     for p in served:
-        estimator = ESTIMATORS[name].fitting(p).to(device)
+        estimator = ESTIMATORS[name].fitting(p).to(DEVICE)
         estimate = estimator(lambda z: (z.float() ** 2).reshape(*z.shape[:2], -1).sum(-1), p, 4)
         (estimate.surrogate + estimate.auxiliary_loss).sum().backward()
 
 
 @pytest.mark.parametrize("name", DIVERGENCES)
-def test_divergences(device, name):
+@on_the_device
+def test_divergences(name):
     divergence = make(name)
-    mean = torch.zeros(3, 1, device=device, requires_grad=True)
+    mean = torch.zeros(3, 1, device=DEVICE, requires_grad=True)
     p, q = D.Normal(mean, torch.ones_like(mean)), D.Normal(mean.detach() + 1, torch.ones_like(mean))
     here, there = q.sample((5,)).flatten(0, 1), p.rsample((5,)).flatten(0, 1)
     if isinstance(divergence, CriticDivergence):
         critic = divergence.prepare(
-            torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Linear(4, 1)).to(device)
+            torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Linear(4, 1)).to(DEVICE)
         )
         outputs = critic(here), critic(there)
         loss = divergence.critic_loss(*outputs) + divergence.penalty(critic, here, there.detach())
@@ -165,8 +168,9 @@ def test_divergences(device, name):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", of(DensityDivergence))
-def test_methods_of_densities(device, name, method):
-    logits = torch.tensor([0.3, -0.2, 0.5], device=device, requires_grad=True)
+@on_the_device
+def test_methods_of_densities(name, method):
+    logits = torch.tensor([0.3, -0.2, 0.5], device=DEVICE, requires_grad=True)
     if method == "sum":
         p, q = D.Categorical(logits=logits), D.Categorical(logits=-logits.detach())
     else:
